@@ -1,0 +1,1 @@
+"""What embeddings, predictions and runs say, as numbers and figures."""

@@ -1,0 +1,252 @@
+"""Plotly figures of a study: small pure functions from plain numbers to a figure.
+
+Backgrounds are transparent and text has no colour of its own, so that a page gives both for light and dark.
+Every string that a figure shows passes through `label`, because plotly reads mark-up in text.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.colors import sample_colorscale
+
+from mmtune.config import CLASSES
+
+# Okabe and Ito's colours, told apart in all common forms of colour blindness, on white and on black.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+# Petroff's ten, chosen by the same test (arXiv:2107.02270).
+DIGITS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+FAINT = "rgba(128,128,128,0.45)"
+GRID = "rgba(128,128,128,0.22)"
+FEW = len(PALETTE)
+DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One trial's values of one metric: epochs from 1, NaN nowhere; empty where the trial never logged it."""
+
+    name: str
+    epochs: Sequence[int]
+    values: Sequence[float]
+
+
+def label(text: object) -> str:
+    """Text that plotly shows as it is, whatever is in it; at most 60 characters."""
+    plain = str(text)
+    return html.escape(plain if len(plain) <= 60 else f"{plain[:59]}…")
+
+
+def figure(x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> go.Figure:
+    """An empty figure with the axes and the look that all share."""
+    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 8}}
+    margin = {"l": 8, "r": 12, "t": 8, "b": 8}
+    own = {"template": go.layout.Template(), "showlegend": False, "margin": margin, "hovermode": "closest"}
+    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}}
+    axes = {"xaxis": merged(axis, x), "yaxis": merged(axis, y)}
+    return go.Figure(layout={**own, **clear, **axes, **layout})
+
+
+def merged(axis: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """An axis with settings of its own; a title may be given as plain text."""
+    title = own.get("title")
+    return {**axis, **own, **({"title": {"text": title, "standoff": 8}} if title else {})}
+
+
+def curves(series: Sequence[Curve], unit: str = "", scale: float = 1.0, log: bool = False) -> go.Figure:
+    """A metric over the epochs, a line for each trial, the first one uppermost; colours are `rank_colours`."""
+    longest = max((max(c.epochs, default=0) for c in series), default=0)
+    x = {"title": "epoch", **({"dtick": 1} if longest <= 12 else {})}
+    fig = figure(x, {"title": unit, "type": "log" if log else "linear", **({"dtick": "D1"} if log else {})})
+    colours = rank_colours(len(series))
+    for curve, colour in reversed(list(zip(series, colours, strict=True))):
+        fig.add_scatter(
+            x=list(curve.epochs),
+            y=[scale * v for v in curve.values],
+            name=label(curve.name),
+            mode="lines+markers" if longest <= 30 else "lines",
+            line={"color": colour, "width": line_width(colour)},
+            marker={"size": 4},
+            hovertemplate="%{fullData.name}<br>epoch %{x}: %{y:.4~f}<extra></extra>",
+        )
+    return fig
+
+
+def line_width(colour: str) -> float:
+    """A coloured line stands out from the faint ones."""
+    return 1.0 if colour == FAINT else 2.0
+
+
+def rank_colours(count: int) -> list[str]:
+    """A colour for each of the five best, the faint one for the others."""
+    return [PALETTE[rank] if rank < 5 else FAINT for rank in range(count)]
+
+
+def value_colours(values: Sequence[object]) -> dict[object, str]:
+    """A colour for each different value: from the palette for few, light to dark for many numbers, else faint."""
+    different = ordered(values)
+    if len(different) <= FEW:
+        return dict(zip(different, PALETTE, strict=False))
+    if all(is_number(v) for v in different):
+        steps = np.linspace(0.2, 0.9, len(different)).tolist()
+        return dict(zip(different, sample_colorscale("Plasma", steps), strict=True))
+    return dict.fromkeys(different, FAINT) | dict(zip(different, PALETTE, strict=False))
+
+
+def ordered(values: Sequence[object]) -> list[Any]:
+    """The different values: numbers by size, then the rest by name."""
+    return sorted(dict.fromkeys(values), key=lambda v: (0, v, "") if is_number(v) else (1, 0, str(v)))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite int or float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def importances(shares: Mapping[str, float]) -> go.Figure:
+    """A bar for each choice, the weightiest uppermost; shares are fractions."""
+    names = sorted(shares, key=lambda name: shares[name])
+    values = [100 * shares[name] for name in names]
+    fig = figure({"title": "relative importance (%)", "range": [0, 1.15 * max(values)]}, {"type": "category"})
+    fig.add_bar(
+        x=values,
+        y=[label(name) for name in names],
+        orientation="h",
+        marker={"color": PALETTE[0]},
+        text=[f"{v:.1f}" for v in values],
+        textposition="outside",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    return fig
+
+
+def strip(values: Sequence[object], scores: Sequence[float], names: Sequence[str], title: str, unit: str) -> go.Figure:
+    """The score of each trial over the value of one choice; many different numbers get an axis of numbers.
+
+    Few values, or names, get a column each, with a bar at the column's median.
+    """
+    points = {
+        "mode": "markers",
+        "text": [label(n) for n in names],
+        "hovertemplate": "%{text}<br>%{y:.2f}<extra></extra>",
+    }
+    marker = {"color": PALETTE[0], "size": 8, "opacity": 0.65}
+    different = ordered(values)
+    if len(different) > FEW and all(is_number(v) for v in different):
+        wide = different[0] > 0 and different[-1] >= 100 * different[0]
+        fig = figure({"title": label(title), "type": "log" if wide else "linear"}, {"title": unit})
+        return fig.add_scatter(x=list(values), y=list(scores), marker=marker, **points)
+    place = {value: i for i, value in enumerate(different)}
+    ticks = {"tickvals": list(place.values()), "ticktext": [label(shown(v)) for v in different]}
+    fig = figure(
+        {"title": label(title), "range": [-0.6, len(place) - 0.4], "showgrid": False, **ticks}, {"title": unit}
+    )
+    medians = [float(np.median([s for v, s in zip(values, scores, strict=True) if v == d])) for d in different]
+    fig.add_scatter(x=[place[v] + jitter(i) for i, v in enumerate(values)], y=list(scores), marker=marker, **points)
+    bar = {"symbol": "line-ew-open", "size": 34, "line": {"width": 2.5}, "color": PALETTE[5]}
+    return fig.add_scatter(
+        x=list(place.values()), y=medians, mode="markers", marker=bar, hovertemplate="median %{y:.2f}<extra></extra>"
+    )
+
+
+def plain(value: object) -> object:
+    """A value that can be compared and hashed: itself where it is a number, text or nothing, else as text."""
+    return value if value is None or isinstance(value, int | float | str) else str(value)
+
+
+def shown(value: object) -> str:
+    """A parameter's value as a reader writes it."""
+    if value is None:
+        return DASH
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def jitter(index: int) -> float:
+    """A fixed small offset, so that equal scores do not hide each other: multiples of the golden ratio in ±0.15."""
+    return 0.3 * ((index * 0.618033988749895) % 1.0) - 0.15
+
+
+def per_class(f1: Sequence[float]) -> go.Figure:
+    """F1 of each digit as a dot, 0 uppermost; fractions in, percent out."""
+    percent = [100 * v for v in f1]
+    low = min(percent)
+    span = max(100 - low, 0.5)
+    digits = {"title": "digit", "autorange": "reversed", "dtick": 1, "showgrid": False}
+    fig = figure({"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span]}, digits)
+    for digit, value in enumerate(percent):
+        fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=digit, y1=digit, line={"color": GRID, "width": 2})
+    return fig.add_scatter(
+        x=percent,
+        y=list(range(len(percent))),
+        mode="markers+text",
+        text=[f"{v:.2f}" for v in percent],
+        textposition="middle right",
+        cliponaxis=False,
+        marker={"color": PALETTE[0], "size": 9},
+        hoverinfo="skip",
+    )
+
+
+def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.Figure:
+    """Counts by label and prediction; errors are coloured by their share of the label's rows, hits are not."""
+    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    errors = np.where(np.eye(CLASSES, dtype=bool), np.nan, share)
+    x = {"title": "predicted digit", "dtick": 1, "showgrid": False, "constrain": "domain"}
+    y = {"title": "true digit", "dtick": 1, "showgrid": False, "autorange": "reversed", "scaleanchor": "x"}
+    fig = figure(x, {**y, "constrain": "domain"})
+    scale = [[0, "rgba(213,94,0,0)"], [1, "rgba(213,94,0,0.75)"]]
+    fig.add_heatmap(z=errors.tolist(), zmin=0, colorscale=scale, showscale=False, hoverinfo="skip", xgap=1, ygap=1)
+    true, predicted = np.nonzero(counts)
+    percent = "%{text} rows of digit %{y} taken for %{x}, %{customdata:.2f} %<extra></extra>"
+    return fig.add_scatter(
+        x=predicted.tolist(),
+        y=true.tolist(),
+        text=[str(c) for c in counts[true, predicted]],
+        customdata=share[true, predicted].tolist(),
+        mode="text",
+        hovertemplate=percent,
+    )
+
+
+def embedding(
+    points: NDArray[np.float64], groups: NDArray[np.int64], explained: NDArray[np.float64], hover: NDArray[np.str_]
+) -> go.Figure:
+    """Rows (N, 2) on two principal components, coloured by group 0..9, with the group's number at its median."""
+    titles = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
+    fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"})
+    for group in np.unique(groups).tolist():
+        inside = np.flatnonzero(groups == group)
+        fig.add_scatter(
+            x=points[inside, 0].round(4),
+            y=points[inside, 1].round(4),
+            name=str(group),
+            mode="markers",
+            marker={"color": DIGITS[group], "size": 5, "opacity": 0.7},
+            text=hover[inside].tolist(),
+            hovertemplate="%{text}<extra></extra>",
+        )
+    for group in np.unique(groups).tolist():
+        x, y = np.median(points[groups == group], axis=0)
+        fig.add_annotation(x=x, y=y, text=f"<b>{group}</b>", showarrow=False, font={"size": 17})
+    return fig

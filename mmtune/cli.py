@@ -1,0 +1,310 @@
+"""The command line: one short function per verb. Flags say where and how much; what is tried is a study's file.
+
+Whatever is slow to import is imported by the verb that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from mmtune.config import PROTOCOLS, SAMPLERS, require_choice
+from mmtune.errors import InputError
+
+if TYPE_CHECKING:
+    from mmtune.data.dataset import Dataset
+    from mmtune.run import Outcome
+    from mmtune.tracking import MlflowTracker, StudyRun
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__.split("\n")[0]
+)
+data_app = typer.Typer(no_args_is_help=True, help="Fetch, build and look at data sets.")
+app.add_typer(data_app, name="data")
+console = Console()
+
+Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them.")]
+Store = Annotated[Path, typer.Option(help="Where runs, models and searches are kept.")]
+Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
+Seed = Annotated[int, typer.Option(help="Decides the split, every trial's weights, and what samplers draw.")]
+Out = Annotated[Path | None, typer.Option(help="Where to write.")]
+MLRUNS = Path("mlruns")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        sys.stderr.write(f"mmtune: {error}\n")
+        sys.exit(2)
+
+
+@app.command()
+def studies(store: Store = MLRUNS) -> None:
+    """List the studies: paper, grid, reported number, last measured number."""
+    from rich.table import Table
+
+    from mmtune.study import load_study, studies_folder, study_names
+    from mmtune.summary import last_measured
+
+    table = Table("study", "paper", "what", "grid", "reported", "last measured")
+    for name in study_names(studies_folder()):
+        found = load_study(name)
+        reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
+        grid = f"{len(found.combinations())} x {found.base.train.epochs} epochs"
+        table.add_row(name, found.paper, found.title, grid, reported or "-", last_measured(store, name))
+    console.print(table)
+
+
+@app.command()
+def study(
+    name: Name,
+    data: Data = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials; the whole grid if not given.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of a trial; the report's if not given.")] = None,
+    sampler: Annotated[str, typer.Option(help=" | ".join(SAMPLERS))] = "grid",
+    protocol: Annotated[str, typer.Option(help="The split: " + " | ".join(PROTOCOLS))] = "clip_disjoint",
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
+    prune: Annotated[bool | None, typer.Option(help="Stop hopeless trials early; off for a grid, on else.")] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")] = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Run a study, or the trials of it that are missing; safe to interrupt and to repeat."""
+    from mmtune.study import load_study, parse_fixed
+
+    require_choice("--protocol", protocol, PROTOCOLS)
+    require_choice("--sampler", sampler, SAMPLERS)
+    found = load_study(name)
+    fixed = parse_fixed(fix or [], found.base)
+
+    from mmtune.run import Options, interruptible, run_study
+
+    options = Options(
+        protocol=protocol,
+        seed=seed,
+        sampler=sampler,
+        trials=trials,
+        epochs=epochs,
+        workers=workers,
+        device=device,
+        prune=prune,
+        fixed=fixed,
+    )
+    dataset = open_data(data)
+    with interruptible() as stopped:
+        outcome = run_study(found, dataset, options, store, console, stopped)
+    say_outcome(outcome, name, interrupted=stopped())
+
+
+def say_outcome(outcome: Outcome, name: str, interrupted: bool) -> None:
+    """What came of a study and where to look next; exits with 130 where it was interrupted, 1 where all failed."""
+    if interrupted:
+        console.print("interrupted; the same command goes on with the trials that are missing")
+        raise typer.Exit(130)
+    if outcome.best is None:
+        console.print("no trial was completed; the reasons stand in the report and in the MLflow UI")
+        raise typer.Exit(1)
+    best = outcome.best
+    console.print(
+        f"best of {outcome.key.slug}: trial {best.name}, val macro-F1 {best.metrics['best_val_macro_f1']:.4f}, "
+        f"val accuracy {best.metrics['best_val_accuracy']:.4f} (epoch {best.metrics['best_epoch']:.0f})",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}", highlight=False)
+
+
+@app.command()
+def report(
+    name: Name,
+    data: Data = None,
+    protocol: Annotated[str | None, typer.Option(help="The split; any if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; any if not given.")] = None,
+    out: Out = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Write one HTML page on the study's last run, or on the last that fits the options."""
+    from mmtune.summary import write_study_report
+
+    tracker = open_tracker(store)
+    run, others = pick_study(tracker, name, data, protocol, seed)
+    written = write_study_report(tracker, run, others, out or store / "reports" / f"{run.key.slug}.html")
+    console.print(f"report of {run.key.slug}: {written.resolve()}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def promote(
+    name: Name,
+    data: Data = None,
+    protocol: Annotated[str | None, typer.Option(help="The split; any if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; any if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Show the versions and change nothing.")] = False,
+    store: Store = MLRUNS,
+) -> None:
+    """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
+    from mmtune import registry
+    from mmtune.study import load_study
+    from mmtune.summary import history_table
+
+    load_study(name)
+    tracker = open_tracker(store)
+    if rollback:
+        before, after = registry.rollback(tracker, name)
+        console.print(f"champion of {name}: version {before} -> version {after}", highlight=False)
+    elif not history:
+        run, _ = pick_study(tracker, name, data, protocol, seed)
+        promotion = registry.promote(tracker, run, open_data(data or Path(run.tags["mmtune.data_dir"])), force=force)
+        console.print(promotion.describe(), markup=False, highlight=False, soft_wrap=True)
+    console.print(history_table(registry.history(tracker, name)))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="A registered model, as named by its study.")],
+    image: Annotated[Path | None, typer.Option(help="A picture of one digit.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A recording of one spoken digit.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Score this data set's test partition instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The CSV that --data writes.")] = None,
+    version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Predict a digit from a picture and a recording, or score a data set into a CSV."""
+    if (data is None) == (image is None and audio is None):
+        raise InputError("predict takes --image and/or --audio, or --data with --out, got both or neither")
+    if (data is None) != (out is None):
+        raise InputError("predict takes --data and --out together, got one of them")
+    from mmtune.registry import champion_folder
+
+    folder = champion_folder(store, model, version=version)
+
+    from mmtune import predict as serving
+
+    predictor = serving.Predictor.load(folder)
+    if data is not None and out is not None:
+        dataset = open_data(data)
+        serving.write_submission(out, serving.predict_partition(predictor, dataset))
+        console.print(f"{len(dataset.test)} rows of {dataset.name}: {out}", highlight=False, soft_wrap=True)
+    else:
+        prediction = serving.predict_files(predictor, image, audio)
+        console.print(serving.describe(prediction), markup=False, highlight=False)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="The port on loopback.")] = 5000, store: Store = MLRUNS) -> None:
+    """Open the MLflow UI on loopback until Ctrl-C."""
+    from mmtune.tracking import open_client, store_uri
+
+    open_client(store)
+    console.print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)", highlight=False)
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(words[0], [*words, "--workers", "1", "--backend-store-uri", store_uri(store)])
+
+
+@data_app.command()
+def fetch(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data/khacef")) -> None:
+    """Download Khacef's written and spoken digits (Zenodo 4452953); resumable."""
+    from mmtune.data.fetch import fetch as fetch_set
+
+    with data_progress() as advance:
+        fetch_set(out, on_progress=advance)
+    console.print(f"ready: {out}; use it as --data {out}", highlight=False, soft_wrap=True)
+
+
+@data_app.command()
+def build(
+    images: Annotated[Path, typer.Option(help="IDX files (.gz or not), or label/*.png folders.")],
+    audio: Annotated[Path, typer.Option(help="FSDD, Speech Commands, AudioMNIST, or label/*.wav folders.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    seed: Annotated[int, typer.Option(help="Decides partitions and pairs.")] = 0,
+) -> None:
+    """Build a data set of pairs from pictures and recordings."""
+    from mmtune.data.build import build as build_set
+
+    with data_progress() as advance:
+        dataset = build_set(images, audio, out, seed=seed, on_progress=advance)
+    console.print(f"{len(dataset.train)} + {len(dataset.test)} pairs: {out}", highlight=False, soft_wrap=True)
+
+
+@data_app.command()
+def info(
+    folder: Annotated[Path | None, typer.Argument(help="A data set; the bundled sample if not given.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw a few pairs.")] = None,
+) -> None:
+    """Print counts, speakers and the leakage of every protocol; draw a few pairs."""
+    from mmtune.data.info import describe, draw_pairs
+
+    dataset = open_data(folder)
+    for line in describe(dataset):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    target = picture or Path(f"{dataset.name}-pairs.png")
+    draw_pairs(dataset, target)
+    console.print(f"pairs drawn in {target}", highlight=False, soft_wrap=True)
+
+
+@data_app.command()
+def sample(seed: Annotated[int, typer.Option(help="Decides voices and pairs.")] = 0) -> None:
+    """Make the bundled sample and print its folder."""
+    console.print(str(sample_path(seed)), highlight=False, soft_wrap=True)
+
+
+def sample_path(seed: int = 0) -> Path:
+    """The bundled sample's folder, made on first use with a progress display."""
+    from mmtune.data.sample import sample_folder
+
+    with data_progress() as advance:
+        return sample_folder(seed=seed, on_progress=advance)
+
+
+def open_data(folder: Path | None) -> Dataset:
+    """The data set in `folder`, or the bundled sample."""
+    from mmtune.data.store import load
+
+    return load(folder or sample_path())
+
+
+def open_tracker(store: Path) -> MlflowTracker:
+    """The tracker of an existing store."""
+    from mmtune.tracking import MlflowTracker
+
+    if not (store / "mlflow.db").exists():
+        raise InputError(f"--store must name a folder with tracked runs, got {store}; run a study first")
+    return MlflowTracker(store)
+
+
+def pick_study(
+    tracker: MlflowTracker, name: str, data: Path | None, protocol: str | None, seed: int | None
+) -> tuple[StudyRun, list[StudyRun]]:
+    """The study that was run last among those that fit, and the other tracked studies of that name."""
+    from mmtune.study import load_study
+    from mmtune.summary import fits
+
+    load_study(name)
+    digest = open_data(data).digest if data else None
+    tracked = tracker.studies(name)
+    fitting = [run for run in tracked if fits(run.key, digest, protocol, seed)]
+    if not fitting:
+        there = "; ".join(run.key.slug for run in tracked) or "none"
+        raise InputError(f"{name} must have been run with these options first; tracked: {there}")
+    return fitting[0], [run for run in tracked if run is not fitting[0]]
+
+
+def data_progress():  # type: ignore[no-untyped-def]
+    """A progress display; gives a function of (what, done, total)."""
+    from mmtune.progress import steps
+
+    return steps(console)
+
+
+if __name__ == "__main__":
+    main()

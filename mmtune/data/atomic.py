@@ -1,0 +1,78 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmtune.errors import InputError
+
+STALE_SECONDS = 3600.0
+
+
+@contextmanager
+def new_folder(target: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Yield an empty sibling of `target`; when the block ends well it is synced and renamed to `target`.
+
+    An existing `target` is replaced, or left alone with `keep` (another process has made the same meanwhile); an
+    exception leaves it as it was. Raises InputError where nothing can be written.
+    """
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(target)
+        temporary.mkdir()
+    except OSError as error:
+        raise InputError(f"{target}: the folder must be writable, got {error.strerror}: {error.filename}") from error
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            sync(path)
+        sync(temporary)
+        put(temporary, target, keep)
+        sync(target.parent)
+    except OSError as error:
+        raise InputError(f"{target}: the folder could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put(temporary: Path, target: Path, keep: bool) -> None:
+    """Rename a folder to `target`; what stood there stays, or is moved aside first and removed last."""
+    if keep:
+        with suppress(OSError):
+            temporary.rename(target)
+        if not target.is_dir():
+            raise OSError(f"{target} could not be made")
+        return
+    aside = temporary.with_suffix(".old")
+    if target.exists():
+        target.rename(aside)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale(target: Path) -> None:
+    """Remove the temporary siblings of writers that were killed long ago."""
+    for path in target.parent.glob(f".{target.name}.*.tmp"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,86 @@
+"""The rules that every partition of a data set keeps, whatever it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+
+from mmtune.config import CLASSES
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Partition
+from mmtune.errors import InputError
+
+
+def check_partition(partition: Partition, where: str) -> None:
+    """Raise InputError, its line beginning with `where`, unless a partition keeps the contract of `Partition`."""
+    check_arrays(partition, where)
+    clips, index, labels = len(partition.clips), partition.clip_index, partition.labels
+    require_classes(labels, where)
+    outside = (index < 0) | (index >= clips)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise InputError(f"{where}: clip_index must lie in 0..{clips - 1}, row {row} is {index[row]}")
+    used = np.bincount(index, minlength=clips)
+    if not used.all():
+        raise InputError(f"{where}: every clip must be paired with an image, clip {int(np.argmin(used))} is not")
+    digit = clip_labels(partition)
+    if np.any(digit[index] != labels):
+        row = int(np.flatnonzero(digit[index] != labels)[0])
+        said = f"clip {index[row]} is used as {digit[index[row]]} and as {labels[row]}"
+        raise InputError(f"{where}: a clip must be paired with images of one digit, {said}")
+    names, times = np.unique(partition.clip_id, return_counts=True)
+    if times.max() > 1:
+        raise InputError(f"{where}: clip ids must be unique, {names[np.argmax(times)]} occurs {times.max()} times")
+
+
+def check_arrays(partition: Partition, where: str) -> None:
+    """Shapes, dtypes and finite values."""
+    rows, clips = len(partition.labels), len(partition.clips)
+    expected = {
+        "images": ((rows, *IMAGE_SHAPE), "u1"),
+        "clips": ((clips, *AUDIO_SHAPE), "f4"),
+        "clip_index": ((rows,), "i8"),
+        "labels": ((rows,), "i8"),
+        "speaker": ((clips,), "U"),
+        "clip_id": ((clips,), "U"),
+        "waveforms": ((clips, SAMPLE_RATE), "i2"),
+    }
+    for name, (shape, kind) in expected.items():
+        array = getattr(partition, name)
+        if array is None and name == "waveforms":
+            continue
+        if array.shape != shape or not array.dtype.str[1:].startswith(kind):
+            raise InputError(f"{where}: {name} must be {shape} of type {kind}, got {array.shape} {array.dtype}")
+    if not np.all(np.isfinite(partition.clips)):
+        raise InputError(f"{where}: clips must be finite, got NaN or infinity")
+
+
+def require_classes(labels: np.ndarray[tuple[int], np.dtype[np.int64]], where: str) -> None:
+    """Raise InputError unless labels lie in 0..9 and each of the ten digits occurs."""
+    if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
+        bad = labels[(labels < 0) | (labels >= CLASSES)][0]
+        raise InputError(f"{where}: labels must lie in 0..{CLASSES - 1}, got {bad}")
+    counts = np.bincount(labels, minlength=CLASSES)
+    if not counts.all():
+        raise InputError(f"{where}: every digit must occur, digit {int(np.argmin(counts))} has no rows")
+
+
+def clip_labels(partition: Partition) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The digit that each clip says, (M,) int64, read off the rows that use it."""
+    digit = np.full(len(partition.clips), -1, np.int64)
+    digit[partition.clip_index] = partition.labels
+    return digit
+
+
+def content_digest(train: Partition, test: Partition) -> str:
+    """SHA-256 over the content of both partitions: the same whatever types and files carry it."""
+    digest = hashlib.sha256(b"mmtune data 1")
+    for partition in (train, test):
+        for name in ("images", "labels", "clips", "clip_index", "waveforms"):
+            array = getattr(partition, name)
+            if array is not None:
+                digest.update(f"{name}{array.shape}{array.dtype.str}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        digest.update(json.dumps([partition.speaker.tolist(), partition.clip_id.tolist()]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""Speech by espeak-ng, run as a program of its own: `python -m mmtune.data.espeak OUT.npz < utterances.json`.
+
+The library keeps state from one utterance to the next (its noise generator for one), so only a fresh process
+that speaks a fixed list in a fixed order says the same samples every time. It opens no audio device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# constants of espeak-ng's speak_lib.h
+SYNCHRONOUS, DONT_EXIT, CHARS_UTF8 = 2, 0x8000, 1
+RATE, PITCH, RANGE = 1, 3, 4
+SEED = 1
+LONGEST_PATH = 120  # the library cuts its data path at 160 characters, names of files included
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """A word, the voice (accent+variant), words a minute, and pitch and pitch range in 0..99."""
+
+    word: str
+    voice: str
+    rate: int
+    pitch: int
+    range: int
+
+
+def speak_all(batches: Sequence[Sequence[Utterance]]) -> list[tuple[list[NDArray[np.int16]], int]]:
+    """Samples of every utterance and their rate in Hz, batch by batch; each batch in a fresh process, all at once."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.curdir for p in sys.path)}
+    with tempfile.TemporaryDirectory(prefix="mmtune-") as scratch:
+        outs = [Path(scratch) / f"{number}.npz" for number in range(len(batches))]
+        programs = []
+        for batch, out in zip(batches, outs, strict=True):
+            plan = out.with_suffix(".json")
+            plan.write_text(json.dumps([asdict(utterance) for utterance in batch]))
+            command = [sys.executable, "-m", "mmtune.data.espeak", str(plan), str(out)]
+            programs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        for program in programs:
+            _, said = program.communicate()
+            if program.returncode:
+                raise RuntimeError(f"espeak-ng ended with status {program.returncode}: {said.strip()[-500:]}")
+        return [read_speech(out) for out in outs]
+
+
+def read_speech(path: Path) -> tuple[list[NDArray[np.int16]], int]:
+    """What `main` wrote: the utterances in order, and their rate."""
+    with np.load(path, allow_pickle=False) as archive:
+        return np.split(archive["samples"], np.cumsum(archive["lengths"])[:-1]), int(archive["rate"])
+
+
+class Espeak:
+    """The library, loaded and ready; one of it in a process."""
+
+    def __init__(self, data: Path) -> None:
+        import espeakng_loader
+
+        self.library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
+        self.rate = int(self.library.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DONT_EXIT))
+        if self.rate <= 0:
+            raise RuntimeError(f"espeak-ng could not read its data in {data}")
+        self.heard: list[NDArray[np.int16]] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self.callback = kind(self.hear)  # kept, or it would be collected while the library still calls it
+        self.library.espeak_SetSynthCallback(self.callback)
+
+    def hear(self, samples: Any, count: int, events: object) -> int:
+        if samples and count > 0:
+            self.heard.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def say(self, utterance: Utterance) -> NDArray[np.int16]:
+        """The samples of one utterance."""
+        self.heard.clear()
+        if self.library.espeak_SetVoiceByName(utterance.voice.encode()):
+            raise RuntimeError(f"espeak-ng has no voice {utterance.voice!r}")
+        settings = {RATE: utterance.rate, PITCH: utterance.pitch, RANGE: utterance.range}
+        for parameter, value in settings.items():
+            self.library.espeak_SetParameter(parameter, value, 0)
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))  # it begins with the time of day
+        text = utterance.word.encode()
+        if self.library.espeak_Synth(text, len(text) + 1, 0, 1, 0, CHARS_UTF8, None, None) or not self.heard:
+            raise RuntimeError(f"espeak-ng said nothing for {utterance}")
+        return np.concatenate(self.heard)
+
+
+def main(plan: Path, out: Path) -> None:
+    """Speak the utterances of a JSON file into a .npz file."""
+    import espeakng_loader
+
+    data = Path(espeakng_loader.get_data_path())
+    with tempfile.TemporaryDirectory(prefix="mmtune-") as short:
+        if len(os.fsencode(data)) > LONGEST_PATH:
+            link = Path(short) / data.name
+            link.symlink_to(data, target_is_directory=True)
+            data = link
+        espeak = Espeak(data)
+        spoken = [espeak.say(Utterance(**fields)) for fields in json.loads(plan.read_text())]
+    lengths = np.array([len(samples) for samples in spoken], np.int64)
+    np.savez(out, samples=np.concatenate(spoken), lengths=lengths, rate=np.int64(espeak.rate))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,109 @@
+"""Any picture of one digit to the form of MNIST: 28 x 28, light ink on black, 20 pixels tall, centred by mass."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.data.dataset import IMAGE_SHAPE
+from mmtune.errors import InputError
+
+SIDE = IMAGE_SHAPE[0]
+BOX = 20  # MNIST's digits fit a box of 20 x 20 pixels
+MAX_SIDE = 4096
+MIN_CONTRAST = 32.0  # of 255
+INK, FAINT = 0.25, 0.1  # of the darkest ink: what bounds the digit, and what is paper or noise
+
+
+def read_digit(path: Path) -> NDArray[np.uint8]:
+    """(28, 28) uint8 of a PNG or JPEG, whatever its size, colour, depth, alpha or polarity.
+
+    A 28 x 28 picture with light ink passes unchanged. Raises InputError where the file is no such picture, is
+    truncated, has several frames, is larger than 4096 pixels a side, or shows nothing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: must be a picture, {'is no file' if path.exists() else 'is missing'}")
+    grey = read_grey(path)
+    contrast = float(np.ptp(grey))
+    if contrast < MIN_CONTRAST:
+        raise InputError(
+            f"{path}: ink must stand out by {MIN_CONTRAST:g} of 255 levels, the picture spans {contrast:.0f}"
+        )
+    paper = paper_level(grey)
+    light_ink = paper <= (grey.min() + grey.max()) / 2
+    if not light_ink:
+        grey, paper = 255.0 - grey, 255.0 - paper
+    if grey.shape == IMAGE_SHAPE and (light_ink or paper == 0):
+        return np.rint(grey).astype(np.uint8)
+    ink = np.clip((grey - paper) / (grey.max() - paper), 0.0, 1.0)
+    return normalise(np.where(ink < FAINT, 0.0, ink))
+
+
+def read_grey(path: Path) -> NDArray[np.float64]:
+    """Grey levels (height, width) in 0..255 as seen: turned upright, alpha laid over a contrasting ground."""
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as picture:
+                require_single(path, picture)
+                return to_grey(ImageOps.exif_transpose(picture))
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning) as error:
+        reason = " ".join(str(error).split()).replace(repr(str(path)), "file")
+        raise InputError(f"{path}: must be a whole PNG or JPEG picture: {reason}") from error
+
+
+def require_single(path: Path, picture: Any) -> None:
+    """Raise InputError, before anything is decoded, on huge pictures and on several frames."""
+    if max(picture.size) > MAX_SIDE:
+        raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {picture.width} x {picture.height}")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise InputError(f"{path}: must be a single picture, has {picture.n_frames} frames")
+
+
+def to_grey(picture: Any) -> NDArray[np.float64]:
+    """Grey levels of a picture of any mode that Pillow reads from PNG and JPEG."""
+    if picture.mode.startswith("I"):  # 16 bits of grey
+        return np.asarray(picture, dtype=np.float64) / 257.0
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("L"), dtype=np.float64)
+    pair = np.asarray(picture.convert("RGBA").convert("LA"), dtype=np.float64)
+    level, opacity = pair[..., 0], pair[..., 1] / 255.0
+    seen = float((level * opacity).sum() / max(opacity.sum(), 1e-9))
+    ground = 255.0 if seen < 128 else 0.0
+    return level * opacity + ground * (1.0 - opacity)
+
+
+def paper_level(grey: NDArray[np.float64]) -> float:
+    """The level of the ground: the median along the border."""
+    return float(np.median(np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])))
+
+
+def normalise(ink: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """MNIST's form of an ink map (h, w) in [0, 1]: cropped, longer side 20 pixels, centred by mass in 28 x 28."""
+    from PIL import Image
+
+    rows, columns = np.flatnonzero((ink >= INK).any(axis=1)), np.flatnonzero((ink >= INK).any(axis=0))
+    crop = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
+    scale = BOX / max(crop.shape)
+    height, width = (max(1, round(side * scale)) for side in crop.shape)
+    small = np.asarray(Image.fromarray(crop).resize((width, height), Image.Resampling.BICUBIC))
+    small = np.clip(small / min(float(small.max()), 1.0), 0.0, 1.0)  # bicubic overshoots; thin ink comes out faint
+    canvas = np.zeros(IMAGE_SHAPE)
+    top, left = (offset(small.sum(axis=1 - axis)) for axis in (0, 1))
+    canvas[top : top + height, left : left + width] = small
+    return np.rint(canvas * 255.0).astype(np.uint8)
+
+
+def offset(profile: NDArray[Any]) -> int:
+    """Where a profile of ink begins for its centre of mass to fall on pixel 14, as in MNIST, without being cut."""
+    centre = float((profile * np.arange(len(profile))).sum() / profile.sum())
+    return min(max(round(SIDE / 2 - centre), 0), SIDE - len(profile))

@@ -1,0 +1,38 @@
+"""Trained encoders that another study starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmtune.config import LatentFusionConfig, StudyKey, TrialConfig, model_from_json, replace_path
+from mmtune.card import read_card
+from mmtune.study import Study
+from mmtune.tracking import MlflowTracker, TrialRun, best_trial
+
+
+def needed_encoders(study: Study, base: TrialConfig) -> Mapping[str, str]:
+    """By modality, the study whose best model this one starts from; none where it trains from fresh weights."""
+    frozen = isinstance(base.model, LatentFusionConfig) and base.model.encoders == "frozen"
+    return study.encoders if frozen else {}
+
+
+def best_encoder(tracker: MlflowTracker, study: str, key: StudyKey) -> TrialRun | None:
+    """The best tracked trial of a finished study on the same data, protocol and seed, whatever its budget.
+
+    The same seed means the same split: no validation row of `key` was trained on.
+    """
+    same = [
+        run
+        for run in tracker.studies(study)
+        if (run.key.digest, run.key.protocol, run.key.seed) == (key.digest, key.protocol, key.seed)
+        and run.status == "FINISHED"
+    ]
+    return best_trial(trial for run in same for trial in tracker.trials(run.run_id))
+
+
+def with_encoders(base: TrialConfig, folders: Mapping[str, Path]) -> TrialConfig:
+    """The configuration of a fusion model with the architectures of the encoders in `folders`."""
+    for modality, folder in folders.items():
+        base = replace_path(base, f"model.{modality}", model_from_json(read_card(folder)["model"]))
+    return base

@@ -1,0 +1,41 @@
+"""Files that are there whole or not at all, and locks that die with their holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmtune.errors import InputError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also across a power cut."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def locked(path: Path, refusal: str = "", note: str = "") -> Iterator[None]:
+    """Hold the lock file `path`; the system frees it when the holder dies, however it dies.
+
+    Without `refusal` this waits. With it, a lock that another process holds raises InputError at once: the
+    refusal, then that holder's own `note`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+        except BlockingIOError as error:
+            file.seek(0)
+            raise InputError(f"{refusal}: {file.read().strip() or 'holder unknown'}") from error
+        file.truncate(0)
+        file.write(note)
+        file.flush()
+        yield

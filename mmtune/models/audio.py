@@ -1,0 +1,46 @@
+"""Audio encoders."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmtune.config import CLASSES, AudioRNNConfig
+from mmtune.data.dataset import AUDIO_SHAPE
+from mmtune.models.output import Output
+
+STEPS, COEFFICIENTS = AUDIO_SHAPE
+
+
+class AudioRNN(nn.Module):
+    """Joshi's audio RNN (section 2.2, figure 10).
+
+    The report prints no activation between the linear layers; ReLU after each batch norm is assumed.
+    """
+
+    embedding_size = 64
+
+    def __init__(self, config: AudioRNNConfig) -> None:
+        super().__init__()
+        self.view = (1, STEPS * COEFFICIENTS) if config.view == "step" else AUDIO_SHAPE
+        self.rnn = nn.RNN(self.view[1], config.hidden, config.layers, batch_first=True)
+        self.fc1 = nn.Linear(config.hidden, 100)
+        self.bn1 = nn.BatchNorm1d(100)
+        self.fc2 = nn.Linear(100, self.embedding_size)
+        self.bn2 = nn.BatchNorm1d(self.embedding_size)
+        self.fc3 = nn.Linear(self.embedding_size, CLASSES)
+        self.bn3 = nn.BatchNorm1d(CLASSES)
+        self.activation = nn.ReLU()
+
+    def embed(self, audio: Tensor) -> Tensor:
+        """(B, 39, 13) to (B, 64): the RNN's last step through two linear layers."""
+        steps, _ = self.rnn(audio.reshape(-1, *self.view))
+        hidden = self.activation(self.bn1(self.fc1(steps[:, -1])))
+        return self.activation(self.bn2(self.fc2(hidden)))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """(B, 64) to logits (B, 10)."""
+        return self.bn3(self.fc3(embedding))
+
+    def forward(self, image: Tensor | None, audio: Tensor) -> Output:
+        embedding = self.embed(audio)
+        return Output(self.classify(embedding), embedding)

@@ -1,0 +1,68 @@
+"""Image encoders."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmtune.config import CLASSES, ImageCNNConfig
+from mmtune.data.dataset import IMAGE_SHAPE
+from mmtune.models.output import Output
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+CHANNELS = (1, 6, 12, 24, 48)
+
+
+def normalised_layers(code: str) -> frozenset[int]:
+    """The layer numbers in a code such as "l1-l3-l4"."""
+    return frozenset(int(name[1:]) for name in code.split("-"))
+
+
+class ImageCNN(nn.Module):
+    """Joshi's image CNN (section 2.2, figure 9); the first linear layer's input follows from kernel and pools."""
+
+    embedding_size = 64
+
+    def __init__(self, config: ImageCNNConfig) -> None:
+        super().__init__()
+        layers = normalised_layers(config.norm)
+        pooled = {int(n) for n in config.pools.split("-")}
+        activation = ACTIVATIONS[config.activation]
+        blocks: list[nn.Module] = []
+        for n, (before, after) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False), start=1):
+            blocks.append(nn.Conv2d(before, after, config.kernel))
+            if n in layers:
+                blocks.append(nn.BatchNorm2d(after))
+            # Pooling commutes with a monotone activation, which then sees a quarter of the elements.
+            if n in pooled:
+                blocks.append(nn.MaxPool2d(2))
+            blocks.append(activation())
+        self.convolutions = nn.Sequential(*blocks, nn.Flatten())
+        self.fc1 = nn.Linear(flat_size(self.convolutions), 120)
+        self.norm5 = nn.BatchNorm1d(120) if 5 in layers and config.l5 == "fc1" else nn.Identity()
+        self.fc2 = nn.Linear(120, self.embedding_size)
+        self.fc3 = nn.Linear(self.embedding_size, CLASSES)
+        self.activation = activation()
+        self.dropout = nn.Dropout(config.dropout)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """(B, 1, 28, 28) in [0, 1] to (B, 64)."""
+        hidden = self.dropout(self.activation(self.norm5(self.fc1(self.convolutions(image)))))
+        return self.dropout(self.activation(self.fc2(hidden)))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """(B, 64) to logits (B, 10)."""
+        return self.fc3(embedding)
+
+    def forward(self, image: Tensor, audio: Tensor | None = None) -> Output:
+        embedding = self.embed(image)
+        return Output(self.classify(embedding), embedding)
+
+
+def flat_size(convolutions: nn.Module) -> int:
+    """The number of values that `convolutions` make of one picture; leaves its state as it was."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        convolutions.eval()
+        size = convolutions(torch.zeros(1, 1, *IMAGE_SHAPE)).shape[1]
+        convolutions.train()
+    return int(size)

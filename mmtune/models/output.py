@@ -1,0 +1,19 @@
+"""What every model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Output(NamedTuple):
+    """logits (B, 10) and embedding (B, E), float32; for a fusion model also `alone`.
+
+    alone: by modality, the logits (B, 10) that this modality's encoder gives without the other one.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    alone: Mapping[str, Tensor] = {}

@@ -1,0 +1,245 @@
+"""Worker processes that only train; the coordinator hands them jobs and hears events.
+
+A worker knows neither Optuna nor MLflow. It dies with its coordinator, and when it dies itself its job
+comes back as a `Died` event.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from mmtune.config import TrialConfig
+from mmtune.data.splits import Split
+
+STARTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A trial to train in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on."""
+
+    number: int
+    config: TrialConfig
+    seed: int
+    folder: Path
+    rungs: frozenset[int] = frozenset()
+    encoders: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A worker has its data and names its device."""
+
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """An epoch of a job is done."""
+
+    number: int
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A job is done, or was pruned; its folder is complete."""
+
+    number: int
+    metrics: Mapping[str, float]
+    pruned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A job raised; its folder holds `error.txt`. retry: whether another attempt makes sense."""
+
+    number: int
+    reason: str
+    retry: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Died:
+    """A worker died under a job."""
+
+    number: int
+    reason: str
+
+
+Event = Ready | Epoch | Done | Failed | Died
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """What every worker is started with: the data folder, the rows of the split, and the device."""
+
+    data: Path
+    split: Split
+    device: str
+
+
+@dataclass(kw_only=True, eq=False)
+class Worker:
+    """A process, our end of its pipe, and the job it has."""
+
+    process: SpawnProcess
+    pipe: Connection
+    job: Job | None = None
+    ready: bool = False
+
+
+class LocalPool:
+    """`count` worker processes on this machine; a worker that dies is replaced."""
+
+    def __init__(self, spec: WorkerSpec, count: int) -> None:
+        self.spec = spec
+        self.failed_starts = 0
+        self.workers = [start_worker(spec) for _ in range(count)]
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def idle(self) -> int:
+        """How many workers have no job."""
+        return sum(worker.job is None for worker in self.workers)
+
+    def submit(self, job: Job) -> None:
+        """Give a job to an idle worker; there must be one."""
+        worker = next(worker for worker in self.workers if worker.job is None)
+        worker.job = job
+        # A worker that is already dead is reported by `events`, with this job.
+        with suppress(OSError):
+            worker.pipe.send(job)
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """Tell the worker that waits at a rung of job `number` whether to go on."""
+        worker = next(worker for worker in self.workers if worker.job is not None and worker.job.number == number)
+        with suppress(OSError):
+            worker.pipe.send(go_on)
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        """What has happened, waiting up to `timeout` seconds for the first event."""
+        ends = {worker.pipe: worker for worker in self.workers}
+        for pipe in wait(list(ends), timeout):
+            worker = ends[pipe]  # type: ignore[index]
+            try:
+                event = worker.pipe.recv()
+            except (EOFError, OSError):
+                yield from self._bury(worker)
+            else:
+                yield self._note(worker, event)
+
+    def close(self) -> None:
+        """Stop every worker at once."""
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.process.join()
+            worker.pipe.close()
+
+    def _note(self, worker: Worker, event: Event) -> Event:
+        if isinstance(event, Ready):
+            worker.ready, self.failed_starts = True, 0
+        if isinstance(event, Done | Failed):
+            worker.job = None
+        return event
+
+    def _bury(self, worker: Worker) -> Iterator[Event]:
+        worker.process.join()
+        worker.pipe.close()
+        reason = exit_reason(worker.process.exitcode)
+        self.failed_starts += not worker.ready
+        if self.failed_starts >= STARTS * len(self.workers):
+            raise RuntimeError(f"workers cannot start: {reason}")
+        self.workers[self.workers.index(worker)] = start_worker(self.spec)
+        if worker.job is not None:
+            yield Died(number=worker.job.number, reason=reason)
+
+
+def exit_reason(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        return f"worker was killed by {signal.Signals(-code).name}"
+    return f"worker exited with code {code}"
+
+
+def start_worker(spec: WorkerSpec) -> Worker:
+    """A new worker process, which loads its data while the caller goes on."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(spec, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return Worker(process=process, pipe=ours)
+
+
+def work(spec: WorkerSpec, pipe: Connection) -> None:
+    """A worker's life: load the data once, then train job after job."""
+    # Ctrl-C reaches the whole process group, but stopping is the coordinator's to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=die_with_parent, daemon=True).start()
+
+    import torch
+
+    from mmtune.data.store import load
+
+    torch.set_num_threads(1)
+    partition = load(spec.data, verify=False).train
+    pipe.send(Ready(device=spec.device))
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(run_job(job, partition, spec, pipe))
+
+
+def die_with_parent() -> None:
+    """End this process as soon as the coordinator is gone, also if it was killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def run_job(job: Job, partition: object, spec: WorkerSpec, pipe: Connection) -> Event:
+    """Train one job; whatever it raises becomes a Failed event."""
+    import torch
+
+    from mmtune.data.dataset import Partition
+    from mmtune.train.fit import DivergenceError
+    from mmtune.train.trial import run_trial
+
+    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> bool:
+        pipe.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
+        return bool(pipe.recv()) if epoch in job.rungs else True
+
+    assert isinstance(partition, Partition)
+    try:
+        device = torch.device(spec.device)
+        metrics, pruned = run_trial(
+            job.config, partition, spec.split, job.seed, job.folder, device, on_epoch, job.encoders
+        )
+        return Done(number=job.number, metrics=metrics, pruned=pruned)
+    except Exception as error:  # a worker outlives every job
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / "error.txt").write_text(traceback.format_exc())
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return Failed(number=job.number, reason=reason, retry=not isinstance(error, DivergenceError))

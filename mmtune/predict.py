@@ -1,0 +1,246 @@
+"""Raw or prepared inputs to digits with probabilities; everything that comes in is checked.
+
+A predictor is a folder: `model/` (see `mmtune.models.storage`) and `features.json`, which says what the model
+was trained on and how a recording becomes its input. Nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
+from mmtune.data.features import FeatureStats, mfcc
+from mmtune.data.pictures import read_digit
+from mmtune.data.recordings import one_second, read_wav
+from mmtune.errors import InputError
+from mmtune.files import write_whole
+from mmtune.models.storage import load_model
+from mmtune.train.batches import as_input
+from mmtune.train.evaluate import BATCH
+
+MODEL, FEATURES = "model", "features.json"
+INPUTS: dict[str, tuple[tuple[int, int], type[np.generic]]] = {
+    "image": (IMAGE_SHAPE, np.uint8),
+    "audio": (AUDIO_SHAPE, np.float32),
+}
+
+
+def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
+    """Write a predictor into the new folder `folder`, from a saved model's folder and its card.
+
+    card: at least `features` (as `Dataset.features`) and `data` with its name.
+    """
+    shutil.copytree(model, folder / MODEL)
+    content = {"format": 1, **card}
+    sealed = {**content, "sha256": seal(content)}
+    write_whole(folder / FEATURES, json.dumps(sealed, indent=2).encode())
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The content of `features.json`; InputError unless it is whole and of the known format."""
+    try:
+        card = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} must be JSON: {error}") from error
+    if not isinstance(card, dict) or card.get("format") != 1:
+        raise InputError(f"{path} must be a predictor's card of format 1")
+    found = seal({name: value for name, value in card.items() if name != "sha256"})
+    if found != card.get("sha256"):
+        raise InputError(f"{path} must have SHA-256 {card.get('sha256')}, got {found}: it was changed or cut")
+    return card
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of JSON content, whatever its layout."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class Said(NamedTuple):
+    """digit (B,) int64 and its probability (B,) float32."""
+
+    digit: NDArray[np.int64]
+    probability: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What a model says of B rows; `alone`, for a fusion model, what each modality says without the other.
+
+    digit (B,) int64; probability (B,) float32, of that digit; probabilities (B, 10) float32, of every digit.
+    """
+
+    digit: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    alone: Mapping[str, Said]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictor:
+    """A model on the CPU, ready to predict. `card` is what `features.json` holds."""
+
+    model: nn.Module
+    modalities: tuple[str, ...]
+    card: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Predictor:
+        """Read a predictor's folder; InputError where a file of it is missing, changed or misfits."""
+        model, config = load_model(folder / MODEL)
+        return cls(model=model, modalities=config.modalities, card=read_card(folder / FEATURES))
+
+    @property
+    def features(self) -> FeatureStats | None:
+        """How a recording becomes a clip, or None where the training data came as features only."""
+        stored = self.card["features"]
+        return None if stored is None else FeatureStats.from_json(stored)
+
+    def predict(self, images: NDArray[np.uint8] | None = None, clips: NDArray[np.float32] | None = None) -> Prediction:
+        """images (B, 28, 28) uint8 and clips (B, 39, 13) float32, each only where the model takes it, B >= 1.
+
+        Raises InputError on a missing or extra input, another type or shape, NaN, or unequal numbers of rows.
+        """
+        given = {name: array for name, array in (("image", images), ("audio", clips)) if array is not None}
+        count = check_inputs(given, self.modalities)
+        outputs = [self._scores(given, slice(start, start + BATCH)) for start in range(0, count, BATCH)]
+        return as_prediction({name: torch.cat([part[name] for part in outputs]) for name in outputs[0]})
+
+    @torch.no_grad()
+    def _scores(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
+        """The logits (B, 10) of the model, under "", and of each modality alone."""
+        tensors = {name: as_input(torch.from_numpy(array[rows].copy())) for name, array in given.items()}
+        output = self.model(tensors.get("image"), tensors.get("audio"))
+        return {"": output.logits, **output.alone}
+
+
+def as_prediction(logits: Mapping[str, Tensor]) -> Prediction:
+    """A Prediction from logits; InputError where they are no numbers, as on inputs of absurd size."""
+    if not all(bool(torch.isfinite(scores).all()) for scores in logits.values()):
+        raise InputError("inputs must be of the size the model was trained on, these are so large that it overflows")
+    said = {name: strongest(scores) for name, scores in logits.items()}
+    whole = said.pop("")
+    shares = torch.softmax(logits[""], 1).numpy()
+    return Prediction(digit=whole.digit, probability=whole.probability, probabilities=shares, alone=said)
+
+
+def strongest(logits: Tensor) -> Said:
+    """The digit of the greatest logit, by the first where float32 probabilities are equal, as in `Evaluation`."""
+    digit = logits.argmax(1)
+    share = torch.softmax(logits, 1).gather(1, digit[:, None])[:, 0]
+    return Said(digit.numpy(), share.numpy())
+
+
+def check_inputs(given: Mapping[str, Any], modalities: tuple[str, ...]) -> int:
+    """The number of rows; InputError unless `given` holds what `modalities` names, sound and equally long."""
+    if set(given) != set(modalities):
+        got = " and ".join(map(str, given)) or "nothing"
+        raise InputError(f"this model takes {' and '.join(modalities)}, got {got}")
+    for name in modalities:
+        check_input(name, given[name])
+    counts = {name: len(given[name]) for name in modalities}
+    if len(set(counts.values())) > 1:
+        found = " and ".join(f"{count} of {name}" for name, count in counts.items())
+        raise InputError(f"inputs must have equally many rows, got {found}")
+    return next(iter(counts.values()))
+
+
+def check_input(name: str, array: Any) -> None:
+    """Raise InputError unless `array` is a batch of the input `name`: type, shape, at least one row, finite."""
+    shape, kind = INPUTS[name]
+    rule = f"{name} must be an array (B, {shape[0]}, {shape[1]}) of {kind.__name__} with B >= 1"
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{rule}, got {type(array).__name__}")
+    if array.dtype != kind or array.shape[1:] != shape or array.ndim != 3 or not len(array):
+        raise InputError(f"{rule}, got {array.shape} of {array.dtype}")
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=(1, 2)))[0])
+        raise InputError(f"{name} must be finite, row {row} holds NaN or infinity")
+
+
+def predict_files(predictor: Predictor, image: Path | None = None, audio: Path | None = None) -> Prediction:
+    """The digit (B = 1) of a picture and a recording, read exactly as the data set was built.
+
+    Raises InputError where a file is missing, unfit or not the model's to take, or where the model knows only
+    ready-made features.
+    """
+    given = {name: path for name, path in (("image", image), ("audio", audio)) if path is not None}
+    if set(given) != set(predictor.modalities):
+        got = " and ".join(given) or "nothing"
+        raise InputError(f"this model takes {' and '.join(predictor.modalities)}, got {got}")
+    images = None if image is None else read_digit(image)[None]
+    clips = None if audio is None else read_clip(predictor, audio)[None]
+    return predictor.predict(images, clips)
+
+
+def read_clip(predictor: Predictor, path: Path) -> NDArray[np.float32]:
+    """A recording as the model's input, (39, 13) float32."""
+    stats = predictor.features
+    if stats is None:
+        data = predictor.card["data"]["name"]
+        raise InputError(
+            f"{path}: this model was trained on {data}, which came as features without the statistics that made "
+            "them, so no recording can be turned into its input"
+        )
+    samples, rate = read_wav(path)
+    clip: NDArray[np.float32] = stats.apply(mfcc(one_second(samples, rate)))
+    return clip
+
+
+def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
+    """Predict the whole test partition of a data set, in its order."""
+    test = dataset.test
+    images = test.images if "image" in predictor.modalities else None
+    clips = on_scale(predictor, dataset)[test.clip_index] if "audio" in predictor.modalities else None
+    return predictor.predict(images, clips)
+
+
+def on_scale(predictor: Predictor, dataset: Dataset) -> NDArray[np.float32]:
+    """The test clips (M, 39, 13) on the scale of the model's own data, whose statistics may be others.
+
+    Raises InputError where only one of the two scales is known.
+    """
+    mine, clips = predictor.features, dataset.test.clips
+    theirs = None if dataset.features is None else FeatureStats.from_json(dataset.features)
+    if mine == theirs:
+        return clips
+    if mine is None or theirs is None:
+        unknown = predictor.card["data"]["name"] if mine is None else dataset.name
+        raise InputError(
+            f"the audio of {dataset.name} must be on the scale the model was trained on, that of {unknown} is unknown"
+        )
+    return mine.apply(unscaled(theirs, clips))
+
+
+def unscaled(stats: FeatureStats, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The inverse of `FeatureStats.apply`."""
+    scaled = clips.astype(np.float64) * (stats.high - stats.low) + stats.low
+    features: NDArray[np.float64] = scaled * np.array(stats.std) + np.array(stats.mean)
+    return features.astype(np.float32)
+
+
+def write_submission(path: Path, prediction: Prediction) -> None:
+    """Write a CSV of row, digit, probability, whole or not at all; InputError where it cannot be written."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "digit", "probability"])
+    for row, (digit, probability) in enumerate(zip(prediction.digit, prediction.probability, strict=True)):
+        writer.writerow([row, int(digit), f"{probability:.6f}"])
+    try:
+        write_whole(path, text.getvalue().encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,135 @@
+"""What a study is doing, live on a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A trial under way."""
+
+    name: str
+    epoch: int = 0
+    score: float | None = None
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """The state of a study and its display: trials done, the best so far, each trial's epoch, time left.
+
+    trials, epochs: the whole study and the budget of one trial. done: trials that were finished before.
+    """
+
+    console: Console
+    trials: int
+    epochs: int
+    done: int
+    best: tuple[float, str] | None = None
+    failed: int = 0
+    running: dict[int, Running] = field(default_factory=dict)
+    epochs_seen: int = 0
+    started: float = field(default_factory=time.monotonic)
+    live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.clear()
+        if self.live is not None:
+            self.live.__exit__(None, None, None)
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def begin(self, number: int, name: str) -> None:
+        """A trial started."""
+        self.running[number] = Running(name=name)
+        if self.live is None:
+            self.say(f"trial {name}: started")
+
+    def advance(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """A trial finished an epoch."""
+        self.running[number].epoch, self.running[number].score = epoch, metrics["val_macro_f1"]
+        self.epochs_seen += 1
+
+    def finish(self, number: int, state: str, score: float | None, note: str = "") -> None:
+        """A trial ended; `score` is its objective if it has one."""
+        name = self.running.pop(number).name
+        self.done += state != "FAIL"
+        self.failed += state == "FAIL"
+        if state == "COMPLETE" and score is not None and (self.best is None or score > self.best[0]):
+            self.best = (score, name)
+        shown = f"val macro-F1 {score:.4f}" if score is not None else note
+        left = self.time_left()
+        tail = "" if left is None or self.live is not None else f", about {left} left"
+        self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {shown}{tail}")
+
+    def time_left(self) -> timedelta | None:
+        """An estimate from the epochs trained since the start; None before the first."""
+        if not self.epochs_seen:
+            return None
+        under_way = sum(running.epoch for running in self.running.values())
+        missing = (self.trials - self.done) * self.epochs - under_way
+        seconds = (time.monotonic() - self.started) / self.epochs_seen * max(missing, 0)
+        return timedelta(seconds=round(seconds))
+
+    def render(self) -> RenderableType:
+        """The live display."""
+        table = Table.grid(padding=(0, 2))
+        for running in self.running.values():
+            score = "" if running.score is None else f"{running.score:.4f}"
+            epoch = f"epoch {running.epoch}/{self.epochs}"
+            table.add_row(running.name, ProgressBar(self.epochs, running.epoch, width=20), epoch, score)
+        best = f"best {self.best[0]:.4f} ({self.best[1]})" if self.best else "no trial finished yet"
+        failed = f", {self.failed} failed" if self.failed else ""
+        left = self.time_left()
+        head = f"{self.done}/{self.trials} trials{failed} · {best} · {'' if left is None else f'about {left} left'}"
+        return Group(Text(head, style="bold"), table)
+
+
+@contextmanager
+def steps(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars for a job of several steps; gives a function of (step, done, total). Plain lines off a terminal."""
+    if not console.is_terminal:
+        yield plain_steps(console)
+        return
+    with Bars(console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield advance
+
+
+def plain_steps(console: Console) -> Callable[[str, int, int], None]:
+    """A line when a step begins and one when it ends."""
+    seen: set[tuple[str, bool]] = set()
+
+    def advance(step: str, done: int, total: int) -> None:
+        event = (step, done >= total)
+        if event not in seen:
+            seen.add(event)
+            console.print(f"{step}: {done} of {total}", markup=False, highlight=False)
+
+    return advance

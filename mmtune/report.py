@@ -1,0 +1,144 @@
+"""Tracked runs to one HTML page that needs nothing but itself.
+
+The page is laid out by templates/report.html; this file gathers what stands in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from mmtune import report_figures as drawn
+from mmtune import report_tables as tables
+from mmtune.analysis.figures import shown
+from mmtune.errors import InputError
+from mmtune.files import write_whole
+from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun
+
+MOST_ROWS, MOST_CURVES, MOST_OTHERS = 1_000, 100, 20
+PROTOCOL_NOTES = {
+    "as_reported": "random split over pairs, as in the reports: a recording may stand on both sides of the split",
+    "clip_disjoint": "no recording stands on both sides of the split",
+    "speaker_disjoint": "no speaker stands on both sides of the split",
+}
+
+
+def write_report(
+    tracker: MlflowTracker,
+    study_run: StudyRun,
+    importances: Mapping[str, float],
+    reported: Mapping[str, float],
+    out: Path,
+    paper: str = "",
+    others: Sequence[StudyRun] = (),
+) -> Path:
+    """Write the page of a study to `out`, whole or not at all, and return `out`.
+
+    importances: share of each choice in the objective, by dotted path; empty where there are too few trials.
+    reported: the paper's numbers as fractions, by metric without prefix, such as {"accuracy": 0.9848}.
+    others: more runs of the same study, to be compared in one table.
+    Raises InputError where no trial of the study is complete, or `out` is a folder.
+    """
+    trials = tables.ranked(tracker.trials(study_run.run_id))
+    if not trials or trials[0].state != COMPLETE or OBJECTIVE not in trials[0].metrics:
+        found = ", ".join(f"{n} {state}" for state, n in tables.tally(trials).items()) or "no trial"
+        raise InputError(f"a report needs a complete trial, study {study_run.key.slug} has {found}")
+    if out.is_dir():
+        raise InputError(f"a report is written to a file, {out} is a folder")
+    words = text_of(study_run, trials, reported, paper) | runs_compared(tracker, study_run, others)
+    page = render(words | plots_of(tracker, study_run, trials, importances))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, page.encode())
+    return out
+
+
+def text_of(study: StudyRun, trials: Sequence[TrialRun], reported: Mapping[str, float], paper: str) -> dict[str, Any]:
+    """What the template says and tabulates. `trials` are ranked, the first one is complete."""
+    best, choices = trials[0], tables.differing(trials)
+    return {
+        "study": study,
+        "paper": paper,
+        "written": datetime.now(UTC),
+        "best": best,
+        "best_title": tables.title(best, choices),
+        "objective": best.metrics[OBJECTIVE],
+        "tally": tables.tally(trials),
+        "protocol_note": PROTOCOL_NOTES[study.key.protocol],
+        "facts": tables.facts(study, trials),
+        "command": study.tags.get("mmtune.command", ""),
+        "fixed": {path: shown(value) for path, value in best.params.items() if path not in choices},
+        "reported": reported,
+        "columns": tables.leaderboard_columns(trials, choices),
+        "trials": trials[:MOST_ROWS],
+        "all_trials": len(trials),
+        "failures": tables.failures(trials),
+    }
+
+
+def runs_compared(tracker: MlflowTracker, study: StudyRun, others: Sequence[StudyRun]) -> dict[str, Any]:
+    """The table of runs of this study under other protocols, data, seeds or budgets."""
+    runs = [study, *others[:MOST_OTHERS]]
+    lines = [tables.run_line(run, tracker.trials(run.run_id)) for run in runs] if others else []
+    return {"runs": lines, "runs_left_out": max(0, len(others) - MOST_OTHERS)}
+
+
+def plots_of(
+    tracker: MlflowTracker, study: StudyRun, trials: Sequence[TrialRun], importances: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the template draws, and the numbers that need the best trial's validation file."""
+    best, choices = trials[0], tables.differing(trials)
+    validation = drawn.load_validation(tracker, best)
+    complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
+    return {
+        "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices),
+        "importances": drawn.importance_section(importances, choices),
+        "strips": drawn.strip_section(complete, choices, study.key.seed),
+        "classes": drawn.class_section(best, validation),
+        "embeddings": drawn.embedding_section(best, validation, study.key),
+        "validation_rows": len(validation["label"]),
+        "most_points": drawn.MOST_POINTS,
+        "most_strip": drawn.MOST_STRIP,
+        "most_curves": MOST_CURVES,
+    }
+
+
+def render(values: Mapping[str, Any]) -> str:
+    """The template, filled; what it does not mark as safe is escaped."""
+    loader = jinja2.PackageLoader("mmtune")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    plots: dict[str, Any] = {}
+
+    def plot(name: str, figure: Any) -> str:
+        plots[name] = json.loads(figure.to_json())
+        return name
+
+    scripts = [get_plotlyjs(), loader.get_source(environment, "report.js")[0]]
+    helpers = {"plot": plot, "plots": plots, "measured": tables.measured, "safe_json": safe_json, "shown": shown}
+    return environment.get_template("report.html").render(
+        **values, **helpers, last_line=tables.last_line, scripts=scripts, policy=policy(scripts)
+    )
+
+
+def safe_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """A content security policy: these scripts and no others run, and nothing is ever fetched."""
+    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    allowed = " ".join(f"'sha256-{h}'" for h in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,145 @@
+"""The figures of a report: tracked runs and their artifacts to plotly figures and what is said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.analysis import figures
+from mmtune.analysis.clusters import cluster_scores, kmeans_labels
+from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows
+from mmtune.config import CLASSES, StudyKey
+from mmtune.errors import InputError
+from mmtune.report_tables import differing, short_names, title
+from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
+
+MOST_POINTS, MOST_STRIP = 2_000, 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One metric over the epochs, drawn as scale * value."""
+
+    metric: str
+    heading: str
+    unit: str
+    scale: float = 1.0
+    log: bool = False
+
+
+PANELS = (
+    Panel(metric="val_macro_f1", heading="Validation macro-F1", unit="macro-F1 (%)", scale=100),
+    Panel(metric="val_accuracy", heading="Validation accuracy", unit="accuracy (%)", scale=100),
+    Panel(metric="val_loss", heading="Validation loss", unit="cross-entropy (nats), log axis", log=True),
+    Panel(metric="train_loss", heading="Training loss", unit="cross-entropy (nats), log axis", log=True),
+)
+
+
+def curve_section(tracker: MlflowTracker, trials: Sequence[TrialRun], choices: Sequence[str]) -> dict[str, Any]:
+    """The panels of curves, and the ways to colour them: by rank and by each choice."""
+    names = short_names(choices)
+    found = [(t, tracker.curves(t.run_id, tuple(p.metric for p in PANELS))) for t in trials]
+    found = [(t, curves) for t, curves in found if any(curves.values())]
+    titles = [title(t, choices) for t, _ in found]
+    panels = [(p, curve_panel(p, titles, [curves[p.metric] for _, curves in found])) for p in PANELS]
+    colourings = [colouring(names[p], [t.params.get(p) for t, _ in found]) for p in choices]
+    return {"panels": panels, "colourings": [by_rank(titles), *colourings], "shown": len(found)}
+
+
+def curve_panel(panel: Panel, titles: Sequence[str], points: Sequence[Sequence[tuple[int, float]]]) -> Any:
+    """The curves of one metric."""
+    series = [
+        figures.Curve(name=text, epochs=[e for e, _ in own], values=[v for _, v in own])
+        for text, own in zip(titles, points, strict=True)
+    ]
+    return figures.curves(series, panel.unit, panel.scale, panel.log)
+
+
+def by_rank(titles: Sequence[str]) -> dict[str, Any]:
+    """The way to colour the curves that a reader sees first: the best ones apart, the others faint."""
+    colours = figures.rank_colours(len(titles))
+    legend = [[colour, text] for colour, text in zip(colours, titles, strict=True) if colour != figures.FAINT]
+    more = len(titles) - len(legend)
+    rest = [[figures.FAINT, f"{more} more"]] if more else []
+    return {"name": "rank, the five best", "colours": colours, "legend": legend + rest}
+
+
+def colouring(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """A way to colour the curves: by the value of one choice; a long legend shows its ends and its middle."""
+    keys = [figures.plain(v) for v in values]
+    by_value = figures.value_colours(keys)
+    legend = [[colour, figures.shown(value)] for value, colour in by_value.items() if colour != figures.FAINT]
+    legend = legend if len(legend) <= figures.FEW else [legend[0], legend[len(legend) // 2], legend[-1]]
+    rest = [[figures.FAINT, "other"]] if figures.FAINT in by_value.values() else []
+    return {"name": name, "colours": [by_value[k] for k in keys], "legend": legend + rest}
+
+
+def importance_section(importances: Mapping[str, float], choices: Sequence[str]) -> Any:
+    """The bar chart of importances, or None where there are none."""
+    names = short_names(list(dict.fromkeys([*choices, *importances])))
+    return figures.importances({names[p]: share for p, share in importances.items()}) if importances else None
+
+
+def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: int) -> list[tuple[str, Any]]:
+    """By name, a plot of the objective over each choice that differs among complete trials, at most MOST_STRIP of them."""
+    chosen = [complete[i] for i in sample_rows(len(complete), MOST_STRIP, seed)]
+    scores = [100 * t.metrics[OBJECTIVE] for t in chosen]
+    titles, names, own = [title(t, choices) for t in chosen], short_names(choices), set(differing(chosen))
+    values = {p: [figures.plain(t.params.get(p)) for t in chosen] for p in choices if p in own}
+    return [(names[p], figures.strip(v, scores, titles, names[p], "val macro-F1 (%)")) for p, v in values.items()]
+
+
+def load_validation(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]]:
+    """The arrays of the trial's `validation.npz`; InputError where it is missing or damaged."""
+    path = tracker.artifact(trial.run_id, "validation.npz")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("row", "label", "prediction", "embedding")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} must hold row, label, prediction and embedding: {error}") from error
+
+
+def class_section(best: TrialRun, validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """F1 by class and the confusion matrix of the best trial, on validation rows."""
+    f1 = [best.metrics.get(f"val_f1_{digit}", 0.0) for digit in range(CLASSES)]
+    matrix = figures.confusion(validation["label"], validation["prediction"])
+    return {"f1": figures.per_class(f1), "confusion": matrix}
+
+
+def embedding_section(best: TrialRun, validation: Mapping[str, NDArray[Any]], key: StudyKey) -> list[dict[str, Any]]:
+    """For each modality and the whole: the embedding by true label beside the same by cluster."""
+    modalities = tuple(m for m in ("image", "audio") if f"val_accuracy_{m}_alone" in best.metrics)
+    # The trial's own seed gives the very clusters that its tracked scores speak of.
+    seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
+    parts = by_modality(validation["embedding"], modalities)
+    return [embedding_pair(name, part, validation, seed) for name, part in parts.items()]
+
+
+def embedding_pair(
+    name: str, embedding: NDArray[np.float32], validation: Mapping[str, NDArray[Any]], seed: int
+) -> dict[str, Any]:
+    """One embedding, drawn twice; `refused` says why where it cannot be drawn."""
+    labels = validation["label"]
+    try:
+        points, explained = principal_components(embedding)
+    except InputError as error:
+        return {"name": name, "refused": str(error)}
+    clusters = kmeans_labels(embedding, seed)
+    named = name_clusters(labels, clusters)
+    rows = sample_rows(len(labels), MOST_POINTS, seed)
+    told = zip(validation["row"][rows], labels[rows], validation["prediction"][rows], named[rows], strict=True)
+    hover = np.array([f"row {r}: digit {d}, predicted {p}, cluster {c}" for r, d, p, c in told])
+    return {
+        "name": name,
+        "refused": "",
+        "width": embedding.shape[1],
+        "seed": seed,
+        "scores": cluster_scores(labels, clusters),
+        "labels": figures.embedding(points[rows], labels[rows], explained, hover),
+        "clusters": figures.embedding(points[rows], named[rows], explained, hover),
+    }

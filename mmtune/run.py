@@ -1,0 +1,237 @@
+"""From a study and a data set to finished trials: split, encoders, search, workers, tracker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from mmtune.config import StudyKey, TrialConfig, flatten, require_count
+from mmtune.coordinator import Coordinator, Plan, reconcile
+from mmtune.data.dataset import Dataset
+from mmtune.data.splits import split
+from mmtune.encoders import best_encoder, needed_encoders, with_encoders
+from mmtune.errors import InputError
+from mmtune.files import locked
+from mmtune.pool import LocalPool, WorkerSpec
+from mmtune.progress import Progress
+from mmtune.provenance import now, provenance_tags
+from mmtune.search import Search
+from mmtune.space import Space, Value, describe, fingerprint
+from mmtune.space import grid as enumerate_grid
+from mmtune.study import Study, load_study, narrowed, with_epochs
+from mmtune.tracking import MlflowTracker, TrialRun, best_trial
+
+Stopped = Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How much of a study to run, and where. None stands for the study's own number, or the machine's."""
+
+    protocol: str = "clip_disjoint"
+    seed: int = 0
+    sampler: str = "grid"
+    trials: int | None = None
+    epochs: int | None = None
+    workers: int | None = None
+    device: str = "auto"
+    prune: bool | None = None
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "epochs", "workers"):
+            value = getattr(self, name)
+            if value is not None:
+                require_count(f"--{name}", value, 1, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a study stands after a call: `finished` says that no trial is left to do."""
+
+    key: StudyKey
+    finished: bool
+    best: TrialRun | None
+    failed: int
+
+
+def make_key(study: Study, dataset: Dataset, options: Options) -> StudyKey:
+    """The identity of a study under these options."""
+    return StudyKey(
+        study=study.name,
+        data=dataset.name,
+        digest=dataset.digest,
+        protocol=options.protocol,
+        seed=options.seed,
+        epochs=options.epochs or study.base.train.epochs,
+        sampler=options.sampler,
+        fixed=tuple(sorted(options.fixed.items())),
+    )
+
+
+def run_study(
+    study: Study, dataset: Dataset, options: Options, root: Path, console: Console, stopped: Stopped = lambda: False
+) -> Outcome:
+    """Run whatever trials of a study are missing; everything that is kept lies under `root`.
+
+    Raises InputError where the options, the data or an earlier run of the study rule this one out.
+    """
+    key = make_key(study, dataset, options)
+    base, space = narrowed(study, options.sampler, options.fixed)
+    base = with_epochs(base, options.epochs)
+    spec = WorkerSpec(
+        data=dataset.folder,
+        split=split(dataset.train, options.protocol, options.seed),
+        device=resolve_device(options.device),
+    )
+    tracker = MlflowTracker(root)
+    encoders = needed_encoders(study, base)
+    for name in encoders.values():
+        if best_encoder(tracker, name, key) is None and not stopped():
+            console.print(
+                f"{study.name} starts from the best {name} on this data and split; none is tracked, so it runs first"
+            )
+            first = replace(options, trials=None, epochs=None, sampler="grid", prune=None, fixed={})
+            run_study(load_study(name), dataset, first, root, console, stopped)
+    if stopped():
+        return Outcome(key=key, finished=False, best=None, failed=0)
+    refusal = f"study {key.slug} already runs, and one coordinator at a time may write it"
+    with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
+        prune = options.sampler != "grid" if options.prune is None else options.prune
+        journal = root / "optuna" / f"{key.slug}.journal"
+        search = Search(journal, key.slug, space, flatten(base), base.train.epochs, prune)
+        runs = search.remember("encoders", encoder_runs(tracker, encoders, key))
+        plan = make_plan(key, base, space, options.trials or study.trials, tracker, runs)
+        parent = tracker.open_study(key, study_tags(study, space, dataset) | provenance_tags(spec.device))
+        say_where(console, plan, reconcile(search, tracker, parent))
+        failed = drive(plan, search, tracker, parent, spec, options.workers, root, console, stopped)
+        return close(plan, search, tracker, parent, failed)
+
+
+def encoder_runs(tracker: MlflowTracker, encoders: Mapping[str, str], key: StudyKey) -> dict[str, str]:
+    """By modality, the tracked run of the best encoder."""
+    found = {modality: best_encoder(tracker, name, key) for modality, name in encoders.items()}
+    missing = [encoders[modality] for modality, trial in found.items() if trial is None]
+    if missing:
+        raise InputError(f"{key.study} needs a complete trial of {' and '.join(missing)}; all of theirs failed")
+    return {modality: trial.run_id for modality, trial in found.items() if trial is not None}
+
+
+def make_plan(
+    key: StudyKey, base: TrialConfig, space: Space, trials: int, tracker: MlflowTracker, runs: Mapping[str, str]
+) -> Plan:
+    """What is to be run. A grid has as many trials as combinations, or the first `trials` of them."""
+    folders = {modality: tracker.artifact(run_id, "model") for modality, run_id in runs.items()}
+    grid = tuple(enumerate_grid(space, flatten(base))) if key.sampler == "grid" else ()
+    return Plan(
+        key=key,
+        base=with_encoders(base, folders),
+        grid=grid,
+        trials=min(trials, len(grid)) if grid else trials,
+        encoders=folders,
+        encoder_runs=runs,
+    )
+
+
+def say_where(console: Console, plan: Plan, cut: int) -> None:
+    """A line on what runs, and one on what an earlier call left."""
+    key = plan.key
+    console.print(
+        f"{key.study}: {plan.trials} trials of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
+        f"{key.protocol}, seed {key.seed}, {key.sampler}",
+        highlight=False,
+    )
+    if cut:
+        console.print(f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption will be made again")
+
+
+def drive(
+    plan: Plan,
+    search: Search,
+    tracker: MlflowTracker,
+    parent: str,
+    spec: WorkerSpec,
+    workers: int | None,
+    root: Path,
+    console: Console,
+    stopped: Stopped,
+) -> int:
+    """Run the open trials on workers; returns how many attempts failed in this call."""
+    staging = root / "staging" / plan.key.slug
+    shutil.rmtree(staging, ignore_errors=True)
+    ended = [attempt for attempt in search.attempts() if attempt.ended_well and attempt.index < plan.trials]
+    best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
+    progress = Progress(console=console, trials=plan.trials, epochs=plan.key.epochs, done=len(ended), best=best)
+    if len(ended) < plan.trials:
+        count = min(workers or default_workers(spec.device), plan.trials - len(ended))
+        with LocalPool(spec, count) as pool, progress:
+            Coordinator(plan, search, tracker, parent, pool, progress, staging).run(stopped)
+    shutil.rmtree(staging, ignore_errors=True)
+    return progress.failed
+
+
+def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str, failed: int) -> Outcome:
+    """Close the parent run by how the study stands."""
+    finished = not search.open_indices(plan.trials)
+    best = best_trial(tracker.trials(parent))
+    tracker.end_study(parent, finished, best)
+    return Outcome(key=plan.key, finished=finished, best=best, failed=failed)
+
+
+def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
+    """What the parent run says of the study, its space and its data."""
+    return {
+        "mmtune.opened": now(),
+        "mmtune.paper": study.paper,
+        "mmtune.space": "\n".join(describe(space)),
+        "mmtune.space_hash": fingerprint(space),
+        "mmtune.data_dir": str(dataset.folder.resolve()),
+        "mmtune.data_digest": dataset.digest,
+        "mlflow.note.content": study.doc,
+    }
+
+
+def resolve_device(name: str) -> str:
+    """A torch device by its name, "auto" being the first GPU or else the CPU; InputError where it is not there."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--device must be auto, cpu or a GPU of this machine, got {name!r}: {reason}") from error
+    return name
+
+
+def default_workers(device: str) -> int:
+    """One worker a core on the CPU; a few on a GPU, which these small networks leave idle most of the time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if device.startswith("cuda") else cores
+
+
+@contextmanager
+def interruptible() -> Iterator[Stopped]:
+    """Turn Ctrl-C and SIGTERM into a flag, so that no write is cut in two; a second one ends the process at once."""
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            os._exit(128 + number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""The test partition, scored once for each trial that is to be promoted."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmtune.data.dataset import Dataset
+from mmtune.errors import InputError
+from mmtune.files import write_whole
+from mmtune.models.storage import load_model
+from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.train.batches import rows_of
+from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.metrics import f1_per_class
+from mmtune.train.trial import MODEL, alone_accuracy
+
+TEST, TEST_DIGEST = "test.npz", "mmtune.test_digest"
+
+
+def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDArray[np.int64]:
+    """A trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with their scores."""
+    if trial.tags.get(TEST_DIGEST) != dataset.digest:
+        model, config = load_model(tracker.artifact(trial.run_id, MODEL))
+        found = evaluate(model, rows_of(dataset.test, config.modalities, torch.device("cpu")))
+        with tempfile.TemporaryDirectory() as folder:
+            write_whole(Path(folder) / TEST, predictions_file(found))
+            # The tag is written last: whatever carries it has its scores and its file.
+            tracker.record(trial.run_id, scores_of(found), {TEST_DIGEST: dataset.digest}, Path(folder))
+    return read_predictions(tracker.artifact(trial.run_id, TEST), dataset)
+
+
+def scores_of(found: Evaluation) -> dict[str, float]:
+    """test_loss, test_accuracy, test_macro_f1, F1 of each digit, accuracy of each modality alone."""
+    return {
+        **found.scores("test"),
+        **{f"test_f1_{digit}": value for digit, value in enumerate(f1_per_class(found.counts).tolist())},
+        **{f"test_accuracy_{name}_alone": alone_accuracy(found, name) for name in found.alone},
+    }
+
+
+def predictions_file(found: Evaluation) -> bytes:
+    """An .npz of row, label, prediction (N,) int64 and probability (N, 10) float32 of the test rows."""
+    buffer = BytesIO()
+    np.savez(
+        buffer,
+        row=np.arange(len(found.labels)),
+        label=found.labels.numpy(),
+        prediction=found.predictions.numpy(),
+        probability=torch.softmax(found.logits, 1).numpy(),
+    )
+    return buffer.getvalue()
+
+
+def read_predictions(path: Path, dataset: Dataset) -> NDArray[np.int64]:
+    """The predictions in a `predictions_file`; InputError unless it is whole and of this test partition."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            label, prediction = archive["label"], archive["prediction"]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} must be an .npz of test predictions: {error}") from error
+    if not np.array_equal(label, dataset.test.labels) or prediction.shape != label.shape:
+        raise InputError(f"{path} must hold the labels of {dataset.name}'s test partition, it holds others")
+    predictions: NDArray[np.int64] = prediction
+    return predictions

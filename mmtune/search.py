@@ -1,0 +1,236 @@
+"""Optuna behind the four verbs that a coordinator needs: ask, report, tell, resume.
+
+A study is one journal file, written by one process. Trials are addressed by their index, 0 to n - 1; an
+index may take several attempts, each of them a trial of Optuna's, and its seed follows from the index alone.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from mmtune.errors import InputError
+from mmtune.space import Space, Value, describe, fingerprint, sample
+
+ATTEMPTS = 2
+REDUCTION = 3
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Given(BaseSampler):
+    """Draws the values it was given: a point of the grid, or the ones of an earlier attempt."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values = values
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        return self.values[param_name]
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """A sampler by its name on the command line."""
+    makers = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed, deterministic_objective=False),
+        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    }
+    return makers[name]()
+
+
+def derive_seed(*parts: int) -> int:
+    """A 32-bit seed that follows from the parts alone."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def rungs(epochs: int) -> list[int]:
+    """The epochs after which a trial may be pruned: a ninth of the budget, then three times as many each."""
+    first = max(1, epochs // REDUCTION**2)
+    steps = [first * REDUCTION**n for n in range(20)]
+    return [step for step in steps if step < epochs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One of Optuna's trials: the index that it is for, its values, its tracked run and how it stands.
+
+    reason: why it failed. interrupted: it was cut short through no fault of its own; retry: it failed, and
+    another attempt makes sense.
+    """
+
+    id: int
+    index: int
+    values: Mapping[str, Value]
+    run_id: str
+    state: str
+    score: float | None
+    interrupted: bool
+    retry: bool
+
+    @property
+    def ended_well(self) -> bool:
+        return self.state in ("COMPLETE", "PRUNED")
+
+
+def repair_journal(path: Path) -> int:
+    """Cut the torn last line that a kill may have left; returns the number of bytes cut.
+
+    Optuna loads past a torn line once, and appends to it; the study is lost from then on.
+    """
+    # A lock that is left behind can only be a dead process's: ours is held on the whole study.
+    with suppress(FileNotFoundError):
+        Path(f"{path}.lock").unlink()
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    return len(content) - whole
+
+
+class Search:
+    """The journal of one study; the caller holds the study's lock.
+
+    Raises InputError where the journal was written for another space.
+    """
+
+    def __init__(self, path: Path, name: str, space: Space, base: Mapping[str, Any], epochs: int, prune: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        repair_journal(path)
+        self.space, self.base = space, base
+        self.rungs = frozenset(rungs(epochs)) if prune else frozenset()
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            pruner = optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=min(self.rungs, default=1), reduction_factor=REDUCTION
+            )
+            self.study = optuna.create_study(
+                study_name=name,
+                storage=storage,
+                direction="maximize",
+                sampler=Given({}),
+                pruner=pruner,
+                load_if_exists=True,
+            )
+        self._check_space(name)
+        self.live: dict[int, optuna.Trial] = {}
+
+    def _check_space(self, name: str) -> None:
+        found, wanted = self.study.user_attrs.get("space"), fingerprint(self.space)
+        if found is None:
+            self.study.set_user_attr("space_lines", describe(self.space))
+            self.study.set_user_attr("space", wanted)
+        elif found != wanted:
+            before, after = set(self.study.user_attrs["space_lines"]), set(describe(self.space))
+            was, now = "; ".join(sorted(before - after)), "; ".join(sorted(after - before))
+            raise InputError(
+                f"the search space of {name} must stay as it was when its trials were made: it was [{was}], "
+                f"now it is [{now}]; restore it, or start a study of its own with another --seed"
+            )
+
+    def remember(self, name: str, value: Mapping[str, str]) -> dict[str, str]:
+        """A fact of the study that resuming must not change: the recorded one, else `value`, recorded."""
+        if name not in self.study.user_attrs:
+            self.study.set_user_attr(name, json.dumps(dict(value)))
+        return dict(json.loads(self.study.user_attrs[name]))
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt so far, in order of time."""
+        return [attempt_of(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def open_indices(self, trials: int) -> dict[int, Mapping[str, Value]]:
+        """The indices below `trials` that need an attempt; see the function of this name."""
+        return open_indices(self.attempts(), trials)
+
+    def ask(self, index: int, sampler: BaseSampler) -> dict[str, Value]:
+        """Begin an attempt at an index, with values that `sampler` draws."""
+        self.study.sampler = sampler
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            trial = self.study.ask()
+            trial.set_user_attr("index", index)
+            self.live[index] = trial
+            return sample(self.space, self.base, trial)
+
+    def attach(self, index: int, run_id: str) -> None:
+        """Name the tracked run of the attempt under way."""
+        self.live[index].set_user_attr("run_id", run_id)
+
+    def report(self, index: int, epoch: int, score: float) -> bool:
+        """Report a rung; whether the trial is worth going on with."""
+        self.live[index].report(score, epoch)
+        return not self.live[index].should_prune()
+
+    def tell(self, index: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False) -> None:
+        """End the attempt under way."""
+        self.settle(self.live.pop(index), state, score, interrupted, retry)
+
+    def settle(
+        self, trial: optuna.Trial | int, state: str, score: float | None, interrupted: bool = False, retry: bool = False
+    ) -> None:
+        """End an attempt, also one of a coordinator that is gone, by its id."""
+        found = trial if isinstance(trial, optuna.Trial) else optuna.Trial(self.study, self._storage_id(trial))
+        if state == "FAIL":
+            found.set_user_attr("interrupted", interrupted)
+            found.set_user_attr("retry", retry)
+        value = score if state == "COMPLETE" else None
+        self.study.tell(found, value, state=TrialState[state])
+
+    def _storage_id(self, number: int) -> int:
+        return int(self.study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+def attempt_of(trial: optuna.trial.FrozenTrial) -> Attempt:
+    """An Attempt from Optuna's trial."""
+    attrs = trial.user_attrs
+    complete = trial.state == TrialState.COMPLETE
+    return Attempt(
+        id=trial.number,
+        index=attrs.get("index", -1),
+        values=trial.params,
+        run_id=attrs.get("run_id", ""),
+        state=trial.state.name,
+        score=trial.value if complete else None,
+        interrupted=attrs.get("interrupted", False),
+        retry=attrs.get("retry", False),
+    )
+
+
+def open_indices(attempts: list[Attempt], trials: int) -> dict[int, Mapping[str, Value]]:
+    """The indices that still need an attempt, with the values of the last attempt where there was one.
+
+    An interrupted attempt does not count; a failed one is made ATTEMPTS times where a retry makes sense.
+    """
+    by_index: dict[int, list[Attempt]] = {index: [] for index in range(trials)}
+    for attempt in attempts:
+        by_index.setdefault(attempt.index, []).append(attempt)
+    return {index: drawn_values(by_index[index]) for index in range(trials) if not closed(by_index[index])}
+
+
+def closed(attempts: list[Attempt]) -> bool:
+    """Whether the attempts at one index leave nothing to try."""
+    failed = [a for a in attempts if a.state == "FAIL" and not a.interrupted]
+    spent = len(failed) >= ATTEMPTS or any(not a.retry for a in failed)
+    return spent or any(a.ended_well for a in attempts)
+
+
+def drawn_values(attempts: list[Attempt]) -> Mapping[str, Value]:
+    """The values of the last attempt that had all of them; a tracked run is begun only then."""
+    return next((a.values for a in reversed(attempts) if a.run_id), {})

@@ -1,0 +1,46 @@
+"""What the command line says of tracked studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmtune.config import StudyKey
+from mmtune.report import write_report
+from mmtune.space import importances
+from mmtune.study import load_study
+from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
+
+
+def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None) -> bool:
+    """Whether a study has these properties; None fits all."""
+    wanted = ((digest, key.digest), (protocol, key.protocol), (seed, key.seed))
+    return all(want is None or want == have for want, have in wanted)
+
+
+def last_measured(store: Path, name: str) -> str:
+    """The best trial of a study's last run in a few words, "-" where there is none."""
+    if not (store / "mlflow.db").exists():
+        return "-"
+    tracker = MlflowTracker(store)
+    for run in tracker.studies(name):
+        best = best_trial(tracker.trials(run.run_id))
+        if best is not None:
+            return f"{measured(best)} ({run.key.data}, {run.key.protocol}, seed {run.key.seed})"
+    return "-"
+
+
+def measured(trial: TrialRun) -> str:
+    """Accuracy of a trial on validation, and on test if it was scored."""
+    test = trial.metrics.get("test_accuracy")
+    shown = f"val accuracy {trial.metrics['best_val_accuracy']:.2%}"
+    return shown if test is None else f"{shown}, test {test:.2%}"
+
+
+def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[StudyRun], out: Path) -> Path:
+    """The report page of a tracked study, with the importances of its choices."""
+    study = load_study(run.key.study)
+    complete = [t for t in tracker.trials(run.run_id) if t.state == COMPLETE]
+    drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in complete]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return write_report(tracker, run, importances(study.space, drawn), study.reported, out, study.paper, others)

@@ -1,0 +1,77 @@
+"use strict";
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const figures = read("figures");
+const colourings = read("colourings");
+const curves = Object.keys(figures).filter((id) => id.startsWith("curve-"));
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// Text takes the page's colours, which change with the reader's light or dark setting.
+const theme = () => ({
+  "font.color": colour("--ink"),
+  "hoverlabel.bgcolor": colour("--soft"),
+  "hoverlabel.bordercolor": colour("--rule"),
+  "hoverlabel.font.color": colour("--ink"),
+});
+
+async function drawAll() {
+  const font = getComputedStyle(document.body).fontFamily;
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  for (const [id, { data, layout }] of Object.entries(figures)) {
+    layout.font.family = font;
+    await Plotly.newPlot(id, data, layout, config);
+    await Plotly.relayout(id, theme());
+  }
+  document.documentElement.dataset.drawn = Object.keys(figures).length;
+}
+
+// The first trial is drawn last, so the traces stand in reverse.
+function colourCurves(index) {
+  const { colours, legend } = colourings[index];
+  const lines = [...colours].reverse();
+  const widths = lines.map((c) => (index > 0 ? 1.5 : c.startsWith("rgba") ? 1 : 2));
+  for (const id of curves) {
+    Plotly.restyle(id, { "line.color": lines, "line.width": widths, "marker.color": lines });
+  }
+  showLegend(legend);
+}
+
+function showLegend(legend) {
+  const items = legend.map(([colour, text]) => {
+    const item = document.createElement("li");
+    const line = document.createElement("i");
+    line.style.borderTopColor = colour;
+    item.append(line, text);
+    return item;
+  });
+  document.getElementById("legend").replaceChildren(...items);
+}
+
+function sortBy(table, column, heading) {
+  const up = heading.getAttribute("aria-sort") === "descending";
+  const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
+  const rows = [...table.tBodies[0].rows].sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b), up));
+  for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", up ? "ascending" : "descending");
+  table.tBodies[0].append(...rows);
+}
+
+// A missing value comes last, whichever way the column is sorted.
+function compare(a, b, up) {
+  if (a === "" || b === "") return a === b ? 0 : (a === "") === up ? 1 : -1;
+  const [x, y] = [Number(a), Number(b)];
+  return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    heading.tabIndex = 0;
+    heading.addEventListener("click", () => sortBy(table, column, heading));
+    heading.addEventListener("keydown", (event) => event.key === "Enter" && sortBy(table, column, heading));
+  });
+}
+showLegend(colourings[0].legend);
+document.getElementById("colouring").addEventListener("change", (event) => colourCurves(Number(event.target.value)));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
+});
+drawAll();

@@ -1,0 +1,322 @@
+"""MLflow in, MLflow out: a parent run for a study, a child run for each trial.
+
+One process writes a study. Every call names its run, so nothing depends on MLflow's global state, and every
+write has reached the store when the call returns.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from mmtune.config import StudyKey, finite
+from mmtune.errors import InputError
+from mmtune.files import locked
+
+COMPLETE, PRUNED, FAIL, RUNNING = "COMPLETE", "PRUNED", "FAIL", "RUNNING"
+RUN_STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED"}
+OBJECTIVE = "best_val_macro_f1"
+PAGE = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRun:
+    """One attempt at a trial, as tracked. `params` are typed, by dotted path; `metrics` the last value of each."""
+
+    run_id: str
+    number: int
+    name: str
+    state: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """A study as tracked; `started` is when it was first opened."""
+
+    run_id: str
+    key: StudyKey
+    started: datetime
+    status: str
+    tags: Mapping[str, str]
+
+
+class Tracker(Protocol):
+    """What the coordinator writes."""
+
+    def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str: ...
+    def start_trial(
+        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str: ...
+    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None: ...
+    def end_trial(
+        self,
+        run_id: str,
+        state: str,
+        metrics: Mapping[str, float],
+        folder: Path | None = None,
+        reason: str = "",
+        retry: bool = False,
+    ) -> None: ...
+    def end_study(self, parent: str, finished: bool, best: TrialRun | None) -> None: ...
+    def trials(self, parent: str) -> list[TrialRun]: ...
+
+
+class NullTracker:
+    """A tracker that keeps nothing."""
+
+    def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
+        return ""
+
+    def start_trial(
+        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        return ""
+
+    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def end_trial(
+        self,
+        run_id: str,
+        state: str,
+        metrics: Mapping[str, float],
+        folder: Path | None = None,
+        reason: str = "",
+        retry: bool = False,
+    ) -> None:
+        pass
+
+    def end_study(self, parent: str, finished: bool, best: TrialRun | None) -> None:
+        pass
+
+    def trials(self, parent: str) -> list[TrialRun]:
+        return []
+
+
+def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:
+    """The complete trial with the highest validation macro-F1; of equals, the one with the lowest number."""
+    complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
+    return max(complete, key=lambda t: (t.metrics[OBJECTIVE], -t.number), default=None)
+
+
+def store_uri(root: Path) -> str:
+    """The tracking URI of the SQLite store in `root`."""
+    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
+
+
+def open_client(root: Path) -> Any:
+    """An MlflowClient on the store in `root`, which is made if need be, by one process at a time."""
+    # A run id in the environment would silently become the parent of every run.
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with locked(root / ".store.lock"):
+        client = MlflowClient(tracking_uri=store_uri(root), registry_uri=store_uri(root))
+        client.search_experiments(max_results=1)
+    return client
+
+
+class MlflowTracker:
+    """Runs in `root`: `mlflow.db` (SQLite) and `artifacts/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.client = open_client(self.root)
+
+    # ---- writing
+
+    def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
+        """The parent run of this key: the one there is, running again, or a new one."""
+        experiment = self._experiment(key.study)
+        found = list(self._search([experiment], f"tags.`mmtune.key` = '{key.slug}'"))
+        if found:
+            run_id = str(found[0].info.run_id)
+            self.client.update_run(run_id, status=RUNNING)
+        else:
+            own = {"mmtune.kind": "study", "mmtune.key": key.slug, "mmtune.key_json": key_to_json(key)}
+            run = self.client.create_run(experiment, run_name=key.slug, tags={**own, **tags})
+            run_id = str(run.info.run_id)
+            fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
+            self._log(run_id, params={name: getattr(key, name) for name in fields})
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, value)
+        return run_id
+
+    def start_trial(
+        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """A new child run with the whole configuration as its params."""
+        experiment = self.client.get_run(parent).info.experiment_id
+        own = {
+            "mmtune.kind": "trial",
+            "mmtune.number": str(number),
+            "mmtune.params": json.dumps(dict(params)),
+            "mmtune.state": RUNNING,
+            "mlflow.parentRunId": parent,
+        }
+        run_id = str(self.client.create_run(experiment, run_name=name, tags={**own, **tags}).info.run_id)
+        self._log(run_id, params=params)
+        return run_id
+
+    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """One batch for one epoch (from 1), so that a kill loses the running epoch at most."""
+        self._log(run_id, metrics=metrics, step=epoch)
+
+    def end_trial(
+        self,
+        run_id: str,
+        state: str,
+        metrics: Mapping[str, float],
+        folder: Path | None = None,
+        reason: str = "",
+        retry: bool = False,
+    ) -> None:
+        """Store what the trial left, then its state, and the run's status last: a run that ended has everything."""
+        if folder is not None:
+            self.client.log_artifacts(run_id, str(folder))
+        step = int(metrics.get("best_epoch", 0))
+        self._log(run_id, metrics=metrics, step=step)
+        if reason:
+            self.client.set_tag(run_id, "mmtune.reason", reason[:5000])
+            self.client.set_tag(run_id, "mmtune.retry", str(retry))
+        self.client.set_tag(run_id, "mmtune.state", state)
+        self.client.set_terminated(run_id, status=RUN_STATUS[state])
+
+    def end_study(self, parent: str, finished: bool, best: TrialRun | None) -> None:
+        """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
+        if best is not None:
+            self._log(parent, metrics={OBJECTIVE: best.metrics[OBJECTIVE]})
+            self.client.set_tag(parent, "mmtune.best_run", best.run_id)
+        self.client.set_terminated(parent, status="FINISHED" if finished else "KILLED")
+
+    def record(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], folder: Path | None = None
+    ) -> None:
+        """Add to a run that has ended: test scores, promotion notes, files."""
+        if folder is not None:
+            self.client.log_artifacts(run_id, str(folder))
+        self._log(run_id, metrics=metrics)
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, value)
+
+    # ---- reading
+
+    def studies(self, study: str | None = None) -> list[StudyRun]:
+        """The tracked studies, all or those of one name, the last opened first."""
+        experiments = [e for e in self._experiments() if study is None or e.name == study]
+        if not experiments:
+            return []
+        runs = self._search([e.experiment_id for e in experiments], "tags.`mmtune.kind` = 'study'")
+        return sorted((study_run(run) for run in runs), key=lambda s: s.tags["mmtune.opened"], reverse=True)
+
+    def trials(self, parent: str) -> list[TrialRun]:
+        """Every attempt at every trial of a study, by trial number, then time."""
+        experiment = self.client.get_run(parent).info.experiment_id
+        runs = self._search([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+        return sorted((trial_run(run) for run in runs), key=lambda t: (t.number, t.tags["mmtune.started"]))
+
+    def curves(self, run_id: str, names: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
+        """By metric, its (epoch, value) pairs in order of epochs."""
+        history = {name: self.client.get_metric_history(run_id, name) for name in names}
+        return {name: sorted((m.step, m.value) for m in metrics) for name, metrics in history.items()}
+
+    def artifact(self, run_id: str, path: str) -> Path:
+        """A local path of a run's artifact, a file or a folder; InputError where the run has none of that name."""
+        folder = urlparse(self.client.get_run(run_id).info.artifact_uri)
+        local = Path(url2pathname(folder.path)) / path
+        if folder.scheme != "file" or not local.exists():
+            raise InputError(f"run {run_id} has no artifact {path!r} in {self.root}")
+        return local
+
+    # ---- MLflow's own terms
+
+    def _experiments(self) -> list[Any]:
+        return list(self.client.search_experiments(max_results=PAGE))
+
+    def _experiment(self, name: str) -> str:
+        with locked(self.root / ".store.lock"):
+            found = self.client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            folder = self.root / "artifacts" / name
+            return str(self.client.create_experiment(name, artifact_location=folder.as_uri()))
+
+    def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        step: int = 0,
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        # SQLite would store an infinity as 1.797e308; a metric that is not a number is left out instead.
+        sound = {name: float(value) for name, value in (metrics or {}).items() if finite(value)}
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, step) for name, value in sound.items()],
+            params=[Param(name, str(value)) for name, value in (params or {}).items()],
+        )
+
+
+def study_run(run: Any) -> StudyRun:
+    """A StudyRun from MLflow's run."""
+    tags = dict(run.data.tags)
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    return StudyRun(
+        run_id=run.info.run_id,
+        key=key_from_json(tags["mmtune.key_json"]),
+        started=started,
+        status=run.info.status,
+        tags=tags,
+    )
+
+
+def trial_run(run: Any) -> TrialRun:
+    """A TrialRun from MLflow's run."""
+    tags = dict(run.data.tags)
+    return TrialRun(
+        run_id=run.info.run_id,
+        number=int(tags["mmtune.number"]),
+        name=run.info.run_name,
+        state=tags["mmtune.state"],
+        params=json.loads(tags["mmtune.params"]),
+        metrics=dict(run.data.metrics),
+        tags=tags,
+    )
+
+
+def key_to_json(key: StudyKey) -> str:
+    """A StudyKey as JSON text."""
+    return json.dumps({**key.__dict__, "fixed": [list(pair) for pair in key.fixed]})
+
+
+def key_from_json(text: str) -> StudyKey:
+    """The inverse of `key_to_json`."""
+    data = json.loads(text)
+    return StudyKey(**{**data, "fixed": tuple((path, value) for path, value in data["fixed"])})

@@ -1,0 +1,71 @@
+"""A partition as tensors that stay where training happens; a batch is an index into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmtune.data.dataset import Partition
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """N rows over a bank of images and a bank of clips, all on one device.
+
+    images (I, 28, 28) uint8 or (I, E) float32 embeddings; clips (M, 39, 13) or (M, E) float32;
+    image_index and clip_index (N,) int64; labels (N,) int64. A bank that the model does not read may be None.
+    """
+
+    images: Tensor | None
+    clips: Tensor | None
+    image_index: Tensor
+    clip_index: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Rows:
+        """The given rows, in the given order, over the same banks."""
+        return replace(
+            self, image_index=self.image_index[rows], clip_index=self.clip_index[rows], labels=self.labels[rows]
+        )
+
+    def batch(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """The model's image input, its audio input and the labels of the given rows."""
+        image = None if self.images is None else as_input(self.images[self.image_index[rows]])
+        audio = None if self.clips is None else self.clips[self.clip_index[rows]]
+        return image, audio, self.labels[rows]
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Bytes (B, 28, 28) as float32 (B, 1, 28, 28) in [0, 1]; embeddings pass as they are."""
+    return images.unsqueeze(1).float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def rows_of(partition: Partition, modalities: tuple[str, ...], device: torch.device) -> Rows:
+    """All rows of a partition on `device`, with the banks that the modalities need."""
+    images = torch.from_numpy(partition.images).to(device) if "image" in modalities else None
+    clips = torch.from_numpy(partition.clips).to(device) if "audio" in modalities else None
+    return Rows(
+        images=images,
+        clips=clips,
+        image_index=torch.arange(len(partition), device=device),
+        clip_index=torch.from_numpy(partition.clip_index).to(device),
+        labels=torch.from_numpy(partition.labels).to(device),
+    )
+
+
+def shuffled(count: int, size: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:
+    """A fresh permutation of `count` rows in batches of `size`.
+
+    A last batch of a single row joins the one before it, because batch norm has no variance to divide by.
+    """
+    order = torch.randperm(count, generator=generator).to(device)
+    sizes = [size] * (count // size) + ([count % size] if count % size else [])
+    if len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [size + 1]
+    yield from torch.split(order, sizes)

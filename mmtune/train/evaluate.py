@@ -1,0 +1,57 @@
+"""A model over many rows, without gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mmtune.models.output import Output
+from mmtune.train.batches import Rows
+from mmtune.train.metrics import confusion, scores
+
+BATCH = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What a model says of N rows: logits (N, 10), embedding (N, E), `alone` by modality (N, 10), labels (N,)."""
+
+    logits: Tensor
+    embedding: Tensor
+    alone: dict[str, Tensor]
+    labels: Tensor
+
+    @property
+    def predictions(self) -> Tensor:
+        """(N,) int64."""
+        return self.logits.argmax(1)
+
+    @property
+    def counts(self) -> Tensor:
+        """The confusion matrix, (10, 10)."""
+        return confusion(self.labels, self.predictions)
+
+    def scores(self, prefix: str) -> dict[str, float]:
+        """Mean cross-entropy, accuracy and macro-F1, named {prefix}_..."""
+        return scores(prefix, float(cross_entropy(self.logits, self.labels)), self.counts)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
+    """Run `model` over `rows` in order, in eval mode; its mode is restored."""
+    was_training = model.training
+    model.eval()
+    outputs: list[Output] = []
+    for index in torch.arange(len(rows), device=rows.labels.device).split(BATCH):
+        image, audio, _ = rows.batch(index)
+        outputs.append(model(image, audio))
+    model.train(was_training)
+    return Evaluation(
+        logits=torch.cat([o.logits for o in outputs]),
+        embedding=torch.cat([o.embedding for o in outputs]),
+        alone={name: torch.cat([o.alone[name] for o in outputs]) for name in outputs[0].alone},
+        labels=rows.labels,
+    )

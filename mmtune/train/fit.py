@@ -1,0 +1,137 @@
+"""Training as a function: a configuration and rows in, the best weights and their scores out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
+from mmtune.models import build_model
+from mmtune.models.fusion import LatentFusion
+from mmtune.train.batches import Rows, as_input, shuffled
+from mmtune.train.evaluate import BATCH, evaluate
+from mmtune.train.metrics import confusion, scores
+
+OnEpoch = Callable[[int, Mapping[str, float]], bool]
+Encoders = Mapping[str, Mapping[str, Tensor]]
+
+
+class DivergenceError(RuntimeError):
+    """The loss stopped being a number; more epochs cannot mend that."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitResult:
+    """The model with the weights of its best epoch by validation macro-F1, and how it came about.
+
+    history: one dict of metrics per epoch. pruned: whether `on_epoch` ended the training early.
+    """
+
+    model: nn.Module
+    best_epoch: int
+    history: list[dict[str, float]]
+    pruned: bool
+    seconds: float
+
+
+def fit(
+    config: TrialConfig,
+    train: Rows,
+    validation: Rows,
+    seed: int,
+    on_epoch: OnEpoch = lambda epoch, metrics: True,
+    encoders: Encoders | None = None,
+) -> FitResult:
+    """Train on the rows' device; the same seed on the same machine gives the same result.
+
+    on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
+    encoders: state dicts by modality for a fusion model. Raises DivergenceError on a loss that is not finite.
+    """
+    started = time.perf_counter()
+    torch.manual_seed(seed)
+    model = build_model(config.model).to(train.labels.device)
+    if encoders is not None:
+        load_encoders(model, encoders)
+    trained, train, validation = without_frozen(config, model, train, validation)
+    optimizer = torch.optim.Adam(trained.parameters(), lr=config.train.learning_rate, fused=True)
+    generator = torch.Generator().manual_seed(seed)
+    history: list[dict[str, float]] = []
+    best, best_epoch, best_weights, go_on = -math.inf, 0, {}, True
+    while go_on and len(history) < config.train.epochs:
+        before = time.perf_counter()
+        metrics = train_epoch(trained, optimizer, train, config.train, generator)
+        metrics |= evaluate(trained, validation).scores("val")
+        metrics["epoch_seconds"] = time.perf_counter() - before
+        history.append(metrics)
+        if metrics["val_macro_f1"] > best:
+            best, best_epoch = metrics["val_macro_f1"], len(history)
+            best_weights = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+        go_on = on_epoch(len(history), metrics)
+    trained.load_state_dict(best_weights)
+    return FitResult(
+        model=model.eval(),
+        best_epoch=best_epoch,
+        history=history,
+        pruned=len(history) < config.train.epochs,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def train_epoch(
+    model: nn.Module, optimizer: torch.optim.Optimizer, rows: Rows, config: TrainConfig, generator: torch.Generator
+) -> dict[str, float]:
+    """One pass over `rows` in a fresh order; loss, accuracy and macro-F1 as the weights were at each step."""
+    model.train()
+    device = rows.labels.device
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    counts = torch.zeros((10, 10), dtype=torch.int64, device=device)
+    for index in shuffled(len(rows), config.batch_size, generator, device):
+        image, audio, labels = rows.batch(index)
+        output = model(image, audio)
+        loss = cross_entropy(output.logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        sum((cross_entropy(logits, labels) for logits in output.alone.values()), loss).backward()
+        optimizer.step()
+        total += loss.detach() * len(index)
+        counts += confusion(labels, output.logits.detach().argmax(1))
+    mean = float(total) / len(rows)
+    if not math.isfinite(mean):
+        raise DivergenceError(f"training loss must be finite, got {mean}")
+    return scores("train", mean, counts)
+
+
+def load_encoders(model: nn.Module, encoders: Encoders) -> None:
+    """Put trained encoders into a fusion model."""
+    for modality, weights in encoders.items():
+        model.get_submodule(modality).load_state_dict(weights)
+
+
+def without_frozen(
+    config: TrialConfig, model: nn.Module, train: Rows, validation: Rows
+) -> tuple[nn.Module, Rows, Rows]:
+    """The part of the model that is trained, and the rows as that part sees them.
+
+    Frozen encoders say the same of a picture or clip in every epoch, so they are asked once.
+    """
+    if not (isinstance(config.model, LatentFusionConfig) and config.model.encoders == "frozen"):
+        return model, train, validation
+    assert isinstance(model, LatentFusion)
+    images, clips = encode_banks(model, train)
+    return model.head, replace(train, images=images, clips=clips), replace(validation, images=images, clips=clips)
+
+
+@torch.no_grad()
+def encode_banks(model: LatentFusion, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Every image and every clip of the banks, encoded in eval mode: (I, E) and (M, E) float32."""
+    assert rows.images is not None
+    assert rows.clips is not None
+    model.eval()
+    images = torch.cat([model.encode_image(as_input(part)) for part in rows.images.split(BATCH)])
+    clips = torch.cat([model.encode_audio(part) for part in rows.clips.split(BATCH)])
+    return images, clips

@@ -1,0 +1,66 @@
+"""A small data set of real digits and class-dependent clips, and stores that cost nothing to make."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from mmtune.data.dataset import Dataset, Partition
+from mmtune.data.store import save
+from mmtune.tracking import open_client
+
+
+def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:
+    """Rows of scikit-learn's digits, enlarged, with clips that a class's mean and noise make."""
+    rng = np.random.default_rng(seed)
+    small, labels = load_digits(return_X_y=True)
+    chosen = rng.permutation(len(labels))[:rows]
+    images = np.kron(small[chosen].reshape(-1, 8, 8), np.ones((3, 3))) * 255 / 16
+    means = np.random.default_rng(99).uniform(0.2, 0.8, (10, 39, 13))
+    of_class = np.repeat(np.arange(10), clips_per_class)
+    clips = np.clip(means[of_class] + rng.normal(0, 0.15, (len(of_class), 39, 13)), 0, 1)
+    y = labels[chosen].astype(np.int64)
+    turn = np.array([np.sum(y[:n] == label) for n, label in enumerate(y)])
+    index = y * clips_per_class + turn % clips_per_class
+    names = np.array([f"clip{seed}-{n}" for n in range(len(of_class))])
+    return Partition(
+        images=np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.uint8),
+        clips=clips.astype(np.float32),
+        clip_index=index.astype(np.int64),
+        labels=y,
+        speaker=np.array([f"speaker{n % clips_per_class}" for n in range(len(of_class))]),
+        clip_id=names,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """300 + 120 pairs, saved and loaded: quick to train on and easy to learn."""
+    made = Dataset(
+        name="tiny",
+        folder=Path(),
+        train=make_partition(300, 12, seed=1),
+        test=make_partition(120, 4, seed=2),
+        digest="",
+        provenance={"source": "made by the tests"},
+        features=None,
+    )
+    return save(made, tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty store; copying it saves the seconds that migrations take."""
+    folder = tmp_path_factory.mktemp("template")
+    open_client(folder)
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, store_template: Path) -> Path:
+    """An empty store of its own."""
+    return Path(shutil.copytree(store_template, tmp_path / "mlruns"))
