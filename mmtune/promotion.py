@@ -18,7 +18,7 @@ from mmtune.models.storage import load_model
 from mmtune.predict import Predictor, predict_partition
 from mmtune.registry import REGISTERED, Registry, changing, predictor_folder, write_pyfunc
 from mmtune.scoring import score_test
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, trial_run
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, trial_run
 from mmtune.train.trial import MODEL
 
 SIGNIFICANT = 0.05
@@ -77,7 +77,10 @@ def promote(
             f"{study.key.slug} must be promoted with its own data: {study.key.data} has digest {study.key.digest}, "
             f"{dataset.name} has {dataset.digest}"
         )
-    trial = best_trial(tracker.trials(study.run_id), study.key.slug)
+    trials = tracker.trials(study.run_id)
+    trial = best_trial(trials)
+    if trial is None:
+        raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {len(trials)} is")
     registry = Registry(tracker.client, study.key.study)
     with changing(tracker.root):
         registry.repair()
@@ -94,7 +97,7 @@ def promote(
             name=registry.name,
             version=version,
             trial=trial,
-            test=test_scores(trial),
+            test=scores_on_test(trial),
             champion_before=before,
             champion_after=version if found.passes else before,
             mcnemar=found.mcnemar,
@@ -103,15 +106,7 @@ def promote(
         )
 
 
-def best_trial(trials: list[TrialRun], study: str) -> TrialRun:
-    """The complete trial with the greatest validation macro-F1, the first of equals; InputError if there is none."""
-    complete = [trial for trial in trials if trial.state == COMPLETE and OBJECTIVE in trial.metrics]
-    if not complete:
-        raise InputError(f"{study} must have a complete trial to promote, it has none among {len(trials)} trials")
-    return max(complete, key=lambda trial: trial.metrics[OBJECTIVE])
-
-
-def test_scores(trial: TrialRun) -> dict[str, float]:
+def scores_on_test(trial: TrialRun) -> dict[str, float]:
     """The metrics of a trial that begin with test_."""
     return {name: value for name, value in trial.metrics.items() if name.startswith("test_")}
 
@@ -121,7 +116,7 @@ def register(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: 
 
     The version comes after its files: a kill in between leaves files that the next attempt writes again.
     """
-    scores = {OBJECTIVE: trial.metrics[OBJECTIVE], **test_scores(trial)}
+    scores = {OBJECTIVE: trial.metrics[OBJECTIVE], **scores_on_test(trial)}
     facts = {"study_key": study.key.slug, "trial": trial.name, "protocol": study.key.protocol}
     data = {"name": dataset.name, "digest": dataset.digest}
     model = tracker.artifact(trial.run_id, MODEL)

@@ -21,7 +21,7 @@ from mmtune import report_tables as tables
 from mmtune.analysis.figures import shown
 from mmtune.errors import InputError
 from mmtune.files import write_whole
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 1_000, 100, 20
 PROTOCOL_NOTES = {
@@ -48,7 +48,7 @@ def write_report(
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
     trials = tables.ranked(tracker.trials(study_run.run_id))
-    if not trials or trials[0].state != COMPLETE or OBJECTIVE not in trials[0].metrics:
+    if best_trial(trials) is None:
         found = ", ".join(f"{n} {state}" for state, n in tables.tally(trials).items()) or "no trial"
         raise InputError(f"a report needs a complete trial, study {study_run.key.slug} has {found}")
     if out.is_dir():
@@ -95,7 +95,8 @@ def plots_of(
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's validation file."""
     best, choices = trials[0], tables.differing(trials)
-    validation = drawn.load_validation(tracker, best)
+    validation = drawn.load_rows(tracker, best, "validation.npz", "row", "label", "prediction", "embedding")
+    test = drawn.load_rows(tracker, best, "test.npz", "label") if "test_accuracy" in best.metrics else {"label": ()}
     complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
     return {
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices),
@@ -104,6 +105,7 @@ def plots_of(
         "classes": drawn.class_section(best, validation),
         "embeddings": drawn.embedding_section(best, validation, study.key),
         "validation_rows": len(validation["label"]),
+        "test_rows": len(test["label"]),
         "most_points": drawn.MOST_POINTS,
         "most_strip": drawn.MOST_STRIP,
         "most_curves": MOST_CURVES,

@@ -86,7 +86,7 @@ def importance_section(importances: Mapping[str, float], choices: Sequence[str])
 
 
 def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: int) -> list[tuple[str, Any]]:
-    """By name, a plot of the objective over each choice that differs among complete trials, at most MOST_STRIP of them."""
+    """By name, the objective over each choice that differs among complete trials, at most MOST_STRIP of them."""
     chosen = [complete[i] for i in sample_rows(len(complete), MOST_STRIP, seed)]
     scores = [100 * t.metrics[OBJECTIVE] for t in chosen]
     titles, names, own = [title(t, choices) for t in chosen], short_names(choices), set(differing(chosen))
@@ -94,14 +94,14 @@ def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: in
     return [(names[p], figures.strip(v, scores, titles, names[p], "val macro-F1 (%)")) for p, v in values.items()]
 
 
-def load_validation(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]]:
-    """The arrays of the trial's `validation.npz`; InputError where it is missing or damaged."""
-    path = tracker.artifact(trial.run_id, "validation.npz")
+def load_rows(tracker: MlflowTracker, trial: TrialRun, name: str, *fields: str) -> dict[str, NDArray[Any]]:
+    """Arrays of a trial's `validation.npz` or `test.npz`; InputError where the file is missing or damaged."""
+    path = tracker.artifact(trial.run_id, name)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("row", "label", "prediction", "embedding")}
+            return {field: file[field] for field in fields}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} must hold row, label, prediction and embedding: {error}") from error
+        raise InputError(f"{path} must hold {', '.join(fields)}: {error}") from error
 
 
 def class_section(best: TrialRun, validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ STATES = (COMPLETE, PRUNED, FAIL, RUNNING)
 
 
 def ranked(trials: Sequence[TrialRun]) -> list[TrialRun]:
-    """Complete trials by validation macro-F1, the best first, then pruned, failed, running; a tie to the lower number."""
+    """Complete trials, best validation macro-F1 first, then pruned, failed, running; a tie to the lower number."""
     return sorted(trials, key=lambda t: (STATES.index(t.state), -t.metrics.get(OBJECTIVE, -math.inf), t.number))
 
 
@@ -124,10 +124,9 @@ def choice_column(path: str, name: str, trials: Sequence[TrialRun]) -> Column:
     return Column(heading=name, value=lambda t: t.params.get(path), show=shown, numeric=numeric)
 
 
-def measured(best: TrialRun, reported: Mapping[str, float], rows: int) -> list[dict[str, Any]]:
+def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int) -> list[dict[str, Any]]:
     """Reported against measured, in percent, with Wilson's 95 % interval where the number is an accuracy."""
     table = []
-    test_rows = int(best.metrics.get("test_rows", 0))
     for name in dict.fromkeys([*reported, "accuracy", "macro_f1"]):
         paper = reported.get(name)
         line: dict[str, Any] = {"name": name.replace("macro_f1", "macro-F1"), "reported": percent(paper)}

@@ -44,7 +44,7 @@ def sample_rows(count: int, most: int, seed: int) -> NDArray[np.int64]:
 
 
 def by_modality(embedding: NDArray[np.float32], modalities: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-    """The equal parts of a joined embedding (N, E) by modality, then the whole; the whole alone where it is not joined."""
+    """The equal parts of a joined embedding (N, E) by modality, then the whole; if not joined, the whole alone."""
     if len(modalities) < 2:
         return {"".join(modalities) or "model": embedding}
     parts = np.split(embedding, len(modalities), axis=1)

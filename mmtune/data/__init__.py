@@ -9,37 +9,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Dataset, Partition
-    from mmtune.data.features import FeatureStats, mfcc
-    from mmtune.data.pictures import read_digit
-    from mmtune.data.recordings import one_second, read_wav
-    from mmtune.data.splits import Split, folds, leakage, split
-    from mmtune.data.store import load, save
+    from mmtune.data.building import build as build
+    from mmtune.data.bundled import sample as sample
+    from mmtune.data.bundled import sample_folder as sample_folder
+    from mmtune.data.dataset import AUDIO_SHAPE as AUDIO_SHAPE
+    from mmtune.data.dataset import IMAGE_SHAPE as IMAGE_SHAPE
+    from mmtune.data.dataset import SAMPLE_RATE as SAMPLE_RATE
+    from mmtune.data.dataset import Dataset as Dataset
+    from mmtune.data.dataset import Partition as Partition
+    from mmtune.data.dataset import Progress as Progress
+    from mmtune.data.features import FeatureStats as FeatureStats
+    from mmtune.data.features import mfcc as mfcc
+    from mmtune.data.pictures import read_digit as read_digit
+    from mmtune.data.recordings import one_second as one_second
+    from mmtune.data.recordings import read_wav as read_wav
+    from mmtune.data.splits import Split as Split
+    from mmtune.data.splits import folds as folds
+    from mmtune.data.splits import leakage as leakage
+    from mmtune.data.splits import split as split
+    from mmtune.data.store import load as load
+    from mmtune.data.store import save as save
 
-__all__ = [
-    "AUDIO_SHAPE",
-    "IMAGE_SHAPE",
-    "SAMPLE_RATE",
-    "Dataset",
-    "FeatureStats",
-    "Partition",
-    "Split",
-    "folds",
-    "leakage",
-    "load",
-    "mfcc",
-    "one_second",
-    "read_digit",
-    "read_wav",
-    "save",
-    "split",
-]
-MODULES = ("dataset", "features", "pictures", "recordings", "splits", "store")
+HOMES = {
+    "building": ("build",),
+    "bundled": ("sample", "sample_folder"),
+    "dataset": ("AUDIO_SHAPE", "IMAGE_SHAPE", "SAMPLE_RATE", "Dataset", "Partition", "Progress"),
+    "features": ("FeatureStats", "mfcc"),
+    "pictures": ("read_digit",),
+    "recordings": ("one_second", "read_wav"),
+    "splits": ("Split", "folds", "leakage", "split"),
+    "store": ("load", "save"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in map(import_module, (f"{__name__}.{m}" for m in MODULES)):
-            if name in vars(module):
-                return getattr(module, name)
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(name for names in HOMES.values() for name in names)

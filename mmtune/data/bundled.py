@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.espeak import Utterance, speak_all
+from mmtune.data.naming import WORDS
 from mmtune.data.pairing import Images, Recordings, make_dataset, pair
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import one_second, to_float, to_int16
 from mmtune.data.store import load, save
 from mmtune.errors import InputError
 
-Progress = Callable[[str, int, int], None]
 VERSION = 1  # raise it whenever the sample's content changes: caches of older versions are then left alone
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
 # the variants of espeak-ng that sound like people: no robots, whispers or singers
 # fmt: off

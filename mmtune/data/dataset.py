@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 IMAGE_SHAPE = (28, 28)
 AUDIO_SHAPE = (39, 13)
 SAMPLE_RATE = 16_000
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, total) while something long is under way."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

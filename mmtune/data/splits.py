@@ -40,7 +40,8 @@ def split(partition: Partition, protocol: str, seed: int, validation_share: floa
     require_range("validation_share", validation_share, 0.001, 0.999)
     labels = unit_labels(partition, protocol)
     if protocol == "speaker_disjoint":
-        return checked(partition, best_speakers(partition, seed, validation_share), protocol)
+        group = partition.speaker[partition.clip_index]
+        return checked(partition, best_groups(group, partition.labels, seed, validation_share), protocol)
     require_members(labels, 2, protocol)
     try:
         _, chosen = train_test_split(
@@ -93,20 +94,20 @@ def require_members(labels: Rows, least: int, protocol: str) -> None:
         raise InputError(f"{protocol} needs at least {least} {what} of every digit, digit {digit} has {counts[digit]}")
 
 
-def best_speakers(partition: Partition, seed: int, share: float) -> NDArray[np.bool_]:
-    """Rows of the speakers to validate on: of many random choices the one with classes nearest to `share`."""
+def best_groups(group: NDArray[np.str_], labels: Rows, seed: int, share: float) -> NDArray[np.bool_]:
+    """Rows of the groups to hold out, (N,) bool: of many random choices the one with classes nearest to `share`.
+
+    group (N,): the speaker of every row. InputError with fewer than two.
+    """
     from sklearn.model_selection import ShuffleSplit
 
-    names, speaker = np.unique(partition.speaker, return_inverse=True)
+    names, of_row = np.unique(group, return_inverse=True)
     require_speakers(len(names), 2)
-    of_row = speaker[partition.clip_index]
     counts = np.zeros((len(names), CLASSES))
-    np.add.at(counts, (of_row, partition.labels), 1)
+    np.add.at(counts, (of_row, labels), 1)
     wanted = min(max(round(share * len(names)), 1), len(names) - 1)
-    choices = [
-        chosen
-        for _, chosen in ShuffleSplit(CANDIDATES, test_size=wanted, random_state=seed).split(np.arange(len(names)))
-    ]
+    cutter = ShuffleSplit(CANDIDATES, test_size=wanted, random_state=seed)
+    choices = [chosen for _, chosen in cutter.split(np.arange(len(names)))]
     shares = np.array([counts[chosen].sum(axis=0) for chosen in choices]) / np.maximum(counts.sum(axis=0), 1)
     one_sided = ((shares == 0) | (shares == 1)).any(axis=1)
     best = int(np.argmin(np.abs(shares - share).mean(axis=1) + one_sided))

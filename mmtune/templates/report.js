@@ -8,6 +8,9 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 // Text takes the page's colours, which change with the reader's light or dark setting.
 const theme = () => ({
   "font.color": colour("--ink"),
+  "modebar.bgcolor": "rgba(0,0,0,0)",
+  "modebar.color": colour("--dim"),
+  "modebar.activecolor": colour("--accent"),
   "hoverlabel.bgcolor": colour("--soft"),
   "hoverlabel.bordercolor": colour("--rule"),
   "hoverlabel.font.color": colour("--ink"),

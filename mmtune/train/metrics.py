@@ -15,7 +15,7 @@ def confusion(labels: Tensor, predictions: Tensor) -> Tensor:
 
 def accuracy(counts: Tensor) -> float:
     """The share of rows on the diagonal of a confusion matrix."""
-    return float(counts.diagonal().sum() / counts.sum())
+    return int(counts.diagonal().sum()) / int(counts.sum())
 
 
 def f1_per_class(counts: Tensor) -> Tensor:

@@ -1,0 +1,112 @@
+"""Folders of pictures to training and test images: MNIST's IDX files, or `label/*.png`."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.data.dataset import IMAGE_SHAPE, Progress
+from mmtune.data.holdout import drawn, require_digits
+from mmtune.data.naming import digit_of, folders
+from mmtune.data.pairing import Images
+from mmtune.data.pictures import read_digit
+from mmtune.errors import InputError
+
+IDX_STEMS = {"train": "train", "test": "t10k"}
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # unsigned bytes in three dimensions, and in one
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def read_images(folder: Path, seed: int, report: Progress) -> tuple[Images, Images, dict[str, Any]]:
+    """Training and test images of a folder, and how they were recognised.
+
+    Raises InputError where neither naming fits, on a digit without images, and on the first file that is broken.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: must be a folder of images, {'is a file' if folder.exists() else 'is missing'}")
+    if any(folder.glob("*-idx?-ubyte*")):
+        train, test = (read_idx_pair(folder, stem) for stem in IDX_STEMS.values())
+        naming, rule = "IDX", "its own"
+    else:
+        naming = "label/*.png"
+        train, test, rule = read_labelled(folder, seed, report)
+    for what, images in (("training images", train), ("test images", test)):
+        require_digits(folder, np.unique(images.labels).tolist(), f"{what} ({rule})")
+    return train, test, {"naming": naming, "partition": rule, "train": len(train.labels), "test": len(test.labels)}
+
+
+def read_idx_pair(folder: Path, stem: str) -> Images:
+    """The images and labels of one partition of MNIST."""
+    pixels = read_idx(find_idx(folder, f"{stem}-images-idx3-ubyte"), IMAGES_MAGIC, IMAGE_SHAPE)
+    path = find_idx(folder, f"{stem}-labels-idx1-ubyte")
+    labels = read_idx(path, LABELS_MAGIC, ())
+    if len(labels) != len(pixels):
+        raise InputError(f"{path}: must have as many labels as there are images ({len(pixels)}), has {len(labels)}")
+    if labels.max() > 9:
+        raise InputError(f"{path}: labels must lie in 0..9, got {labels.max()}")
+    return Images(pixels=pixels, labels=labels.astype(np.int64))
+
+
+def find_idx(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise InputError(f"{folder}: must have {name} or {name}.gz, has neither")
+
+
+def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An IDX file of N items of `shape`, (N, *shape) uint8, N >= 1."""
+    head = 4 * (2 + len(shape))
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(head)
+            if len(header) < head:
+                raise InputError(f"{path}: must have a header of {head} bytes, has {len(header)} bytes")
+            found, count, *sides = struct.unpack(f">{head // 4}I", header)
+            if found != magic:
+                raise InputError(f"{path}: IDX magic number must be {magic}, got {found}")
+            if tuple(sides) != shape or not count:
+                raise InputError(f"{path}: must hold items of shape {shape}, got {count} of {tuple(sides)}")
+            expected = count * int(np.prod(shape, dtype=np.int64))
+            body = file.read(expected + 1)
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(f"{path}: must be a whole {'gzip ' if path.suffix == '.gz' else ''}file: {error}") from error
+    if len(body) != expected:
+        more = "more" if len(body) > expected else f"{len(body)}"
+        raise InputError(f"{path}: must hold {expected} bytes after its header, has {more}")
+    return np.frombuffer(body, np.uint8).reshape(count, *shape)
+
+
+def read_labelled(folder: Path, seed: int, report: Progress) -> tuple[Images, Images, str]:
+    """`label/*.png`, in `train/` and `test/` where both are there, else one of seven drawn for the test."""
+    parts = [folder / "train", folder / "test"]
+    if all(part.is_dir() for part in parts):
+        train, test = (read_pictures(part, report) for part in parts)
+        return train, test, "its own"
+    images = read_pictures(folder, report)
+    chosen = drawn(images.labels, seed)
+    return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen)), f"drawn by image, seed {seed}"
+
+
+def read_pictures(folder: Path, report: Progress) -> Images:
+    """Every picture in the folders of a folder that are named by a digit or its English word."""
+    found = [
+        (path, digit)
+        for label in folders(folder)
+        if (digit := digit_of(label.name)) is not None
+        for path in sorted(label.iterdir())
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    ]
+    if not found:
+        raise InputError(f"{folder}: must have MNIST's IDX files or pictures in label/*.png, has neither")
+    pixels = np.empty((len(found), *IMAGE_SHAPE), np.uint8)
+    for position, (path, _) in enumerate(found):
+        pixels[position] = read_digit(path)
+        report("pictures", position + 1, len(found))
+    return Images(pixels=pixels, labels=np.array([digit for _, digit in found], np.int64))

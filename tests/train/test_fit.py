@@ -1,0 +1,133 @@
+"""Training is a function of its configuration, its rows and its seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig, TrainConfig, TrialConfig
+from mmtune.data.dataset import Dataset
+from mmtune.models import build_model
+from mmtune.train.batches import Rows, rows_of, shuffled
+from mmtune.train.evaluate import evaluate
+from mmtune.train.fit import DivergenceError, fit
+
+CPU = torch.device("cpu")
+MODELS = [
+    ImageCNNConfig(),
+    AudioRNNConfig(hidden=24),
+    LatentFusionConfig(encoders="joint", audio=AudioRNNConfig(hidden=24)),
+]
+
+
+def config_of(model: ModelConfig, epochs: int = 2, learning_rate: float = 1e-3) -> TrialConfig:
+    return TrialConfig(model=model, train=TrainConfig(epochs=epochs, batch_size=32, learning_rate=learning_rate))
+
+
+def rows_for(dataset: Dataset, model: ModelConfig) -> tuple[Rows, Rows]:
+    rows = rows_of(dataset.train, model.modalities, CPU)
+    return rows.take(torch.arange(0, 240)), rows.take(torch.arange(240, 300))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_the_same_seed_gives_the_same_result_and_another_does_not(tiny: Dataset, model: ModelConfig) -> None:
+    results = [fit(config_of(model), *rows_for(tiny, model), seed=seed) for seed in (5, 5, 6)]
+    losses = [[epoch["train_loss"] for epoch in result.history] for result in results]
+    assert losses[0] == losses[1] != losses[2]
+    states = [result.model.state_dict() for result in results]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_it_learns_and_keeps_the_weights_of_the_best_epoch(tiny: Dataset, model: ModelConfig) -> None:
+    train, validation = rows_for(tiny, model)
+    result = fit(config_of(model, epochs=12, learning_rate=5e-3), train, validation, seed=0)
+    scores = [epoch["val_macro_f1"] for epoch in result.history]
+    assert result.best_epoch == scores.index(max(scores)) + 1
+    assert evaluate(result.model, validation).scores("val")["val_macro_f1"] == max(scores) > 0.6
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] / 2
+    assert not result.pruned
+
+
+def test_the_loop_is_the_plain_loop(tiny: Dataset) -> None:
+    """The first epoch's loss, written out step by step with nothing of ours but the model and the row order."""
+    config = config_of(ImageCNNConfig(dropout=0.0), epochs=1)
+    train, validation = rows_for(tiny, config.model)
+    found = fit(config, train, validation, seed=3).history[0]["train_loss"]
+    torch.manual_seed(3)
+    model = build_model(config.model).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    order = torch.randperm(240, generator=torch.Generator().manual_seed(3))
+    total = 0.0
+    for part in order.split(32):
+        images = torch.from_numpy(tiny.train.images[part.numpy()]).float().unsqueeze(1) / 255
+        loss = nn.CrossEntropyLoss()(model(images).logits, torch.from_numpy(tiny.train.labels[part.numpy()]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(part)
+    assert found == pytest.approx(total / 240, rel=1e-5)
+
+
+def trained_encoders(tiny: Dataset) -> dict[str, dict[str, torch.Tensor]]:
+    models: dict[str, ModelConfig] = {"image": ImageCNNConfig(), "audio": AudioRNNConfig(hidden=24)}
+    fits = {name: fit(config_of(model), *rows_for(tiny, model), seed=1) for name, model in models.items()}
+    return {name: dict(result.model.state_dict()) for name, result in fits.items()}
+
+
+@pytest.mark.parametrize("embedding", [10, 64])
+def test_frozen_encoders_stay_as_they_are_and_are_what_the_whole_model_uses(tiny: Dataset, embedding: int) -> None:
+    encoders = trained_encoders(tiny)
+    model = LatentFusionConfig(embedding=embedding, audio=AudioRNNConfig(hidden=24))
+    train, validation = rows_for(tiny, model)
+    result = fit(config_of(model, epochs=8), train, validation, seed=2, encoders=encoders)
+    kept = result.model.state_dict()
+    for modality, weights in encoders.items():
+        assert all(torch.equal(kept[f"{modality}.{name}"], tensor) for name, tensor in weights.items())
+    # Training saw encoded banks only; the whole model on raw rows must agree with what it was scored by.
+    whole = evaluate(result.model, validation)
+    assert whole.scores("val")["val_macro_f1"] == result.history[result.best_epoch - 1]["val_macro_f1"]
+    assert set(whole.alone) == {"image", "audio"}
+
+
+def test_stopping_from_outside_ends_after_that_epoch(tiny: Dataset) -> None:
+    train, validation = rows_for(tiny, MODELS[1])
+    seen: list[int] = []
+
+    def on_epoch(epoch: int, metrics: object) -> bool:
+        seen.append(epoch)
+        return epoch < 3
+
+    result = fit(config_of(MODELS[1], epochs=9), train, validation, 0, on_epoch)
+    assert seen == [1, 2, 3]
+    assert result.pruned
+    assert len(result.history) == 3
+
+
+def test_a_loss_that_is_not_a_number_ends_the_trial(tiny: Dataset) -> None:
+    train, validation = rows_for(tiny, MODELS[1])
+    assert train.clips is not None
+    broken = replace(train, clips=torch.full_like(train.clips, float("nan")))
+    with pytest.raises(DivergenceError, match="must be finite, got nan"):
+        fit(config_of(MODELS[1]), broken, validation, seed=0)
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 5), (11, 5), (12, 5), (3, 5), (1, 5)])
+def test_batches_hold_every_row_once_and_none_is_alone(count: int, size: int) -> None:
+    batches = list(shuffled(count, size, torch.Generator().manual_seed(0), CPU))
+    assert sorted(torch.cat(batches).tolist()) == list(range(count))
+    assert all(len(batch) > 1 for batch in batches) or count == 1
+
+
+def test_a_batch_pairs_each_row_with_its_own_clip(tiny: Dataset) -> None:
+    rows = rows_of(tiny.train, ("image", "audio"), CPU)
+    pick = torch.tensor([5, 0, 299])
+    image, audio, labels = rows.batch(pick)
+    assert image is not None
+    assert audio is not None
+    assert torch.equal((image.squeeze(1) * 255).round().byte(), torch.from_numpy(tiny.train.images)[pick])
+    assert torch.equal(audio, torch.from_numpy(tiny.train.clips[tiny.train.clip_index[pick.numpy()]]))
+    assert torch.equal(labels, torch.from_numpy(tiny.train.labels)[pick])
