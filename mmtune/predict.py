@@ -129,9 +129,9 @@ class Predictor:
 
 
 def as_prediction(logits: Mapping[str, Tensor]) -> Prediction:
-    """A Prediction from logits; InputError where they are no numbers, as on inputs of absurd size."""
+    """A Prediction from logits; InputError where they are not finite, as inputs of absurd size can make them."""
     if not all(bool(torch.isfinite(scores).all()) for scores in logits.values()):
-        raise InputError("inputs must be of the size the model was trained on, these are so large that it overflows")
+        raise InputError("the model's scores must be finite, got NaN or infinity: an input is absurdly large")
     said = {name: strongest(scores) for name, scores in logits.items()}
     whole = said.pop("")
     shares = torch.softmax(logits[""], 1).numpy()
@@ -233,6 +233,16 @@ def unscaled(stats: FeatureStats, clips: NDArray[np.float32]) -> NDArray[np.floa
     return features.astype(np.float32)
 
 
+def describe(prediction: Prediction) -> str:
+    """The first row in lines to print: the digit, and what each modality alone would say."""
+    lines = {"digit": Said(prediction.digit, prediction.probability)}
+    lines |= {f"{name} alone": said for name, said in prediction.alone.items()}
+    width = max(map(len, lines))
+    return "\n".join(
+        f"{name:{width}}  {said.digit[0]}  probability {said.probability[0]:.4f}" for name, said in lines.items()
+    )
+
+
 def write_submission(path: Path, prediction: Prediction) -> None:
     """Write a CSV of row, digit, probability, whole or not at all; InputError where it cannot be written."""
     text = io.StringIO()
@@ -240,6 +250,8 @@ def write_submission(path: Path, prediction: Prediction) -> None:
     writer.writerow(["row", "digit", "probability"])
     for row, (digit, probability) in enumerate(zip(prediction.digit, prediction.probability, strict=True)):
         writer.writerow([row, int(digit), f"{probability:.6f}"])
+    if path.is_dir():
+        raise InputError(f"{path} must be a file to write to, it is a folder")
     try:
         write_whole(path, text.getvalue().encode())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The MLflow registry: versions of a model, which one is champion, and who was it before.
+"""The registry: promote a study's best trial, roll back, look back, and find what is to predict.
 
 The alias `champion` is the truth. Tags of the registered model log every change of it, tags of a version say what
 the version is and how it came through the gate.
@@ -10,21 +10,62 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version as installed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import mmtune
-from mmtune.champions import CHAMPION, ROLLED_BACK, Event, line_of, missing_event, now, reigns
-from mmtune.config import ModelConfig
+from mmtune.analysis.statistics import McNemar
+from mmtune.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, now, reigns
+from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import locked
-from mmtune.predict import FEATURES, INPUTS, save_predictor
-from mmtune.tracking import OBJECTIVE, MlflowTracker, open_client
+from mmtune.gate import Verdict, verdict
+from mmtune.models.storage import load_model
+from mmtune.pyfunc import REGISTERED, write_pyfunc
+from mmtune.scoring import score_test
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, open_client, trial_run
+from mmtune.train.trial import MODEL
+from mmtune.versions import TAG, Registry, known_models, predictor_folder
 
-TAG, EVENT = "mmtune.", "mmtune.champion."
-REGISTERED, PREDICTOR = "registered", "predictor"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What became of a study's best trial: its version, its test scores, and who is champion.
+
+    mcnemar: the trial (a) against the champion before (b) on the test rows; None where nothing was compared.
+    reason: one sentence.
+    """
+
+    name: str
+    version: str
+    trial: TrialRun
+    test: Mapping[str, float]
+    champion_before: str | None
+    champion_after: str | None
+    mcnemar: McNemar | None
+    forced: bool
+    reason: str
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the trial's version is champion now, be it since this promotion or an earlier one."""
+        return self.champion_after == self.version
+
+    @property
+    def became_champion(self) -> bool:
+        """Whether this promotion made it champion."""
+        return self.is_champion and self.champion_before != self.version
+
+    def describe(self) -> str:
+        """The scores and the verdict, in a few lines to print."""
+        numbers = {"validation macro-F1": self.trial.metrics[OBJECTIVE], "test macro-F1": self.test["test_macro_f1"]}
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        lines = [f"{self.name} version {self.version}: trial {self.trial.name}, {scores}", self.reason]
+        if not self.is_champion:
+            lines.append(f"champion stays version {self.champion_before}; --force overrides")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,71 +89,88 @@ class VersionRecord:
     reigns: list[tuple[str, str | None]]
 
 
-class Registry:
-    """The versions of one registered model."""
+def promote(
+    tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bool = False, alpha: float = SIGNIFICANT
+) -> Promotion:
+    """Register the study's best trial; make it champion unless it is significantly worse than the one there is.
 
-    def __init__(self, client: Any, name: str) -> None:
-        self.client = client
-        self.name = name
+    Best is by validation macro-F1; a trial is scored on the test partition once. A champion that cannot be compared
+    keeps its place. `force` makes the trial champion all the same. May be repeated, also after a kill: nothing is
+    registered twice. Raises InputError where no trial is complete or the data set is not the study's.
+    """
+    if dataset.digest != study.key.digest:
+        raise InputError(
+            f"{study.key.slug} must be promoted with its own data: {study.key.data} has digest {study.key.digest}, "
+            f"{dataset.name} has {dataset.digest}"
+        )
+    trials = tracker.trials(study.run_id)
+    trial = best_trial(trials)
+    if trial is None:
+        raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {len(trials)} is")
+    registry = Registry(tracker.client, study.key.study)
+    with changing(tracker.root):
+        registry.repair()
+        predictions = score_test(tracker, trial, dataset)
+        trial = trial_run(tracker.client.get_run(trial.run_id))
+        version = registry.version_of(trial.run_id) or register(tracker, study, trial, dataset)
+        before = registry.aliased()
+        found = verdict(registry, version, before, predictions, dataset, alpha)
+        if force and not found.passes:
+            found = replace(found, passes=True, forced=True, reason=f"forced, although {found.reason}")
+        if version != before:
+            write_down(registry, version, before, found)
+        return Promotion(
+            name=registry.name,
+            version=version,
+            trial=trial,
+            test=scores_on_test(trial),
+            champion_before=before,
+            champion_after=version if found.passes else before,
+            mcnemar=found.mcnemar,
+            forced=found.forced,
+            reason=found.reason,
+        )
 
-    def model(self) -> Any | None:
-        """MLflow's registered model, or None where there is none of this name."""
-        from mlflow.exceptions import MlflowException
 
-        try:
-            return self.client.get_registered_model(self.name)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
+def scores_on_test(trial: TrialRun) -> dict[str, float]:
+    """The metrics of a trial that begin with test_."""
+    return {name: value for name, value in trial.metrics.items() if name.startswith("test_")}
 
-    def versions(self) -> list[Any]:
-        """MLflow's model versions, the first one first."""
-        found = [] if self.model() is None else self.client.search_model_versions(f"name = '{self.name}'")
-        return sorted(found, key=lambda version: int(version.version))
 
-    def version_of(self, run_id: str) -> str | None:
-        """The version of a trial's run, or None."""
-        return next((str(v.version) for v in self.versions() if v.run_id == run_id), None)
+def register(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> str:
+    """Make a version of a trial's model, with what it is as tags; returns its number.
 
-    def aliased(self, alias: str = CHAMPION) -> str | None:
-        """The version that an alias names, or None."""
-        model = self.model()
-        version = None if model is None else model.aliases.get(alias)
-        return None if version is None else str(version)
+    The version comes after its files: a kill in between leaves files that the next attempt writes again.
+    """
+    scores = {OBJECTIVE: trial.metrics[OBJECTIVE], **scores_on_test(trial)}
+    facts = {"study_key": study.key.slug, "trial": trial.name, "protocol": study.key.protocol}
+    data = {"name": dataset.name, "digest": dataset.digest}
+    model = tracker.artifact(trial.run_id, MODEL)
+    _, config = load_model(model)
+    card = {"features": dataset.features, "data": data, "scores": scores, **facts}
+    with tempfile.TemporaryDirectory() as folder:
+        write_pyfunc(Path(folder) / REGISTERED, model, config, card, trial.run_id)
+        tracker.client.log_artifacts(trial.run_id, str(Path(folder) / REGISTERED), REGISTERED)
+    numbers = {name: repr(value) for name, value in scores.items()}
+    tags = {**facts, "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
+    return Registry(tracker.client, study.key.study).create(trial.run_id, tags)
 
-    def events(self) -> list[Event]:
-        """Every change of champion, in order."""
-        model = self.model()
-        tags = {} if model is None else model.tags
-        return [Event.from_json(tags[name]) for name in sorted(tags) if name.startswith(EVENT)]
 
-    def create(self, run_id: str, tags: Mapping[str, str]) -> str:
-        """A version of what a run keeps under `registered`, with its tags; returns its number."""
-        if self.model() is None:
-            self.client.create_registered_model(self.name)
-        source = f"{self.client.get_run(run_id).info.artifact_uri}/{REGISTERED}"
-        named = {TAG + name: value for name, value in tags.items()}
-        return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
-
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
-        for name, value in tags.items():
-            self.client.set_model_version_tag(self.name, version, TAG + name, value)
-
-    def crown(self, version: str, how: str) -> None:
-        """Make a version champion. The alias comes first: `repair` can mend a log that lacks its last event."""
-        self.client.set_registered_model_alias(self.name, CHAMPION, version)
-        self._log(Event(version=version, at=now(), how=how))
-
-    def repair(self) -> None:
-        """Bring the log into line with the alias, after a kill or a change by hand."""
-        event = missing_event(self.events(), self.aliased())
-        if event is not None:
-            self._log(event)
-
-    def _log(self, event: Event) -> None:
-        number = len(self.events()) + 1
-        self.client.set_registered_model_tag(self.name, f"{EVENT}{number:06}", event.to_json())
+def write_down(registry: Registry, version: str, before: str | None, found: Verdict) -> None:
+    """The verdict as tags of the version, then, if it passes, the alias."""
+    numbers = {} if found.mcnemar is None else asdict(found.mcnemar)
+    registry.tag(
+        version,
+        {
+            "previous_champion": before or "",
+            "forced": str(found.forced).lower(),
+            "reason": found.reason,
+            "decided_at": now(),
+            **{f"mcnemar_{name}": repr(value) for name, value in numbers.items()},
+        },
+    )
+    if found.passes:
+        registry.crown(version, FORCED if found.forced else PROMOTED)
 
 
 @contextmanager
@@ -170,7 +228,7 @@ def record(version: Any, events: list[Event], champion: str | None) -> VersionRe
     )
 
 
-def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: str | None = None) -> Path:
+def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int | str | None = None) -> Path:
     """The folder for `Predictor.load` of a registered model: the version given, or the one that `alias` names.
 
     Raises InputError, with what is registered, where there is none.
@@ -179,68 +237,9 @@ def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: str |
         raise InputError(f"{root} must hold a registry (mlflow.db), it has none: promote a study first")
     client = open_client(root)
     registry = Registry(client, name)
-    number = registry.aliased(alias) if version is None else version
+    number = registry.aliased(alias) if version is None else str(version)
     found = next((v for v in registry.versions() if str(v.version) == number), None)
     if found is None:
         asked = f"{name}@{alias}" if version is None else f"{name} version {version}"
         raise InputError(f"{asked} is not registered in {root}, {known_models(client)}")
-    return predictor_folder(client, found)
-
-
-def predictor_folder(client: Any, version: Any) -> Path:
-    """Where the predictor of MLflow's model version lies; InputError where it is not there or not of our making."""
-    from mlflow.exceptions import MlflowException
-
-    path = f"{REGISTERED}/data/{PREDICTOR}"
-    said = f"{version.name} version {version.version} must have a predictor at {path} in run {version.run_id}"
-    if not version.run_id:
-        raise InputError(f"{said}, it belongs to no run")
-    try:
-        folder = Path(client.download_artifacts(version.run_id, path))
-    except (MlflowException, OSError) as error:
-        raise InputError(f"{said}, it has none") from error
-    if not (folder / FEATURES).is_file():
-        raise InputError(f"{said}, it has none")
-    return folder
-
-
-def known_models(client: Any) -> str:
-    """What is registered, as the end of a sentence."""
-    names = [model.name for model in client.search_registered_models()]
-    return f"registered: {', '.join(names)}" if names else "nothing is registered"
-
-
-def write_pyfunc(target: Path, model: Path, config: ModelConfig, card: Mapping[str, Any], run_id: str) -> None:
-    """Write a predictor as a pyfunc model into the new folder `target`; MLflow reads it and nothing is pickled."""
-    from mlflow.models import Model
-    from mlflow.pyfunc import save_model
-
-    packages = {"mmtune": mmtune.__version__, **{name: installed(name) for name in ("torch", "numpy", "safetensors")}}
-    with tempfile.TemporaryDirectory() as folder:
-        save_predictor(Path(folder) / PREDICTOR, model, card)
-        save_model(
-            str(target),
-            loader_module="mmtune.serving",
-            data_path=str(Path(folder) / PREDICTOR),
-            mlflow_model=Model(artifact_path=REGISTERED, run_id=run_id),
-            signature=signature(config),
-            pip_requirements=[f"{name}=={version.split('+')[0]}" for name, version in packages.items()],
-        )
-
-
-def signature(config: ModelConfig) -> Any:
-    """MLflow's signature: a named tensor for each input, the columns of `mmtune.serving.columns` for the output.
-
-    MLflow itself drops inputs that a signature does not name and lets NaN, empty and unequal batches pass, so it is
-    told that the model checks its own inputs: what it calls a signature from type hints is one it does not enforce.
-    """
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    from mmtune.serving import columns
-
-    tensors = [TensorSpec(np.dtype(INPUTS[name][1]), (-1, *INPUTS[name][0]), name) for name in config.modalities]
-    made = ModelSignature(Schema(tensors), Schema([ColSpec(kind, name) for name, kind in columns(config).items()]))
-    made._is_signature_from_type_hint = True
-    return made
+    return predictor_folder(found)

@@ -46,18 +46,20 @@ def curve_section(tracker: MlflowTracker, trials: Sequence[TrialRun], choices: S
     found = [(t, tracker.curves(t.run_id, tuple(p.metric for p in PANELS))) for t in trials]
     found = [(t, curves) for t, curves in found if any(curves.values())]
     titles = [title(t, choices) for t, _ in found]
-    panels = [(p, curve_panel(p, titles, [curves[p.metric] for _, curves in found])) for p in PANELS]
+    series = {p: series_of(titles, [curves[p.metric] for _, curves in found]) for p in PANELS}
+    panels = [(p, figures.curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]
     colourings = [colouring(names[p], [t.params.get(p) for t, _ in found]) for p in choices]
-    return {"panels": panels, "colourings": [by_rank(titles), *colourings], "shown": len(found)}
+    close = {f"curve-{p.metric}": figures.close_range(own, p.scale, p.log) for p, own in series.items()}
+    controls = {"colourings": [by_rank(titles), *colourings], "close": close}
+    return {"panels": panels, "controls": controls, "shown": len(found)}
 
 
-def curve_panel(panel: Panel, titles: Sequence[str], points: Sequence[Sequence[tuple[int, float]]]) -> Any:
-    """The curves of one metric."""
-    series = [
+def series_of(titles: Sequence[str], points: Sequence[Sequence[tuple[int, float]]]) -> list[figures.Curve]:
+    """The curves of one metric from (epoch, value) pairs."""
+    return [
         figures.Curve(name=text, epochs=[e for e, _ in own], values=[v for _, v in own])
         for text, own in zip(titles, points, strict=True)
     ]
-    return figures.curves(series, panel.unit, panel.scale, panel.log)
 
 
 def by_rank(titles: Sequence[str]) -> dict[str, Any]:

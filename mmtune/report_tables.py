@@ -12,19 +12,18 @@ from typing import Any
 from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
 
-STATES = (COMPLETE, PRUNED, FAIL, RUNNING)
+STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running"}
 
 
 def ranked(trials: Sequence[TrialRun]) -> list[TrialRun]:
     """Complete trials, best validation macro-F1 first, then pruned, failed, running; a tie to the lower number."""
-    return sorted(trials, key=lambda t: (STATES.index(t.state), -t.metrics.get(OBJECTIVE, -math.inf), t.number))
+    return sorted(trials, key=lambda t: (list(STATES).index(t.state), -t.metrics.get(OBJECTIVE, -math.inf), t.number))
 
 
 def tally(trials: Sequence[TrialRun]) -> dict[str, int]:
     """How many trials are in each state that occurs, in words."""
-    words = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running"}
     counts = Counter(t.state for t in trials)
-    return {words[state]: counts[state] for state in STATES if counts[state]}
+    return {word: counts[state] for state, word in STATES.items() if counts[state]}
 
 
 def facts(study: StudyRun, trials: Sequence[TrialRun]) -> dict[str, str]:
@@ -84,6 +83,7 @@ class Column:
     show: Callable[[Any], str]
     unit: str = ""
     numeric: bool = True
+    choice: bool = False
 
 
 def metric(heading: str, name: str, show: str, unit: str = "", scale: float = 1.0) -> Column:
@@ -121,7 +121,7 @@ def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> l
 def choice_column(path: str, name: str, trials: Sequence[TrialRun]) -> Column:
     """A column of one choice."""
     numeric = all(is_number(t.params[path]) for t in trials if t.params.get(path) is not None)
-    return Column(heading=name, value=lambda t: t.params.get(path), show=shown, numeric=numeric)
+    return Column(heading=name, value=lambda t: t.params.get(path), show=shown, numeric=numeric, choice=True)
 
 
 def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int) -> list[dict[str, Any]]:

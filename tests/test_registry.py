@@ -34,8 +34,7 @@ from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.splits import split
 from mmtune.errors import InputError
 from mmtune.predict import Predictor, predict_partition
-from mmtune.promotion import Promotion, promote, register
-from mmtune.registry import Registry, champion_folder, changing, history, rollback
+from mmtune.registry import Promotion, champion_folder, changing, history, promote, register, rollback
 from mmtune.scoring import TEST, score_test
 from mmtune.tracking import (
     COMPLETE,
@@ -49,6 +48,7 @@ from mmtune.tracking import (
     store_uri,
 )
 from mmtune.train.trial import run_trial
+from mmtune.versions import Registry
 
 CPU = torch.device("cpu")
 FEATURES = {"mean": [0.5] * 13, "std": [2.0] * 13, "low": -3.0, "high": 4.0}
@@ -496,17 +496,16 @@ def test_a_model_that_is_not_there_is_refused_with_what_is(
 
 
 def test_a_version_of_someone_elses_making_is_refused(tracker: MlflowTracker, promoted: Promotion) -> None:
-    run = promoted.trial.run_id
     tracker.client.create_registered_model("foreign")
     tracker.client.create_model_version("foreign", "file:///nowhere")
     tracker.client.set_registered_model_alias("foreign", "champion", "1")
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "foreign")
-    assert "belongs to no run" in one_line(refusal)
-    shutil.rmtree(tracker.artifact(run, "registered/data"))
+    assert "foreign version 1 must lie in a local folder" in one_line(refusal)
+    shutil.rmtree(champion_folder(tracker.root, "audio_rnn"))
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "audio_rnn")
-    assert "it has none" in one_line(refusal)
+    assert "has none" in one_line(refusal)
 
 
 def unpickles(content: bytes) -> bool:

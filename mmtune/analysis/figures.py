@@ -34,7 +34,8 @@ DIGITS = (
     "#717581",
     "#92dadd",
 )
-FAINT = "rgba(128,128,128,0.45)"
+ACCENT = "#2f86c8"
+FAINT = "rgba(128,128,128,0.55)"
 GRID = "rgba(128,128,128,0.22)"
 FEW = len(PALETTE)
 DASH = "\N{EN DASH}"
@@ -75,7 +76,8 @@ def curves(series: Sequence[Curve], unit: str = "", scale: float = 1.0, log: boo
     """A metric over the epochs, a line for each trial, the first one uppermost; colours are `rank_colours`."""
     longest = max((max(c.epochs, default=0) for c in series), default=0)
     x = {"title": "epoch", **({"dtick": 1} if longest <= 12 else {})}
-    fig = figure(x, {"title": unit, "type": "log" if log else "linear", **({"dtick": "D1"} if log else {})})
+    y = {"type": "log", "dtick": "D2", "tickformat": "~g"} if log else {}
+    fig = figure(x, {"title": unit, **y})
     colours = rank_colours(len(series))
     for curve, colour in reversed(list(zip(series, colours, strict=True))):
         fig.add_scatter(
@@ -88,6 +90,18 @@ def curves(series: Sequence[Curve], unit: str = "", scale: float = 1.0, log: boo
             hovertemplate="%{fullData.name}<br>epoch %{x}: %{y:.4~f}<extra></extra>",
         )
     return fig
+
+
+def close_range(series: Sequence[Curve], scale: float = 1.0, log: bool = False) -> list[float] | None:
+    """The axis range that holds the second half of the epochs of the better half of the trials, first ones best."""
+    longest = max((max(c.epochs, default=0) for c in series), default=0)
+    better = series[: math.ceil(len(series) / 2)]
+    late = [scale * v for c in better for e, v in zip(c.epochs, c.values, strict=True) if 2 * e > longest]
+    late = [math.log10(v) for v in late if v > 0] if log else late
+    if not late or min(late) == max(late):
+        return None
+    pad = 0.05 * (max(late) - min(late))
+    return [min(late) - pad, max(late) + pad]
 
 
 def line_width(colour: str) -> float:
@@ -125,12 +139,14 @@ def importances(shares: Mapping[str, float]) -> go.Figure:
     """A bar for each choice, the weightiest uppermost; shares are fractions."""
     names = sorted(shares, key=lambda name: shares[name])
     values = [100 * shares[name] for name in names]
-    fig = figure({"title": "relative importance (%)", "range": [0, 1.15 * max(values)]}, {"type": "category"})
+    fig = figure(
+        {"title": "relative importance (%)", "range": [0, 1.15 * max(values)]}, {"type": "category"}, bargap=0.5
+    )
     fig.add_bar(
         x=values,
         y=[label(name) for name in names],
         orientation="h",
-        marker={"color": PALETTE[0]},
+        marker={"color": ACCENT},
         text=[f"{v:.1f}" for v in values],
         textposition="outside",
         cliponaxis=False,
@@ -149,7 +165,7 @@ def strip(values: Sequence[object], scores: Sequence[float], names: Sequence[str
         "text": [label(n) for n in names],
         "hovertemplate": "%{text}<br>%{y:.2f}<extra></extra>",
     }
-    marker = {"color": PALETTE[0], "size": 8, "opacity": 0.65}
+    marker = {"color": ACCENT, "size": 8, "opacity": 0.75}
     different = ordered(values)
     if len(different) > FEW and all(is_number(v) for v in different):
         wide = different[0] > 0 and different[-1] >= 100 * different[0]
@@ -201,7 +217,7 @@ def per_class(f1: Sequence[float]) -> go.Figure:
         text=[f"{v:.2f}" for v in percent],
         textposition="middle right",
         cliponaxis=False,
-        marker={"color": PALETTE[0], "size": 9},
+        marker={"color": ACCENT, "size": 9},
         hoverinfo="skip",
     )
 
@@ -214,7 +230,7 @@ def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.F
     errors = np.where(np.eye(CLASSES, dtype=bool), np.nan, share)
     x = {"title": "predicted digit", "dtick": 1, "showgrid": False, "constrain": "domain"}
     y = {"title": "true digit", "dtick": 1, "showgrid": False, "autorange": "reversed", "scaleanchor": "x"}
-    fig = figure(x, {**y, "constrain": "domain"})
+    fig = figure({**x, "ticks": ""}, {**y, "constrain": "domain", "ticks": ""})
     scale = [[0, "rgba(213,94,0,0)"], [1, "rgba(213,94,0,0.75)"]]
     fig.add_heatmap(z=errors.tolist(), zmin=0, colorscale=scale, showscale=False, hoverinfo="skip", xgap=1, ygap=1)
     true, predicted = np.nonzero(counts)

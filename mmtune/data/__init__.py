@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mmtune.data.dataset import Progress as Progress
     from mmtune.data.features import FeatureStats as FeatureStats
     from mmtune.data.features import mfcc as mfcc
+    from mmtune.data.info import describe as describe
+    from mmtune.data.info import draw_pairs as draw_pairs
+    from mmtune.data.info import lines as lines
     from mmtune.data.pictures import read_digit as read_digit
     from mmtune.data.recordings import one_second as one_second
     from mmtune.data.recordings import read_wav as read_wav
@@ -29,16 +32,19 @@ if TYPE_CHECKING:
     from mmtune.data.splits import split as split
     from mmtune.data.store import load as load
     from mmtune.data.store import save as save
+    from mmtune.data.zenodo import fetch as fetch
 
 HOMES = {
     "building": ("build",),
     "bundled": ("sample", "sample_folder"),
     "dataset": ("AUDIO_SHAPE", "IMAGE_SHAPE", "SAMPLE_RATE", "Dataset", "Partition", "Progress"),
     "features": ("FeatureStats", "mfcc"),
+    "info": ("describe", "draw_pairs", "lines"),
     "pictures": ("read_digit",),
     "recordings": ("one_second", "read_wav"),
     "splits": ("Split", "folds", "leakage", "split"),
     "store": ("load", "save"),
+    "zenodo": ("fetch",),
 }
 
 

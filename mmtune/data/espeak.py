@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 # constants of espeak-ng's speak_lib.h
 SYNCHRONOUS, DONT_EXIT, CHARS_UTF8 = 2, 0x8000, 1
-RATE, PITCH, RANGE = 1, 3, 4
+RATE, VOLUME, PITCH, RANGE = 1, 2, 3, 4
+LOUDNESS = 40  # of 100: some voices overdrive at the full volume
 SEED = 1
 LONGEST_PATH = 120  # the library cuts its data path at 160 characters, names of files included
 
@@ -87,7 +88,7 @@ class Espeak:
         self.heard.clear()
         if self.library.espeak_SetVoiceByName(utterance.voice.encode()):
             raise RuntimeError(f"espeak-ng has no voice {utterance.voice!r}")
-        settings = {RATE: utterance.rate, PITCH: utterance.pitch, RANGE: utterance.range}
+        settings = {VOLUME: LOUDNESS, RATE: utterance.rate, PITCH: utterance.pitch, RANGE: utterance.range}
         for parameter, value in settings.items():
             self.library.espeak_SetParameter(parameter, value, 0)
         self.library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))  # it begins with the time of day

@@ -1,7 +1,7 @@
 "use strict";
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const figures = read("figures");
-const colourings = read("colourings");
+const { colourings, close } = read("controls");
 const curves = Object.keys(figures).filter((id) => id.startsWith("curve-"));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -38,6 +38,12 @@ function colourCurves(index) {
   showLegend(legend);
 }
 
+function closeUp(on) {
+  for (const id of curves) {
+    if (close[id]) Plotly.relayout(id, on ? { "yaxis.range": close[id] } : { "yaxis.autorange": true });
+  }
+}
+
 function showLegend(legend) {
   const items = legend.map(([colour, text]) => {
     const item = document.createElement("li");
@@ -49,9 +55,11 @@ function showLegend(legend) {
   document.getElementById("legend").replaceChildren(...items);
 }
 
+// Numbers begin with the greatest, text with the first. A row that ends in a reason has no cell for its scores.
 function sortBy(table, column, heading) {
-  const up = heading.getAttribute("aria-sort") === "descending";
-  const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
+  const last = heading.getAttribute("aria-sort");
+  const up = last ? last === "descending" : !heading.classList.contains("n");
+  const key = (row) => row.cells[column]?.dataset.sort ?? row.cells[column]?.textContent.trim() ?? "";
   const rows = [...table.tBodies[0].rows].sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b), up));
   for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", up ? "ascending" : "descending");
@@ -74,6 +82,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 showLegend(colourings[0].legend);
 document.getElementById("colouring").addEventListener("change", (event) => colourCurves(Number(event.target.value)));
+document.getElementById("close").addEventListener("change", (event) => closeUp(event.target.checked));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
 });

@@ -1,0 +1,133 @@
+"""What a data set holds: counts, who speaks, and what each split protocol lets through; and a picture of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtune.config import PROTOCOLS
+from mmtune.data.dataset import SAMPLE_RATE, Dataset, Partition
+from mmtune.data.splits import leakage, split
+from mmtune.errors import InputError
+
+
+def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
+    """A data set in plain JSON values.
+
+    Keys: name, folder, digest, provenance, features (bool), train and test (`describe_partition`), and protocols:
+    for each its training and validation rows with the shares of validation rows whose recording, and whose speaker
+    (None where unknown), is also in training; or {"impossible": reason}.
+    """
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.folder),
+        "digest": dataset.digest,
+        "provenance": dict(dataset.provenance),
+        "features": dataset.features is not None,
+        "train": describe_partition(dataset.train),
+        "test": describe_partition(dataset.test),
+        "protocols": {protocol: describe_protocol(dataset.train, protocol, seed) for protocol in PROTOCOLS},
+    }
+
+
+def describe_partition(partition: Partition) -> dict[str, Any]:
+    """pairs, pairs of each digit, unique clips, speakers (None where unknown), and whether waveforms are kept."""
+    return {
+        "pairs": len(partition),
+        "digits": np.bincount(partition.labels, minlength=10).tolist(),
+        "clips": len(partition.clips),
+        "speakers": len(np.unique(partition.speaker)) if partition.speakers_known else None,
+        "waveforms": partition.waveforms is not None,
+    }
+
+
+def describe_protocol(train: Partition, protocol: str, seed: int) -> dict[str, Any]:
+    try:
+        made = split(train, protocol, seed)
+    except InputError as error:
+        return {"impossible": str(error)}
+    recording, speaker = leakage(train, made)
+    sizes = {"train": len(made.train), "validation": len(made.validation)}
+    return {**sizes, "recording_in_training": recording, "speaker_in_training": speaker}
+
+
+def lines(description: dict[str, Any]) -> list[str]:
+    """A description as lines of plain text."""
+    parts = [f"{part:<12}{partition_line(description[part])}" for part in ("train", "test")]
+    digits = [
+        f"{part:<12}{' '.join(f'{count:>6}' for count in description[part]['digits'])}" for part in ("train", "test")
+    ]
+    protocols = [f"{name:<18}{protocol_line(facts)}" for name, facts in description["protocols"].items()]
+    return [
+        f"name        {description['name']}",
+        f"folder      {description['folder']}",
+        f"digest      {description['digest']}",
+        f"raw audio   {'can be turned into clips' if description['features'] else 'cannot be turned into clips'}",
+        *(f"{key:<12}{plain(value)}" for key, value in description["provenance"].items()),
+        "",
+        *parts,
+        "",
+        f"{'digit':<12}{' '.join(f'{digit:>6}' for digit in range(10))}",
+        *digits,
+        "",
+        *protocols,
+    ]
+
+
+def plain(value: Any) -> str:
+    """A value of the provenance in one line."""
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def partition_line(facts: dict[str, Any]) -> str:
+    speakers = "speakers unknown" if facts["speakers"] is None else f"{facts['speakers']} speakers"
+    waveforms = "waveforms kept" if facts["waveforms"] else "features only"
+    return f"{facts['pairs']:,} pairs, {facts['clips']:,} clips, {speakers}, {waveforms}"
+
+
+def protocol_line(facts: dict[str, Any]) -> str:
+    if "impossible" in facts:
+        return f"not possible: {facts['impossible']}"
+    speaker = facts["speaker_in_training"]
+    known = "speakers unknown" if speaker is None else f"speaker of {speaker:.1%}"
+    shares = f"recording of {facts['recording_in_training']:.1%}, {known}"
+    return f"{facts['train']:,} + {facts['validation']:,} rows; also in training: {shares} of the validation rows"
+
+
+def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:
+    """Write a PNG of `count` training pairs, digit by digit: image, clip, and waveform where there is one."""
+    from matplotlib.figure import Figure
+
+    train, path = dataset.train, Path(path)
+    rows = [int(np.flatnonzero(train.labels == n % 10)[n // 10]) for n in range(count)]
+    kinds = 3 if train.waveforms is not None else 2
+    figure = Figure(figsize=(1.6 * count, 1.9 * kinds), layout="constrained")
+    axes = figure.subplots(kinds, count, squeeze=False)
+    for column, row in zip(axes.T, rows, strict=True):
+        draw_pair(column, train, row)
+    axes[1, 0].set_ylabel("coefficient")
+    figure.suptitle(f"{dataset.name}: pairs of the training partition")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=110)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: the picture could not be written: {error.strerror}") from error
+
+
+def draw_pair(column: Any, train: Partition, row: int) -> None:
+    """One pair, top to bottom into the axes of `column`."""
+    clip = int(train.clip_index[row])
+    column[0].imshow(train.images[row], cmap="gray", vmin=0, vmax=255)
+    column[0].set_title(f"{train.labels[row]}\n{train.speaker[clip] or train.clip_id[clip]}", fontsize=7)
+    column[0].set_axis_off()
+    column[1].imshow(train.clips[clip].T, aspect="auto", origin="lower", vmin=0, vmax=1)
+    column[1].set_xlabel("frame", fontsize=7)
+    column[1].tick_params(labelsize=6)
+    if train.waveforms is not None:
+        column[2].plot(np.arange(SAMPLE_RATE) / SAMPLE_RATE, train.waveforms[clip] / 32768, linewidth=0.4)
+        column[2].set_ylim(-1, 1)
+        column[2].set_xlabel("s", fontsize=7)
+        column[2].tick_params(labelsize=6)

@@ -1,0 +1,173 @@
+"""Figures hold the numbers they were given, and nothing that a page could mistake for mark-up."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from mmtune.analysis import figures
+from mmtune.analysis.figures import FAINT, Curve
+
+EVIL = '<img src=x onerror="alert(1)">'
+
+
+def series(count: int, epochs: int = 5) -> list[Curve]:
+    rng = np.random.default_rng(count)
+    steps = list(range(1, epochs + 1))
+    return [Curve(name=f"#{n}", epochs=steps, values=rng.uniform(0.1, 1, epochs).tolist()) for n in range(count)]
+
+
+def by_name(fig: go.Figure) -> dict[str, Any]:
+    return {trace.name: trace for trace in fig.data}
+
+
+def test_curves_draw_every_value_and_the_first_one_last() -> None:
+    given = series(12)
+    fig = figures.curves(given, "accuracy (%)", scale=100)
+    for curve in given:
+        trace = by_name(fig)[curve.name]
+        assert list(trace.x) == list(curve.epochs)
+        assert list(trace.y) == pytest.approx([100 * v for v in curve.values])
+    assert fig.data[-1].name == "#0"
+    assert fig.layout.yaxis.title.text == "accuracy (%)"
+
+
+def test_among_many_curves_five_stand_out_in_different_colours() -> None:
+    colours = [trace.line.color for trace in figures.curves(series(100)).data]
+    apart = [c for c in colours if c != FAINT]
+    assert len(apart) == len(set(apart)) == 5
+    assert colours[-5:] == apart
+
+
+def test_a_curve_of_one_epoch_is_still_seen_and_an_empty_one_draws_nothing() -> None:
+    fig = figures.curves([Curve(name="one", epochs=[1], values=[0.5]), Curve(name="none", epochs=[], values=[])])
+    assert "markers" in by_name(fig)["one"].mode
+    assert list(by_name(fig)["none"].x) == []
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_close_up_holds_the_late_values_of_the_better_half_tightly(log: bool) -> None:
+    given = series(6, epochs=8)
+    found = figures.close_range(given, scale=100, log=log)
+    assert found is not None
+    late = np.array([100 * v for c in given[:3] for v in c.values[4:]])
+    late = np.log10(late) if log else late
+    assert found[0] < late.min() < late.max() < found[1]
+    assert found[1] - found[0] == pytest.approx(1.1 * np.ptp(late))
+
+
+def test_there_is_no_close_up_of_nothing() -> None:
+    assert figures.close_range([]) is None
+    assert figures.close_range([Curve(name="flat", epochs=[1, 2], values=[1.0, 1.0])]) is None
+    assert figures.close_range([Curve(name="zero", epochs=[1, 2], values=[0.0, 0.0])], log=True) is None
+
+
+@pytest.mark.parametrize("values", [["tanh", "relu"], [3, 5, 3], list(range(40)), [0.1, "a", None], [True, False]])
+def test_each_value_has_one_colour_of_its_own(values: list[Any]) -> None:
+    colours = figures.value_colours(values)
+    assert set(colours) == set(values)
+    assert len(set(colours.values())) == len(set(values))
+
+
+def test_more_names_than_colours_leave_the_rest_faint() -> None:
+    colours = figures.value_colours([f"name{n}" for n in range(20)])
+    assert sum(c != FAINT for c in colours.values()) == figures.FEW
+
+
+def test_importances_are_bars_in_percent_with_the_greatest_uppermost() -> None:
+    bar = figures.importances({"norm": 0.2, "kernel": 0.7, "activation": 0.1}).data[0]
+    assert list(bar.y) == ["activation", "norm", "kernel"]
+    assert list(bar.x) == pytest.approx([10, 20, 70])
+
+
+def test_importances_of_zero_can_be_drawn() -> None:
+    low, high = figures.importances({"norm": 0.0}).layout.xaxis.range
+    assert low < high
+
+
+def test_a_strip_has_a_column_for_each_value_with_its_median() -> None:
+    values, scores = ["b", "a", "b", "b", "a"], [1.0, 2.0, 3.0, 8.0, 5.0]
+    dots, medians = figures.strip(values, scores, list("vwxyz"), "norm", "F1").data
+    assert [round(x) for x in dots.x] == [1, 0, 1, 1, 0]
+    assert list(dots.y) == scores
+    assert list(medians.y) == [np.median([2.0, 5.0]), np.median([1.0, 3.0, 8.0])]
+
+
+@pytest.mark.parametrize(("values", "kind"), [(np.linspace(1, 2, 9), "linear"), (np.logspace(-4, -1, 9), "log")])
+def test_many_numbers_get_an_axis_and_decades_a_logarithmic_one(values: np.ndarray, kind: str) -> None:
+    fig = figures.strip(values.tolist(), [1.0] * 9, ["t"] * 9, "learning_rate", "F1")
+    assert fig.layout.xaxis.type == kind
+    assert list(fig.data[0].x) == values.tolist()
+
+
+def test_a_missing_choice_has_its_own_column() -> None:
+    fig = figures.strip([3, None, 3], [1.0, 2.0, 3.0], list("abc"), "kernel", "F1")
+    assert list(fig.layout.xaxis.ticktext) == ["3", figures.DASH]
+
+
+def test_f1_of_each_digit_is_drawn_in_percent() -> None:
+    f1 = np.linspace(0.9, 1.0, 10).tolist()
+    dots = figures.per_class(f1).data[0]
+    assert list(dots.x) == pytest.approx([100 * v for v in f1])
+    assert list(dots.y) == list(range(10))
+
+
+def test_confusion_matches_scikit_learn_and_shades_errors_alone() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, 500)
+    predictions = np.where(rng.random(500) < 0.8, labels, rng.integers(0, 10, 500))
+    shades, numbers = figures.confusion(labels, predictions).data
+    counts = np.zeros((10, 10), dtype=int)
+    counts[np.array(numbers.y), np.array(numbers.x)] = [int(t) for t in numbers.text]
+    oracle = confusion_matrix(labels, predictions, labels=range(10))
+    np.testing.assert_array_equal(counts, oracle)
+    shade = np.array(shades.z, dtype=float)
+    assert np.isnan(np.diag(shade)).all()
+    off = ~np.eye(10, dtype=bool)
+    np.testing.assert_allclose(shade[off], (100 * oracle / np.maximum(oracle.sum(1, keepdims=True), 1))[off])
+
+
+def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() -> None:
+    rng = np.random.default_rng(0)
+    points, groups = rng.normal(size=(80, 2)), rng.integers(0, 4, 80)
+    hover = np.array([f"row {i}" for i in range(80)])
+    fig = figures.embedding(points, groups, np.array([0.5, 0.25]), hover)
+    drawn = {text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)}
+    assert len(drawn) == sum(len(t.x) for t in fig.data) == 80
+    for i in range(80):
+        x, y, name, colour = drawn[f"row {i}"]
+        assert (x, y) == pytest.approx(tuple(points[i]), abs=1e-4)
+        assert (name, colour) == (str(groups[i]), figures.DIGITS[groups[i]])
+    assert fig.layout.xaxis.title.text == "component 1 (50.0 % of the variance)"
+    assert [a.text for a in fig.layout.annotations] == [f"<b>{g}</b>" for g in range(4)]
+
+
+def test_no_text_of_a_trial_reaches_a_figure_as_mark_up() -> None:
+    made = [
+        figures.curves([Curve(name=EVIL, epochs=[1], values=[1.0])]),
+        figures.importances({EVIL: 1.0}),
+        figures.strip([EVIL, "b"], [1.0, 2.0], [EVIL, "b"], EVIL, "F1"),
+        figures.strip(list(range(9)), [1.0] * 9, [EVIL] * 9, EVIL, "F1"),
+    ]
+    for fig in made:
+        text = json.dumps(json.loads(fig.to_json()))
+        assert "<img" not in text
+        assert "&lt;img" in text
+
+
+def test_long_text_is_cut_before_it_is_escaped() -> None:
+    assert figures.label("x" * 500) == "x" * 59 + "\N{HORIZONTAL ELLIPSIS}"
+    assert figures.label("<" * 60) == "&lt;" * 60
+
+
+def test_jitter_stays_within_its_column() -> None:
+    offsets = [figures.jitter(n) for n in range(1000)]
+    assert max(map(abs, offsets)) <= 0.15
+    assert len({round(o, 6) for o in offsets[:50]}) == 50
+    assert not any(math.isnan(o) for o in offsets)

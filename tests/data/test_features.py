@@ -1,0 +1,215 @@
+"""Recordings to features: librosa, scipy and scikit-learn as oracles, and every WAV that must be refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sklearn.preprocessing import StandardScaler
+
+from mmtune.data.features import FeatureStats, cosines, mel_filters, mfcc
+from mmtune.data.recordings import one_second, read_wav, to_float, to_int16
+from mmtune.errors import InputError
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+
+
+def chirp(rate: int, seconds: float) -> np.ndarray:
+    """A tone that rises to 2 kHz, (n,) float32."""
+    time = np.arange(int(rate * seconds)) / rate
+    return (0.5 * np.sin(2 * np.pi * 1000 * time**2 / seconds)).astype(np.float32)
+
+
+def test_mfcc_is_librosas() -> None:
+    librosa = pytest.importorskip("librosa")
+    mel = {"htk": True, "norm": None, "n_mels": 40}
+    assert np.allclose(mel_filters(), librosa.filters.mel(sr=16000, n_fft=800, **mel), atol=1e-6)
+    waves = noise(3, 16000)
+    frames = {"sr": 16000, "n_fft": 800, "hop_length": 400, "window": "hamming", "center": False}
+    power = librosa.feature.melspectrogram(y=waves, **frames, **mel)
+    expected = librosa.feature.mfcc(S=np.log(power), n_mfcc=13)[:, 1:].swapaxes(1, 2)
+    assert np.allclose(mfcc(waves)[..., :12], expected, atol=1e-4)
+
+
+def test_the_cosines_are_scipys() -> None:
+    from scipy.fft import dct
+
+    assert np.allclose(cosines(), dct(np.eye(40), axis=0, norm="ortho")[1:13])
+
+
+def test_the_last_coefficient_is_the_log_energy_of_the_frame() -> None:
+    wave = noise(16000)
+    energy = [np.log(np.sum(np.square(wave[400 * t : 400 * t + 800], dtype=np.float64))) for t in range(39)]
+    assert np.allclose(mfcc(wave)[:, 12], energy, atol=1e-4)
+
+
+def test_mfcc_maps_any_leading_shape_and_each_clip_by_itself() -> None:
+    waves = noise(2, 3, 16000) * np.array([1e-3, 1, 0.1], np.float32)[:, None]
+    features = mfcc(waves)
+    assert (features.shape, features.dtype.name) == ((2, 3, 39, 13), "float32")
+    for index in np.ndindex(2, 3):
+        assert np.array_equal(features[index], mfcc(waves[index]))
+    assert mfcc(noise(0, 16000)).shape == (0, 39, 13)
+    many = noise(600, 16000)
+    assert np.array_equal(mfcc(many)[590], mfcc(many[590]))
+
+
+def test_padding_and_silence_stay_finite() -> None:
+    padded = np.pad(noise(3000), (8000, 5000))
+    assert np.all(np.isfinite(mfcc(padded)))
+    assert np.all(np.isfinite(mfcc(np.zeros(16000, np.float32))))
+
+
+def test_mfcc_takes_one_second_only() -> None:
+    with pytest.raises(InputError, match="must have 16000 samples"):
+        mfcc(noise(15999))
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
+def test_any_rate_gives_the_same_second(rate: int) -> None:
+    second = one_second(chirp(rate, 1.0), rate)
+    assert second.shape == (16000,)
+    assert second.dtype == np.float32
+    middle = slice(200, -200)
+    assert np.abs(second[middle] - chirp(16000, 1.0)[middle]).max() < 0.01
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_resampling_is_librosas(rate: int) -> None:
+    librosa = pytest.importorskip("librosa")
+    wave = chirp(rate, 1.0)
+    expected = librosa.resample(wave, orig_sr=rate, target_sr=16000)
+    assert np.allclose(one_second(wave, rate), expected, atol=1 / 32768)
+
+
+def test_short_is_centred_and_long_keeps_its_loudest_second() -> None:
+    short = one_second(np.full(1000, 0.5, np.float32), 16000)
+    assert np.array_equal(np.flatnonzero(short), np.arange(7500, 8500))
+    quiet = 0.01 * np.ones(40000, np.float32)
+    quiet[15000:31000] = 0.5
+    assert np.all(one_second(quiet, 16000) == 0.5)
+
+
+def test_stored_waveforms_give_the_same_features() -> None:
+    second = one_second(chirp(8000, 0.6), 8000)
+    assert np.array_equal(to_float(to_int16(second)), second)
+    assert to_int16(np.array([-2.0, -1.0, 1.0, 2.0], np.float32)).tolist() == [-32768, -32768, 32767, 32767]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_every_depth_and_channel_count_is_read(tmp_path: Path, subtype: str, channels: int) -> None:
+    wave = chirp(22050, 0.4)
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.repeat(wave[:, None], channels, axis=1), 22050, subtype=subtype)
+    samples, rate = read_wav(path)
+    assert rate == 22050
+    assert samples.shape == wave.shape
+    assert np.abs(samples - wave).max() < (0.01 if subtype == "PCM_U8" else 1e-4)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = chirp(8000, 0.2), noise(1600)
+    soundfile.write(tmp_path / "x.wav", np.stack([left, right], axis=1), 8000, subtype="FLOAT")
+    assert np.allclose(read_wav(tmp_path / "x.wav")[0], (left + right) / 2, atol=1e-6)
+
+
+def wav_header(rate: int, data: bytes, said: int) -> bytes:
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", said + 36, b"WAVE") + form + struct.pack("<4sI", b"data", said) + data
+
+
+def write_float(path: Path, samples: np.ndarray, rate: int = 8000) -> None:
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+
+
+BAD_WAVS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda p: p.write_bytes(b""), "is empty"),
+    "no samples": (lambda p: p.write_bytes(wav_header(8000, b"", 0)), "holds none"),
+    "text": (lambda p: p.write_text("I am no sound\n" * 99), "can be decoded"),
+    "zeros": (lambda p: p.write_bytes(bytes(5000)), "can be decoded"),
+    "header only": (lambda p: p.write_bytes(b"RIFF"), "must be"),
+    "no fmt": (lambda p: p.write_bytes(b"RIFF\x04\x00\x00\x00WAVE"), "can be decoded"),
+    "cut": (lambda p: p.write_bytes(wav_header(8000, bytes(range(250)) * 4, 9000)), "must be complete"),
+    "NaN": (lambda p: write_float(p, np.where(np.arange(800) == 5, np.nan, chirp(8000, 0.1))), "finite"),
+    "inf": (lambda p: write_float(p, np.where(np.arange(800) == 5, np.inf, chirp(8000, 0.1))), "finite"),
+    "silent": (lambda p: write_float(p, np.zeros(8000)), "silent"),
+    "constant": (lambda p: write_float(p, np.full(8000, 0.3)), "silent"),
+    "long": (lambda p: write_float(p, noise(8000 * 61)), "at most 60 s long, is 61 s"),
+    "rate 0": (lambda p: p.write_bytes(wav_header(0, bytes(range(200)), 200)), "must be"),
+    "rate 1": (lambda p: p.write_bytes(wav_header(1, bytes(range(200)), 200)), "sample rate"),
+    "rate 4 GHz": (lambda p: p.write_bytes(wav_header(2**32 - 1, bytes(range(200)), 200)), "must be"),
+    "folder": (lambda p: p.mkdir(), "is no file"),
+    "missing": (lambda p: None, "is missing"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WAVS)
+def test_a_bad_wav_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    make, said = BAD_WAVS[name]
+    make(tmp_path / "x.wav")
+    with pytest.raises(InputError) as caught:
+        read_wav(tmp_path / "x.wav")
+    line = str(caught.value)
+    assert line.startswith(str(tmp_path / "x.wav"))
+    assert said in line
+    assert "\n" not in line
+
+
+def test_one_sample_is_refused_or_read_but_never_a_crash(tmp_path: Path) -> None:
+    write_float(tmp_path / "x.wav", np.array([0.5, -0.5]))
+    samples, rate = read_wav(tmp_path / "x.wav")
+    assert one_second(samples, rate).shape == (16000,)
+
+
+def test_statistics_standardise_then_map_training_to_the_unit_interval() -> None:
+    features = mfcc(noise(20, 16000))
+    stats = FeatureStats.fit(features)
+    clips = stats.apply(features)
+    assert (clips.shape, clips.dtype.name) == (features.shape, "float32")
+    assert clips.min() == 0
+    assert clips.max() == 1
+    scaled = StandardScaler().fit_transform(features.reshape(-1, 13).astype(np.float64))
+    expected = (scaled - scaled.min()) / np.ptp(scaled)
+    assert np.allclose(clips.reshape(-1, 13), expected, atol=1e-6)
+    assert np.array_equal(stats.apply(features[3]), clips[3])
+
+
+def test_statistics_survive_json_exactly() -> None:
+    stats = FeatureStats.fit(mfcc(noise(5, 16000)))
+    assert FeatureStats.from_json(json.loads(json.dumps(stats.to_json()))) == stats
+
+
+GOOD = {"mean": [0.0] * 13, "std": [1.0] * 13, "low": -1.0, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "must have the fields"),
+        (GOOD | {"more": 1}, "must have the fields"),
+        (GOOD | {"mean": [0.0] * 12}, "13 means"),
+        (GOOD | {"std": [0.0] * 13}, "positive"),
+        (GOOD | {"high": -1.0}, "positive"),
+        (GOOD | {"low": float("nan")}, "finite"),
+        (GOOD | {"mean": "mean"}, "could not convert"),
+        (GOOD | {"mean": None}, "where: "),
+        ([1, 2], "got list"),
+    ],
+)
+def test_bad_statistics_are_refused(data: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match="where: ") as caught:
+        FeatureStats.from_json(data, "where")
+    assert said in str(caught.value)
+
+
+def test_features_that_never_vary_are_refused() -> None:
+    with pytest.raises(InputError, match="positive"):
+        FeatureStats.fit(np.ones((4, 39, 13), np.float32))

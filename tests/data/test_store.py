@@ -1,0 +1,348 @@
+"""A data set on disk: round trips, one digest for one content, and a line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmtune.data.checks import content_digest
+from mmtune.data.dataset import Dataset, Partition
+from mmtune.data.features import FeatureStats
+from mmtune.data.store import CLIPS, KHACEF_FILES, MANIFEST, load, save
+from mmtune.errors import InputError
+
+ARRAYS = ("images", "clips", "clip_index", "labels", "speaker", "clip_id")
+STATS = FeatureStats(mean=(0.1,) * 13, std=(1 / 3,) * 13, low=-1.7, high=2.3)
+
+
+def partition(rows: int, clips: int, seed: int) -> Partition:
+    """Random rows, each clip used, recordings with waveforms."""
+    rng = np.random.default_rng(seed)
+    digit = np.arange(clips) % 10
+    index = np.concatenate([np.arange(clips), rng.integers(0, clips, rows - clips)])
+    rng.shuffle(index)
+    return Partition(
+        images=rng.integers(0, 256, (rows, 28, 28), dtype=np.uint8),
+        clips=rng.random((clips, 39, 13), dtype=np.float32),
+        clip_index=index.astype(np.int64),
+        labels=digit[index].astype(np.int64),
+        speaker=np.array([f"s{(c // 10) % 4}" for c in range(clips)]),
+        clip_id=np.array([f"clip {seed} {c}" for c in range(clips)]),
+        waveforms=rng.integers(-9999, 9999, (clips, 16000), dtype=np.int16),
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return Dataset(
+        name="made",
+        folder=Path(),
+        train=partition(90, 40, 1),
+        test=partition(30, 20, 2),
+        digest="",
+        provenance={"source": "made by the tests", "seed": 1},
+        features=STATS.to_json(),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, dataset: Dataset) -> Path:
+    return save(dataset, tmp_path / "set").folder
+
+
+def strip_sidecar(folder: Path) -> None:
+    for name in (MANIFEST, CLIPS, "waveforms_train.npy", "waveforms_test.npy"):
+        (folder / name).unlink()
+
+
+def refused(folder: Path, *parts: str) -> None:
+    """Loading must fail with one line that has all of `parts`."""
+    with pytest.raises(InputError) as caught:
+        load(folder)
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_save_then_load_is_the_identity(dataset: Dataset, folder: Path, verify: bool) -> None:
+    loaded = load(folder, verify=verify)
+    assert (loaded.name, loaded.provenance, loaded.features) == (dataset.name, dataset.provenance, dataset.features)
+    assert loaded.digest == content_digest(dataset.train, dataset.test)
+    for ours, theirs in ((dataset.train, loaded.train), (dataset.test, loaded.test)):
+        for name in (*ARRAYS, "waveforms"):
+            assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+            assert getattr(theirs, name).dtype.kind == getattr(ours, name).dtype.kind
+
+
+def test_the_files_are_khacefs(dataset: Dataset, folder: Path) -> None:
+    assert set(KHACEF_FILES) <= {path.name for path in folder.iterdir()}
+    audio, images = np.load(folder / "data_sp_train.npy"), np.load(folder / "data_wr_train.npy")
+    assert (audio.shape, audio.dtype, images.shape, images.dtype) == ((90, 507), np.float32, (90, 784), np.uint8)
+    assert np.array_equal(audio.reshape(-1, 39, 13), dataset.train.clips[dataset.train.clip_index])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_a_set_without_sidecar_in_any_type_has_one_digest_and_one_clip_per_distinct_row(
+    dataset: Dataset, folder: Path, scale: float
+) -> None:
+    strip_sidecar(folder)
+    plain = load(folder)
+    for part in ("train", "test"):
+        for kind, factor in (("data_wr", scale), ("data_sp", 1.0), ("labels", 1.0)):
+            path = folder / f"{kind}_{part}.npy"
+            np.save(path, np.load(path).astype(np.float64) * factor)
+    loaded = load(folder)
+    assert loaded.digest == plain.digest
+    assert loaded.features is None
+    assert not loaded.train.speakers_known
+    assert len(loaded.train.clips) == len(dataset.train.clips)
+    assert np.array_equal(loaded.train.clips[loaded.train.clip_index], dataset.train.clips[dataset.train.clip_index])
+    same = dataset.train.clip_index[:, None] == dataset.train.clip_index
+    assert np.array_equal(loaded.train.clip_index[:, None] == loaded.train.clip_index, same)
+    assert load(save(loaded, folder.with_name("again")).folder).digest == loaded.digest
+
+
+def test_equal_rows_of_two_digits_are_two_clips_and_signed_zeros_are_one(folder: Path) -> None:
+    strip_sidecar(folder)
+    audio, labels = np.load(folder / "data_sp_train.npy"), np.load(folder / "labels_train.npy")
+    audio[labels == 3] = 0.0
+    audio[np.flatnonzero(labels == 3)[0]] = -0.0
+    audio[labels == 4] = 0.0
+    np.save(folder / "data_sp_train.npy", audio)
+    train = load(folder).train
+    threes, fours = (np.unique(train.clip_index[labels == digit]) for digit in (3, 4))
+    assert len(threes) == len(fours) == 1
+    assert threes[0] != fours[0]
+
+
+def test_the_digest_tells_contents_apart(dataset: Dataset) -> None:
+    one = content_digest(dataset.train, dataset.test)
+    assert content_digest(dataset.test, dataset.train) != one
+    for name in (*ARRAYS, "waveforms"):
+        changed = getattr(dataset.train, name).copy()
+        changed.flat[0] = "other" if changed.dtype.kind == "U" else changed.flat[0] + 1
+        assert content_digest(replace(dataset.train, **{name: changed}), dataset.test) != one, name
+
+
+def test_khacefs_size_loads_fast(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = []
+    for rows, clips in ((60_000, 34_801), (10_000, 4_107)):
+        index = np.concatenate([np.arange(clips), rng.integers(0, clips, rows - clips)])
+        parts.append(
+            Partition(
+                images=np.zeros((rows, 28, 28), np.uint8),
+                clips=rng.random((clips, 39, 13), dtype=np.float32),
+                clip_index=index,
+                labels=index % 10,
+                speaker=np.array([f"s{c % 977}" for c in range(clips)]),
+                clip_id=np.arange(clips).astype(str),
+            )
+        )
+    made = Dataset(name="", folder=Path(), train=parts[0], test=parts[1], digest="", provenance={}, features=None)
+    folder = save(made, tmp_path / "big").folder
+    begun = time.perf_counter()
+    load(folder)
+    assert time.perf_counter() - begun < 3.0  # 0.4 s on an idle core
+
+
+@pytest.mark.parametrize("name", KHACEF_FILES)
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).rename(folder / f"my_{name}")
+    refused(folder, "must have", f"missing {name}")
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "nowhere", "is missing")
+    (tmp_path / "file").write_text("x")
+    refused(tmp_path / "file", "is a file")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("data_wr_train.npy", lambda a: a[:, :-1], "shape must be (N, 784)"),
+        ("data_wr_train.npy", lambda a: a.reshape(-1, 28, 28), "got (90, 28, 28)"),
+        ("data_wr_train.npy", lambda a: a.astype(np.float64) * 2, "must lie in [0, 1] or [0, 255]"),
+        ("data_wr_train.npy", lambda a: a.astype(np.float64) - 1, "must lie in [0, 1] or [0, 255], got -1"),
+        ("data_wr_train.npy", lambda a: a.astype(np.complex64), "dtype must be a real number type"),
+        ("data_wr_test.npy", lambda a: a[:-1], "(30), has 29"),
+        ("data_sp_train.npy", lambda a: a[1:], "must have as many rows as labels_train.npy (90), has 89"),
+        ("data_sp_train.npy", lambda a: a.astype(str), "dtype must be a real number type"),
+        ("data_sp_train.npy", lambda a: np.where(np.arange(90)[:, None] == 17, np.nan, a), "row 17 holds NaN"),
+        ("data_sp_test.npy", lambda a: np.where(np.arange(30)[:, None] == 3, np.inf, a), "row 3 holds NaN or inf"),
+        ("data_sp_test.npy", lambda a: a.astype(np.float64) * 1e300, "must fit float32"),
+        ("data_sp_test.npy", lambda a: a[:0], "N >= 1"),
+        ("labels_train.npy", lambda a: a + 1, "labels must be whole numbers from 0 to 9"),
+        ("labels_train.npy", lambda a: a - 1, "is -1"),
+        ("labels_train.npy", lambda a: a + 0.5, "whole numbers"),
+        ("labels_train.npy", lambda a: np.where(a == 2, np.nan, a), "is nan"),
+        ("labels_train.npy", lambda a: np.where(a == 7, 1, a), "digit 7 has no rows"),
+        ("labels_train.npy", lambda a: np.eye(10)[a], "shape must be (N,)"),
+        ("labels_train.npy", lambda a: a.astype(str), "dtype must be an integer type"),
+        ("labels_train.npy", lambda a: a.astype(object), "pickled"),
+        ("data_sp_train.npy", lambda a: a.astype(object), "pickled"),
+    ],
+)
+def test_a_bad_array_is_refused_by_name(
+    folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    strip_sidecar(folder)
+    np.save(folder / name, change(np.load(folder / name)), allow_pickle=True)
+    refused(folder, name, said)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_same_is_refused_beside_a_sidecar(folder: Path, verify: bool) -> None:
+    labels = np.load(folder / "labels_train.npy")
+    np.save(folder / "labels_train.npy", np.where(labels == 7, 1, labels))
+    with pytest.raises(InputError, match="labels_train"):
+        load(folder, verify=verify)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 70, 5000])
+def test_a_truncated_file_is_refused(folder: Path, keep: int) -> None:
+    strip_sidecar(folder)
+    path = folder / "data_sp_train.npy"
+    path.write_bytes(path.read_bytes()[:keep])
+    refused(folder, "data_sp_train.npy", "must be")
+
+
+def test_a_file_that_goes_on_is_refused(folder: Path) -> None:
+    strip_sidecar(folder)
+    with (folder / "data_sp_train.npy").open("ab") as file:
+        file.write(b"more")
+    refused(folder, "data_sp_train.npy", "bytes")
+
+
+def test_one_changed_byte_is_refused_by_its_digest(folder: Path) -> None:
+    for name in (*KHACEF_FILES, CLIPS, "waveforms_train.npy"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+        refused(folder, name, "SHA-256")
+        (folder / name).write_bytes(whole)
+    assert load(folder)
+
+
+def test_a_row_that_is_not_its_clip_is_refused_even_unverified(folder: Path) -> None:
+    audio, index = np.load(folder / "data_sp_train.npy"), load(folder).train.clip_index
+    row = int(np.flatnonzero(np.bincount(index)[index] > 1)[0])
+    audio[row] += 1
+    np.save(folder / "data_sp_train.npy", audio)
+    with pytest.raises(InputError, match="must equal the other rows of its clip"):
+        load(folder, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("train_clip_index", lambda a: a + 1, "clip_index must be 90 numbers in 0..39"),
+        ("train_clip_index", lambda a: a - 1, "clip_index must be 90 numbers in 0..39"),
+        ("train_clip_index", lambda a: a[:-1], "got 89"),
+        ("train_clip_index", lambda a: a.astype(np.float64), "of type i8"),
+        ("train_clip_id", lambda a: np.append(a, "spare"), "every clip must be paired"),
+        ("test_clip_id", lambda a: np.full_like(a, "same"), "clip ids must be unique, same occurs 20 times"),
+        ("test_speaker", lambda a: a[:-1], "speaker must be"),
+        ("test_speaker", lambda a: a.astype(object), "pickle"),
+    ],
+)
+def test_a_bad_sidecar_is_refused(
+    folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    with np.load(folder / CLIPS) as archive:
+        arrays = dict(archive)
+    arrays[name] = change(arrays[name])
+    if name == "train_clip_id":
+        arrays["train_speaker"] = np.append(arrays["train_speaker"], "s0")
+        np.save(folder / "waveforms_train.npy", np.ones((41, 16000), np.int16))
+    np.savez(folder / CLIPS, **arrays)
+    with pytest.raises(InputError) as caught:
+        load(folder, verify=False)
+    assert CLIPS in str(caught.value)
+    assert said in str(caught.value).replace("Object arrays cannot be loaded", "pickle")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "format must be 1, got 2"),
+        ({"name": 3}, "name must be a str, got 3"),
+        ({"files": None}, "files must be a dict"),
+        ({"files": {}}, "files must name data_wr_train.npy"),
+        ({"digest": "0" * 64}, "digest must be that of the content"),
+        ({"features": {"mean": [1]}}, "feature statistics must have the fields"),
+        ({"features": STATS.to_json() | {"std": [0.0] * 13}}, "positive"),
+        ({"features": STATS.to_json() | {"low": float("nan")}}, "finite"),
+    ],
+)
+def test_a_bad_manifest_is_refused(folder: Path, change: dict[str, object], said: str) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | change))
+    refused(folder, MANIFEST, said)
+
+
+def test_half_a_sidecar_is_refused(folder: Path) -> None:
+    (folder / MANIFEST).write_text("{")
+    refused(folder, MANIFEST, "JSON")
+    (folder / MANIFEST).unlink()
+    refused(folder, "both")
+
+
+def test_save_replaces_a_data_set_and_nothing_else(dataset: Dataset, folder: Path, tmp_path: Path) -> None:
+    other = replace(dataset, train=dataset.test, test=dataset.train)
+    assert load(save(other, folder).folder).digest != load(save(dataset, tmp_path / "b").folder).digest
+    precious = tmp_path / "thesis"
+    precious.mkdir()
+    (precious / "chapter.txt").write_text("years of work")
+    with pytest.raises(InputError, match="something else"):
+        save(dataset, precious)
+    with pytest.raises(InputError, match="something else"):
+        save(dataset, precious / "chapter.txt")
+    assert (precious / "chapter.txt").read_text() == "years of work"
+    assert {path.name for path in tmp_path.iterdir()} == {"set", "b", "thesis"}
+
+
+def test_an_invalid_data_set_is_not_saved(dataset: Dataset, tmp_path: Path) -> None:
+    unused = replace(dataset.train, clip_index=np.where(dataset.train.clip_index == 5, 15, dataset.train.clip_index))
+    with pytest.raises(InputError, match="clip 5 is not"):
+        save(replace(dataset, train=unused), tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_save_leaves_the_old_set_whole(dataset: Dataset, folder: Path, tmp_path: Path) -> None:
+    before = load(folder).digest
+    program = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from mmtune.data.store import load, save
+folder = Path(sys.argv[1])
+dataset = load(folder)
+print("go", flush=True)
+while True:
+    for name in ("one", "two"):
+        save(replace(dataset, name=name), folder.with_name("target"))
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, env=environment
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.15)
+        writer.send_signal(signal.SIGKILL)
+    assert load(folder).digest == before
+    if (tmp_path / "target").exists():
+        assert load(tmp_path / "target").name in {"one", "two"}
