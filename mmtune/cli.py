@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +59,7 @@ def studies(store: Store = MLRUNS) -> None:
     for name in study_names(studies_folder()):
         found = load_study(name)
         reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
-        grid = f"{len(found.combinations())} x {found.base.train.epochs} epochs"
+        grid = f"{len(found.combinations())} trials x {found.base.train.epochs} epochs"
         table.add_row(name, found.paper, found.title, grid, reported or "-", last_measured(store, name))
     console.print(table)
 
@@ -107,20 +109,17 @@ def study(
 def say_outcome(outcome: Outcome, name: str, interrupted: bool) -> None:
     """What came of a study and where to look next; exits with 130 where it was interrupted, 1 where all failed."""
     if interrupted:
-        console.print("interrupted; the same command goes on with the trials that are missing")
+        typer.echo("interrupted; the same command goes on with the trials that are missing")
         raise typer.Exit(130)
     if outcome.best is None:
-        console.print("no trial was completed; the reasons stand in the report and in the MLflow UI")
+        typer.echo("no trial was completed; `make ui` shows the reason of each")
         raise typer.Exit(1)
     best = outcome.best
-    console.print(
+    typer.echo(
         f"best of {outcome.key.slug}: trial {best.name}, val macro-F1 {best.metrics['best_val_macro_f1']:.4f}, "
-        f"val accuracy {best.metrics['best_val_accuracy']:.4f} (epoch {best.metrics['best_epoch']:.0f})",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"val accuracy {best.metrics['best_val_accuracy']:.4f} (epoch {best.metrics['best_epoch']:.0f})"
     )
-    console.print(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}", highlight=False)
+    typer.echo(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}")
 
 
 @app.command()
@@ -138,7 +137,7 @@ def report(
     tracker = open_tracker(store)
     run, others = pick_study(tracker, name, data, protocol, seed)
     written = write_study_report(tracker, run, others, out or store / "reports" / f"{run.key.slug}.html")
-    console.print(f"report of {run.key.slug}: {written.resolve()}", highlight=False, soft_wrap=True)
+    typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
 
 @app.command()
@@ -161,11 +160,11 @@ def promote(
     tracker = open_tracker(store)
     if rollback:
         before, after = registry.rollback(tracker, name)
-        console.print(f"champion of {name}: version {before} -> version {after}", highlight=False)
+        typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         run, _ = pick_study(tracker, name, data, protocol, seed)
         promotion = registry.promote(tracker, run, open_data(data or Path(run.tags["mmtune.data_dir"])), force=force)
-        console.print(promotion.describe(), markup=False, highlight=False, soft_wrap=True)
+        typer.echo(promotion.describe())
     console.print(history_table(registry.history(tracker, name)))
 
 
@@ -194,10 +193,10 @@ def predict(
     if data is not None and out is not None:
         dataset = open_data(data)
         serving.write_submission(out, serving.predict_partition(predictor, dataset))
-        console.print(f"{len(dataset.test)} rows of {dataset.name}: {out}", highlight=False, soft_wrap=True)
+        typer.echo(f"{len(dataset.test)} rows of {dataset.name}: {out}")
     else:
         prediction = serving.predict_files(predictor, image, audio)
-        console.print(serving.describe(prediction), markup=False, highlight=False)
+        typer.echo(serving.describe(prediction))
 
 
 @app.command()
@@ -206,7 +205,7 @@ def ui(port: Annotated[int, typer.Option(help="The port on loopback.")] = 5000, 
     from mmtune.tracking import open_client, store_uri
 
     open_client(store)
-    console.print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)", highlight=False)
+    typer.echo(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     os.execv(words[0], [*words, "--workers", "1", "--backend-store-uri", store_uri(store)])
 
@@ -214,11 +213,11 @@ def ui(port: Annotated[int, typer.Option(help="The port on loopback.")] = 5000, 
 @data_app.command()
 def fetch(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data/khacef")) -> None:
     """Download Khacef's written and spoken digits (Zenodo 4452953); resumable."""
-    from mmtune.data.fetch import fetch as fetch_set
+    from mmtune.data.zenodo import fetch as fetch_set
 
     with data_progress() as advance:
         fetch_set(out, on_progress=advance)
-    console.print(f"ready: {out}; use it as --data {out}", highlight=False, soft_wrap=True)
+    typer.echo(f"ready: {out}; use it as --data {out}")
 
 
 @data_app.command()
@@ -229,11 +228,11 @@ def build(
     seed: Annotated[int, typer.Option(help="Decides partitions and pairs.")] = 0,
 ) -> None:
     """Build a data set of pairs from pictures and recordings."""
-    from mmtune.data.build import build as build_set
+    from mmtune.data.building import build as build_set
 
     with data_progress() as advance:
         dataset = build_set(images, audio, out, seed=seed, on_progress=advance)
-    console.print(f"{len(dataset.train)} + {len(dataset.test)} pairs: {out}", highlight=False, soft_wrap=True)
+    typer.echo(f"{len(dataset.train)} + {len(dataset.test)} pairs: {out}")
 
 
 @data_app.command()
@@ -242,25 +241,25 @@ def info(
     picture: Annotated[Path | None, typer.Option(help="Where to draw a few pairs.")] = None,
 ) -> None:
     """Print counts, speakers and the leakage of every protocol; draw a few pairs."""
-    from mmtune.data.info import describe, draw_pairs
+    from mmtune.data.info import describe, draw_pairs, lines
 
     dataset = open_data(folder)
-    for line in describe(dataset):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in lines(describe(dataset)):
+        typer.echo(line)
     target = picture or Path(f"{dataset.name}-pairs.png")
     draw_pairs(dataset, target)
-    console.print(f"pairs drawn in {target}", highlight=False, soft_wrap=True)
+    typer.echo(f"pairs drawn in {target}")
 
 
 @data_app.command()
 def sample(seed: Annotated[int, typer.Option(help="Decides voices and pairs.")] = 0) -> None:
     """Make the bundled sample and print its folder."""
-    console.print(str(sample_path(seed)), highlight=False, soft_wrap=True)
+    typer.echo(str(sample_path(seed)))
 
 
 def sample_path(seed: int = 0) -> Path:
     """The bundled sample's folder, made on first use with a progress display."""
-    from mmtune.data.sample import sample_folder
+    from mmtune.data.bundled import sample_folder
 
     with data_progress() as advance:
         return sample_folder(seed=seed, on_progress=advance)
@@ -299,8 +298,8 @@ def pick_study(
     return fitting[0], [run for run in tracked if run is not fitting[0]]
 
 
-def data_progress():  # type: ignore[no-untyped-def]
-    """A progress display; gives a function of (what, done, total)."""
+def data_progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
+    """A progress display; gives a function of (step, done, total)."""
     from mmtune.progress import steps
 
     return steps(console)

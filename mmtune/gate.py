@@ -44,9 +44,8 @@ def verdict(
     labels = dataset.test.labels
     result = mcnemar_exact(predictions == labels, theirs == labels)
     worse = result.a_is_worse(alpha)
-    numbers = (
-        f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar p = {result.p_value:.3g}"
-    )
+    p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"
+    numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar {p_value}"
     how = "significantly worse" if worse else "not significantly worse"
     reason = f"version {version} is {how} than champion version {champion} ({numbers})"
     return Verdict(passes=not worse, reason=reason, mcnemar=result)

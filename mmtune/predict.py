@@ -7,9 +7,7 @@ was trained on and how a recording becomes its input. Nothing in it can run code
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from mmtune.data.recordings import one_second, read_wav
 from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.models.storage import load_model
+from mmtune.sealed import read_sealed, write_sealed
 from mmtune.train.batches import as_input
 from mmtune.train.evaluate import BATCH
 
@@ -44,30 +43,7 @@ def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
     card: at least `features` (as `Dataset.features`) and `data` with its name.
     """
     shutil.copytree(model, folder / MODEL)
-    content = {"format": 1, **card}
-    sealed = {**content, "sha256": seal(content)}
-    write_whole(folder / FEATURES, json.dumps(sealed, indent=2).encode())
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """The content of `features.json`; InputError unless it is whole and of the known format."""
-    try:
-        card = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} must be JSON: {error}") from error
-    if not isinstance(card, dict) or card.get("format") != 1:
-        raise InputError(f"{path} must be a predictor's card of format 1")
-    found = seal({name: value for name, value in card.items() if name != "sha256"})
-    if found != card.get("sha256"):
-        raise InputError(f"{path} must have SHA-256 {card.get('sha256')}, got {found}: it was changed or cut")
-    return card
-
-
-def seal(content: Mapping[str, Any]) -> str:
-    """The SHA-256 of JSON content, whatever its layout."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    write_sealed(folder / FEATURES, card)
 
 
 class Said(NamedTuple):
@@ -102,7 +78,7 @@ class Predictor:
     def load(cls, folder: Path) -> Predictor:
         """Read a predictor's folder; InputError where a file of it is missing, changed or misfits."""
         model, config = load_model(folder / MODEL)
-        return cls(model=model, modalities=config.modalities, card=read_card(folder / FEATURES))
+        return cls(model=model, modalities=config.modalities, card=read_sealed(folder / FEATURES))
 
     @property
     def features(self) -> FeatureStats | None:

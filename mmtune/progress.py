@@ -17,6 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 
+def say(console: Console, text: str) -> None:
+    """Print text as it is: no markup, no colours of rich's choosing, no line breaks of its own."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @dataclass(kw_only=True)
 class Running:
     """A trial under way."""
@@ -57,7 +62,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def begin(self, number: int, name: str) -> None:
         """A trial started."""
@@ -130,6 +135,6 @@ def plain_steps(console: Console) -> Callable[[str, int, int], None]:
         event = (step, done >= total)
         if event not in seen:
             seen.add(event)
-            console.print(f"{step}: {done} of {total}", markup=False, highlight=False)
+            say(console, f"{step}: {done} of {total}")
 
     return advance

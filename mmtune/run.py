@@ -21,7 +21,7 @@ from mmtune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.errors import InputError
 from mmtune.files import locked
 from mmtune.pool import LocalPool, WorkerSpec
-from mmtune.progress import Progress
+from mmtune.progress import Progress, say
 from mmtune.provenance import now, provenance_tags
 from mmtune.search import Search
 from mmtune.space import Space, Value, describe, fingerprint
@@ -96,8 +96,9 @@ def run_study(
     encoders = needed_encoders(study, base)
     for name in encoders.values():
         if best_encoder(tracker, name, key) is None and not stopped():
-            console.print(
-                f"{study.name} starts from the best {name} on this data and split; none is tracked, so it runs first"
+            say(
+                console,
+                f"{study.name} starts from the best {name} on this data and split; none is tracked, so it runs first",
             )
             first = replace(options, trials=None, epochs=None, sampler="grid", prune=None, fixed={})
             run_study(load_study(name), dataset, first, root, console, stopped)
@@ -144,13 +145,13 @@ def make_plan(
 def say_where(console: Console, plan: Plan, cut: int) -> None:
     """A line on what runs, and one on what an earlier call left."""
     key = plan.key
-    console.print(
+    say(
+        console,
         f"{key.study}: {plan.trials} trials of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
         f"{key.protocol}, seed {key.seed}, {key.sampler}",
-        highlight=False,
     )
     if cut:
-        console.print(f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption will be made again")
+        say(console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption will be made again")
 
 
 def drive(

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from mmtune.errors import InputError
@@ -117,7 +119,7 @@ class Search:
         repair_journal(path)
         self.space, self.base = space, base
         self.rungs = frozenset(rungs(epochs)) if prune else frozenset()
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        storage = JournalStorage(JournalFileBackend(str(path)))
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             pruner = optuna.pruners.SuccessiveHalvingPruner(
                 min_resource=min(self.rungs, default=1), reduction_factor=REDUCTION

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.table import Table
+
 from mmtune.config import StudyKey
+from mmtune.registry import VersionRecord
 from mmtune.report import write_report
 from mmtune.space import importances
 from mmtune.study import load_study
@@ -44,3 +47,14 @@ def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[S
     drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in complete]
     out.parent.mkdir(parents=True, exist_ok=True)
     return write_report(tracker, run, importances(study.space, drawn), study.reported, out, study.paper, others)
+
+
+def history_table(records: Sequence[VersionRecord]) -> Table:
+    """The versions of a registered model: scores, study, when each was champion."""
+    table = Table("version", "trial", "val macro-F1", "test macro-F1", "test accuracy", "champion", "of study")
+    for record in records:
+        reigns = [f"{start[:16]} to {end[:16] if end else 'now'}" for start, end in record.reigns]
+        name = f"{record.version}{' (forced)' if record.forced else ''}"
+        scores = [f"{value:.4f}" for value in (record.val_macro_f1, record.test_macro_f1, record.test_accuracy)]
+        table.add_row(name, record.trial, *scores, "\n".join(reigns) or "never", record.study_key)
+    return table

@@ -104,7 +104,9 @@ def scores(trials: list[TrialRun]) -> list[tuple[float, float]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> list[tuple[float, float]]:
+def undisturbed(
+    tiny: Dataset, tmp_path_factory: pytest.TempPathFactory, store_template: Path
+) -> list[tuple[float, float]]:
     """The scores of a study that nobody interrupts."""
     import shutil
 

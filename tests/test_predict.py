@@ -30,6 +30,7 @@ from mmtune.models import build_model
 from mmtune.models.storage import save_model
 from mmtune.predict import (
     Predictor,
+    describe,
     predict_files,
     predict_partition,
     read_clip,
@@ -238,6 +239,10 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
     assert light.digit.shape == (1,)
     assert set(light.alone) == {"image", "audio"}
     np.testing.assert_allclose(light.probabilities, dark.probabilities, atol=1e-3)
+    lines = describe(light).splitlines()
+    assert [line.split()[0] for line in lines] == ["digit", "image", "audio"]
+    assert f"{light.digit[0]}  probability {light.probability[0]:.4f}" in lines[0]
+    assert f"{light.alone['audio'].digit[0]}  probability {light.alone['audio'].probability[0]:.4f}" in lines[2]
 
 
 def test_stereo_at_another_rate_is_nearly_the_same_clip(fusion: Predictor, files: dict[str, Path]) -> None:

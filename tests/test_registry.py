@@ -44,7 +44,6 @@ from mmtune.tracking import (
     MlflowTracker,
     StudyRun,
     best_trial,
-    open_client,
     store_uri,
 )
 from mmtune.train.trial import run_trial
@@ -116,20 +115,9 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return made
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh MLflow store takes seconds to make, a copy of one does not."""
-    root = tmp_path_factory.mktemp("template")
-    open_client(root)
-    return root / "mlflow.db"
-
-
 @pytest.fixture
-def tracker(empty_store: Path, tmp_path: Path) -> MlflowTracker:
-    root = tmp_path / "mlruns"
-    root.mkdir()
-    shutil.copy(empty_store, root)
-    return MlflowTracker(root)
+def tracker(store: Path) -> MlflowTracker:
+    return MlflowTracker(store)
 
 
 def track(
@@ -176,6 +164,8 @@ def test_first_version_is_champion_and_scored_as_scikit_learn_scores(
 ) -> None:
     assert (promoted.version, promoted.champion_before, promoted.champion_after) == ("1", None, "1")
     assert promoted.became_champion
+    assert f"{promoted.test['test_macro_f1']:.4f}" in promoted.describe()
+    assert "--force" not in promoted.describe()
     assert Registry(tracker.client, "audio_rnn").aliased() == "1"
     with np.load(tracker.artifact(promoted.trial.run_id, TEST), allow_pickle=False) as stored:
         label, prediction, probability = stored["label"], stored["prediction"], stored["probability"]
@@ -258,6 +248,7 @@ def test_a_significantly_worse_trial_is_registered_but_not_champion(
     assert found.mcnemar is not None
     assert found.mcnemar.p_value < 0.05
     assert "significantly worse than champion version 1" in found.reason
+    assert found.describe().splitlines()[1:] == [found.reason, "champion stays version 1; --force overrides"]
     assert Registry(tracker.client, "audio_rnn").aliased() == "1"
     tags = tracker.client.get_model_version("audio_rnn", "2").tags
     assert float(tags["mmtune.mcnemar_p_value"]) == found.mcnemar.p_value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_seeds_follow_from_the_index_alone_and_differ() -> None:
 def test_rungs_lie_inside_the_budget_and_triple(epochs: int) -> None:
     found = rungs(epochs)
     assert all(1 <= rung < epochs for rung in found)
-    assert all(b == 3 * a for a, b in zip(found, found[1:], strict=False))
+    assert all(b == 3 * a for a, b in itertools.pairwise(found))
 
 
 def test_a_hopeless_trial_is_pruned_and_a_good_one_is_not(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ def opened(at: int) -> dict[str, str]:
 
 
 def start(tracker: MlflowTracker, parent: str, number: int) -> str:
-    return tracker.start_trial(parent, number, f"{number:02d}", {"model.hidden": 320, "train.lr": 1e-4}, {"mmtune.started": "1"})
+    return tracker.start_trial(
+        parent, number, f"{number:02d}", {"model.hidden": 320, "train.lr": 1e-4}, {"mmtune.started": "1"}
+    )
 
 
 def test_a_trial_comes_back_with_params_metrics_curves_and_files(store: Path, tmp_path: Path) -> None:
@@ -78,7 +80,9 @@ def test_many_trials_are_read_page_by_page(store: Path, monkeypatch: pytest.Monk
     assert [trial.number for trial in tracker.trials(parent)] == list(range(8))
 
 
-def test_a_run_id_in_the_environment_does_not_become_everyones_parent(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_id_in_the_environment_does_not_become_everyones_parent(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "f" * 32)
     tracker = MlflowTracker(store)
     assert "MLFLOW_RUN_ID" not in os.environ

@@ -140,7 +140,7 @@ def importances(shares: Mapping[str, float]) -> go.Figure:
     names = sorted(shares, key=lambda name: shares[name])
     values = [100 * shares[name] for name in names]
     fig = figure(
-        {"title": "relative importance (%)", "range": [0, 1.15 * max(values)]}, {"type": "category"}, bargap=0.5
+        {"title": "relative importance (%)", "range": [0, 1.15 * max(*values, 1)]}, {"type": "category"}, bargap=0.5
     )
     fig.add_bar(
         x=values,
@@ -178,7 +178,7 @@ def strip(values: Sequence[object], scores: Sequence[float], names: Sequence[str
     )
     medians = [float(np.median([s for v, s in zip(values, scores, strict=True) if v == d])) for d in different]
     fig.add_scatter(x=[place[v] + jitter(i) for i, v in enumerate(values)], y=list(scores), marker=marker, **points)
-    bar = {"symbol": "line-ew-open", "size": 34, "line": {"width": 2.5}, "color": PALETTE[5]}
+    bar = {"symbol": "line-ew-open", "size": 44, "line": {"width": 2.5}, "color": PALETTE[5]}
     return fig.add_scatter(
         x=list(place.values()), y=medians, mode="markers", marker=bar, hovertemplate="median %{y:.2f}<extra></extra>"
     )

@@ -31,9 +31,11 @@ def open_array(path: Path) -> NDArray[Any]:
         if magic != MAGIC:
             raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {magic!r}")
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: must be a readable .npy file: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
         raise InputError(f"{path}: {explain(error)}") from error
     expected = int(array.offset) + array.nbytes if isinstance(array, np.memmap) else path.stat().st_size
     if path.stat().st_size != expected:

@@ -22,13 +22,7 @@ def new_folder(target: Path, *, keep: bool = False) -> Iterator[Path]:
     An existing `target` is replaced, or left alone with `keep` (another process has made the same meanwhile); an
     exception leaves it as it was. Raises InputError where nothing can be written.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(target)
-        temporary.mkdir()
-    except OSError as error:
-        raise InputError(f"{target}: the folder must be writable, got {error.strerror}: {error.filename}") from error
+    temporary = make_temporary(target)
     try:
         yield temporary
         for path in temporary.iterdir():
@@ -40,6 +34,23 @@ def new_folder(target: Path, *, keep: bool = False) -> Iterator[Path]:
         raise InputError(f"{target}: the folder could not be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_temporary(target: Path) -> Path:
+    """An empty, hidden sibling of `target`; InputError where there can be none."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(target)
+        temporary.mkdir()
+    except OSError as error:
+        raise InputError(f"{target}: the folder must be writable, got {error.strerror}: {error.filename}") from error
+    return temporary
+
+
+def require_writable(target: Path) -> None:
+    """Raise InputError, before any work is done, where `new_folder` could not write."""
+    make_temporary(target).rmdir()
 
 
 def put(temporary: Path, target: Path, keep: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmtune.data.atomic import require_writable
 from mmtune.data.audio_sources import read_recordings
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.image_sources import read_images
@@ -31,6 +32,7 @@ def build(
     """
     report = on_progress or (lambda what, done, total: None)
     require_replaceable(Path(out))
+    require_writable(Path(out).resolve())
     *pictures, image_facts = read_images(Path(images), seed, report)
     *recordings, audio_facts = read_recordings(Path(audio), seed, report)
     rng = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmtune.data.atomic import require_writable
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.espeak import Utterance, speak_all
 from mmtune.data.naming import WORDS
@@ -50,6 +51,7 @@ def sample_folder(seed: int = 0, cache: Path | None = None, on_progress: Progres
             return load(folder).folder
         except InputError:
             shutil.rmtree(folder, ignore_errors=True)
+    require_writable(folder)
     report = on_progress or (lambda what, done, total: None)
     report("synthesising speech", 0, 3)
     return save(make_sample(seed, report), folder, keep=True).folder

@@ -91,9 +91,9 @@ def protocol_line(facts: dict[str, Any]) -> str:
     if "impossible" in facts:
         return f"not possible: {facts['impossible']}"
     speaker = facts["speaker_in_training"]
-    known = "speakers unknown" if speaker is None else f"speaker of {speaker:.1%}"
-    shares = f"recording of {facts['recording_in_training']:.1%}, {known}"
-    return f"{facts['train']:,} + {facts['validation']:,} rows; also in training: {shares} of the validation rows"
+    known = "speaker unknown" if speaker is None else f"speaker {speaker:.1%}"
+    rows = f"{facts['train']:,} + {facts['validation']:,} rows"
+    return f"{rows}; also in training: recording {facts['recording_in_training']:.1%}, {known}"
 
 
 def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:

@@ -20,7 +20,7 @@ RECORD = "4452953"
 BASE_URL = "https://zenodo.org"
 CHECKSUM = re.compile(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})")
 TIMEOUT = (10, 60)  # seconds to connect, and between two packets
-CHUNK = 1 << 18
+CHUNK = 1 << 16  # what a cut connection can cost
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class ImageCNN(nn.Module):
         pooled = {int(n) for n in config.pools.split("-")}
         activation = ACTIVATIONS[config.activation]
         blocks: list[nn.Module] = []
-        for n, (before, after) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False), start=1):
+        for n, (before, after) in enumerate(itertools.pairwise(CHANNELS), start=1):
             blocks.append(nn.Conv2d(before, after, config.kernel))
             if n in layers:
                 blocks.append(nn.BatchNorm2d(after))

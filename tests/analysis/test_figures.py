@@ -138,7 +138,9 @@ def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() ->
     points, groups = rng.normal(size=(80, 2)), rng.integers(0, 4, 80)
     hover = np.array([f"row {i}" for i in range(80)])
     fig = figures.embedding(points, groups, np.array([0.5, 0.25]), hover)
-    drawn = {text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)}
+    drawn = {
+        text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)
+    }
     assert len(drawn) == sum(len(t.x) for t in fig.data) == 80
     for i in range(80):
         x, y, name, colour = drawn[f"row {i}"]

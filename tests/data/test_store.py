@@ -293,6 +293,25 @@ def test_a_bad_manifest_is_refused(folder: Path, change: dict[str, object], said
     refused(folder, MANIFEST, said)
 
 
+@pytest.mark.parametrize("name", ["data_sp_test.npy", CLIPS, MANIFEST])
+def test_random_damage_is_refused_or_harmless(folder: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    whole = (folder / name).read_bytes()
+    head = len(whole) if name == CLIPS else 128
+    refusals = []
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, head, 3):
+            damaged[place] = rng.integers(0, 256)
+        (folder / name).write_bytes(damaged)
+        try:
+            load(folder, verify=False)
+        except InputError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert not any("\n" in line for line in refusals)
+
+
 def test_half_a_sidecar_is_refused(folder: Path) -> None:
     (folder / MANIFEST).write_text("{")
     refused(folder, MANIFEST, "JSON")

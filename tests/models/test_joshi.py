@@ -74,10 +74,7 @@ def test_pooling_before_a_monotone_activation_is_the_printed_order(activation: s
     hidden, layers = IMAGE, list(model.convolutions)
     while layers:
         layer = layers.pop(0)
-        if isinstance(layer, nn.MaxPool2d):
-            hidden = layer(layers.pop(0)(hidden))
-        else:
-            hidden = layer(hidden)
+        hidden = layer(layers.pop(0)(hidden)) if isinstance(layer, nn.MaxPool2d) else layer(hidden)
     torch.testing.assert_close(hidden, model.convolutions(IMAGE))
 
 

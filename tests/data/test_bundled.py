@@ -1,0 +1,174 @@
+"""The bundled sample: really made here, the same every time, by whoever asks and however often."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmtune.data.bundled import cache_folder, sample, sample_folder
+from mmtune.data.dataset import Dataset
+from mmtune.data.espeak import Utterance, speak_all
+from mmtune.data.features import FeatureStats
+from mmtune.data.pairing import raw_features
+from mmtune.data.store import load
+from mmtune.errors import InputError
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def dataset(cache: Path) -> Dataset:
+    return sample(0, cache)
+
+
+def test_it_is_as_large_and_varied_as_promised(dataset: Dataset) -> None:
+    train, test = dataset.train, dataset.test
+    assert (len(train), len(test)) == (1500, 297)
+    assert len(train.clips) + len(test.clips) >= 1000
+    assert len(set(train.speaker)) >= 30
+    assert not set(train.speaker) & set(test.speaker)
+    variants = [{name.split("+")[1] for name in part.speaker} for part in (train, test)]
+    assert not variants[0] & variants[1]
+    assert len({name.split("+")[0] for name in train.speaker}) >= 5
+    for part in (train, test):
+        assert np.all(np.bincount(part.labels, minlength=10) >= 29)
+
+
+def test_every_clip_is_a_sound_of_its_own(dataset: Dataset) -> None:
+    waves = np.concatenate([dataset.train.waveforms, dataset.test.waveforms])
+    clips = np.concatenate([dataset.train.clips, dataset.test.clips])
+    assert len(np.unique(waves, axis=0)) == len(waves)
+    assert len(np.unique(clips, axis=0)) == len(clips)
+    peak = np.abs(waves.astype(np.int32)).max(axis=1)
+    assert peak.min() > 1000
+    assert ((np.abs(waves.astype(np.int32)) >= 32767).sum(axis=1) < 10).all()  # none is overdriven
+
+
+def test_every_clip_is_used_once_before_any_is_used_twice(dataset: Dataset) -> None:
+    for part in (dataset.train, dataset.test):
+        for digit in range(10):
+            _, times = np.unique(part.clip_index[part.labels == digit], return_counts=True)
+            assert times.max() - times.min() <= 1
+        assert len(np.unique(part.clip_index)) == len(part.clips)
+
+
+def test_its_features_are_those_of_its_waveforms(dataset: Dataset) -> None:
+    assert dataset.features is not None
+    assert dataset.train.waveforms is not None
+    stats = FeatureStats.from_json(dataset.features)
+    raw = raw_features(dataset.train.waveforms)
+    assert FeatureStats.fit(raw) == stats
+    assert np.array_equal(stats.apply(raw), dataset.train.clips)
+
+
+def test_both_modalities_can_be_learned_by_speakers_never_heard(dataset: Dataset) -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    train, test = dataset.train, dataset.test
+    for ours, theirs in (
+        (train.images, test.images),
+        (train.clips[train.clip_index], test.clips[test.clip_index]),
+    ):
+        model = KNeighborsClassifier(1).fit(ours.reshape(len(ours), -1), train.labels)
+        assert model.score(theirs.reshape(len(theirs), -1), test.labels) > 0.85
+
+
+def test_a_seed_is_always_the_same_sample(dataset: Dataset, tmp_path: Path) -> None:
+    again = sample(0, tmp_path)
+    assert again.digest == dataset.digest
+    files = sorted(path.name for path in dataset.folder.iterdir())
+    for name in files:
+        assert (again.folder / name).read_bytes() == (dataset.folder / name).read_bytes(), name
+
+
+def test_the_second_time_nothing_is_made(dataset: Dataset, cache: Path) -> None:
+    told: list[str] = []
+    before = (dataset.folder / "manifest.json").stat().st_mtime_ns
+    assert sample_folder(0, cache, lambda what, done, total: told.append(what)) == dataset.folder
+    assert told == []
+    assert (dataset.folder / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_a_damaged_cache_is_made_again(dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / dataset.folder.name
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    told: list[str] = []
+    made = sample_folder(0, tmp_path, lambda what, done, total: told.append(what))
+    assert load(made).digest == dataset.digest
+    assert told
+
+
+@pytest.mark.slow
+def test_another_seed_is_another_sample(dataset: Dataset, tmp_path: Path) -> None:
+    other = sample(1, tmp_path)
+    assert other.digest != dataset.digest
+    assert set(other.test.speaker) != set(dataset.test.speaker)
+
+
+@pytest.mark.slow
+def test_two_at_once_both_end_well_from_any_main(dataset: Dataset, tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from mmtune.data.bundled import sample\n"
+    program += "print(sample(0, Path(sys.argv[1])).digest)"  # unguarded, and read from standard input
+    command = [sys.executable, "-", str(tmp_path)]
+    started = []
+    for _ in range(2):
+        made = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        assert made.stdin is not None
+        made.stdin.write(program)
+        made.stdin.close()
+        started.append(made)
+    for made in started:
+        assert made.stdout is not None
+        assert made.stdout.read().strip() == dataset.digest
+        assert made.wait() == 0
+    assert [path.name for path in tmp_path.iterdir()] == [dataset.folder.name]
+
+
+@pytest.mark.slow
+def test_killed_half_way_it_leaves_nothing_half_written(dataset: Dataset, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from mmtune.data.bundled import sample_folder\n"
+        "sample_folder(0, Path(sys.argv[1]), lambda what, done, total: print(what, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as made:
+        assert made.stdout is not None
+        for line in made.stdout:
+            if line.strip() == "writing":
+                time.sleep(0.02)
+                made.send_signal(signal.SIGKILL)
+    assert sample(0, tmp_path).digest == dataset.digest
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file") as caught:
+        sample_folder(0, tmp_path / "file")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "mmtune"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "home" / ".cache" / "mmtune"
+
+
+def test_an_unknown_voice_is_an_error_not_another_voice() -> None:
+    with pytest.raises(RuntimeError, match="no voice 'nobody'"):
+        speak_all([[Utterance(word="one", voice="nobody", rate=150, pitch=50, range=50)]])

@@ -1,0 +1,150 @@
+"""The command line as a stranger meets it: real processes, real stores, rubbish included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmtune.data.dataset import Dataset
+
+
+def mmtune(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mmtune.cli", *words]
+    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=240)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["study"], ["data"], ["promote"], ["predict"], ["data", "build"]])
+def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
+    done = mmtune(*words, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study", "nothing"], "NAME must be one of audio_rnn, image_cnn, latent_fusion, got 'nothing'"),
+        (["study", "audio_rnn", "--protocol", "random"], "--protocol must be one of as_reported"),
+        (["study", "audio_rnn", "--sampler", "magic"], "--sampler must be one of grid, tpe"),
+        (["study", "audio_rnn", "--fix", "hidden=many"], "model.hidden must be of type int, got 'many'"),
+        (["study", "audio_rnn", "--data", "nowhere"], "nowhere"),
+        (["study", "audio_rnn", "--epochs", "0", "--data", "TINY"], "--epochs must be a whole number from 1"),
+        (["study", "audio_rnn", "--workers", "-1", "--data", "TINY"], "--workers must be a whole number from 1"),
+        (["study", "audio_rnn", "--device", "gpu9", "--data", "TINY"], "--device must be auto, cpu or a GPU"),
+        (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "seed must be a whole number from 0"),
+        (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
+        (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
+        (["predict", "--model", "x"], "predict takes --image and/or --audio, or --data with --out"),
+        (["predict", "--model", "x", "--data", "d"], "predict takes --data and --out together"),
+        (["data", "info", "nowhere"], "nowhere"),
+        (["data", "build", "--images", "no", "--audio", "no", "--out", "o"], "no"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(tiny: Dataset, tmp_path: Path, words: list[str], said: str) -> None:
+    text = refused(mmtune(*[str(tiny.folder) if word == "TINY" else word for word in words], cwd=tmp_path))
+    assert text.startswith("mmtune: ")
+    assert said in text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def ran(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which latent_fusion was run on a small data set, with the studies that it needs."""
+    folder = tmp_path_factory.mktemp("user")
+    for name in ("image_cnn", "audio_rnn"):
+        words = ["study", name, "--data", str(tiny.folder), "--trials", "2", "--epochs", "4"]
+        assert mmtune(*words, cwd=folder).returncode == 0
+    done = mmtune("study", "latent_fusion", "--data", str(tiny.folder), cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "runs first" not in done.stdout
+    assert "next: make report NAME=latent_fusion  |  make ui  |  make promote NAME=latent_fusion" in done.stdout
+    return folder
+
+
+def test_missing_encoders_are_trained_first_and_it_says_so(tiny: Dataset, tmp_path: Path) -> None:
+    words = ["study", "latent_fusion", "--data", str(tiny.folder), "--seed", "5"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmtune.cli", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2)]
+    process.terminate()
+    rest, _ = process.communicate(timeout=60)
+    assert "latent_fusion starts from the best image_cnn on this data and split; none is tracked" in lines[0]
+    assert lines[1].startswith("image_cnn: 12 trials of 10 epochs on tiny")
+    assert process.returncode == 130
+    assert "latent_fusion: 2 trials" not in rest
+
+
+def test_the_studies_are_listed_with_what_was_measured(ran: Path) -> None:
+    done = mmtune("studies", cwd=ran, COLUMNS="200")
+    row = next(line for line in done.stdout.splitlines() if "latent_fusion" in line)
+    assert "accuracy 99.00%" in row
+    assert "clip_disjoint, seed 0" in row
+
+
+def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
+    report = mmtune("report", "latent_fusion", cwd=ran)
+    assert report.returncode == 0, report.stderr
+    page = Path(report.stdout.split(": ", 1)[1].strip())
+    assert page.read_text().lstrip().lower().startswith("<!doctype html>")
+    promotion = mmtune("promote", "latent_fusion", cwd=ran, COLUMNS="200")
+    assert promotion.returncode == 0, promotion.stderr
+    assert "version 1 is champion, as there was none before" in promotion.stdout
+    again = mmtune("promote", "latent_fusion", cwd=ran)
+    assert "is champion already" in again.stdout
+    scored = mmtune("predict", "--model", "latent_fusion", "--data", str(tiny.folder), "--out", "out.csv", cwd=ran)
+    assert scored.returncode == 0, scored.stderr
+    rows = (ran / "out.csv").read_text().splitlines()
+    assert rows[0] == "row,digit,probability"
+    assert len(rows) == 1 + len(tiny.test)
+    digits = [int(row.split(",")[1]) for row in rows[1:]]
+    hits = sum(digit == label for digit, label in zip(digits, tiny.test.labels.tolist(), strict=True))
+    assert f"{hits / len(digits):.4f}" in promotion.stdout
+    (ran / "x.png").write_bytes(b"no picture")
+    words = ["--image", "x.png", "--audio", "x.wav"]
+    assert "x.png" in refused(mmtune("predict", "--model", "latent_fusion", *words, cwd=ran))
+
+
+def test_encoders_come_from_the_best_tracked_trials(ran: Path) -> None:
+    from mmtune.tracking import MlflowTracker, best_trial
+
+    tracker = MlflowTracker(ran / "mlruns")
+    best = {name: best_trial(tracker.trials(tracker.studies(name)[0].run_id)) for name in ("image_cnn", "audio_rnn")}
+    (study,) = tracker.studies("latent_fusion")
+    for trial in tracker.trials(study.run_id):
+        params = tracker.client.get_run(trial.run_id).data.params
+        assert best["image_cnn"] is not None
+        assert best["audio_rnn"] is not None
+        assert params["encoder.image"] == best["image_cnn"].run_id
+        assert params["encoder.audio"] == best["audio_rnn"].run_id
+        assert params["model.image.activation"] == best["image_cnn"].params["model.activation"]
+
+
+def test_told_to_train_jointly_it_needs_no_encoders(tiny: Dataset, tmp_path: Path) -> None:
+    words = ["--data", str(tiny.folder), "--fix", "encoders=joint", "--trials", "1", "--epochs", "2"]
+    done = mmtune("study", "latent_fusion", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "runs first" not in done.stdout
+    assert "encoders=joint" in done.stdout
+
+
+def test_another_sampler_prunes_and_resumes(tiny: Dataset, tmp_path: Path) -> None:
+    words = ["study", "audio_rnn", "--data", str(tiny.folder), "--sampler", "random", "--epochs", "9", "--workers", "2"]
+    first = mmtune(*words, "--trials", "6", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "pruned" in first.stdout
+    more = mmtune(*words, "--trials", "8", cwd=tmp_path)
+    assert "[8/8]" in more.stdout
+    assert "trial 05" not in more.stdout

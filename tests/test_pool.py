@@ -1,0 +1,113 @@
+"""Real worker processes: jobs, rungs, failures, deaths."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmtune.config import AudioRNNConfig, LatentFusionConfig, TrainConfig, TrialConfig
+from mmtune.data.dataset import Dataset
+from mmtune.data.splits import split
+from mmtune.models import build_model
+from mmtune.models.storage import save_model
+from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, WorkerSpec
+
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
+
+
+@pytest.fixture(scope="module")
+def pool(tiny: Dataset) -> Iterator[LocalPool]:
+    spec = WorkerSpec(data=tiny.folder, split=split(tiny.train, "clip_disjoint", 0), device="cpu")
+    with LocalPool(spec, 1) as made:
+        yield made
+
+
+def until(pool: LocalPool, kind: type, seconds: float = 60) -> tuple[Event, list[Event]]:
+    seen: list[Event] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for event in pool.events(0.2):
+            seen.append(event)
+            if isinstance(event, kind):
+                return event, seen
+    raise AssertionError(f"no {kind.__name__} among {seen}")
+
+
+def test_a_job_reports_every_epoch_and_leaves_its_folder(pool: LocalPool, tmp_path: Path) -> None:
+    assert pool.idle == 1
+    pool.submit(Job(number=7, config=CONFIG, seed=1, folder=tmp_path / "job"))
+    assert pool.idle == 0
+    done, seen = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.number == 7
+    assert not done.pruned
+    assert [event.epoch for event in seen if isinstance(event, Epoch)] == [1, 2, 3]
+    assert (tmp_path / "job" / "model" / "model.json").exists()
+    assert pool.idle == 1
+
+
+def test_at_a_rung_it_waits_for_the_verdict(pool: LocalPool, tmp_path: Path) -> None:
+    pool.submit(Job(number=8, config=CONFIG, seed=1, folder=tmp_path / "job", rungs=frozenset({2})))
+    until(pool, Epoch)
+    until(pool, Epoch)
+    assert not list(pool.events(0.5))
+    pool.answer(8, go_on=False)
+    done, seen = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.pruned
+    assert not [event for event in seen if isinstance(event, Epoch)]
+
+
+def test_an_exception_costs_the_job_and_not_the_worker(pool: LocalPool, tmp_path: Path) -> None:
+    bad = Job(number=9, config=CONFIG, seed=1, folder=tmp_path / "bad", encoders={"image": tmp_path / "nowhere"})
+    worker = pool.workers[0].process.pid
+    pool.submit(bad)
+    failed, _ = until(pool, Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("InputError: ")
+    assert failed.retry
+    assert "Traceback" in (tmp_path / "bad" / "error.txt").read_text()
+    assert pool.workers[0].process.pid == worker
+    assert pool.idle == 1
+
+
+def test_a_diverged_trial_is_not_worth_a_retry(pool: LocalPool, tmp_path: Path) -> None:
+    encoder = build_model(AudioRNNConfig(hidden=8))
+    for tensor in encoder.parameters():
+        tensor.data.fill_(float("nan"))
+    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8))
+    config = TrialConfig(model=LatentFusionConfig(audio=AudioRNNConfig(hidden=8)))
+    pool.submit(Job(number=10, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
+    failed, _ = until(pool, Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "DivergenceError: training loss must be finite, got nan"
+    assert not failed.retry
+
+
+def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path: Path) -> None:
+    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=100_000))
+    pool.submit(Job(number=11, config=long, seed=1, folder=tmp_path / "long"))
+    until(pool, Epoch)
+    pid = pool.workers[0].process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    died, _ = until(pool, Died)
+    assert died == Died(number=11, reason="worker was killed by SIGKILL")
+    pool.submit(Job(number=12, config=CONFIG, seed=1, folder=tmp_path / "next"))
+    done, _ = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.number == 12
+
+
+def test_workers_that_cannot_start_end_the_study(tiny: Dataset, tmp_path: Path) -> None:
+    spec = WorkerSpec(data=tmp_path / "gone", split=split(tiny.train, "clip_disjoint", 0), device="cpu")
+    with (
+        LocalPool(spec, 1) as broken,
+        pytest.raises(RuntimeError, match="workers cannot start: worker exited with code 1"),
+    ):
+        until(broken, Done)

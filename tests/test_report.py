@@ -1,0 +1,449 @@
+"""The report page, written from real stores and read back as a reader, a parser and a browser would."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from mmtune import report
+from mmtune.analysis.clusters import cluster_scores, kmeans_labels
+from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, StudyKey, TrialConfig, flatten
+from mmtune.errors import InputError
+from mmtune.report import write_report
+from mmtune.report_tables import differing, duration, interval, last_line, measured, ranked, short_names, tally
+from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
+
+DIGITS = load_digits()
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+@dataclass
+class Page(HTMLParser):
+    """An HTML page taken apart: its elements with attributes, its scripts by id, and its visible text."""
+
+    source: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    def rows(self, section: str) -> list[str]:
+        """The table rows of a section, tags stripped, one string each."""
+        part = self.source.split(f'<section id="{section}">')[1].split("</section>")[0]
+        rows = re.findall(r"<tr.*?</tr>", part.split("<tbody>")[1].split("</tbody>")[0], flags=re.S)
+        return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return dict(json.loads(self.scripts[1]))
+
+
+def key(study: str = "image_cnn", **other: Any) -> StudyKey:
+    made: dict[str, Any] = {
+        "data": "digits",
+        "digest": "0123456789abcdef",
+        "protocol": "clip_disjoint",
+        "seed": 3,
+        "epochs": 4,
+    }
+    return StudyKey(study=study, sampler="grid", **(made | other))
+
+
+def open_study(tracker: MlflowTracker, of: StudyKey, **tags: str) -> StudyRun:
+    run_id = tracker.open_study(of, {"mmtune.opened": "2026-01-01T00:00:00", **tags})
+    return next(s for s in tracker.studies(of.study) if s.run_id == run_id)
+
+
+def validation(folder: Path, joined: bool = False) -> Path:
+    """A validation file of real digits as their own embedding, with a few wrong predictions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = DIGITS.target[:300].astype(np.int64)
+    predictions = np.where(np.arange(300) % 17 == 0, (labels + 1) % 10, labels)
+    embedding = DIGITS.data[:300].astype(np.float32)
+    embedding = np.hstack([embedding, embedding[:, ::-1] ** 2]) if joined else embedding
+    file = folder / "validation.npz"
+    np.savez(file, row=np.arange(300), label=labels, prediction=predictions, embedding=embedding)
+    return folder
+
+
+def scores(f1: float, **more: float) -> dict[str, float]:
+    per_class = {f"val_f1_{digit}": f1 - digit / 1000 for digit in range(10)}
+    own = {"best_epoch": 2, "best_val_macro_f1": f1, "best_val_accuracy": f1 + 0.001, "best_val_loss": 1 - f1}
+    return {**own, **per_class, "val_ari": 0.5, "val_nmi": 0.6, "val_purity": 0.7, "parameters": 114606, **more}
+
+
+def track(
+    tracker: MlflowTracker,
+    study: StudyRun,
+    number: int,
+    model: Any,
+    metrics: Mapping[str, float],
+    state: str = COMPLETE,
+    folder: Path | None = None,
+    reason: str = "",
+) -> str:
+    """One trial with a curve of three epochs, ended as told."""
+    params = flatten(TrialConfig(model=model))
+    tags = {"mmtune.started": f"2026-01-01T00:00:{number:02d}", "mmtune.seed": str(1000 + number)}
+    run_id = tracker.start_trial(study.run_id, number, f"{number:02d}", params, tags)
+    for epoch in (1, 2, 3):
+        level = 0.5 + 0.1 * epoch + 0.001 * number
+        curve = {"val_macro_f1": level, "val_accuracy": level, "val_loss": 1 / epoch, "train_loss": 2 / epoch}
+        tracker.log_epoch(run_id, epoch, curve)
+    if state != RUNNING:
+        tracker.end_trial(run_id, state, metrics, folder, reason)
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def filled(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowTracker, StudyRun]:
+    """A study with complete (two of them equal), pruned, failed and running trials; the best one was promoted."""
+    root = tmp_path_factory.mktemp("report")
+    tracker = MlflowTracker(Path(shutil.copytree(store_template, root / "mlruns")))
+    tags = {"mmtune.command": "mmtune study image_cnn", "mmtune.versions": '{"torch": "2.13.0"}'}
+    study = open_study(tracker, key(), **tags)
+    files = validation(root / "trial")
+    for number, (f1, kernel) in enumerate([(0.91, 3), (0.95, 5), (0.95, 3), (0.88, 5)]):
+        best = track(tracker, study, number, ImageCNNConfig(kernel=kernel), scores(f1), folder=files)
+        if number == 1:
+            chosen = best
+    track(tracker, study, 4, ImageCNNConfig(), scores(0.99), PRUNED)
+    track(tracker, study, 5, ImageCNNConfig(), {}, FAIL, reason="Traceback:\n  line 1\nDiverged: got nan")
+    track(tracker, study, 6, ImageCNNConfig(), {}, RUNNING)
+    np.savez(root / "test.npz", label=np.arange(500) % 10)
+    (root / "test").mkdir()
+    (root / "test.npz").rename(root / "test" / "test.npz")
+    tracker.record(chosen, {"test_accuracy": 0.94, "test_macro_f1": 0.93}, {}, root / "test")
+    return tracker, study
+
+
+@pytest.fixture(scope="module")
+def page(filled: tuple[MlflowTracker, StudyRun], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    out = tmp_path_factory.mktemp("page") / "deep" / "page.html"
+    shares = {"model.kernel": 1.0}
+    assert write_report(*filled, shares, {"accuracy": 0.9848}, out, "Joshi, section 2.2") == out
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def trial(
+    number: int, state: str = COMPLETE, f1: float | None = None, params: Mapping[str, Any] | None = None
+) -> TrialRun:
+    metrics = {} if f1 is None else {"best_val_macro_f1": f1}
+    return TrialRun(
+        run_id=f"r{number}", number=number, name=str(number), state=state, params=params or {}, metrics=metrics, tags={}
+    )
+
+
+# ---- tables
+
+
+def test_order_is_complete_by_objective_then_the_other_states_and_a_tie_goes_to_the_lower_number() -> None:
+    trials = [trial(0, FAIL), trial(1, f1=0.5), trial(2, PRUNED, f1=0.9), trial(3, f1=0.7), trial(4, f1=0.7)]
+    trials += [trial(5, RUNNING), trial(6, COMPLETE)]
+    assert [t.number for t in ranked(trials[::-1])] == [3, 4, 1, 6, 2, 0, 5]
+    assert tally(trials) == {"complete": 4, "pruned": 1, "failed": 1, "running": 1}
+
+
+def test_only_what_differs_is_a_choice() -> None:
+    trials = [trial(0, params={"a.x": 1, "a.y": 2}), trial(1, params={"a.x": 1, "a.y": 3, "a.z": 0})]
+    assert differing(trials) == ["a.y", "a.z"]
+    assert differing(trials[:1]) == []
+
+
+def test_names_are_the_shortest_endings_that_tell_apart() -> None:
+    paths = ["model.image.dropout", "model.audio.dropout", "train.epochs"]
+    assert list(short_names(paths).values()) == ["image.dropout", "audio.dropout", "epochs"]
+
+
+@pytest.mark.parametrize(("value", "rows"), [(0.9848, 12000), (1.0, 50), (0.0, 7)])
+def test_interval_is_wilsons(value: float, rows: int) -> None:
+    z, share = 1.959963984540054, round(value * rows) / rows
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    low, high = map(float, interval(value, rows).split(" to "))
+    assert (low, high) == pytest.approx((100 * (middle - half), 100 * (middle + half)), abs=0.0051)
+
+
+def test_differences_are_measured_minus_reported_in_points() -> None:
+    best = TrialRun(**{**trial(0).__dict__, "metrics": {"best_val_accuracy": 0.97, "test_accuracy": 0.99}})
+    line = measured(best, {"accuracy": 0.98}, 100, 0)[0]
+    assert (line["reported"], line["validation"], line["test"]) == ("98.00", "97.00", "99.00")
+    assert (line["validation_gap"], line["test_gap"]) == ("\N{MINUS SIGN}1.00", "+1.00")
+    assert line["test_interval"] == ""
+
+
+def test_words() -> None:
+    assert [duration(s) for s in (1.26, 180, 9000)] == ["1.3 s", "3.0 min", "2.5 h"]
+    assert last_line("Traceback:\n  x\nError: y\n") == "Error: y"
+
+
+# ---- the page
+
+
+def test_leaderboard_ranks_trials_and_says_why_others_have_no_rank(page: Page) -> None:
+    rows = page.rows("leaderboard")
+    assert [row.split()[:2] for row in rows] == [
+        ["1", "#1"],
+        ["2", "#2"],
+        ["3", "#0"],
+        ["4", "#3"],
+        ["pruned", "#4"],
+        ["failed", "#5"],
+        ["running", "#6"],
+    ]
+    assert "Diverged: got nan" in rows[5]
+    assert rows[0].split()[2:8] == ["5", "2", "95.00", "95.10", "0.0500", "93.00"]
+
+
+def test_numbers_say_what_they_are_measured_on(page: Page) -> None:
+    for words in ("clip_disjoint", "300 validation rows", "500 test rows", "seed 3", "digits, digest 0123456789ab"):
+        assert words in page.text
+    for words in ("On validation macro-F1", "scored once, at promotion", "Joshi, section 2.2", "torch 2.13.0"):
+        assert words in page.text
+    assert page.rows("result")[0].startswith("accuracy 98.48 95.10")
+
+
+def test_curves_on_the_page_are_those_that_were_tracked(page: Page, filled: tuple[MlflowTracker, StudyRun]) -> None:
+    tracker, study = filled
+    drawn = {t["name"].split()[0]: t for t in page.figures["curve-val_accuracy"]["data"]}
+    for run in tracker.trials(study.run_id):
+        points = tracker.curves(run.run_id, ("val_accuracy",))["val_accuracy"]
+        line = drawn[f"#{run.number}"]
+        assert line["x"] == [epoch for epoch, _ in points] == [1, 2, 3]
+        assert line["y"] == pytest.approx([100 * value for _, value in points])
+
+
+def test_clusters_on_the_page_have_the_scores_of_the_trials_own_seed(page: Page) -> None:
+    labels, embedding = DIGITS.target[:300], DIGITS.data[:300].astype(np.float32)
+    found = cluster_scores(labels, kmeans_labels(embedding, seed=1001))
+    assert f"ARI {found['ari']:.3f} , NMI {found['nmi']:.3f} , purity {found['purity']:.3f}" in page.text
+
+
+def test_every_figure_has_one_place_and_every_place_a_figure(page: Page) -> None:
+    places = [str(a["id"]) for _, a in page.elements if a.get("class") == "plot"]
+    assert sorted(places) == sorted(page.figures)
+    assert len(set(places)) == len(places) >= 4 + 1 + 1 + 2 + 2
+
+
+def test_the_page_is_well_formed_and_asks_for_nothing(page: Page) -> None:
+    assert page.open == []
+    links = [(tag, a[name]) for tag, a in page.elements for name in ("src", "href", "action", "data") if name in a]
+    assert all(tag == "a" and target is not None and target.startswith("#") for tag, target in links)
+    assert {tag for tag, _ in page.elements}.isdisjoint({"link", "iframe", "object", "embed", "img", "base", "form"})
+    style = page.source.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_policy_lets_only_the_pages_own_scripts_run(page: Page) -> None:
+    policy = next(a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a)
+    allowed = set(re.findall(r"sha256-([^']+)", policy or ""))
+    own = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in page.scripts[2:]}
+    assert allowed == own
+    assert len(page.scripts) == 4
+    assert (policy or "").startswith("default-src 'none'; script-src 'sha256-")
+
+
+def test_nothing_that_was_tracked_becomes_mark_up(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    names = ("command", "device", "git_commit", "versions", "data_dir")
+    study = open_study(tracker, key(data=EVIL, fixed=(("model.x", EVIL),)), **{f"mmtune.{n}": EVIL for n in names})
+    files = validation(tmp_path / "trial")
+    for number, state in enumerate((COMPLETE, FAIL)):
+        params = {"model.kernel": f"{EVIL}{number}", "model.same": EVIL}
+        run_id = tracker.start_trial(study.run_id, number, EVIL, params, {"mmtune.started": str(number)})
+        tracker.log_epoch(run_id, 1, {"val_accuracy": 0.5})
+        metrics = scores(0.5) if state == COMPLETE else {}
+        tracker.end_trial(run_id, state, metrics, files if metrics else None, f"Traceback\n{EVIL}")
+    out = write_report(tracker, study, {EVIL: 1.0}, {EVIL: 0.5}, tmp_path / "page.html", EVIL, [study])
+    page = Page(out.read_text(encoding="utf-8"))
+    assert len(page.scripts) == 4
+    assert "img" not in {tag for tag, _ in page.elements}
+    assert not any(name.startswith("on") for _, a in page.elements for name in a)
+    assert page.text.count(EVIL) >= 10
+    assert "<img" not in json.dumps(page.figures)
+
+
+def test_a_fusion_model_has_its_parts_and_the_whole_drawn(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key("latent_fusion", protocol="as_reported"))
+    alone = {"val_accuracy_image_alone": 0.9, "val_accuracy_audio_alone": 0.8}
+    files = validation(tmp_path / "trial", joined=True)
+    track(tracker, study, 0, LatentFusionConfig(), scores(0.9, **alone), folder=files)
+    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    for words in ("Image embedding, 64 values", "Audio embedding, 64 values", "Combined embedding, 128 values"):
+        assert words in page.text
+    assert len([name for name in page.figures if name.startswith("clusters-")]) == 3
+    for words in ("has not been promoted", "gives no number", "may share their recording", "No parameter importances"):
+        assert words in page.text
+
+
+def test_an_embedding_that_cannot_be_drawn_is_named_and_the_rest_stands(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key("audio_rnn"))
+    file = validation(tmp_path / "trial") / "validation.npz"
+    arrays = dict(np.load(file))
+    np.savez(file, **{**arrays, "embedding": np.full((300, 64), np.nan, np.float32)})
+    track(tracker, study, 0, AudioRNNConfig(), scores(0.9), folder=file.parent)
+    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "Not drawn: principal components need finite values, got NaN or infinity." in page.text
+    assert "confusion" in page.figures
+
+
+def test_other_runs_of_the_study_stand_beside_it(filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
+    tracker, study = filled
+    other = open_study(tracker, key(protocol="as_reported", seed=8))
+    track(tracker, other, 0, ImageCNNConfig(), scores(0.97))
+    page = Page(write_report(tracker, study, {}, {}, tmp_path / "a.html", others=[other]).read_text(encoding="utf-8"))
+    assert "as_reported 8 4 grid 1 97.00 97.10" in page.text
+    assert "clip_disjoint 3 4 grid 4 95.00 95.10 93.00 94.00" in page.text
+
+
+def test_what_is_left_out_is_said(
+    filled: tuple[MlflowTracker, StudyRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_ROWS", 3)
+    monkeypatch.setattr(report, "MOST_CURVES", 2)
+    page = Page(write_report(*filled, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(page.rows("leaderboard")) == 3
+    assert "The first 3 of 7 trials are shown." in page.text
+    assert [t["name"].split()[0] for t in page.figures["curve-val_loss"]["data"]] == ["#2", "#1"]
+    assert "Curves of the 2 best of 7 trials are shown." in page.text
+
+
+# ---- refusals
+
+
+def test_a_study_without_a_complete_trial_is_refused_and_an_older_page_stays(store: Path, tmp_path: Path) -> None:
+    tracker, out = MlflowTracker(store), tmp_path / "page.html"
+    out.write_text("older")
+    study = open_study(tracker, key())
+    with pytest.raises(InputError, match=r"needs a complete trial, study image_cnn\..* has no trial$"):
+        write_report(tracker, study, {}, {}, out)
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9), PRUNED)
+    track(tracker, study, 1, ImageCNNConfig(), {}, FAIL, reason="x")
+    with pytest.raises(InputError, match=r"has 1 pruned, 1 failed$"):
+        write_report(tracker, study, {}, {}, out)
+    assert out.read_text() == "older"
+    assert list(tmp_path.glob(".page*")) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "pickled", "other fields"])
+def test_a_damaged_validation_file_is_refused(damage: str, store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key())
+    folder = validation(tmp_path / "trial")
+    file = folder / "validation.npz"
+    if damage == "missing":
+        file.rename(folder / "other.npz")
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:5000])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "pickled":
+        np.savez(file, row=np.array([{}], dtype=object), label=[0], prediction=[0], embedding=[[0.0]])
+    else:
+        np.savez(file, row=np.arange(3))
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
+    with pytest.raises(InputError, match=r"validation\.npz") as caught:
+        write_report(tracker, study, {}, {}, tmp_path / "page.html")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_folder_is_no_place_for_a_page(filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder"):
+        write_report(*filled, {}, {}, tmp_path)
+
+
+# ---- a browser
+
+DRIVER = """<script>
+const waiting = setInterval(() => {
+  if (!document.documentElement.dataset.drawn) return;
+  clearInterval(waiting);
+  const select = document.getElementById("colouring");
+  select.value = "1";
+  select.dispatchEvent(new Event("change"));
+  const box = document.getElementById("close");
+  box.checked = true;
+  box.dispatchEvent(new Event("change"));
+  const headings = document.querySelectorAll("#leaderboard th");
+  headings[1].click();
+  const first = (n) => [...document.querySelectorAll("#leaderboard tbody tr")].map((r) => r.cells[n].textContent);
+  const result = { trials: first(1), legend: document.getElementById("legend").textContent };
+  headings[5].click();
+  result.accuracy = first(1);
+  result.range = document.getElementById("curve-val_macro_f1").layout.yaxis.range;
+  document.documentElement.dataset.result = JSON.stringify(result);
+}, 50);
+</script></body>"""
+
+
+def browse(source: Path, profile: Path) -> str:
+    """The page's elements after its scripts have run in a real browser that can reach no other machine."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    command += [f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--window-size=1400,3000", "--dump-dom"]
+    done = subprocess.run([*command, source.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+def test_a_browser_draws_every_figure_under_the_pages_own_policy(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(page.source, encoding="utf-8")
+    seen = browse(file, tmp_path / "profile")
+    assert f'data-drawn="{len(page.figures)}"' in seen
+    assert len(re.findall(r'class="plot js-plotly-plot"', seen)) == len(page.figures)
+
+
+def test_a_reader_can_sort_colour_and_look_closer(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    # The page's policy would keep the driver out, as it should.
+    open_page = re.sub(r"<meta http-equiv[^>]*>", "", page.source).replace("</body>", DRIVER)
+    file.write_text(open_page, encoding="utf-8")
+    attributes = next(a for tag, a in Page(browse(file, tmp_path / "profile")).elements if tag == "html")
+    result = json.loads(attributes["data-result"] or "")
+    assert result["trials"] == [f"#{n}" for n in range(6, -1, -1)]
+    assert result["accuracy"] == ["#4", "#2", "#1", "#0", "#3", "#6", "#5"]
+    assert result["legend"] == "35"
+    assert result["range"] == pytest.approx(json.loads(page.scripts[0])["close"]["curve-val_macro_f1"])
