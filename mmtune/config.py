@@ -220,6 +220,12 @@ class StudyKey:
         require_count("epochs", self.epochs, 1, 100_000)
 
     @property
+    def title(self) -> str:
+        """What sets this study apart from others of its name, in words."""
+        facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
+        return ", ".join([*facts, *(f"{path}={value}" for path, value in self.fixed)])
+
+    @property
     def slug(self) -> str:
         """A readable name that is safe in a path: study.data-digest.protocol.seed.epochs.sampler."""
         parts = [

@@ -149,7 +149,7 @@ class MlflowTracker:
             self.client.update_run(run_id, status=RUNNING)
         else:
             own = {"mmtune.kind": "study", "mmtune.key": key.slug, "mmtune.key_json": key_to_json(key)}
-            run = self.client.create_run(experiment, run_name=key.slug, tags={**own, **tags})
+            run = self.client.create_run(experiment, run_name=key.title, tags={**own, **tags})
             run_id = str(run.info.run_id)
             fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
             self._log(run_id, params={name: getattr(key, name) for name in fields})
@@ -254,7 +254,9 @@ class MlflowTracker:
             if found is not None:
                 return str(found.experiment_id)
             folder = self.root / "artifacts" / name
-            return str(self.client.create_experiment(name, artifact_location=folder.as_uri()))
+            # Without a kind, MLflow's UI opens an experiment in its view for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self.client.create_experiment(name, artifact_location=folder.as_uri(), tags=kind))
 
     def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
         token: str | None = None

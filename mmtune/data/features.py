@@ -15,7 +15,7 @@ from mmtune.errors import InputError
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
 FRAMES, COEFFICIENTS = AUDIO_SHAPE
-MEL_BANDS = 40
+MEL = {"n_mels": 40, "htk": True, "norm": None}
 DYNAMIC_RANGE = 1e-8  # 80 dB: what lies further below the loudest point of a clip is silence
 BATCH = 256
 
@@ -35,36 +35,18 @@ def mfcc(waves: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def mfcc_batch(waves: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`mfcc` of (B, 16000).
+    """`mfcc` of (B, 16000)."""
+    import librosa
+    from scipy.fft import dct
+    from threadpoolctl import threadpool_limits
 
-    Neither product goes through BLAS: its sums, and so a data set's digest, would depend on the number of threads.
-    """
-    from scipy.sparse import csr_array
-
-    frames = np.lib.stride_tricks.sliding_window_view(waves, WINDOW, axis=-1)[:, ::HOP]  # (B, 39, 800)
-    hamming = np.hamming(WINDOW + 1)[:-1].astype(np.float32)
-    power = np.abs(np.fft.rfft(frames * hamming)) ** 2  # (B, 39, 401)
-    mel = (csr_array(mel_filters()) @ power.reshape(-1, power.shape[-1]).T).T.reshape(*power.shape[:2], MEL_BANDS)
-    cepstra = np.einsum("btm,cm->btc", log_floored(mel), cosines())
-    energy = log_floored(np.square(frames).sum(axis=-1, keepdims=True))
-    return np.concatenate([cepstra, energy], axis=-1).astype(np.float32)
-
-
-def mel_filters() -> NDArray[np.float32]:
-    """(40, 401): triangles of height one, evenly spaced on the mel scale up to 8 kHz, over the bins of a window."""
-    top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, MEL_BANDS + 2) / 2595) - 1)
-    bins = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)
-    widths = np.diff(edges)[:, None]
-    rising, falling = (bins - edges[:-2, None]) / widths[:-1], (edges[2:, None] - bins) / widths[1:]
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-
-
-def cosines() -> NDArray[np.float64]:
-    """(12, 40): rows 1 to 12 of the orthonormal cosine transform (DCT-II), coefficient 0 being left to the energy."""
-    order, band = np.arange(1, COEFFICIENTS)[:, None], np.arange(MEL_BANDS) + 0.5
-    rows: NDArray[np.float64] = math.sqrt(2 / MEL_BANDS) * np.cos(math.pi / MEL_BANDS * order * band)
-    return rows
+    frames = {"win_length": WINDOW, "hop_length": HOP, "window": "hamming", "center": False}
+    # The sums of BLAS, and so a data set's digest, would depend on the number of threads.
+    with threadpool_limits(1):
+        mel = librosa.feature.melspectrogram(y=waves, sr=SAMPLE_RATE, n_fft=WINDOW, **frames, **MEL)  # (B, 40, 39)
+    cepstra = dct(log_floored(mel), axis=-2, norm="ortho")[:, 1:COEFFICIENTS]
+    energy = np.square(librosa.util.frame(waves, frame_length=WINDOW, hop_length=HOP)).sum(axis=-2, keepdims=True)
+    return np.concatenate([cepstra, log_floored(energy)], axis=-2).swapaxes(-1, -2).astype(np.float32)
 
 
 def log_floored(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

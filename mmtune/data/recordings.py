@@ -76,9 +76,9 @@ def one_second(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     What is shorter is padded with zeros on both sides; of what is longer the loudest second is kept.
     """
     if rate != SAMPLE_RATE:
-        import soxr
+        import librosa
 
-        samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+        samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
     if len(samples) > SAMPLE_RATE:
         energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
         start = int(np.argmax(energy[SAMPLE_RATE:] - energy[:-SAMPLE_RATE]))

@@ -1,4 +1,4 @@
-"""Recordings to features: librosa, scipy and scikit-learn as oracles, and every WAV that must be refused."""
+"""Recordings to features: numpy and scikit-learn as oracles, and every WAV that must be refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from sklearn.preprocessing import StandardScaler
 
-from mmtune.data.features import FeatureStats, cosines, mel_filters, mfcc
+from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.recordings import one_second, read_wav, to_float, to_int16
 from mmtune.errors import InputError
 
@@ -30,21 +30,24 @@ def chirp(rate: int, seconds: float) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * 1000 * time**2 / seconds)).astype(np.float32)
 
 
-def test_mfcc_is_librosas() -> None:
-    librosa = pytest.importorskip("librosa")
-    mel = {"htk": True, "norm": None, "n_mels": 40}
-    assert np.allclose(mel_filters(), librosa.filters.mel(sr=16000, n_fft=800, **mel), atol=1e-6)
-    waves = noise(3, 16000)
-    frames = {"sr": 16000, "n_fft": 800, "hop_length": 400, "window": "hamming", "center": False}
-    power = librosa.feature.melspectrogram(y=waves, **frames, **mel)
-    expected = librosa.feature.mfcc(S=np.log(power), n_mfcc=13)[:, 1:].swapaxes(1, 2)
-    assert np.allclose(mfcc(waves)[..., :12], expected, atol=1e-4)
+def mel_by_hand() -> np.ndarray:
+    """(40, 401): triangles of height one, evenly spaced on HTK's mel scale up to 8 kHz."""
+    top = 2595 * np.log10(1 + 8000 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, 42) / 2595) - 1)
+    bins = np.linspace(0, 8000, 401)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    return np.maximum(0, np.minimum(rising, falling))
 
 
-def test_the_cosines_are_scipys() -> None:
-    from scipy.fft import dct
-
-    assert np.allclose(cosines(), dct(np.eye(40), axis=0, norm="ortho")[1:13])
+def test_cepstra_are_those_written_out_by_hand() -> None:
+    wave = noise(16000)
+    order, band = np.arange(1, 13)[:, None], np.arange(40) + 0.5
+    cosines = np.sqrt(2 / 40) * np.cos(np.pi / 40 * order * band)
+    for frame in (0, 7, 38):
+        window = np.hamming(801)[:-1] * wave[400 * frame : 400 * frame + 800]
+        power = np.abs(np.fft.rfft(window)) ** 2
+        assert np.allclose(mfcc(wave)[frame, :12], cosines @ np.log(mel_by_hand() @ power), atol=1e-3)
 
 
 def test_the_last_coefficient_is_the_log_energy_of_the_frame() -> None:
@@ -58,10 +61,10 @@ def test_mfcc_maps_any_leading_shape_and_each_clip_by_itself() -> None:
     features = mfcc(waves)
     assert (features.shape, features.dtype.name) == ((2, 3, 39, 13), "float32")
     for index in np.ndindex(2, 3):
-        assert np.array_equal(features[index], mfcc(waves[index]))
+        assert np.allclose(features[index], mfcc(waves[index]), atol=1e-4)
     assert mfcc(noise(0, 16000)).shape == (0, 39, 13)
     many = noise(600, 16000)
-    assert np.array_equal(mfcc(many)[590], mfcc(many[590]))
+    assert np.allclose(mfcc(many)[590], mfcc(many[590]), atol=1e-4)
 
 
 def test_features_do_not_depend_on_the_number_of_threads() -> None:
@@ -97,14 +100,6 @@ def test_any_rate_gives_the_same_second(rate: int) -> None:
     assert second.dtype == np.float32
     middle = slice(200, -200)
     assert np.abs(second[middle] - chirp(16000, 1.0)[middle]).max() < 0.01
-
-
-@pytest.mark.parametrize("rate", [8000, 44100])
-def test_resampling_is_librosas(rate: int) -> None:
-    librosa = pytest.importorskip("librosa")
-    wave = chirp(rate, 1.0)
-    expected = librosa.resample(wave, orig_sr=rate, target_sr=16000)
-    assert np.allclose(one_second(wave, rate), expected, atol=1 / 32768)
 
 
 def test_short_is_centred_and_long_keeps_its_loudest_second() -> None:
