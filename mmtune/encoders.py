@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmtune.card import read_card
 from mmtune.config import LatentFusionConfig, StudyKey, TrialConfig, model_from_json, replace_path
+from mmtune.models.card import read_card
 from mmtune.study import Study
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
 

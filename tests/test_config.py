@@ -55,7 +55,7 @@ def test_a_configuration_is_its_flat_values(model: Any) -> None:
     ],
 )
 def test_bad_values_are_refused_with_rule_and_value(cls: Any, values: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match="^[^\n]*$") as caught:
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
         cls(**values)
     assert str(caught.value).startswith(said)
 

@@ -13,7 +13,7 @@ import pytest
 from mmtune.config import AudioRNNConfig, LatentFusionConfig, TrainConfig, TrialConfig
 from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
-from mmtune.models import build_model
+from mmtune.models.build import build_model
 from mmtune.models.storage import save_model
 from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, WorkerSpec
 

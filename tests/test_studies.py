@@ -11,7 +11,7 @@ from mmtune.config import flatten, replace_path, replace_paths
 from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
 from mmtune.errors import InputError
-from mmtune.models import build_model
+from mmtune.models.build import build_model
 from mmtune.study import load_study, narrowed, parse_fixed, studies_folder, study_names
 from mmtune.train.trial import run_trial
 

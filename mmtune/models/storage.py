@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from mmtune.card import CARD, WEIGHTS, read_card
 from mmtune.config import ModelConfig, model_from_json, model_to_json
 from mmtune.errors import InputError
 from mmtune.files import write_whole
-from mmtune.models import build_model
+from mmtune.models.build import build_model
+from mmtune.models.card import CARD, WEIGHTS, read_card
 
 
 def save_model(folder: Path, model: nn.Module, config: ModelConfig) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
-from mmtune.models import build_model
+from mmtune.models.build import build_model
 from mmtune.models.fusion import LatentFusion
 from mmtune.train.batches import Rows, as_input, shuffled
 from mmtune.train.evaluate import BATCH, evaluate

@@ -14,7 +14,7 @@ from mmtune.config import TrialConfig
 from mmtune.data.dataset import Partition
 from mmtune.data.splits import Split
 from mmtune.files import write_whole
-from mmtune.models import count_parameters
+from mmtune.models.build import count_parameters
 from mmtune.models.storage import load_model, save_model
 from mmtune.train.batches import Rows, rows_of
 from mmtune.train.evaluate import Evaluation, evaluate

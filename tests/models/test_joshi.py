@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
-from mmtune.models import build_model, count_parameters
+from mmtune.models.build import build_model, count_parameters
 from mmtune.models.fusion import LatentFusion
 from mmtune.models.image import ImageCNN
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmtune.card import CARD, WEIGHTS
 from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
 from mmtune.errors import InputError
-from mmtune.models import build_model
+from mmtune.models.build import build_model
+from mmtune.models.card import CARD, WEIGHTS
 from mmtune.models.storage import load_model, save_model
 
 CONFIGS = [ImageCNNConfig(kernel=5), AudioRNNConfig(hidden=32), LatentFusionConfig(layers=2)]

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig, TrainConfig, TrialConfig
 from mmtune.data.dataset import Dataset
-from mmtune.models import build_model
+from mmtune.models.build import build_model
 from mmtune.train.batches import Rows, rows_of, shuffled
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import DivergenceError, fit

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.analysis.statistics import McNemar
-from mmtune.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, now, reigns
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import locked
-from mmtune.gate import Verdict, verdict
 from mmtune.models.storage import load_model
-from mmtune.pyfunc import REGISTERED, write_pyfunc
-from mmtune.scoring import score_test
+from mmtune.registry.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, now, reigns
+from mmtune.registry.gate import Verdict, verdict
+from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
+from mmtune.registry.scoring import score_test
+from mmtune.registry.versions import TAG, Registry, known_models, predictor_folder
 from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, open_client, trial_run
 from mmtune.train.trial import MODEL
-from mmtune.versions import TAG, Registry, known_models, predictor_folder
 
 SIGNIFICANT = 0.05
 

@@ -15,7 +15,7 @@ from mmtune.analysis.clusters import cluster_scores, kmeans_labels
 from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows
 from mmtune.config import CLASSES, StudyKey
 from mmtune.errors import InputError
-from mmtune.report_tables import differing, short_names, title
+from mmtune.report.tables import differing, short_names, title
 from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
 
 MOST_POINTS, MOST_STRIP = 2_000, 1_000

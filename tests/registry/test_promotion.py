@@ -20,7 +20,6 @@ from sklearn.metrics import accuracy_score, f1_score
 
 import mmtune
 from mmtune.analysis.statistics import mcnemar_exact
-from mmtune.champions import FOUND, PROMOTED, ROLLED_BACK, Event, line_of, missing_event, reigns
 from mmtune.config import (
     AudioRNNConfig,
     ImageCNNConfig,
@@ -33,9 +32,11 @@ from mmtune.config import (
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.splits import split
 from mmtune.errors import InputError
-from mmtune.predict import Predictor, predict_partition
-from mmtune.registry import Promotion, champion_folder, changing, history, promote, register, rollback
-from mmtune.scoring import TEST, score_test
+from mmtune.predict.predictor import Predictor, predict_partition
+from mmtune.registry.champions import FOUND, PROMOTED, ROLLED_BACK, Event, line_of, missing_event, reigns
+from mmtune.registry.promotion import Promotion, champion_folder, changing, history, promote, register, rollback
+from mmtune.registry.scoring import TEST, score_test
+from mmtune.registry.versions import Registry
 from mmtune.tracking import (
     COMPLETE,
     FAIL,
@@ -47,7 +48,6 @@ from mmtune.tracking import (
     store_uri,
 )
 from mmtune.train.trial import run_trial
-from mmtune.versions import Registry
 
 CPU = torch.device("cpu")
 FEATURES = {"mean": [0.5] * 13, "std": [2.0] * 13, "low": -3.0, "high": 4.0}
@@ -513,7 +513,7 @@ def test_nothing_registered_is_a_pickle(tracker: MlflowTracker, promoted: Promot
     assert {"MLmodel", "weights.safetensors", "model.json", "features.json"} <= {path.name for path in files}
     assert [path for path in files if unpickles(path.read_bytes())] == []
     described = next(path for path in files if path.name == "MLmodel").read_text()
-    assert "loader_module: mmtune.serving" in described
+    assert "loader_module: mmtune.predict.loader" in described
     assert "python_model" not in described
     assert "cloudpickle" not in described
 

@@ -16,11 +16,11 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from mmtune import report_figures as drawn
-from mmtune import report_tables as tables
 from mmtune.analysis.figures import shown
 from mmtune.errors import InputError
 from mmtune.files import write_whole
+from mmtune.report import figures as drawn
+from mmtune.report import tables as tables
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 1_000, 100, 20
@@ -116,7 +116,7 @@ def plots_of(
 
 def render(values: Mapping[str, Any]) -> str:
     """The template, filled; what it does not mark as safe is escaped."""
-    loader = jinja2.PackageLoader("mmtune")
+    loader = jinja2.PackageLoader("mmtune.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

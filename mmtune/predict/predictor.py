@@ -26,7 +26,7 @@ from mmtune.data.recordings import one_second, read_wav
 from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.models.storage import load_model
-from mmtune.sealed import read_sealed, write_sealed
+from mmtune.predict.sealed import read_sealed, write_sealed
 from mmtune.train.batches import as_input
 from mmtune.train.evaluate import BATCH
 

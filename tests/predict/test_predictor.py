@@ -26,9 +26,10 @@ from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.recordings import one_second
 from mmtune.errors import InputError
-from mmtune.models import build_model
+from mmtune.models.build import build_model
 from mmtune.models.storage import save_model
-from mmtune.predict import (
+from mmtune.predict.loader import _load_pyfunc, columns
+from mmtune.predict.predictor import (
     Predictor,
     describe,
     predict_files,
@@ -38,7 +39,6 @@ from mmtune.predict import (
     unscaled,
     write_submission,
 )
-from mmtune.serving import _load_pyfunc, columns
 from mmtune.train.batches import as_input
 
 RATE = 16_000
@@ -416,7 +416,7 @@ def test_served_rubbish_is_refused(folders: dict[str, Path]) -> None:
 
 
 def test_prediction_needs_neither_mlflow_nor_optuna_nor_pandas() -> None:
-    code = "import sys, mmtune.serving; print(*({'mlflow', 'optuna', 'pandas', 'librosa'} & set(sys.modules)))"
+    code = "import sys, mmtune.predict.loader; print(*({'mlflow', 'optuna', 'pandas', 'librosa'} & set(sys.modules)))"
     source = str(Path(mmtune.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from mmtune.champions import CHAMPION, Event, missing_event, now
 from mmtune.errors import InputError
-from mmtune.predict import FEATURES
-from mmtune.pyfunc import PREDICTOR, REGISTERED
+from mmtune.predict.predictor import FEATURES
+from mmtune.registry.champions import CHAMPION, Event, missing_event, now
+from mmtune.registry.pyfunc import PREDICTOR, REGISTERED
 
 TAG, EVENT = "mmtune.", "mmtune.champion."
 MOST_MODELS = 1000

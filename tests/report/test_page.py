@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mmtune import report
 from mmtune.analysis.clusters import cluster_scores, kmeans_labels
 from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, StudyKey, TrialConfig, flatten
 from mmtune.errors import InputError
+from mmtune.report import page as report
 from mmtune.report import write_report
-from mmtune.report_tables import differing, duration, interval, last_line, measured, ranked, short_names, tally
+from mmtune.report.tables import differing, duration, interval, last_line, measured, ranked, short_names, tally
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
 
 DIGITS = load_digits()

@@ -1,4 +1,4 @@
-"""A predictor as MLflow stores it: a pyfunc model without a pickle, which `mmtune.serving` loads."""
+"""A predictor as MLflow stores it: a pyfunc model without a pickle, which `mmtune.predict.loader` loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import mmtune
 from mmtune.config import ModelConfig
-from mmtune.predict import INPUTS, save_predictor
+from mmtune.predict.predictor import INPUTS, save_predictor
 
 REGISTERED, PREDICTOR = "registered", "predictor"
 
@@ -27,7 +27,7 @@ def write_pyfunc(target: Path, model: Path, config: ModelConfig, card: Mapping[s
         save_predictor(Path(folder) / PREDICTOR, model, card)
         save_model(
             str(target),
-            loader_module="mmtune.serving",
+            loader_module="mmtune.predict.loader",
             data_path=str(Path(folder) / PREDICTOR),
             mlflow_model=Model(artifact_path=REGISTERED, run_id=run_id),
             signature=signature(config),
@@ -36,7 +36,7 @@ def write_pyfunc(target: Path, model: Path, config: ModelConfig, card: Mapping[s
 
 
 def signature(config: ModelConfig) -> Any:
-    """MLflow's signature: a named tensor for each input, the columns of `mmtune.serving.columns` for the output.
+    """MLflow's signature: a named tensor for each input, the columns of `mmtune.predict.loader.columns` for the output.
 
     MLflow itself drops inputs that a signature does not name and lets NaN, empty and unequal batches pass, so it is
     told that the model checks its own inputs: what it calls a signature from type hints is one it does not enforce.
@@ -45,7 +45,7 @@ def signature(config: ModelConfig) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    from mmtune.serving import columns
+    from mmtune.predict.loader import columns
 
     tensors = [TensorSpec(np.dtype(INPUTS[name][1]), (-1, *INPUTS[name][0]), name) for name in config.modalities]
     made = ModelSignature(Schema(tensors), Schema([ColSpec(kind, name) for name, kind in columns(config).items()]))

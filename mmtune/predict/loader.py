@@ -9,7 +9,7 @@ import numpy as np
 
 from mmtune.config import ModelConfig
 from mmtune.errors import InputError
-from mmtune.predict import INPUTS, Prediction, Predictor, check_inputs
+from mmtune.predict.predictor import INPUTS, Prediction, Predictor, check_inputs
 
 if TYPE_CHECKING:
     import pandas as pd

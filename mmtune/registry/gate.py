@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from mmtune.analysis.statistics import McNemar, mcnemar_exact
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
-from mmtune.predict import Predictor, predict_partition
-from mmtune.versions import Registry, predictor_folder
+from mmtune.predict.predictor import Predictor, predict_partition
+from mmtune.registry.versions import Registry, predictor_folder
 
 
 @dataclass(frozen=True, kw_only=True)

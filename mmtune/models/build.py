@@ -1,0 +1,29 @@
+"""From a configuration to its module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
+from mmtune.models.audio import AudioRNN
+from mmtune.models.fusion import LatentFusion
+from mmtune.models.image import ImageCNN
+
+BUILDERS: dict[type, Callable[[Any], nn.Module]] = {
+    ImageCNNConfig: ImageCNN,
+    AudioRNNConfig: AudioRNN,
+    LatentFusionConfig: LatentFusion,
+}
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """The module of a configuration, with fresh weights from torch's current random state."""
+    return BUILDERS[type(config)](config)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
