@@ -34,6 +34,8 @@ Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists th
 Store = Annotated[Path, typer.Option(help="Where runs, models and searches are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
 Seed = Annotated[int, typer.Option(help="Decides the split, every trial's weights, and what samplers draw.")]
+AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
+AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
 Out = Annotated[Path | None, typer.Option(help="Where to write.")]
 MLRUNS = Path("mlruns")
 
@@ -126,8 +128,8 @@ def say_outcome(outcome: Outcome, name: str, interrupted: bool) -> None:
 def report(
     name: Name,
     data: Data = None,
-    protocol: Annotated[str | None, typer.Option(help="The split; any if not given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed; any if not given.")] = None,
+    protocol: AnyProtocol = None,
+    seed: AnySeed = None,
     out: Out = None,
     store: Store = MLRUNS,
 ) -> None:
@@ -144,8 +146,8 @@ def report(
 def promote(
     name: Name,
     data: Data = None,
-    protocol: Annotated[str | None, typer.Option(help="The split; any if not given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed; any if not given.")] = None,
+    protocol: AnyProtocol = None,
+    seed: AnySeed = None,
     force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the versions and change nothing.")] = False,

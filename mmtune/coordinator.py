@@ -18,7 +18,7 @@ from mmtune.progress import Progress
 from mmtune.provenance import now
 from mmtune.search import Attempt, Given, Search, derive_seed, make_sampler
 from mmtune.space import Value
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, Tracker, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
 
 INTERRUPTED = "interrupted: the study stopped before this trial was done"
 
@@ -39,6 +39,7 @@ class Plan:
 
     base: the configuration that draws are put into. grid: every combination in order, () for other samplers.
     trials: the size of the study. encoders: by modality, the folder of a trained model, and its run.
+    tags: what every run of the study says of its making.
     """
 
     key: StudyKey
@@ -47,6 +48,7 @@ class Plan:
     trials: int
     encoders: Mapping[str, Path]
     encoder_runs: Mapping[str, str]
+    tags: Mapping[str, str]
 
 
 @dataclass(kw_only=True)
@@ -58,7 +60,7 @@ class Live:
     name: str
 
 
-def reconcile(search: Search, tracker: Tracker, parent: str) -> int:
+def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> int:
     """Settle what a dead coordinator left: no attempt and no run stays RUNNING; returns how many were cut short.
 
     An attempt whose run had ended counts as it ended, and is not repeated.
@@ -87,7 +89,14 @@ class Coordinator:
     """Runs the open trials of a plan on a pool until none is left or `stop()` says so."""
 
     def __init__(
-        self, plan: Plan, search: Search, tracker: Tracker, parent: str, pool: Pool, progress: Progress, staging: Path
+        self,
+        plan: Plan,
+        search: Search,
+        tracker: MlflowTracker,
+        parent: str,
+        pool: Pool,
+        progress: Progress,
+        staging: Path,
     ) -> None:
         self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
         self.pool, self.progress, self.staging = pool, progress, staging
@@ -114,11 +123,12 @@ class Coordinator:
         seed = derive_seed(self.plan.key.seed, index)
         given = earlier or (self.plan.grid[index] if self.plan.grid else {})
         sampler_seed = derive_seed(self.plan.key.seed, index, 1)
-        sampler = Given(given) if given else make_sampler(self.plan.key.sampler, sampler_seed)
+        settled = bool(given or self.plan.grid)
+        sampler = Given(given) if settled else make_sampler(self.plan.key.sampler, sampler_seed)
         values = self.search.ask(index, sampler)
         name = trial_name(index, values)
         config = replace_paths(self.plan.base, values)
-        tags = {"mmtune.seed": str(seed), "mmtune.started": now(), "mmtune.values": name}
+        tags = {**self.plan.tags, "mmtune.seed": str(seed), "mmtune.started": now()}
         params = flatten(config) | {f"encoder.{m}": run for m, run in self.plan.encoder_runs.items()}
         run_id = self.tracker.start_trial(self.parent, index, name, params, tags)
         self.search.attach(index, run_id)

@@ -13,7 +13,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from mmtune.config import StudyKey, TrialConfig, flatten, require_count
+from mmtune.config import StudyKey, flatten, require_count
 from mmtune.coordinator import Coordinator, Plan, reconcile
 from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
@@ -110,8 +110,19 @@ def run_study(
         journal = root / "optuna" / f"{key.slug}.journal"
         search = Search(journal, key.slug, space, flatten(base), base.train.epochs, prune)
         runs = search.remember("encoders", encoder_runs(tracker, encoders, key))
-        plan = make_plan(key, base, space, options.trials or study.trials, tracker, runs)
-        parent = tracker.open_study(key, study_tags(study, space, dataset) | provenance_tags(spec.device))
+        tags = provenance_tags(spec.device) | {"mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol}
+        folders = {modality: tracker.artifact(run_id, "model") for modality, run_id in runs.items()}
+        grid = tuple(enumerate_grid(space, flatten(base))) if key.sampler == "grid" else ()
+        plan = Plan(
+            key=key,
+            base=with_encoders(base, folders),
+            grid=grid,
+            trials=plan_trials(options.trials, study.trials, len(grid)),
+            encoders=folders,
+            encoder_runs=runs,
+            tags=tags,
+        )
+        parent = tracker.open_study(key, study_tags(study, space, dataset) | tags)
         say_where(console, plan, reconcile(search, tracker, parent))
         failed = drive(plan, search, tracker, parent, spec, options.workers, root, console, stopped)
         return close(plan, search, tracker, parent, failed)
@@ -126,20 +137,9 @@ def encoder_runs(tracker: MlflowTracker, encoders: Mapping[str, str], key: Study
     return {modality: trial.run_id for modality, trial in found.items() if trial is not None}
 
 
-def make_plan(
-    key: StudyKey, base: TrialConfig, space: Space, trials: int, tracker: MlflowTracker, runs: Mapping[str, str]
-) -> Plan:
-    """What is to be run. A grid has as many trials as combinations, or the first `trials` of them."""
-    folders = {modality: tracker.artifact(run_id, "model") for modality, run_id in runs.items()}
-    grid = tuple(enumerate_grid(space, flatten(base))) if key.sampler == "grid" else ()
-    return Plan(
-        key=key,
-        base=with_encoders(base, folders),
-        grid=grid,
-        trials=min(trials, len(grid)) if grid else trials,
-        encoders=folders,
-        encoder_runs=runs,
-    )
+def plan_trials(asked: int | None, usual: int, combinations: int) -> int:
+    """How many trials a study has: all of a grid's combinations or the first few, else as many as asked."""
+    return min(asked or combinations, combinations) if combinations else asked or usual
 
 
 def say_where(console: Console, plan: Plan, cut: int) -> None:
@@ -195,7 +195,6 @@ def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
         "mmtune.space": "\n".join(describe(space)),
         "mmtune.space_hash": fingerprint(space),
         "mmtune.data_dir": str(dataset.folder.resolve()),
-        "mmtune.data_digest": dataset.digest,
         "mlflow.note.content": study.doc,
     }
 

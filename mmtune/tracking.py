@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -50,59 +50,6 @@ class StudyRun:
     started: datetime
     status: str
     tags: Mapping[str, str]
-
-
-class Tracker(Protocol):
-    """What the coordinator writes."""
-
-    def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str: ...
-    def start_trial(
-        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str: ...
-    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None: ...
-    def end_trial(
-        self,
-        run_id: str,
-        state: str,
-        metrics: Mapping[str, float],
-        folder: Path | None = None,
-        reason: str = "",
-        retry: bool = False,
-    ) -> None: ...
-    def end_study(self, parent: str, finished: bool, best: TrialRun | None) -> None: ...
-    def trials(self, parent: str) -> list[TrialRun]: ...
-
-
-class NullTracker:
-    """A tracker that keeps nothing."""
-
-    def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
-        return ""
-
-    def start_trial(
-        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str:
-        return ""
-
-    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def end_trial(
-        self,
-        run_id: str,
-        state: str,
-        metrics: Mapping[str, float],
-        folder: Path | None = None,
-        reason: str = "",
-        retry: bool = False,
-    ) -> None:
-        pass
-
-    def end_study(self, parent: str, finished: bool, best: TrialRun | None) -> None:
-        pass
-
-    def trials(self, parent: str) -> list[TrialRun]:
-        return []
 
 
 def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:

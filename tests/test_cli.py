@@ -140,6 +140,26 @@ def test_told_to_train_jointly_it_needs_no_encoders(tiny: Dataset, tmp_path: Pat
     assert "encoders=joint" in done.stdout
 
 
+def test_with_every_choice_settled_one_trial_is_left(tiny: Dataset, tmp_path: Path) -> None:
+    words = [
+        "study",
+        "audio_rnn",
+        "--data",
+        str(tiny.folder),
+        "--epochs",
+        "1",
+        "--fix",
+        "hidden=64",
+        "--fix",
+        "layers=1",
+    ]
+    assert "must be in {320, 350, 400}, got 64" in refused(mmtune(*words, cwd=tmp_path))
+    words[words.index("hidden=64")] = "hidden=350"
+    done = mmtune(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[1/1]" in done.stdout
+
+
 def test_another_sampler_prunes_and_resumes(tiny: Dataset, tmp_path: Path) -> None:
     words = ["study", "audio_rnn", "--data", str(tiny.folder), "--sampler", "random", "--epochs", "9", "--workers", "2"]
     first = mmtune(*words, "--trials", "6", cwd=tmp_path)

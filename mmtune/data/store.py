@@ -28,6 +28,7 @@ from mmtune.data.checks import check_partition, content_digest, require_classes
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE, Dataset, Partition
 from mmtune.data.features import FeatureStats
 from mmtune.errors import InputError
+from mmtune.files import read_json
 
 FORMAT = 1
 PARTS = ("train", "test")
@@ -204,13 +205,9 @@ def read_sidecar(path: Path) -> dict[str, NDArray[Any]]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, its fields present and of the right types."""
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: must be readable JSON: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise InputError(f"{path}: format must be {FORMAT}, got {found!r}")
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise InputError(f"{path}: format must be {FORMAT}, got {manifest.get('format')!r}")
     types = {"name": str, "digest": str, "provenance": dict, "files": dict}
     for name, kind in types.items():
         if not isinstance(manifest.get(name), kind):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmtune.errors import InputError
+from mmtune.files import read_json
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 
@@ -14,13 +14,8 @@ WEIGHTS, CARD = "weights.safetensors", "model.json"
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of the model in `folder`; InputError unless it is JSON of the known format."""
     path = folder / CARD
-    try:
-        card = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} must be JSON: {error}") from error
-    if not isinstance(card, dict) or card.get("format") != 1 or not isinstance(card.get("model"), dict):
+    card = read_json(path)
+    if card.get("format") != 1 or not isinstance(card.get("model"), dict):
         raise InputError(f"{path} must be a model card of format 1")
     if not isinstance(card.get("sha256"), str):
         raise InputError(f"{path} must name the weights' sha256")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.errors import InputError
-from mmtune.files import write_whole
+from mmtune.files import read_json, write_whole
 
 FORMAT = 1
 
@@ -22,14 +22,9 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `write_sealed` wrote, format and seal included; InputError where it is missing, changed or cut."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} must be JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} must be JSON of format {FORMAT}")
+    content = read_json(path)
+    if content.get("format") != FORMAT:
+        raise InputError(f"{path} must be of format {FORMAT}, got {content.get('format')!r}")
     found = seal({name: value for name, value in content.items() if name != "sha256"})
     if found != content.get("sha256"):
         raise InputError(f"{path} must have SHA-256 {content.get('sha256')}, got {found}: it was changed or cut")

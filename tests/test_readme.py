@@ -1,0 +1,63 @@
+"""The README and the Makefile name what is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mmtune.study import study_names
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+TARGETS = ["setup", "study", "ui", "report", "promote", "predict", "data", "test", "test-slow", "lint", "type", "bench"]
+
+
+def test_it_opens_with_the_two_commands() -> None:
+    first = README.split("```")[1].strip().splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make study NAME=audio_rnn", "make test"]
+
+
+def test_every_target_is_explained() -> None:
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    explained = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
+    assert set(TARGETS) <= set(explained)
+    assert all(explained.values())
+
+
+def test_every_target_and_study_that_it_names_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.M)) <= targets
+    names = set(study_names(ROOT / "studies"))
+    assert names == set(re.findall(r"^\| `(\w+)` \| [A-Z]", README, re.M))
+
+
+def test_the_tree_is_the_tree() -> None:
+    block = next(part for part in README.split("```") if part.startswith("\nstudies/"))
+    folder = ROOT
+    for line in block.strip().splitlines():
+        name = line.split()[0]
+        folder = ROOT / "mmtune" if line.startswith("  ") else ROOT
+        assert (folder / name).exists(), name
+    own = {p.name for p in (ROOT / "mmtune").iterdir() if p.suffix == ".py" or (p.is_dir() and list(p.glob("*.py")))}
+    missing = {name for name in own - {"__init__.py", "errors.py", "files.py"} if name not in block}
+    assert not missing
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h][^)]*)\)", README))
+def test_links_lead_somewhere(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_it_names_the_options_that_there_are() -> None:
+    for name in re.findall(r"\b([A-Z]{4,})=", README):
+        assert (
+            f"$({name})" in (ROOT / "Makefile").read_text()
+            or f",{name})" in (ROOT / "Makefile").read_text()
+            or name in ("MMTUNE_REAL_DATA",)
+        ), name
