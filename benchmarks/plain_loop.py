@@ -139,9 +139,8 @@ def main() -> None:
             seconds[side] = time.perf_counter() - started
     for side, taken in seconds.items():
         print(f"{side:7} {given.trials / taken * 3600:10.0f} trials per hour")
-    print(
-        f"ratio   {seconds['plain'] / seconds['mmtune']:10.2f}  ({dataset.name}, {given.trials} x {given.epochs} epochs)"
-    )
+    budget = f"{dataset.name}, {given.trials} trials of {given.epochs} epochs, {given.device}"
+    print(f"ratio   {seconds['plain'] / seconds['mmtune']:10.2f}  ({budget})")
 
 
 if __name__ == "__main__":
