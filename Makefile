@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Options of the verbs, given as NAME=value, passed on where they are set.
-flag = $(if $($(2)),--$(1) '$($(2))')
-DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED)
-RUN_FLAGS = $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
+# Options of the verbs, given as NAME=value on the command line; the environment does not count.
+given = $(if $(findstring command,$(origin $(1))),$($(1)))
+flag = $(if $(call given,$(2)),--$(1) '$($(2))')
+switch = $(if $(call given,$(2)),--$(1))
+need = $(if $(call given,$(1)),'$($(1))',$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
+DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED) $(call flag,store,STORE)
+RUN_FLAGS = $(call flag,fix,FIX) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
 	$(call flag,workers,WORKERS) $(call flag,device,DEVICE)
 
 .DEFAULT_GOAL := help
@@ -28,24 +31,24 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= WORKERS= DEVICE=]
-	@$(BIN)/mmtune study $(or $(NAME),$(error NAME=... is missing; `make data` and `.venv/bin/mmtune studies` list what there is)) $(DATA_FLAGS) $(RUN_FLAGS)
+study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= WORKERS= DEVICE= FIX= STORE=]
+	@$(BIN)/mmtune study $(call need,NAME) $(DATA_FLAGS) $(RUN_FLAGS)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
-	@$(BIN)/mmtune ui $(call flag,port,PORT)
+	@$(BIN)/mmtune ui $(call flag,port,PORT) $(call flag,store,STORE)
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= OUT=]
-	@$(BIN)/mmtune report $(or $(NAME),$(error NAME=... is missing)) $(DATA_FLAGS) $(call flag,out,OUT)
+	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,out,OUT)
 
-promote: $(READY) ## Register a study's best model: NAME=... [DATA= PROTOCOL= SEED=]
-	@$(BIN)/mmtune promote $(or $(NAME),$(error NAME=... is missing)) $(DATA_FLAGS)
+promote: $(READY) ## Register a study's best model: NAME=... [DATA= PROTOCOL= SEED= FORCE=1]
+	@$(BIN)/mmtune promote $(call need,NAME) $(DATA_FLAGS) $(call switch,force,FORCE)
 
 predict: $(READY) ## Predict a digit: MODEL=... IMAGE=x.png AUDIO=x.wav
-	@$(BIN)/mmtune predict --model $(or $(MODEL),$(error MODEL=... is missing)) $(call flag,image,IMAGE) \
-		$(call flag,audio,AUDIO) $(call flag,data,DATA) $(call flag,out,OUT)
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flag,image,IMAGE) \
+		$(call flag,audio,AUDIO) $(call flag,data,DATA) $(call flag,out,OUT) $(call flag,store,STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
-	@$(BIN)/mmtune data info $(DATA)
+	@$(BIN)/mmtune data info $(if $(call given,DATA),'$(DATA)')
 
 test: $(READY) ## Run the fast tests
 	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 -q

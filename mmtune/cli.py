@@ -108,13 +108,14 @@ def study(
     say_outcome(outcome, name, interrupted=stopped())
 
 
-def say_outcome(outcome: Outcome, name: str, interrupted: bool) -> None:
+def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
     """What came of a study and where to look next; exits with 130 where it was interrupted, 1 where all failed."""
-    if interrupted:
+    if interrupted or outcome is None:
         typer.echo("interrupted; the same command goes on with the trials that are missing")
         raise typer.Exit(130)
+    if outcome.failed:
+        typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `make ui` shows the reason of each")
     if outcome.best is None:
-        typer.echo("no trial was completed; `make ui` shows the reason of each")
         raise typer.Exit(1)
     best = outcome.best
     typer.echo(
@@ -202,7 +203,9 @@ def predict(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="The port on loopback.")] = 5000, store: Store = MLRUNS) -> None:
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000, store: Store = MLRUNS
+) -> None:
     """Open the MLflow UI on loopback until Ctrl-C."""
     from mmtune.tracking import open_client, store_uri
 

@@ -7,6 +7,7 @@ into plain JSON and back without loss, which is how they travel to workers, arti
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from mmtune.errors import InputError
 CLASSES = 10
 PROTOCOLS = ("as_reported", "clip_disjoint", "speaker_disjoint")
 SAMPLERS = ("grid", "tpe", "random", "gp", "cmaes")
+LONGEST_SLUG = 180
 NORM_CODES = ("l1-l2-l3-l4-l5", "l1-l2", "l1-l3-l4")
 
 
@@ -201,7 +203,8 @@ def model_from_json(data: Mapping[str, Any]) -> ModelConfig:
 class StudyKey:
     """What makes two trials comparable; two studies with the same key are one study, resumed.
 
-    data: the data set's name, digest: of its content. fixed: choices pinned by the user, as (path, value).
+    data: the data set's name, digest: of its content. prune: whether hopeless trials are stopped early.
+    fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (modality, run id).
     """
 
     study: str
@@ -211,7 +214,9 @@ class StudyKey:
     seed: int
     epochs: int
     sampler: str
+    prune: bool = False
     fixed: tuple[tuple[str, Any], ...] = ()
+    encoders: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         require_choice("protocol", self.protocol, PROTOCOLS)
@@ -235,8 +240,16 @@ class StudyKey:
             f"seed{self.seed}",
             f"epochs{self.epochs}",
         ]
-        pinned = [f"{path.rpartition('.')[2]}={value}" for path, value in self.fixed]
-        return re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, self.sampler, *pinned]))
+        how = [self.sampler + ("-pruned" if self.prune else "")]
+        settled = [f"{path}={value}" for path, value in self.fixed]
+        started = [f"{modality}-{run_id[:8]}" for modality, run_id in self.encoders]
+        text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))
+        # Names of files end at 255 bytes, suffixes included.
+        return (
+            text
+            if len(text) <= LONGEST_SLUG
+            else f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        )
 
 
 def finite(value: float) -> bool:

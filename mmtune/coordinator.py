@@ -18,9 +18,7 @@ from mmtune.progress import Progress
 from mmtune.provenance import now
 from mmtune.search import Attempt, Given, Search, derive_seed, make_sampler
 from mmtune.space import Value
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
-
-INTERRUPTED = "interrupted: the study stopped before this trial was done"
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun
 
 
 class Pool(Protocol):
@@ -66,20 +64,22 @@ def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> int:
     An attempt whose run had ended counts as it ended, and is not repeated.
     """
     runs = {run.run_id: run for run in tracker.trials(parent)}
-    stale = [attempt for attempt in search.attempts() if attempt.state == "RUNNING"]
-    for attempt in stale:
-        settle(search, attempt, runs.get(attempt.run_id))
+    for attempt in search.attempts():
+        if attempt.state == RUNNING:
+            settle(search, attempt, runs.get(attempt.run_id))
     for run in runs.values():
-        if run.state == "RUNNING":
+        if run.state == RUNNING:
             tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
-    return len(stale)
+        elif run.status == RUNNING:
+            tracker.close_run(run)
+    return sum(run.state == RUNNING for run in runs.values())
 
 
 def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:
     """End one stale attempt by what its run says."""
     if run is not None and run.state in (COMPLETE, PRUNED):
         search.settle(attempt.id, run.state, run.metrics.get(OBJECTIVE))
-    elif run is not None and run.state == FAIL:
+    elif run is not None and run.state == FAIL and run.tags.get("mmtune.reason") != INTERRUPTED:
         search.settle(attempt.id, FAIL, None, retry=run.tags.get("mmtune.retry") == "True")
     else:
         search.settle(attempt.id, FAIL, None, interrupted=True)
@@ -100,8 +100,8 @@ class Coordinator:
     ) -> None:
         self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
         self.pool, self.progress, self.staging = pool, progress, staging
-        self.open = search.open_indices(plan.trials)
         self.live: dict[int, Live] = {}
+        self.open = self._open_indices()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Until every index is closed, or `stop()`; then whatever is under way is ended as interrupted."""
@@ -112,7 +112,7 @@ class Coordinator:
                     self._handle(event)
         finally:
             for number in list(self.live):
-                self._fail(number, INTERRUPTED, interrupted=True)
+                self._end_failed(number, INTERRUPTED, interrupted=True)
 
     def _fill(self) -> None:
         while self.open and self.pool.idle:
@@ -168,16 +168,21 @@ class Coordinator:
         shutil.rmtree(live.folder, ignore_errors=True)
         self.progress.finish(event.number, state, score)
 
-    def _fail(self, number: int, reason: str, retry: bool = False, interrupted: bool = False) -> None:
+    def _fail(self, number: int, reason: str, retry: bool) -> None:
+        self._end_failed(number, reason, retry=retry)
+        self.progress.finish(number, FAIL, None, reason)
+        self.open = {index: values for index, values in self._open_indices().items() if index not in self.live}
+
+    def _end_failed(self, number: int, reason: str, retry: bool = False, interrupted: bool = False) -> None:
         live = self.live.pop(number)
         folder = live.folder if (live.folder / "error.txt").exists() else None
         self.tracker.end_trial(live.run_id, FAIL, {}, folder, reason, retry=retry)
         self.search.tell(number, FAIL, None, interrupted=interrupted, retry=retry)
         shutil.rmtree(live.folder, ignore_errors=True)
-        self.progress.finish(number, FAIL, None, reason)
-        if not interrupted:
-            self.open = self.search.open_indices(self.plan.trials)
-            self.open = {index: values for index, values in self.open.items() if index not in self.live}
+
+    def _open_indices(self) -> dict[int, Mapping[str, Value]]:
+        tracked = {run.run_id for run in self.tracker.trials(self.parent)}
+        return self.search.open_indices(self.plan.trials, tracked)
 
 
 def trial_name(index: int, values: Mapping[str, Value]) -> str:

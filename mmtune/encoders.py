@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmtune.config import LatentFusionConfig, StudyKey, TrialConfig, model_from_json, replace_path
+from mmtune.config import LatentFusionConfig, TrialConfig, model_from_json, replace_path
+from mmtune.errors import InputError
 from mmtune.models.card import read_card
 from mmtune.study import Study
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
 
 
-def needed_encoders(study: Study, base: TrialConfig) -> Mapping[str, str]:
-    """By modality, the study whose best model this one starts from; none where it trains from fresh weights."""
+def needed_encoders(study: Study, base: TrialConfig, fixed: Mapping[str, object]) -> Mapping[str, str]:
+    """By modality, the study whose best model this one starts from; none where it trains from fresh weights.
+
+    Raises InputError where `fixed` settles what such an encoder decides.
+    """
     frozen = isinstance(base.model, LatentFusionConfig) and base.model.encoders == "frozen"
-    return study.encoders if frozen else {}
+    needed = study.encoders if frozen else {}
+    for path in fixed:
+        if any(path.startswith(f"model.{modality}.") for modality in needed):
+            raise InputError(f"{path} is decided by the trained encoder; settle it with --fix encoders=joint, or there")
+    return needed
 
 
-def best_encoder(tracker: MlflowTracker, study: str, key: StudyKey) -> TrialRun | None:
+def best_encoder(tracker: MlflowTracker, study: str, digest: str, protocol: str, seed: int) -> TrialRun | None:
     """The best tracked trial of a finished study on the same data, protocol and seed, whatever its budget.
 
-    The same seed means the same split: no validation row of `key` was trained on.
+    The same seed means the same split: no validation row was trained on.
     """
     same = [
         run
         for run in tracker.studies(study)
-        if (run.key.digest, run.key.protocol, run.key.seed) == (key.digest, key.protocol, key.seed)
-        and run.status == "FINISHED"
+        if (run.key.digest, run.key.protocol, run.key.seed) == (digest, protocol, seed) and run.status == "FINISHED"
     ]
     return best_trial(trial for run in same for trial in tracker.trials(run.run_id))
 

@@ -39,6 +39,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it; InputError where that cannot be, or it cannot be written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} must be a folder that can be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{path} must be a folder that can be written to")
+    return path
+
+
 @contextmanager
 def locked(path: Path, refusal: str = "", note: str = "") -> Iterator[None]:
     """Hold the lock file `path`; the system frees it when the holder dies, however it dies.
@@ -46,7 +57,7 @@ def locked(path: Path, refusal: str = "", note: str = "") -> Iterator[None]:
     Without `refusal` this waits. With it, a lock that another process holds raises InputError at once: the
     refusal, then that holder's own `note`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))

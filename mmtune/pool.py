@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mmtune.config import TrialConfig
 from mmtune.data.splits import Split
+from mmtune.errors import InputError
 
 STARTS = 3
 
@@ -41,6 +42,13 @@ class Ready:
     """A worker has its data and names its device."""
 
     device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A worker cannot get its data, and no other one could."""
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +86,7 @@ class Died:
     reason: str
 
 
-Event = Ready | Epoch | Done | Failed | Died
+Event = Ready | Broken | Epoch | Done | Failed | Died
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +124,12 @@ class LocalPool:
 
     @property
     def idle(self) -> int:
-        """How many workers have no job."""
-        return sum(worker.job is None for worker in self.workers)
+        """How many workers are ready and have no job."""
+        return sum(worker.ready and worker.job is None for worker in self.workers)
 
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker; there must be one."""
-        worker = next(worker for worker in self.workers if worker.job is None)
+        worker = next(worker for worker in self.workers if worker.ready and worker.job is None)
         worker.job = job
         # A worker that is already dead is reported by `events`, with this job.
         with suppress(OSError):
@@ -134,7 +142,10 @@ class LocalPool:
             worker.pipe.send(go_on)
 
     def events(self, timeout: float) -> Iterator[Event]:
-        """What has happened, waiting up to `timeout` seconds for the first event."""
+        """What has happened, waiting up to `timeout` seconds for the first event.
+
+        Raises InputError where workers cannot start.
+        """
         ends = {worker.pipe: worker for worker in self.workers}
         for pipe in wait(list(ends), timeout):
             worker = ends[pipe]  # type: ignore[index]
@@ -154,6 +165,8 @@ class LocalPool:
             worker.pipe.close()
 
     def _note(self, worker: Worker, event: Event) -> Event:
+        if isinstance(event, Broken):
+            raise InputError(f"workers cannot start: {event.reason}")
         if isinstance(event, Ready):
             worker.ready, self.failed_starts = True, 0
         if isinstance(event, Done | Failed):
@@ -166,7 +179,7 @@ class LocalPool:
         reason = exit_reason(worker.process.exitcode)
         self.failed_starts += not worker.ready
         if self.failed_starts >= STARTS * len(self.workers):
-            raise RuntimeError(f"workers cannot start: {reason}")
+            raise InputError(f"workers cannot start: {reason}")
         self.workers[self.workers.index(worker)] = start_worker(self.spec)
         if worker.job is not None:
             yield Died(number=worker.job.number, reason=reason)
@@ -184,16 +197,19 @@ def start_worker(spec: WorkerSpec) -> Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(spec, theirs), daemon=True)
-    process.start()
+    # Ctrl-C and SIGTERM reach the whole process group, but stopping is the coordinator's to decide: a worker
+    # inherits the mask, so that neither can end it, from its first instruction on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return Worker(process=process, pipe=ours)
 
 
 def work(spec: WorkerSpec, pipe: Connection) -> None:
     """A worker's life: load the data once, then train job after job."""
-    # Ctrl-C reaches the whole process group, but stopping is the coordinator's to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=die_with_parent, daemon=True).start()
 
     import torch
@@ -201,7 +217,12 @@ def work(spec: WorkerSpec, pipe: Connection) -> None:
     from mmtune.data.store import load
 
     torch.set_num_threads(1)
-    partition = load(spec.data, verify=False).train
+    torch.backends.cudnn.deterministic = True
+    try:
+        partition = load(spec.data, verify=False).train
+    except InputError as error:
+        pipe.send(Broken(reason=str(error)))
+        return
     pipe.send(Ready(device=spec.device))
     while True:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +29,7 @@ from mmtune.search import Search
 from mmtune.space import Space, Value, describe, fingerprint
 from mmtune.space import grid as enumerate_grid
 from mmtune.study import Study, load_study, narrowed, with_epochs
-from mmtune.tracking import MlflowTracker, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, MlflowTracker, TrialRun, best_trial
 
 Stopped = Callable[[], bool]
 
@@ -47,6 +49,7 @@ class Options:
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_count("--seed", self.seed, 0)
         for name in ("trials", "epochs", "workers"):
             value = getattr(self, name)
             if value is not None:
@@ -55,15 +58,62 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a study stands after a call: `finished` says that no trial is left to do."""
+    """How a study stands after a call: `finished` says that no trial is left to do, `failed` how many never will be."""
 
     key: StudyKey
+    trials: int
     finished: bool
-    best: TrialRun | None
     failed: int
+    best: TrialRun | None
 
 
-def make_key(study: Study, dataset: Dataset, options: Options) -> StudyKey:
+def run_study(
+    study: Study, dataset: Dataset, options: Options, root: Path, console: Console, stopped: Stopped = lambda: False
+) -> Outcome | None:
+    """Run whatever trials of a study are missing; everything that is kept lies under `root`.
+
+    None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of
+    the study rule this one out.
+    """
+    base, space = narrowed(study, options.sampler, options.fixed)
+    base = with_epochs(base, options.epochs)
+    needed = needed_encoders(study, base, options.fixed)
+    spec = WorkerSpec(
+        data=dataset.folder,
+        split=split(dataset.train, options.protocol, options.seed),
+        device=resolve_device(options.device),
+    )
+    tracker = MlflowTracker(root)
+    encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped)
+    if stopped():
+        return None
+    runs = {modality: trial.run_id for modality, trial in encoders.items()}
+    folders = {modality: tracker.artifact(run_id, "model") for modality, run_id in runs.items()}
+    prune = options.sampler != "grid" if options.prune is None else options.prune
+    key = make_key(study, dataset, options, prune, runs)
+    grid = tuple(enumerate_grid(space, flatten(base))) if key.sampler == "grid" else ()
+    plan = Plan(
+        key=key,
+        base=with_encoders(base, folders),
+        grid=grid,
+        trials=plan_trials(options.trials, study.trials, len(grid)),
+        encoders=folders,
+        encoder_runs=runs,
+        tags=provenance_tags(spec.device) | {"mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol},
+    )
+    refusal = f"study {key.slug} already runs, and one coordinator at a time may write it"
+    with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
+        search = Search(root / "optuna" / f"{key.slug}.journal", key.slug, space, flatten(base), key.epochs, prune)
+        parent = tracker.open_study(key, {**study_tags(study, space, dataset), **plan.tags})
+        say_where(console, plan, reconcile(search, tracker, parent))
+        try:
+            drive(plan, search, tracker, parent, spec, options.workers, console, stopped)
+        finally:
+            outcome = close(plan, search, tracker, parent)
+        return outcome
+
+
+def make_key(study: Study, dataset: Dataset, options: Options, prune: bool, encoders: Mapping[str, str]) -> StudyKey:
     """The identity of a study under these options."""
     return StudyKey(
         study=study.name,
@@ -73,68 +123,37 @@ def make_key(study: Study, dataset: Dataset, options: Options) -> StudyKey:
         seed=options.seed,
         epochs=options.epochs or study.base.train.epochs,
         sampler=options.sampler,
+        prune=prune,
         fixed=tuple(sorted(options.fixed.items())),
+        encoders=tuple(sorted(encoders.items())),
     )
 
 
-def run_study(
-    study: Study, dataset: Dataset, options: Options, root: Path, console: Console, stopped: Stopped = lambda: False
-) -> Outcome:
-    """Run whatever trials of a study are missing; everything that is kept lies under `root`.
-
-    Raises InputError where the options, the data or an earlier run of the study rule this one out.
-    """
-    key = make_key(study, dataset, options)
-    base, space = narrowed(study, options.sampler, options.fixed)
-    base = with_epochs(base, options.epochs)
-    spec = WorkerSpec(
-        data=dataset.folder,
-        split=split(dataset.train, options.protocol, options.seed),
-        device=resolve_device(options.device),
-    )
-    tracker = MlflowTracker(root)
-    encoders = needed_encoders(study, base)
-    for name in encoders.values():
-        if best_encoder(tracker, name, key) is None and not stopped():
-            say(
-                console,
-                f"{study.name} starts from the best {name} on this data and split; none is tracked, so it runs first",
-            )
+def find_encoders(
+    study: Study,
+    needed: Mapping[str, str],
+    dataset: Dataset,
+    options: Options,
+    tracker: MlflowTracker,
+    console: Console,
+    stopped: Stopped,
+) -> dict[str, TrialRun]:
+    """By modality, the best tracked trial of the study it needs, which runs first where there is none."""
+    found: dict[str, TrialRun] = {}
+    for modality, name in needed.items():
+        trial = best_encoder(tracker, name, dataset.digest, options.protocol, options.seed)
+        if trial is None and not stopped():
+            say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             first = replace(options, trials=None, epochs=None, sampler="grid", prune=None, fixed={})
-            run_study(load_study(name), dataset, first, root, console, stopped)
-    if stopped():
-        return Outcome(key=key, finished=False, best=None, failed=0)
-    refusal = f"study {key.slug} already runs, and one coordinator at a time may write it"
-    with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
-        prune = options.sampler != "grid" if options.prune is None else options.prune
-        journal = root / "optuna" / f"{key.slug}.journal"
-        search = Search(journal, key.slug, space, flatten(base), base.train.epochs, prune)
-        runs = search.remember("encoders", encoder_runs(tracker, encoders, key))
-        tags = provenance_tags(spec.device) | {"mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol}
-        folders = {modality: tracker.artifact(run_id, "model") for modality, run_id in runs.items()}
-        grid = tuple(enumerate_grid(space, flatten(base))) if key.sampler == "grid" else ()
-        plan = Plan(
-            key=key,
-            base=with_encoders(base, folders),
-            grid=grid,
-            trials=plan_trials(options.trials, study.trials, len(grid)),
-            encoders=folders,
-            encoder_runs=runs,
-            tags=tags,
-        )
-        parent = tracker.open_study(key, study_tags(study, space, dataset) | tags)
-        say_where(console, plan, reconcile(search, tracker, parent))
-        failed = drive(plan, search, tracker, parent, spec, options.workers, root, console, stopped)
-        return close(plan, search, tracker, parent, failed)
-
-
-def encoder_runs(tracker: MlflowTracker, encoders: Mapping[str, str], key: StudyKey) -> dict[str, str]:
-    """By modality, the tracked run of the best encoder."""
-    found = {modality: best_encoder(tracker, name, key) for modality, name in encoders.items()}
-    missing = [encoders[modality] for modality, trial in found.items() if trial is None]
-    if missing:
-        raise InputError(f"{key.study} needs a complete trial of {' and '.join(missing)}; all of theirs failed")
-    return {modality: trial.run_id for modality, trial in found.items() if trial is not None}
+            run_study(load_study(name), dataset, first, tracker.root, console, stopped)
+            trial = best_encoder(tracker, name, dataset.digest, options.protocol, options.seed)
+        if trial is None and not stopped():
+            raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
+        if trial is not None:
+            found[modality] = trial
+            score, epochs = trial.metrics[OBJECTIVE], trial.params["train.epochs"]
+            say(console, f"{modality} encoder: {name} trial {trial.name}, val macro-F1 {score:.4f} ({epochs} epochs)")
+    return found
 
 
 def plan_trials(asked: int | None, usual: int, combinations: int) -> int:
@@ -161,30 +180,37 @@ def drive(
     parent: str,
     spec: WorkerSpec,
     workers: int | None,
-    root: Path,
     console: Console,
     stopped: Stopped,
-) -> int:
-    """Run the open trials on workers; returns how many attempts failed in this call."""
-    staging = root / "staging" / plan.key.slug
+) -> None:
+    """Run the open trials on workers."""
+    staging = tracker.root / "staging" / plan.key.slug
     shutil.rmtree(staging, ignore_errors=True)
-    ended = [attempt for attempt in search.attempts() if attempt.ended_well and attempt.index < plan.trials]
+    tracked = {run.run_id for run in tracker.trials(parent)}
+    ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials and a.run_id in tracked]
     best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
     progress = Progress(console=console, trials=plan.trials, epochs=plan.key.epochs, done=len(ended), best=best)
-    if len(ended) < plan.trials:
+    if search.open_indices(plan.trials, tracked):
         count = min(workers or default_workers(spec.device), plan.trials - len(ended))
         with LocalPool(spec, count) as pool, progress:
             Coordinator(plan, search, tracker, parent, pool, progress, staging).run(stopped)
     shutil.rmtree(staging, ignore_errors=True)
-    return progress.failed
 
 
-def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str, failed: int) -> Outcome:
+def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -> Outcome:
     """Close the parent run by how the study stands."""
-    finished = not search.open_indices(plan.trials)
-    best = best_trial(tracker.trials(parent))
-    tracker.end_study(parent, finished, best)
-    return Outcome(key=plan.key, finished=finished, best=best, failed=failed)
+    trials = tracker.trials(parent)
+    still_open = search.open_indices(plan.trials, {trial.run_id for trial in trials})
+    ended_well = {trial.number for trial in trials if trial.state in (COMPLETE, PRUNED)}
+    best = best_trial(trials)
+    tracker.end_study(parent, not still_open, best)
+    return Outcome(
+        key=plan.key,
+        trials=plan.trials,
+        finished=not still_open,
+        failed=len(set(range(plan.trials)) - ended_well - set(still_open)),
+        best=best,
+    )
 
 
 def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
@@ -201,15 +227,16 @@ def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
 
 def resolve_device(name: str) -> str:
     """A torch device by its name, "auto" being the first GPU or else the CPU; InputError where it is not there."""
+    if name == "cpu":
+        return name
+
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"--device must be auto, cpu or a GPU of this machine, got {name!r}: {reason}") from error
+    known = re.fullmatch(r"cuda(:\d+)?", name)
+    if not known or not torch.cuda.is_available() or int(name[5:] or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device must be auto, cpu or a GPU of this machine (cuda, cuda:1), got {name!r}")
     return name
 
 
@@ -221,12 +248,15 @@ def default_workers(device: str) -> int:
 
 @contextmanager
 def interruptible() -> Iterator[Stopped]:
-    """Turn Ctrl-C and SIGTERM into a flag, so that no write is cut in two; a second one ends the process at once."""
-    seen: list[int] = []
+    """Turn Ctrl-C and SIGTERM into a flag, so that no write is cut in two; a later one ends the process at once.
+
+    One stop can arrive as several signals, from make and from the process group, so those of a second count once.
+    """
+    seen: list[float] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        seen.append(number)
-        if len(seen) > 1:
+        seen.append(time.monotonic())
+        if seen[-1] - seen[0] > 1:
             os._exit(128 + number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -6,9 +6,8 @@ index may take several attempts, each of them a trial of Optuna's, and its seed 
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from mmtune.errors import InputError
+from mmtune.files import make_folder
 from mmtune.space import Space, Value, describe, fingerprint, sample
 
 ATTEMPTS = 2
@@ -115,7 +115,7 @@ class Search:
     """
 
     def __init__(self, path: Path, name: str, space: Space, base: Mapping[str, Any], epochs: int, prune: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         repair_journal(path)
         self.space, self.base = space, base
         self.rungs = frozenset(rungs(epochs)) if prune else frozenset()
@@ -148,19 +148,13 @@ class Search:
                 f"now it is [{now}]; restore it, or start a study of its own with another --seed"
             )
 
-    def remember(self, name: str, value: Mapping[str, str]) -> dict[str, str]:
-        """A fact of the study that resuming must not change: the recorded one, else `value`, recorded."""
-        if name not in self.study.user_attrs:
-            self.study.set_user_attr(name, json.dumps(dict(value)))
-        return dict(json.loads(self.study.user_attrs[name]))
-
     def attempts(self) -> list[Attempt]:
         """Every attempt so far, in order of time."""
         return [attempt_of(trial) for trial in self.study.get_trials(deepcopy=False)]
 
-    def open_indices(self, trials: int) -> dict[int, Mapping[str, Value]]:
-        """The indices below `trials` that need an attempt; see the function of this name."""
-        return open_indices(self.attempts(), trials)
+    def open_indices(self, trials: int, tracked: Container[str]) -> dict[int, Mapping[str, Value]]:
+        """The indices below `trials` that need an attempt; one that ended well counts only while its run is tracked."""
+        return open_indices([a for a in self.attempts() if a.run_id in tracked or not a.ended_well], trials)
 
     def ask(self, index: int, sampler: BaseSampler) -> dict[str, Value]:
         """Begin an attempt at an index, with values that `sampler` draws."""

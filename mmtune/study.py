@@ -72,6 +72,8 @@ def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
         if not equals or len(exact) != 1:
             known = ", ".join(exact or flat)
             raise InputError(f"--fix takes NAME=VALUE with one of {known}, got {text!r}")
+        if exact[0] == "train.epochs":
+            raise InputError(f"--fix settles what is searched, the budget is --epochs; got {text!r}")
         fixed[exact[0]] = parse_value(exact[0], raw, type(flat[exact[0]]))
     return fixed
 
@@ -86,9 +88,9 @@ def parse_value(path: str, raw: str, kind: type[Any]) -> Value:
 
 
 def studies_folder() -> Path:
-    """`studies/` in the working directory, else the one beside the package."""
+    """`studies/` in the working directory if it holds any study, else the one beside the package."""
     beside = Path(__file__).resolve().parent.parent / "studies"
-    return next((folder for folder in (Path("studies"), beside) if folder.is_dir()), beside)
+    return next((folder for folder in (Path("studies"), beside) if study_names(folder)), beside)
 
 
 def study_names(folder: Path) -> list[str]:
@@ -99,12 +101,18 @@ def study_names(folder: Path) -> list[str]:
 def load_study(name: str, folder: Path | None = None) -> Study:
     """The STUDY of `studies/NAME.py`; InputError naming the ones there are."""
     folder = folder or studies_folder()
+    if not study_names(folder):
+        raise InputError(f"{folder} must hold studies, one Python file each; it holds none")
     require_choice("NAME", name, tuple(study_names(folder)))
     spec = importlib.util.spec_from_file_location(f"studies.{name}", folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(f"{folder / name}.py must be a study that loads: {type(error).__name__}: {said}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study) or study.name != name:
         raise InputError(f"{folder / name}.py must export STUDY, a Study named {name!r}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mmtune.config import StudyKey
+from mmtune.files import make_folder
 from mmtune.registry import VersionRecord
 from mmtune.report import write_report
 from mmtune.space import importances
@@ -45,7 +46,7 @@ def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[S
     study = load_study(run.key.study)
     complete = [t for t in tracker.trials(run.run_id) if t.state == COMPLETE]
     drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in complete]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     return write_report(tracker, run, importances(study.space, drawn), study.reported, out, study.paper, others)
 
 

@@ -26,16 +26,22 @@ COMPLETE, PRUNED, FAIL, RUNNING = "COMPLETE", "PRUNED", "FAIL", "RUNNING"
 RUN_STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED"}
 OBJECTIVE = "best_val_macro_f1"
 PAGE = 1_000
+DATABASE = "mlflow.db"
+INTERRUPTED = "interrupted: the study stopped before this trial was done"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRun:
-    """One attempt at a trial, as tracked. `params` are typed, by dotted path; `metrics` the last value of each."""
+    """One attempt at a trial, as tracked.
+
+    state: ours; status: MLflow's, written last. params: typed, by dotted path; metrics: the last value of each.
+    """
 
     run_id: str
     number: int
     name: str
     state: str
+    status: str
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
@@ -58,9 +64,12 @@ def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:
     return max(complete, key=lambda t: (t.metrics[OBJECTIVE], -t.number), default=None)
 
 
-def store_uri(root: Path) -> str:
-    """The tracking URI of the SQLite store in `root`."""
-    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
+def store_uri(root: Path, name: str = DATABASE) -> str:
+    """The tracking URI of the SQLite store in `root`; InputError where the path cannot stand in a URI as it is."""
+    path = str(root.resolve() / name)
+    if any(letter in path for letter in "%?#"):
+        raise InputError(f"--store must be a path without %, ? and #, got {root}")
+    return f"sqlite:///{path}"
 
 
 def open_client(root: Path) -> Any:
@@ -69,13 +78,33 @@ def open_client(root: Path) -> Any:
     os.environ.pop("MLFLOW_RUN_ID", None)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    uri = store_uri(root)
     with locked(root / ".store.lock"):
-        client = MlflowClient(tracking_uri=store_uri(root), registry_uri=store_uri(root))
-        client.search_experiments(max_results=1)
+        if not (root / DATABASE).exists():
+            make_store(root)
+        try:
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{root / DATABASE} must be an MLflow store: {reason}") from error
     return client
+
+
+def make_store(root: Path) -> None:
+    """A migrated, empty database, there whole or not at all: migrations that a kill cuts short cannot be resumed."""
+    from mlflow import MlflowClient
+
+    partial = root / f".new.{DATABASE}"
+    for left in root.glob(f"{partial.name}*"):
+        left.unlink()
+    MlflowClient(tracking_uri=store_uri(root, partial.name)).search_experiments(max_results=1)
+    partial.rename(root / DATABASE)
 
 
 class MlflowTracker:
@@ -144,6 +173,10 @@ class MlflowTracker:
         self.client.set_tag(run_id, "mmtune.state", state)
         self.client.set_terminated(run_id, status=RUN_STATUS[state])
 
+    def close_run(self, trial: TrialRun) -> None:
+        """Bring MLflow's status of a run that has ended into line with its state."""
+        self.client.set_terminated(trial.run_id, status=RUN_STATUS[trial.state])
+
     def end_study(self, parent: str, finished: bool, best: TrialRun | None) -> None:
         """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
         if best is not None:
@@ -187,7 +220,7 @@ class MlflowTracker:
         folder = urlparse(self.client.get_run(run_id).info.artifact_uri)
         local = Path(url2pathname(folder.path)) / path
         if folder.scheme != "file" or not local.exists():
-            raise InputError(f"run {run_id} has no artifact {path!r} in {self.root}")
+            raise InputError(f"run {run_id} has no artifact {path!r} in {folder.geturl()}, where it was made")
         return local
 
     # ---- MLflow's own terms
@@ -198,6 +231,8 @@ class MlflowTracker:
     def _experiment(self, name: str) -> str:
         with locked(self.root / ".store.lock"):
             found = self.client.get_experiment_by_name(name)
+            if found is not None and found.lifecycle_stage != "active":
+                raise InputError(f"experiment {name} in {self.root} was deleted: restore it, or use another --store")
             if found is not None:
                 return str(found.experiment_id)
             folder = self.root / "artifacts" / name
@@ -254,6 +289,7 @@ def trial_run(run: Any) -> TrialRun:
         number=int(tags["mmtune.number"]),
         name=run.info.run_name,
         state=tags["mmtune.state"],
+        status=run.info.status,
         params=json.loads(tags["mmtune.params"]),
         metrics=dict(run.data.metrics),
         tags=tags,
@@ -262,10 +298,11 @@ def trial_run(run: Any) -> TrialRun:
 
 def key_to_json(key: StudyKey) -> str:
     """A StudyKey as JSON text."""
-    return json.dumps({**key.__dict__, "fixed": [list(pair) for pair in key.fixed]})
+    return json.dumps(key.__dict__)
 
 
 def key_from_json(text: str) -> StudyKey:
     """The inverse of `key_to_json`."""
     data = json.loads(text)
-    return StudyKey(**{**data, "fixed": tuple((path, value) for path, value in data["fixed"])})
+    pairs = {name: tuple((first, second) for first, second in data.get(name, ())) for name in ("fixed", "encoders")}
+    return StudyKey(**{**data, **pairs})

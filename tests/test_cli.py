@@ -42,7 +42,10 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "audio_rnn", "--epochs", "0", "--data", "TINY"], "--epochs must be a whole number from 1"),
         (["study", "audio_rnn", "--workers", "-1", "--data", "TINY"], "--workers must be a whole number from 1"),
         (["study", "audio_rnn", "--device", "gpu9", "--data", "TINY"], "--device must be auto, cpu or a GPU"),
-        (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "seed must be a whole number from 0"),
+        (["study", "audio_rnn", "--device", "meta", "--data", "TINY"], "--device must be auto, cpu or a GPU"),
+        (["study", "audio_rnn", "--fix", "epochs=3", "--data", "TINY"], "the budget is --epochs"),
+        (["study", "latent_fusion", "--fix", "kernel=5", "--data", "TINY"], "is decided by the trained encoder"),
+        (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "--seed must be a whole number from 0"),
         (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
         (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
         (["predict", "--model", "x"], "predict takes --image and/or --audio, or --data with --out"),
@@ -81,7 +84,7 @@ def test_missing_encoders_are_trained_first_and_it_says_so(tiny: Dataset, tmp_pa
     lines = [process.stdout.readline() for _ in range(2)]
     process.terminate()
     rest, _ = process.communicate(timeout=60)
-    assert "latent_fusion starts from the best image_cnn on this data and split; none is tracked" in lines[0]
+    assert "latent_fusion needs image_cnn on this data and split; none is tracked, so it runs first" in lines[0]
     assert lines[1].startswith("image_cnn: 12 trials of 10 epochs on tiny")
     assert process.returncode == 130
     assert "latent_fusion: 2 trials" not in rest
@@ -132,6 +135,18 @@ def test_encoders_come_from_the_best_tracked_trials(ran: Path) -> None:
         assert params["model.image.activation"] == best["image_cnn"].params["model.activation"]
 
 
+def test_better_encoders_make_another_study(ran: Path, tiny: Dataset) -> None:
+    from mmtune.tracking import MlflowTracker
+
+    done = mmtune("study", "image_cnn", "--data", str(tiny.folder), "--trials", "2", "--epochs", "8", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    again = mmtune("study", "latent_fusion", "--data", str(tiny.folder), cwd=ran)
+    assert "image encoder: image_cnn trial" in again.stdout
+    assert "(8 epochs)" in again.stdout
+    assert "[2/2]" in again.stdout
+    assert len(MlflowTracker(ran / "mlruns").studies("latent_fusion")) == 2
+
+
 def test_told_to_train_jointly_it_needs_no_encoders(tiny: Dataset, tmp_path: Path) -> None:
     words = ["--data", str(tiny.folder), "--fix", "encoders=joint", "--trials", "1", "--epochs", "2"]
     done = mmtune("study", "latent_fusion", *words, cwd=tmp_path)
@@ -158,6 +173,21 @@ def test_with_every_choice_settled_one_trial_is_left(tiny: Dataset, tmp_path: Pa
     done = mmtune(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[1/1]" in done.stdout
+
+
+def test_runs_deleted_in_the_ui_are_made_again(ran: Path, tiny: Dataset) -> None:
+    from mmtune.tracking import MlflowTracker
+
+    words = ["study", "audio_rnn", "--data", str(tiny.folder), "--trials", "2", "--epochs", "4"]
+    assert "started" not in mmtune(*words, cwd=ran).stdout
+    tracker = MlflowTracker(ran / "mlruns")
+    (study,) = tracker.studies("audio_rnn")
+    tracker.client.delete_run(tracker.trials(study.run_id)[0].run_id)
+    again = mmtune(*words, cwd=ran)
+    assert [line for line in again.stdout.splitlines() if "started" in line] == [
+        "trial 00 hidden=320 layers=1: started"
+    ]
+    assert [trial.number for trial in tracker.trials(study.run_id)] == [0, 1]
 
 
 def test_another_sampler_prunes_and_resumes(tiny: Dataset, tmp_path: Path) -> None:

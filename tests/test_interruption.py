@@ -22,8 +22,21 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
 def command(dataset: Dataset, store: Path) -> list[str]:
-    words = ["study", "audio_rnn", "--data", str(dataset.folder), "--store", str(store), "--workers", "2"]
-    return [sys.executable, "-m", "mmtune.cli", *words, "--epochs", str(EPOCHS), "--trials", str(TRIALS)]
+    words = ["study", "audio_rnn", "--data", str(dataset.folder), "--store", str(store)]
+    return [
+        sys.executable,
+        "-m",
+        "mmtune.cli",
+        *words,
+        "--epochs",
+        str(EPOCHS),
+        "--trials",
+        str(TRIALS),
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+    ]
 
 
 def begin(dataset: Dataset, store: Path) -> subprocess.Popen[str]:
@@ -151,6 +164,62 @@ def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     complete = finished_trials(store)
     assert scores(complete) == undisturbed
     assert done_before <= {trial.run_id for trial in complete}
+
+
+DEATHS = {
+    "after a run's state, before its status": ("mlflow.MlflowClient", "set_terminated", "FINISHED"),
+    "after a finished run, before the search hears of it": ("mmtune.search.Search", "tell", "COMPLETE"),
+    "after an interrupted run, before the search hears of it": ("mmtune.search.Search", "tell", "FAIL"),
+}
+DYING = """
+import importlib, os, sys
+
+def arm(owner, name, when):
+    whole = getattr(owner, name)
+    def die(self, *args, **kwargs):
+        if when in args or when in kwargs.values():
+            os._exit(9)
+        return whole(self, *args, **kwargs)
+    setattr(owner, name, die)
+
+if __name__ == "__main__":  # workers import this file too
+    module, _, owner = sys.argv[1].rpartition(".")
+    arm(getattr(importlib.import_module(module), owner), sys.argv[2], sys.argv[3])
+    sys.argv[1:4] = []
+    from mmtune.cli import main
+    main()
+"""
+
+
+@pytest.mark.parametrize("moment", DEATHS)
+def test_dying_between_two_writes_loses_nothing(
+    tiny: Dataset, store: Path, tmp_path: Path, undisturbed: list[tuple[float, float]], moment: str
+) -> None:
+    (tmp_path / "dying.py").write_text(DYING)
+    words = [sys.executable, str(tmp_path / "dying.py"), *DEATHS[moment], *command(tiny, store)[3:]]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(process, "trial 01")
+    if DEATHS[moment][-1] == "FAIL":
+        process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 9, text
+    run(tiny, store)
+    assert scores(finished_trials(store)) == undisturbed
+
+
+def test_a_reader_that_goes_away_leaves_no_run_running(
+    tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]]
+) -> None:
+    process = begin(tiny, store)
+    wait_for(process, "trial 00")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    tracker = MlflowTracker(store)
+    (study,) = tracker.studies("audio_rnn")
+    assert "RUNNING" not in {study.status, *(trial.status for trial in tracker.trials(study.run_id))}
+    run(tiny, store)
+    assert scores(finished_trials(store)) == undisturbed
 
 
 def test_a_killed_worker_costs_its_trial_one_attempt(

@@ -13,9 +13,10 @@ import pytest
 from mmtune.config import AudioRNNConfig, LatentFusionConfig, TrainConfig, TrialConfig
 from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
+from mmtune.errors import InputError
 from mmtune.models.build import build_model
 from mmtune.models.storage import save_model
-from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, WorkerSpec
+from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, Ready, WorkerSpec
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
 
@@ -24,6 +25,8 @@ CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3)
 def pool(tiny: Dataset) -> Iterator[LocalPool]:
     spec = WorkerSpec(data=tiny.folder, split=split(tiny.train, "clip_disjoint", 0), device="cpu")
     with LocalPool(spec, 1) as made:
+        assert made.idle == 0
+        until(made, Ready)
         yield made
 
 
@@ -98,16 +101,37 @@ def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path
     os.kill(pid, signal.SIGKILL)
     died, _ = until(pool, Died)
     assert died == Died(number=11, reason="worker was killed by SIGKILL")
+    until(pool, Ready)
     pool.submit(Job(number=12, config=CONFIG, seed=1, folder=tmp_path / "next"))
     done, _ = until(pool, Done)
     assert isinstance(done, Done)
     assert done.number == 12
 
 
-def test_workers_that_cannot_start_end_the_study(tiny: Dataset, tmp_path: Path) -> None:
+def test_stopping_signals_do_not_reach_a_worker(pool: LocalPool, tmp_path: Path) -> None:
+    pid = pool.workers[0].process.pid
+    assert pid is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    pool.submit(Job(number=13, config=CONFIG, seed=1, folder=tmp_path / "job"))
+    done, _ = until(pool, Done)
+    assert isinstance(done, Done)
+    assert pool.workers[0].process.pid == pid
+
+
+def test_workers_that_cannot_get_their_data_end_the_study_with_the_reason(tiny: Dataset, tmp_path: Path) -> None:
     spec = WorkerSpec(data=tmp_path / "gone", split=split(tiny.train, "clip_disjoint", 0), device="cpu")
-    with (
-        LocalPool(spec, 1) as broken,
-        pytest.raises(RuntimeError, match="workers cannot start: worker exited with code 1"),
-    ):
+    with LocalPool(spec, 1) as broken, pytest.raises(InputError, match=r"workers cannot start: .*gone"):
         until(broken, Done)
+
+
+def test_workers_that_die_at_the_start_again_and_again_end_the_study(tiny: Dataset) -> None:
+    spec = WorkerSpec(data=tiny.folder, split=split(tiny.train, "clip_disjoint", 0), device="cpu")
+
+    def kill_every_worker(pool: LocalPool) -> None:
+        for _ in range(100):
+            pool.workers[0].process.kill()
+            list(pool.events(0.5))
+
+    with LocalPool(spec, 1) as broken, pytest.raises(InputError, match="workers cannot start: worker was killed"):
+        kill_every_worker(broken)

@@ -44,7 +44,8 @@ def test_every_sampler_draws_inside_the_space_and_repeats_itself_from_its_seed(t
 def test_an_ended_attempt_closes_its_index_and_survives_reopening(tmp_path: Path) -> None:
     finish(open_search(tmp_path), 1, 0.5)
     again = open_search(tmp_path)
-    assert list(again.open_indices(3)) == [0, 2]
+    assert list(again.open_indices(3, {"run1"})) == [0, 2]
+    assert list(again.open_indices(3, set())) == [0, 1, 2]
     (attempt,) = again.attempts()
     assert (attempt.index, attempt.run_id, attempt.state, attempt.score) == (1, "run1", "COMPLETE", 0.5)
 
@@ -58,7 +59,7 @@ def test_an_interrupted_attempt_is_made_again_with_its_own_values(tmp_path: Path
     (stale,) = again.attempts()
     assert stale.state == "RUNNING"
     again.settle(stale.id, "FAIL", None, interrupted=True)
-    assert again.open_indices(1) == {0: values}
+    assert again.open_indices(1, set()) == {0: values}
     assert again.ask(0, Given(values)) == values
 
 
@@ -66,11 +67,11 @@ def test_an_interrupted_attempt_is_made_again_with_its_own_values(tmp_path: Path
 def test_a_failure_is_retried_only_where_that_makes_sense(tmp_path: Path, retry: bool, tries: int) -> None:
     search = open_search(tmp_path)
     for attempt in range(tries):
-        assert 0 in search.open_indices(1), attempt
+        assert 0 in search.open_indices(1, set()), attempt
         search.ask(0, make_sampler("random", 0))
         search.attach(0, f"run{attempt}")
         search.tell(0, "FAIL", None, retry=retry)
-    assert search.open_indices(1) == {}
+    assert search.open_indices(1, set()) == {}
 
 
 def test_interruptions_do_not_use_up_attempts(tmp_path: Path) -> None:
@@ -109,11 +110,6 @@ def test_a_changed_space_is_refused_by_what_changed(tmp_path: Path) -> None:
         open_search(tmp_path, changed)
     assert "\n" not in str(caught.value)
     open_search(tmp_path)
-
-
-def test_what_a_study_remembers_does_not_change(tmp_path: Path) -> None:
-    assert open_search(tmp_path).remember("encoders", {"image": "run1"}) == {"image": "run1"}
-    assert open_search(tmp_path).remember("encoders", {"image": "run2"}) == {"image": "run1"}
 
 
 def test_seeds_follow_from_the_index_alone_and_differ() -> None:

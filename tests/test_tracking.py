@@ -63,7 +63,7 @@ def test_states_are_mlflows_statuses(store: Path, state: str, status: str) -> No
 
 def test_the_same_key_is_the_same_run_and_the_last_opened_comes_first(store: Path) -> None:
     tracker = MlflowTracker(store)
-    other = StudyKey(**{**KEY.__dict__, "seed": 1, "fixed": (("model.layers", 2),)})
+    other = StudyKey(**{**KEY.__dict__, "seed": 1, "fixed": (("model.layers", 2),), "encoders": (("image", "ab"),)})
     first = tracker.open_study(KEY, opened(1))
     second = tracker.open_study(other, opened(2))
     assert tracker.open_study(KEY, opened(3)) == first != second
@@ -106,6 +106,38 @@ def test_processes_that_start_together_on_nothing_all_get_their_store(tmp_path: 
     assert len(MlflowTracker(tmp_path / "new").studies("audio_rnn")) == 4
 
 
-def test_a_store_is_made_where_none_was(tmp_path: Path) -> None:
-    assert open_client(tmp_path / "deep" / "er") is not None
-    assert (tmp_path / "deep" / "er" / "mlflow.db").exists()
+def test_a_store_is_made_where_none_was_and_where_a_kill_left_half_of_one(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    (folder / ".new.mlflow.db").write_bytes(b"half a database")
+    assert open_client(folder) is not None
+    assert sorted(path.name for path in folder.iterdir()) == [".store.lock", "mlflow.db"]
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path, store: Path) -> None:
+    (store / "mlflow.db").write_bytes(b"rubbish" * 1000)
+    with pytest.raises(InputError, match=r"mlflow\.db must be an MLflow store"):
+        open_client(store)
+    for name in ("50%", "a?b", "a#b"):
+        with pytest.raises(InputError, match=r"without %, [?] and #"):
+            open_client(tmp_path / name)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="must be a folder that can be made"):
+        open_client(tmp_path / "file" / "mlruns")
+
+
+def test_a_path_with_spaces_and_other_letters_is_a_path(tmp_path: Path) -> None:
+    tracker = MlflowTracker(tmp_path / "mes études à moi")
+    run = start(tracker, tracker.open_study(KEY, opened(1)), 0)
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "é").write_text("ü")
+    tracker.end_trial(run, COMPLETE, {}, tmp_path / "left")
+    assert tracker.artifact(run, "é").read_text() == "ü"
+
+
+def test_a_deleted_experiment_is_named(store: Path) -> None:
+    tracker = MlflowTracker(store)
+    tracker.open_study(KEY, opened(1))
+    tracker.client.delete_experiment(tracker.client.get_experiment_by_name("audio_rnn").experiment_id)
+    with pytest.raises(InputError, match=r"experiment audio_rnn in .* was deleted"):
+        tracker.open_study(KEY, opened(2))
