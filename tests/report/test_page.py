@@ -167,7 +167,14 @@ def trial(
 ) -> TrialRun:
     metrics = {} if f1 is None else {"best_val_macro_f1": f1}
     return TrialRun(
-        run_id=f"r{number}", number=number, name=str(number), state=state, params=params or {}, metrics=metrics, tags={}
+        run_id=f"r{number}",
+        number=number,
+        name=str(number),
+        state=state,
+        status="FINISHED",
+        params=params or {},
+        metrics=metrics,
+        tags={},
     )
 
 
