@@ -52,10 +52,11 @@ def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[S
 
 def history_table(records: Sequence[VersionRecord]) -> Table:
     """The versions of a registered model: scores, study, when each was champion."""
-    table = Table("version", "trial", "val macro-F1", "test macro-F1", "test accuracy", "champion", "of study")
+    table = Table("version", "trial", "val F1", "test F1", "test acc.", "champion")
+    table.add_column("of study", overflow="fold")
     for record in records:
-        reigns = [f"{start[:16]} to {end[:16] if end else 'now'}" for start, end in record.reigns]
+        reigns = [f"{start[:10]} to {end[:10] if end else 'now'}" for start, end in record.reigns]
         name = f"{record.version}{' (forced)' if record.forced else ''}"
         scores = [f"{value:.4f}" for value in (record.val_macro_f1, record.test_macro_f1, record.test_accuracy)]
-        table.add_row(name, record.trial, *scores, "\n".join(reigns) or "never", record.study_key)
+        table.add_row(name, record.trial.partition(" ")[0], *scores, "\n".join(reigns) or "never", record.study_key)
     return table

@@ -207,7 +207,10 @@ def per_class(f1: Sequence[float]) -> go.Figure:
     low = min(percent)
     span = max(100 - low, 0.5)
     digits = {"title": "digit", "autorange": "reversed", "dtick": 1, "showgrid": False}
-    fig = figure({"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span]}, digits)
+    # The axis runs past 100 to make room for the numbers, its ticks do not.
+    ticks = np.linspace(100 - span, 100, 6).round(2).tolist()
+    axis = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
+    fig = figure(axis, digits)
     for digit, value in enumerate(percent):
         fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=digit, y1=digit, line={"color": GRID, "width": 2})
     return fig.add_scatter(
@@ -232,7 +235,11 @@ def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.F
     y = {"title": "true digit", "dtick": 1, "showgrid": False, "autorange": "reversed", "scaleanchor": "x"}
     fig = figure({**x, "ticks": ""}, {**y, "constrain": "domain", "ticks": ""})
     scale = [[0, "rgba(213,94,0,0)"], [1, "rgba(213,94,0,0.75)"]]
-    fig.add_heatmap(z=errors.tolist(), zmin=0, colorscale=scale, showscale=False, hoverinfo="skip", xgap=1, ygap=1)
+    # With no error at all an automatic range would have no width, and zero would get the full colour.
+    top = max(float(np.nanmax(errors)), 1.0)
+    fig.add_heatmap(
+        z=errors.tolist(), zmin=0, zmax=top, colorscale=scale, showscale=False, hoverinfo="skip", xgap=1, ygap=1
+    )
     true, predicted = np.nonzero(counts)
     percent = "%{text} rows of digit %{y} taken for %{x}, %{customdata:.2f} %<extra></extra>"
     return fig.add_scatter(

@@ -173,3 +173,10 @@ def test_jitter_stays_within_its_column() -> None:
     assert max(map(abs, offsets)) <= 0.15
     assert len({round(o, 6) for o in offsets[:50]}) == 50
     assert not any(math.isnan(o) for o in offsets)
+
+
+def test_a_matrix_without_errors_is_not_shaded() -> None:
+    digits = np.arange(10)
+    heat = figures.confusion(digits, digits).data[0]
+    assert heat.zmax > heat.zmin == 0
+    assert np.nanmax(np.array(heat.z, dtype=float)) == 0
