@@ -207,10 +207,12 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000, store: Store = MLRUNS
 ) -> None:
     """Open the MLflow UI on loopback until Ctrl-C."""
-    from mmtune.tracking import open_client, store_uri
+    from mmtune.tracking import MlflowTracker, store_uri
 
-    open_client(store)
-    typer.echo(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    page = f"http://127.0.0.1:{port}"
+    typer.echo(f"MLflow UI: {page}  (Ctrl-C ends it)")
+    for name, number in sorted(MlflowTracker(store).experiments().items()):
+        typer.echo(f"  trials of {name}: {page}/#/experiments/{number}/runs")
     words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     os.execv(words[0], [*words, "--workers", "1", "--backend-store-uri", store_uri(store)])
 

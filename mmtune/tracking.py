@@ -196,6 +196,10 @@ class MlflowTracker:
 
     # ---- reading
 
+    def experiments(self) -> dict[str, str]:
+        """MLflow's experiment id of every study that was ever tracked, by the study's name."""
+        return {e.name: str(e.experiment_id) for e in self._experiments() if e.name != "Default"}
+
     def studies(self, study: str | None = None) -> list[StudyRun]:
         """The tracked studies, all or those of one name, the last opened first."""
         experiments = [e for e in self._experiments() if study is None or e.name == study]
@@ -236,9 +240,7 @@ class MlflowTracker:
             if found is not None:
                 return str(found.experiment_id)
             folder = self.root / "artifacts" / name
-            # Without a kind, MLflow's UI opens an experiment in its view for language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self.client.create_experiment(name, artifact_location=folder.as_uri(), tags=kind))
+            return str(self.client.create_experiment(name, artifact_location=folder.as_uri()))
 
     def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
         token: str | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -198,3 +201,32 @@ def test_another_sampler_prunes_and_resumes(tiny: Dataset, tmp_path: Path) -> No
     more = mmtune(*words, "--trials", "8", cwd=tmp_path)
     assert "[8/8]" in more.stdout
     assert "trial 05" not in more.stdout
+
+
+def test_the_ui_answers_on_loopback_and_links_to_the_trials(ran: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "mmtune.cli", "ui", "--port", str(port)]
+    process = subprocess.Popen(words, cwd=ran, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        assert f"http://127.0.0.1:{port}" in lines[0]
+        assert f"trials of audio_rnn: http://127.0.0.1:{port}/#/experiments/" in lines[1]
+        assert "<html" in fetched(f"http://127.0.0.1:{port}/")
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def fetched(url: str, seconds: float = 120) -> str:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)

@@ -69,6 +69,7 @@ def test_the_same_key_is_the_same_run_and_the_last_opened_comes_first(store: Pat
     assert tracker.open_study(KEY, opened(3)) == first != second
     assert [study.key for study in tracker.studies()] == [KEY, other]
     assert tracker.studies("image_cnn") == []
+    assert list(tracker.experiments()) == ["audio_rnn"]
 
 
 def test_many_trials_are_read_page_by_page(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
