@@ -51,7 +51,7 @@ data: $(READY) ## Make the bundled sample if need be and describe it, or the set
 	@$(BIN)/mmtune data info $(if $(call given,DATA),'$(DATA)')
 
 test: $(READY) ## Run the fast tests
-	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 -q
 
 test-slow: $(READY) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MNIST and recordings
 	@$(BIN)/python -m pytest -q --timeout 1800

@@ -138,6 +138,7 @@ def test_encoders_come_from_the_best_tracked_trials(ran: Path) -> None:
         assert params["model.image.activation"] == best["image_cnn"].params["model.activation"]
 
 
+@pytest.mark.slow
 def test_better_encoders_make_another_study(ran: Path, tiny: Dataset) -> None:
     from mmtune.tracking import MlflowTracker
 

@@ -128,7 +128,7 @@ def undisturbed(
     return scores(finished_trials(store))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_asked_to_stop_it_says_so_and_goes_on_later(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], number: signal.Signals
 ) -> None:
@@ -147,7 +147,7 @@ def test_asked_to_stop_it_says_so_and_goes_on_later(
     assert done_before <= {trial.run_id for trial in complete}
 
 
-@pytest.mark.parametrize("moment", ["trial 00", "[1/4]"])
+@pytest.mark.parametrize("moment", [pytest.param("trial 00", marks=pytest.mark.slow), "[1/4]"])
 def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], moment: str
 ) -> None:
@@ -191,7 +191,9 @@ if __name__ == "__main__":  # workers import this file too
 """
 
 
-@pytest.mark.parametrize("moment", DEATHS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=[pytest.mark.slow] * ("FAIL" not in DEATHS[m])) for m in DEATHS]
+)
 def test_dying_between_two_writes_loses_nothing(
     tiny: Dataset, store: Path, tmp_path: Path, undisturbed: list[tuple[float, float]], moment: str
 ) -> None:
