@@ -37,6 +37,7 @@ def plain_study(dataset: Dataset, root: Path, trials: int, epochs: int, device: 
     """The grid of `audio_rnn` as a competent user would write it in one file."""
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("plain", (root / "artifacts").as_uri()))
     train, validation = loaders(dataset)
@@ -122,7 +123,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     dataset = load(given.data or sample_folder())
     seconds = {}

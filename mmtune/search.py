@@ -72,8 +72,7 @@ def rungs(epochs: int) -> list[int]:
 class Attempt:
     """One of Optuna's trials: the index that it is for, its values, its tracked run and how it stands.
 
-    reason: why it failed. interrupted: it was cut short through no fault of its own; retry: it failed, and
-    another attempt makes sense.
+    interrupted: it was cut short through no fault of its own; retry: it failed, and another attempt makes sense.
     """
 
     id: int

@@ -69,14 +69,14 @@ class Espeak:
     def __init__(self, data: Path) -> None:
         import espeakng_loader
 
-        self.library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
-        self.rate = int(self.library.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DONT_EXIT))
+        self.lib: Any = ctypes.CDLL(espeakng_loader.get_library_path())
+        self.rate = int(self.lib.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), DONT_EXIT))
         if self.rate <= 0:
             raise RuntimeError(f"espeak-ng could not read its data in {data}")
         self.heard: list[NDArray[np.int16]] = []
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self.callback = kind(self.hear)  # kept, or it would be collected while the library still calls it
-        self.library.espeak_SetSynthCallback(self.callback)
+        self.lib.espeak_SetSynthCallback(self.callback)
 
     def hear(self, samples: Any, count: int, events: object) -> int:
         if samples and count > 0:
@@ -86,14 +86,14 @@ class Espeak:
     def say(self, utterance: Utterance) -> NDArray[np.int16]:
         """The samples of one utterance."""
         self.heard.clear()
-        if self.library.espeak_SetVoiceByName(utterance.voice.encode()):
+        if self.lib.espeak_SetVoiceByName(utterance.voice.encode()):
             raise RuntimeError(f"espeak-ng has no voice {utterance.voice!r}")
         settings = {VOLUME: LOUDNESS, RATE: utterance.rate, PITCH: utterance.pitch, RANGE: utterance.range}
         for parameter, value in settings.items():
-            self.library.espeak_SetParameter(parameter, value, 0)
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))  # it begins with the time of day
+            self.lib.espeak_SetParameter(parameter, value, 0)
+        self.lib.espeak_ng_SetRandSeed(ctypes.c_long(SEED))  # it begins with the time of day
         text = utterance.word.encode()
-        if self.library.espeak_Synth(text, len(text) + 1, 0, 1, 0, CHARS_UTF8, None, None) or not self.heard:
+        if self.lib.espeak_Synth(text, len(text) + 1, 0, 1, 0, CHARS_UTF8, None, None) or not self.heard:
             raise RuntimeError(f"espeak-ng said nothing for {utterance}")
         return np.concatenate(self.heard)
 

@@ -14,7 +14,7 @@ from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE
 from mmtune.errors import InputError
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
-FRAMES, COEFFICIENTS = AUDIO_SHAPE
+COEFFICIENTS = AUDIO_SHAPE[1]
 MEL = {"n_mels": 40, "htk": True, "norm": None}
 DYNAMIC_RANGE = 1e-8  # 80 dB: what lies further below the loudest point of a clip is silence
 BATCH = 256

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+
+from mmtune.provenance import now
 
 CHAMPION = "champion"
 PROMOTED, FORCED, ROLLED_BACK, FOUND = "promoted", "forced", "rolled back", "found"
@@ -29,11 +30,6 @@ class Event:
     @staticmethod
     def from_json(text: str) -> Event:
         return Event(**json.loads(text))
-
-
-def now() -> str:
-    """This moment, ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def line_of(events: Sequence[Event]) -> list[str]:

@@ -19,7 +19,8 @@ from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import locked
 from mmtune.models.storage import load_model
-from mmtune.registry.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, now, reigns
+from mmtune.provenance import now
+from mmtune.registry.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, reigns
 from mmtune.registry.gate import Verdict, verdict
 from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
 from mmtune.registry.scoring import score_test

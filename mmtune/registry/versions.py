@@ -10,7 +10,8 @@ from urllib.request import url2pathname
 
 from mmtune.errors import InputError
 from mmtune.predict.predictor import FEATURES
-from mmtune.registry.champions import CHAMPION, Event, missing_event, now
+from mmtune.provenance import now
+from mmtune.registry.champions import CHAMPION, Event, missing_event
 from mmtune.registry.pyfunc import PREDICTOR, REGISTERED
 
 TAG, EVENT = "mmtune.", "mmtune.champion."
