@@ -251,7 +251,9 @@ def test_a_finished_study_is_left_as_it_is(tiny: Dataset, store: Path) -> None:
 def test_a_second_coordinator_is_refused_and_the_first_one_named(tiny: Dataset, store: Path) -> None:
     process = begin(tiny, store)
     wait_for(process, "trial 00")
-    second = subprocess.run(command(tiny, store), capture_output=True, text=True)
+    process.send_signal(signal.SIGSTOP)
+    second = subprocess.run(command(tiny, store), capture_output=True, text=True, timeout=120)
+    process.send_signal(signal.SIGCONT)
     assert second.returncode == 2
     assert f"already runs, and one coordinator at a time may write it: pid {process.pid} on " in second.stderr
     assert len(second.stderr.splitlines()) == 1
