@@ -138,7 +138,7 @@ def report(
     from mmtune.summary import write_study_report
 
     tracker = open_tracker(store)
-    run, others = pick_study(tracker, name, data, protocol, seed)
+    run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed)
     written = write_study_report(tracker, run, others, out or store / "reports" / f"{run.key.slug}.html")
     typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
@@ -165,8 +165,10 @@ def promote(
         before, after = registry.rollback(tracker, name)
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
-        run, _ = pick_study(tracker, name, data, protocol, seed)
-        promotion = registry.promote(tracker, run, open_data(data or Path(run.tags["mmtune.data_dir"])), force=force)
+        given = open_data(data) if data else None
+        run, _ = pick_study(tracker, name, given, protocol, seed)
+        dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
+        promotion = registry.promote(tracker, run, dataset, force=force)
         typer.echo(promotion.describe())
     console.print(history_table(registry.history(tracker, name)))
 
@@ -281,22 +283,22 @@ def open_data(folder: Path | None) -> Dataset:
 
 def open_tracker(store: Path) -> MlflowTracker:
     """The tracker of an existing store."""
-    from mmtune.tracking import MlflowTracker
+    from mmtune.tracking import MlflowTracker, has_store
 
-    if not (store / "mlflow.db").exists():
+    if not has_store(store):
         raise InputError(f"--store must name a folder with tracked runs, got {store}; run a study first")
     return MlflowTracker(store)
 
 
 def pick_study(
-    tracker: MlflowTracker, name: str, data: Path | None, protocol: str | None, seed: int | None
+    tracker: MlflowTracker, name: str, dataset: Dataset | None, protocol: str | None, seed: int | None
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, and the other tracked studies of that name."""
     from mmtune.study import load_study
     from mmtune.summary import fits
 
     load_study(name)
-    digest = open_data(data).digest if data else None
+    digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
     fitting = [run for run in tracked if fits(run.key, digest, protocol, seed)]
     if not fitting:

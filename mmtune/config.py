@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -250,8 +249,3 @@ class StudyKey:
             if len(text) <= LONGEST_SLUG
             else f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         )
-
-
-def finite(value: float) -> bool:
-    """Whether a metric may be stored: neither NaN nor infinite."""
-    return math.isfinite(value)

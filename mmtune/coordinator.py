@@ -16,7 +16,7 @@ from mmtune.config import StudyKey, TrialConfig, flatten, replace_paths
 from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
 from mmtune.provenance import now
-from mmtune.search import Attempt, Given, Search, derive_seed, make_sampler
+from mmtune.search import Attempt, Given, Search, closed, derive_seed, drawn_values, make_sampler
 from mmtune.space import Value
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun
 
@@ -55,11 +55,10 @@ class Live:
 
     run_id: str
     folder: Path
-    name: str
 
 
-def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> int:
-    """Settle what a dead coordinator left: no attempt and no run stays RUNNING; returns how many were cut short.
+def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> list[TrialRun]:
+    """Settle what a dead coordinator left: no attempt and no run stays RUNNING; returns the runs as it found them.
 
     An attempt whose run had ended counts as it ended, and is not repeated.
     """
@@ -72,7 +71,7 @@ def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> int:
             tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
         elif run.status == RUNNING:
             tracker.close_run(run)
-    return sum(run.state == RUNNING for run in runs.values())
+    return list(runs.values())
 
 
 def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:
@@ -86,7 +85,7 @@ def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:
 
 
 class Coordinator:
-    """Runs the open trials of a plan on a pool until none is left or `stop()` says so."""
+    """Runs the missing trials of a plan on a pool until none is left or `stop()` says so."""
 
     def __init__(
         self,
@@ -97,11 +96,12 @@ class Coordinator:
         pool: Pool,
         progress: Progress,
         staging: Path,
+        missing: Mapping[int, Mapping[str, Value]],
     ) -> None:
         self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
         self.pool, self.progress, self.staging = pool, progress, staging
         self.live: dict[int, Live] = {}
-        self.open = self._open_indices()
+        self.open = dict(missing)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Until every index is closed, or `stop()`; then whatever is under way is ended as interrupted."""
@@ -134,7 +134,7 @@ class Coordinator:
         self.search.attach(index, run_id)
         folder = self.staging / f"{index}"
         shutil.rmtree(folder, ignore_errors=True)
-        self.live[index] = Live(run_id=run_id, folder=folder, name=name)
+        self.live[index] = Live(run_id=run_id, folder=folder)
         self.progress.begin(index, name)
         rungs = self.search.rungs
         job = Job(number=index, config=config, seed=seed, folder=folder, rungs=rungs, encoders=self.plan.encoders)
@@ -171,7 +171,9 @@ class Coordinator:
     def _fail(self, number: int, reason: str, retry: bool) -> None:
         self._end_failed(number, reason, retry=retry)
         self.progress.finish(number, FAIL, None, reason)
-        self.open = {index: values for index, values in self._open_indices().items() if index not in self.live}
+        attempts = [attempt for attempt in self.search.attempts() if attempt.index == number]
+        if not closed(attempts):
+            self.open = dict(sorted([*self.open.items(), (number, drawn_values(attempts))]))
 
     def _end_failed(self, number: int, reason: str, retry: bool = False, interrupted: bool = False) -> None:
         live = self.live.pop(number)
@@ -179,10 +181,6 @@ class Coordinator:
         self.tracker.end_trial(live.run_id, FAIL, {}, folder, reason, retry=retry)
         self.search.tell(number, FAIL, None, interrupted=interrupted, retry=retry)
         shutil.rmtree(live.folder, ignore_errors=True)
-
-    def _open_indices(self) -> dict[int, Mapping[str, Value]]:
-        tracked = {run.run_id for run in self.tracker.trials(self.parent)}
-        return self.search.open_indices(self.plan.trials, tracked)
 
 
 def trial_name(index: int, values: Mapping[str, Value]) -> str:

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from mmtune.search import Search
 from mmtune.space import Space, Value, describe, fingerprint
 from mmtune.space import grid as enumerate_grid
 from mmtune.study import Study, load_study, narrowed, with_epochs
-from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, MlflowTracker, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
 
 Stopped = Callable[[], bool]
 
@@ -105,9 +105,11 @@ def run_study(
     with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
         search = Search(root / "optuna" / f"{key.slug}.journal", key.slug, space, flatten(base), key.epochs, prune)
         parent = tracker.open_study(key, {**study_tags(study, space, dataset), **plan.tags})
-        say_where(console, plan, reconcile(search, tracker, parent))
+        runs_found = reconcile(search, tracker, parent)
+        say_where(console, plan, sum(run.state == RUNNING for run in runs_found))
+        tracked = {run.run_id for run in runs_found}
         try:
-            drive(plan, search, tracker, parent, spec, options.workers, console, stopped)
+            drive(plan, search, tracker, parent, tracked, spec, options.workers, console, stopped)
         finally:
             outcome = close(plan, search, tracker, parent)
         return outcome
@@ -178,22 +180,23 @@ def drive(
     search: Search,
     tracker: MlflowTracker,
     parent: str,
+    tracked: Set[str],
     spec: WorkerSpec,
     workers: int | None,
     console: Console,
     stopped: Stopped,
 ) -> None:
-    """Run the open trials on workers."""
+    """Run on workers the trials that no tracked run has finished."""
     staging = tracker.root / "staging" / plan.key.slug
     shutil.rmtree(staging, ignore_errors=True)
-    tracked = {run.run_id for run in tracker.trials(parent)}
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials and a.run_id in tracked]
     best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
     progress = Progress(console=console, trials=plan.trials, epochs=plan.key.epochs, done=len(ended), best=best)
-    if search.open_indices(plan.trials, tracked):
+    missing = search.open_indices(plan.trials, tracked)
+    if missing:
         count = min(workers or default_workers(spec.device), plan.trials - len(ended))
         with LocalPool(spec, count) as pool, progress:
-            Coordinator(plan, search, tracker, parent, pool, progress, staging).run(stopped)
+            Coordinator(plan, search, tracker, parent, pool, progress, staging, missing).run(stopped)
     shutil.rmtree(staging, ignore_errors=True)
 
 

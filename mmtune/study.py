@@ -51,9 +51,8 @@ def narrowed(study: Study, sampler: str, fixed: Mapping[str, Value]) -> tuple[Tr
         if path not in flatten(study.base):
             raise InputError(f"study {study.name} has no choice {path}; it has {', '.join(flatten(study.base))}")
     base = replace_paths(study.base, fixed)
-    space = only(study.space, study.grid) if sampler == "grid" else study.space
-    pin(study.space, fixed)
-    return base, pin(space, fixed)
+    space = pin(study.space, fixed)
+    return base, only(space, tuple(p for p in study.grid if p not in fixed)) if sampler == "grid" else space
 
 
 def with_epochs(base: TrialConfig, epochs: int | None) -> TrialConfig:

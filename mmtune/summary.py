@@ -13,7 +13,7 @@ from mmtune.registry import VersionRecord
 from mmtune.report import write_report
 from mmtune.space import importances
 from mmtune.study import load_study
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, has_store
 
 
 def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None) -> bool:
@@ -24,7 +24,7 @@ def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | No
 
 def last_measured(store: Path, name: str) -> str:
     """The best trial of a study's last run in a few words, "-" where there is none."""
-    if not (store / "mlflow.db").exists():
+    if not has_store(store):
         return "-"
     tracker = MlflowTracker(store)
     for run in tracker.studies(name):

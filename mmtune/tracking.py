@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from mmtune.config import StudyKey, finite
+from mmtune.config import StudyKey
 from mmtune.errors import InputError
 from mmtune.files import locked
 
@@ -72,6 +73,11 @@ def store_uri(root: Path, name: str = DATABASE) -> str:
     return f"sqlite:///{path}"
 
 
+def has_store(root: Path) -> bool:
+    """Whether `root` holds tracked runs."""
+    return (root / DATABASE).is_file()
+
+
 def open_client(root: Path) -> Any:
     """An MlflowClient on the store in `root`, which is made if need be, by one process at a time."""
     # A run id in the environment would silently become the parent of every run.
@@ -85,7 +91,7 @@ def open_client(root: Path) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     uri = store_uri(root)
     with locked(root / ".store.lock"):
-        if not (root / DATABASE).exists():
+        if not has_store(root):
             make_store(root)
         try:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -262,7 +268,7 @@ class MlflowTracker:
 
         now = int(time.time() * 1000)
         # SQLite would store an infinity as 1.797e308; a metric that is not a number is left out instead.
-        sound = {name: float(value) for name, value in (metrics or {}).items() if finite(value)}
+        sound = {name: float(value) for name, value in (metrics or {}).items() if math.isfinite(value)}
         self.client.log_batch(
             run_id,
             metrics=[Metric(name, value, now, step) for name, value in sound.items()],

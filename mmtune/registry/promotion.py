@@ -25,7 +25,7 @@ from mmtune.registry.gate import Verdict, verdict
 from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
 from mmtune.registry.scoring import score_test
 from mmtune.registry.versions import TAG, Registry, known_models, predictor_folder
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, open_client, trial_run
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, has_store, open_client, trial_run
 from mmtune.train.trial import MODEL
 
 SIGNIFICANT = 0.05
@@ -234,7 +234,7 @@ def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int |
 
     Raises InputError, with what is registered, where there is none.
     """
-    if not (root / "mlflow.db").is_file():
+    if not has_store(root):
         raise InputError(f"{root} must hold a registry (mlflow.db), it has none: promote a study first")
     client = open_client(root)
     registry = Registry(client, name)

@@ -18,8 +18,7 @@ from mmtune.models.storage import load_model
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
-from mmtune.train.metrics import f1_per_class
-from mmtune.train.trial import MODEL, alone_accuracy
+from mmtune.train.trial import MODEL
 
 TEST, TEST_DIGEST = "test.npz", "mmtune.test_digest"
 
@@ -32,17 +31,13 @@ def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDA
         with tempfile.TemporaryDirectory() as folder:
             write_whole(Path(folder) / TEST, predictions_file(found))
             # The tag is written last: whatever carries it has its scores and its file.
-            tracker.record(trial.run_id, scores_of(found), {TEST_DIGEST: dataset.digest}, Path(folder))
+            tracker.record(
+                trial.run_id,
+                {**found.scores("test"), **found.details("test")},
+                {TEST_DIGEST: dataset.digest},
+                Path(folder),
+            )
     return read_predictions(tracker.artifact(trial.run_id, TEST), dataset)
-
-
-def scores_of(found: Evaluation) -> dict[str, float]:
-    """test_loss, test_accuracy, test_macro_f1, F1 of each digit, accuracy of each modality alone."""
-    return {
-        **found.scores("test"),
-        **{f"test_f1_{digit}": value for digit, value in enumerate(f1_per_class(found.counts).tolist())},
-        **{f"test_accuracy_{name}_alone": alone_accuracy(found, name) for name in found.alone},
-    }
 
 
 def predictions_file(found: Evaluation) -> bytes:

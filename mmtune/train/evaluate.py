@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from mmtune.models.output import Output
 from mmtune.train.batches import Rows
-from mmtune.train.metrics import confusion, scores
+from mmtune.train.metrics import confusion, f1_per_class, scores
 
 BATCH = 1024
 
@@ -37,6 +37,14 @@ class Evaluation:
     def scores(self, prefix: str) -> dict[str, float]:
         """Mean cross-entropy, accuracy and macro-F1, named {prefix}_..."""
         return scores(prefix, float(cross_entropy(self.logits, self.labels)), self.counts)
+
+    def details(self, prefix: str) -> dict[str, float]:
+        """F1 of each digit as {prefix}_f1_0 to _9, and for a fusion model {prefix}_accuracy_image_alone and so on."""
+        hits = {name: (logits.argmax(1) == self.labels).double() for name, logits in self.alone.items()}
+        return {
+            **{f"{prefix}_f1_{digit}": value for digit, value in enumerate(f1_per_class(self.counts).tolist())},
+            **{f"{prefix}_accuracy_{name}_alone": float(hit.mean()) for name, hit in hits.items()},
+        }
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ from mmtune.models.storage import load_model, save_model
 from mmtune.train.batches import Rows, rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
-from mmtune.train.metrics import f1_per_class
 
 MODEL, VALIDATION = "model", "validation.npz"
 
@@ -59,19 +58,13 @@ def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) 
     return {
         "best_epoch": result.best_epoch,
         **{f"best_{name}": value for name, value in found.scores("val").items()},
-        **{f"val_f1_{digit}": value for digit, value in enumerate(f1_per_class(found.counts).tolist())},
+        **found.details("val"),
         **{f"val_{name}": value for name, value in clusters.items()},
-        **{f"val_accuracy_{name}_alone": alone_accuracy(found, name) for name in found.alone},
         "parameters": count_parameters(result.model),
         "epochs_trained": len(result.history),
         "fit_seconds": result.seconds,
         "rows_per_second": len(train) * len(result.history) / result.seconds,
     }
-
-
-def alone_accuracy(found: Evaluation, modality: str) -> float:
-    """Accuracy of one encoder of a fusion model without the other."""
-    return float((found.alone[modality].argmax(1) == found.labels).double().mean())
 
 
 def validation_file(found: Evaluation, split: Split) -> bytes:
