@@ -1,7 +1,7 @@
-"""Every tunable choice, with its type, its range and the report it comes from.
+"""Search spaces as data.
 
-A space is a tuple of choices, each naming a field by its dotted path. It is plain data: it can be listed,
-printed, hashed, enumerated and narrowed; drawing from it is the only thing that needs Optuna.
+A space is a tuple of choices, each naming a field by its dotted path: it can be listed, printed, hashed,
+enumerated and narrowed; drawing from it is the only thing that needs Optuna.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mmtune.config import NORM_CODES
 from mmtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,25 +88,6 @@ class Real:
 
 Choice = Categorical | Integer | Real
 Space = tuple[Choice, ...]
-
-IMAGE_CNN: Space = (
-    Categorical(path="norm", values=NORM_CODES, source="Joshi 2.4"),
-    Categorical(path="kernel", values=(3, 5), source="Joshi 2.4"),
-    Categorical(path="activation", values=("tanh", "relu"), source="Joshi 2.4"),
-    Categorical(path="pools", values=("2-4", "3-4"), source="Joshi figure 9, both readings"),
-    Categorical(path="l5", values=("absent", "fc1"), source="Joshi 2.4, both readings", when=("norm", NORM_CODES[0])),
-    Real(path="dropout", low=0.0, high=0.5, source="Joshi 2.2 (.05); Bajaj 2.4 varies it up to .5"),
-)
-AUDIO_RNN: Space = (
-    Categorical(path="hidden", values=(320, 350, 400), source="Joshi 2.4"),
-    Categorical(path="layers", values=(1, 2), source="Joshi 2.4"),
-    Categorical(path="view", values=("step", "sequence"), source="Joshi 2.2; the sequence is its obvious extension"),
-)
-LATENT_FUSION: Space = (
-    Categorical(path="layers", values=(1, 2), source="Joshi 2.4"),
-    Categorical(path="embedding", values=(10, 64), source="Joshi 2.2", when=("encoders", "frozen")),
-)
-OPTIMISER: Space = (Real(path="learning_rate", low=1e-4, high=1e-1, log=True, source="Joshi 2.3 (.1 .01 .001 .0001)"),)
 
 
 def under(prefix: str, space: Space) -> Space:

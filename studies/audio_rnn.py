@@ -9,7 +9,8 @@ Reported: 92.9 % accuracy (320 hidden units, one layer).
 """
 
 from mmtune.config import AudioRNNConfig, TrainConfig, TrialConfig
-from mmtune.space import AUDIO_RNN, OPTIMISER, under
+from mmtune.catalogue import AUDIO_RNN, OPTIMISER
+from mmtune.space import under
 from mmtune.study import Study
 
 STUDY = Study(

@@ -9,7 +9,8 @@ Reported: 98.48 % accuracy (all layers normalised, 3x3, tanh).
 """
 
 from mmtune.config import ImageCNNConfig, TrainConfig, TrialConfig
-from mmtune.space import IMAGE_CNN, OPTIMISER, under
+from mmtune.catalogue import IMAGE_CNN, OPTIMISER
+from mmtune.space import under
 from mmtune.study import Study
 
 STUDY = Study(

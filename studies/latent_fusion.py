@@ -12,7 +12,8 @@ Reported: 99.0 % accuracy (one layer).
 """
 
 from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
-from mmtune.space import LATENT_FUSION, OPTIMISER, under
+from mmtune.catalogue import LATENT_FUSION, OPTIMISER
+from mmtune.space import under
 from mmtune.study import Study
 
 STUDY = Study(

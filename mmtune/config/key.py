@@ -1,0 +1,67 @@
+"""What makes a study the same study."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mmtune.config.rules import require_choice, require_count
+
+PROTOCOLS = ("as_reported", "clip_disjoint", "speaker_disjoint")
+SAMPLERS = ("grid", "tpe", "random", "gp", "cmaes")
+LONGEST_SLUG = 180
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyKey:
+    """What makes two trials comparable; two studies with the same key are one study, resumed.
+
+    data: the data set's name, digest: of its content. prune: whether hopeless trials are stopped early.
+    fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (modality, run id).
+    """
+
+    study: str
+    data: str
+    digest: str
+    protocol: str
+    seed: int
+    epochs: int
+    sampler: str
+    prune: bool = False
+    fixed: tuple[tuple[str, Any], ...] = ()
+    encoders: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        require_choice("protocol", self.protocol, PROTOCOLS)
+        require_choice("sampler", self.sampler, SAMPLERS)
+        require_count("seed", self.seed, 0)
+        require_count("epochs", self.epochs, 1, 100_000)
+
+    @property
+    def title(self) -> str:
+        """What sets this study apart from others of its name, in words."""
+        facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
+        return ", ".join([*facts, *(f"{path}={value}" for path, value in self.fixed)])
+
+    @property
+    def slug(self) -> str:
+        """A readable name that is safe in a path: study.data-digest.protocol.seed.epochs.sampler."""
+        parts = [
+            self.study,
+            f"{self.data}-{self.digest[:8]}",
+            self.protocol,
+            f"seed{self.seed}",
+            f"epochs{self.epochs}",
+        ]
+        how = [self.sampler + ("-pruned" if self.prune else "")]
+        settled = [f"{path}={value}" for path, value in self.fixed]
+        started = [f"{modality}-{run_id[:8]}" for modality, run_id in self.encoders]
+        text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))
+        # Names of files end at 255 bytes, suffixes included.
+        return (
+            text
+            if len(text) <= LONGEST_SLUG
+            else f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        )
