@@ -8,8 +8,8 @@ Time, 2 cores: about 1 minute on the bundled sample, about 15 minutes on 60,000 
 Reported: 98.48 % accuracy (all layers normalised, 3x3, tanh).
 """
 
-from mmtune.config import ImageCNNConfig, TrainConfig, TrialConfig
 from mmtune.catalogue import IMAGE_CNN, OPTIMISER
+from mmtune.config import ImageCNNConfig, TrainConfig, TrialConfig
 from mmtune.space import under
 from mmtune.study import Study
 

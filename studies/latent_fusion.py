@@ -11,8 +11,8 @@ Time, 2 cores, with the encoders there: seconds on the bundled sample, under a m
 Reported: 99.0 % accuracy (one layer).
 """
 
-from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
 from mmtune.catalogue import LATENT_FUSION, OPTIMISER
+from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
 from mmtune.space import under
 from mmtune.study import Study
 
