@@ -10,7 +10,7 @@ flag = $(if $(call given,$(2)),--$(1) '$($(2))')
 switch = $(if $(call given,$(2)),--$(1))
 need = $(if $(call given,$(1)),'$($(1))',$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
 DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED) $(call flag,store,STORE)
-RUN_FLAGS = $(call flag,fix,FIX) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
+RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,REPEATS) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
 	$(call flag,workers,WORKERS) $(call flag,device,DEVICE)
 
 .DEFAULT_GOAL := help
@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= WORKERS= DEVICE= FIX= STORE=]
+study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= REPEATS= WORKERS= DEVICE= FIX= STORE=]
 	@$(BIN)/mmtune study $(call need,NAME) $(DATA_FLAGS) $(RUN_FLAGS)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]

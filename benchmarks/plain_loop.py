@@ -27,7 +27,8 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
 from mmtune.data.store import load
 from mmtune.models.audio import AudioRNN
-from mmtune.run import Options, run_study
+from mmtune.plan import Options
+from mmtune.run import run_study
 from mmtune.study import load_study
 
 BATCH = 64

@@ -54,15 +54,16 @@ def studies(store: Store = MLRUNS) -> None:
     """List the studies: paper, grid, reported number, last measured number."""
     from rich.table import Table
 
-    from mmtune.study import load_study, studies_folder, study_names
+    from mmtune.study import load_study, schedule, studies_folder, study_names
     from mmtune.summary import last_measured
 
-    table = Table("study", "paper", "what", "grid", "reported", "last measured")
+    table = Table("study", "paper", "what", "trials", "reported", "last measured")
     for name in study_names(studies_folder()):
         found = load_study(name)
         reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
-        grid = f"{len(found.combinations())} trials x {found.base.train.epochs} epochs"
-        table.add_row(name, found.paper, found.title, grid, reported or "-", last_measured(store, name))
+        usual = schedule(found, found.sampler, found.base, {})
+        trials = f"{usual.trials} {found.sampler} x {found.base.train.epochs} epochs"
+        table.add_row(name, found.paper, found.title, trials, reported or "-", last_measured(store, name))
     console.print(table)
 
 
@@ -72,9 +73,11 @@ def study(
     data: Data = None,
     trials: Annotated[int | None, typer.Option(help="How many trials; the whole grid if not given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a trial; the report's if not given.")] = None,
-    sampler: Annotated[str, typer.Option(help=" | ".join(SAMPLERS))] = "grid",
+    sampler: Annotated[str | None, typer.Option(help=" | ".join(SAMPLERS) + "; the report's own if not given.")] = None,
     protocol: Annotated[str, typer.Option(help="The split: " + " | ".join(PROTOCOLS))] = "clip_disjoint",
     seed: Seed = 0,
+    folds: Annotated[int, typer.Option(help="Cross-validate every trial on so many folds; 0 for one split.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Train every trial, or fold, so often, each with another seed.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
     prune: Annotated[bool | None, typer.Option(help="Stop hopeless trials early; off for a grid, on else.")] = None,
@@ -85,11 +88,13 @@ def study(
     from mmtune.study import load_study, parse_fixed
 
     require_choice("--protocol", protocol, PROTOCOLS)
-    require_choice("--sampler", sampler, SAMPLERS)
+    if sampler is not None:
+        require_choice("--sampler", sampler, SAMPLERS)
     found = load_study(name)
     fixed = parse_fixed(fix or [], found.base)
 
-    from mmtune.run import Options, interruptible, run_study
+    from mmtune.plan import Options
+    from mmtune.run import interruptible, run_study
 
     options = Options(
         protocol=protocol,
@@ -97,6 +102,8 @@ def study(
         sampler=sampler,
         trials=trials,
         epochs=epochs,
+        folds=folds,
+        repeats=repeats,
         workers=workers,
         device=device,
         prune=prune,
@@ -198,7 +205,7 @@ def predict(
     if data is not None and out is not None:
         dataset = open_data(data)
         serving.write_submission(out, serving.predict_partition(predictor, dataset))
-        typer.echo(f"{len(dataset.test)} rows of {dataset.name}: {out}")
+        typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
         prediction = serving.predict_files(predictor, image, audio)
         typer.echo(serving.describe(prediction))
@@ -241,7 +248,7 @@ def build(
 
     with data_progress() as advance:
         dataset = build_set(images, audio, out, seed=seed, on_progress=advance)
-    typer.echo(f"{len(dataset.train)} + {len(dataset.test)} pairs: {out}")
+    typer.echo(f"{len(dataset.train)} + {len(dataset.require_test())} pairs: {out}")
 
 
 @data_app.command()

@@ -7,16 +7,20 @@ in the tracker whole, and whatever did not is settled when the study is resumed.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from mmtune.config import StudyKey, TrialConfig, flatten, replace_paths
+from mmtune.config import StudyKey, TrialConfig, flatten
+from mmtune.models.card import FINAL
+from mmtune.parts import SUMMARISED, Metrics, Part, best_part, spread, units
+from mmtune.plan import Plan
 from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
 from mmtune.provenance import now
-from mmtune.search import Attempt, Given, Search, closed, derive_seed, drawn_values, make_sampler
+from mmtune.search import ATTEMPTS, Attempt, Given, Search, closed, derive_seed, drawn_values, make_sampler
 from mmtune.space import Value
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun
 
@@ -31,30 +35,23 @@ class Pool(Protocol):
     def events(self, timeout: float) -> Iterable[Event]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A study that is ready to run.
-
-    base: the configuration that draws are put into. grid: every combination in order, () for other samplers.
-    trials: the size of the study. encoders: by modality, the folder of a trained model, and its run.
-    tags: what every run of the study says of its making.
-    """
-
-    key: StudyKey
-    base: TrialConfig
-    grid: tuple[Mapping[str, Value], ...]
-    trials: int
-    encoders: Mapping[str, Path]
-    encoder_runs: Mapping[str, str]
-    tags: Mapping[str, str]
-
-
 @dataclass(kw_only=True)
 class Live:
-    """A trial under way: its run and its folder."""
+    """A trial under way: its run, and its parts that wait, run (by their run) and are done.
+
+    A trial of one part has one run for both. reason: why it has failed; hopeless: whether it is far behind the best.
+    """
 
     run_id: str
-    folder: Path
+    name: str
+    config: TrialConfig
+    waiting: list[Part]
+    running: dict[Part, str] = field(default_factory=dict)
+    ended: dict[Part, str] = field(default_factory=dict)
+    metrics: dict[Part, Metrics] = field(default_factory=dict)
+    failures: Counter[Part] = field(default_factory=Counter)
+    reason: str = ""
+    hopeless: bool = False
 
 
 def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> list[TrialRun]:
@@ -74,6 +71,24 @@ def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> list[Trial
     return list(runs.values())
 
 
+def ended_parts(tracker: MlflowTracker, parent: str) -> dict[tuple[int, Part], TrialRun]:
+    """The complete parts of all trials, by trial and part; those that a dead coordinator left are settled first."""
+    found: dict[tuple[int, Part], TrialRun] = {}
+    for run in tracker.parts(parent):
+        if run.state == RUNNING:
+            tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
+        elif run.status == RUNNING:
+            tracker.close_run(run)
+        if run.state == COMPLETE:
+            found[run.number, part_of(run)] = run
+    return found
+
+
+def part_of(run: TrialRun) -> Part:
+    """Which part of its trial a run is."""
+    return Part(fold=int(run.tags["mmtune.fold"]), repeat=int(run.tags["mmtune.repeat"]))
+
+
 def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:
     """End one stale attempt by what its run says."""
     if run is not None and run.state in (COMPLETE, PRUNED):
@@ -85,7 +100,10 @@ def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:
 
 
 class Coordinator:
-    """Runs the missing trials of a plan on a pool until none is left or `stop()` says so."""
+    """Runs the missing trials of a plan on a pool until none is left or `stop()` says so.
+
+    tracked: the runs of the study's trials so far, as `reconcile` found them.
+    """
 
     def __init__(
         self,
@@ -97,11 +115,16 @@ class Coordinator:
         progress: Progress,
         staging: Path,
         missing: Mapping[int, Mapping[str, Value]],
+        tracked: Iterable[TrialRun] = (),
     ) -> None:
         self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
         self.pool, self.progress, self.staging = pool, progress, staging
         self.live: dict[int, Live] = {}
         self.open = dict(missing)
+        self.divided = len(plan.parts) > 1
+        self.parts = ended_parts(tracker, parent) if self.divided else {}
+        self.part_runs = {place: run.run_id for place, run in self.parts.items()}
+        self.complete = {run.number: run.run_id for run in tracked if run.state == COMPLETE}
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Until every index is closed, or `stop()`; then whatever is under way is ended as interrupted."""
@@ -111,34 +134,105 @@ class Coordinator:
                 for event in self.pool.events(timeout=0.5):
                     self._handle(event)
         finally:
-            for number in list(self.live):
-                self._end_failed(number, INTERRUPTED, interrupted=True)
+            for index in list(self.live):
+                self._interrupt(index)
+
+    # ---- handing out work
 
     def _fill(self) -> None:
-        while self.open and self.pool.idle:
-            index = next(iter(self.open))
+        while self.pool.idle:
+            waiting = next((index for index, live in sorted(self.live.items()) if live.waiting), None)
+            if waiting is not None:
+                self._submit(waiting, self.live[waiting].waiting.pop(0))
+                continue
+            index = next((i for i in self.open if not self._blocked(i)), None)
+            if index is None:
+                return
             self._launch(index, self.open.pop(index))
 
+    def _blocked(self, index: int) -> bool:
+        return any(i in self.open or i in self.live for i in self.plan.schedule.needs(index))
+
     def _launch(self, index: int, earlier: Mapping[str, Value]) -> None:
-        seed = derive_seed(self.plan.key.seed, index)
-        given = earlier or (self.plan.grid[index] if self.plan.grid else {})
-        sampler_seed = derive_seed(self.plan.key.seed, index, 1)
-        settled = bool(given or self.plan.grid)
-        sampler = Given(given) if settled else make_sampler(self.plan.key.sampler, sampler_seed)
-        values = self.search.ask(index, sampler)
+        values = self.search.ask(index, self._sampler(index, earlier))
         name = trial_name(index, values)
-        config = replace_paths(self.plan.base, values)
+        config = self.plan.schedule.configure(self.plan.base, values)
+        seed = derive_seed(self.plan.key.seed, index)
         tags = {**self.plan.tags, "mmtune.seed": str(seed), "mmtune.started": now()}
-        params = flatten(config) | {f"encoder.{m}": run for m, run in self.plan.encoder_runs.items()}
-        run_id = self.tracker.start_trial(self.parent, index, name, params, tags)
+        run_id = self.tracker.start_trial(self.parent, index, name, self._params(config), tags)
         self.search.attach(index, run_id)
-        folder = self.staging / f"{index}"
-        shutil.rmtree(folder, ignore_errors=True)
-        self.live[index] = Live(run_id=run_id, folder=folder)
-        self.progress.begin(index, name)
-        rungs = self.search.rungs
-        job = Job(number=index, config=config, seed=seed, folder=folder, rungs=rungs, encoders=self.plan.encoders)
+        needed = self.plan.schedule.resumes(index)
+        if needed is not None and needed not in self.complete:
+            reason = f"trial {needed:02d}, which it goes on from, is not complete"
+            self.tracker.end_trial(run_id, FAIL, {}, reason=reason)
+            self.search.tell(index, FAIL, None)
+            self.progress.say(f"trial {name}: fail, {reason}")
+            return
+        self.live[index] = Live(run_id=run_id, name=name, config=config, waiting=list(self.plan.parts))
+        for part in self.plan.parts:
+            self._adopt(index, part)
+        self._conclude_if_over(index)
+
+    def _sampler(self, index: int, earlier: Mapping[str, Value]) -> Any:
+        drawn = self.plan.schedule.draw(index, self.search.attempts())
+        if earlier or not drawn.sampler:
+            return Given(earlier or drawn.given)
+        sampler = make_sampler(drawn.sampler, derive_seed(self.plan.key.seed, index, 1))
+        return Given(drawn.given, sampler) if drawn.given else sampler
+
+    def _adopt(self, index: int, part: Part) -> None:
+        """Take over a part that an interrupted attempt at this trial had finished."""
+        live, run = self.live[index], self.parts.get((index, part))
+        if run is not None and run.params == self._params(live.config):
+            self.tracker.adopt(run.run_id, live.run_id)
+            live.waiting.remove(part)
+            live.ended[part], live.metrics[part] = run.run_id, run.metrics
+            self.progress.done += 1
+
+    def _params(self, config: TrialConfig) -> dict[str, Any]:
+        return flatten(config) | {f"encoder.{m}": run for m, run in self.plan.encoder_runs.items()}
+
+    def _submit(self, index: int, part: Part) -> None:
+        live = self.live[index]
+        ticket = index * len(self.plan.parts) + self.plan.parts.index(part)
+        seed, name = derive_seed(self.plan.key.seed, index), live.name
+        run_id = live.run_id
+        if self.divided:
+            seed = derive_seed(self.plan.key.seed, index, 2 + part.fold, 1 + part.repeat)
+            name = f"{live.name} {part_name(part, self.plan.key)}"
+            place = {"mmtune.fold": str(part.fold), "mmtune.repeat": str(part.repeat)}
+            tags = {**self.plan.tags, **place, "mmtune.seed": str(seed), "mmtune.started": now()}
+            run_id = self.tracker.start_part(self.parent, live.run_id, index, name, self._params(live.config), tags)
+        live.running[part] = run_id
+        self.progress.begin(ticket, name, live.config.train.epochs)
+        shutil.rmtree(self._folder(ticket), ignore_errors=True)
+        job = Job(
+            number=ticket,
+            config=live.config,
+            seed=seed,
+            folder=self._folder(ticket),
+            split=part.fold,
+            rungs=self.search.rungs,
+            encoders=self.plan.encoders,
+            checkpoint=self._checkpoint(index, part),
+        )
         self.pool.submit(job)
+
+    def _folder(self, ticket: int) -> Path:
+        return self.staging / f"{ticket}"
+
+    def _checkpoint(self, index: int, part: Part) -> Path | None:
+        needed = self.plan.schedule.resumes(index)
+        if needed is None:
+            return None
+        run_id = self.part_runs[needed, part] if self.divided else self.complete[needed]
+        return self.tracker.artifact(run_id, FINAL)
+
+    def _place(self, ticket: int) -> tuple[int, Part]:
+        index, place = divmod(ticket, len(self.plan.parts))
+        return index, self.plan.parts[place]
+
+    # ---- hearing what came of it
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -154,33 +248,103 @@ class Coordinator:
                 pass
 
     def _epoch(self, event: Epoch) -> None:
-        self.tracker.log_epoch(self.live[event.number].run_id, event.epoch, event.metrics)
+        index, part = self._place(event.number)
+        self.tracker.log_epoch(self.live[index].running[part], event.epoch, event.metrics)
         self.progress.advance(event.number, event.epoch, event.metrics)
         if event.epoch in self.search.rungs:
-            go_on = self.search.report(event.number, event.epoch, event.metrics["val_macro_f1"])
+            go_on = self.search.report(index, event.epoch, event.metrics["val_macro_f1"])
             self.pool.answer(event.number, go_on)
 
     def _done(self, event: Done) -> None:
-        live = self.live.pop(event.number)
+        index, part = self._place(event.number)
+        live = self.live[index]
+        run_id = live.running.pop(part)
+        live.ended[part], live.metrics[part] = run_id, event.metrics
+        self.part_runs[index, part] = run_id
+        live.hopeless |= event.pruned
         state, score = PRUNED if event.pruned else COMPLETE, event.metrics[OBJECTIVE]
-        self.tracker.end_trial(live.run_id, state, event.metrics, live.folder)
-        self.search.tell(event.number, state, score)
-        shutil.rmtree(live.folder, ignore_errors=True)
+        self.tracker.end_trial(run_id, state, event.metrics, self._folder(event.number))
+        shutil.rmtree(self._folder(event.number), ignore_errors=True)
         self.progress.finish(event.number, state, score)
+        if self.search.compares_parts:
+            worth_it = self.search.report(index, self.plan.parts.index(part), score)
+            # With no part left to save, a trial far behind the best is as complete as any.
+            live.hopeless |= not worth_it and bool(live.waiting)
+        self._conclude_if_over(index)
 
-    def _fail(self, number: int, reason: str, retry: bool) -> None:
-        self._end_failed(number, reason, retry=retry)
-        self.progress.finish(number, FAIL, None, reason)
-        attempts = [attempt for attempt in self.search.attempts() if attempt.index == number]
+    def _fail(self, ticket: int, reason: str, retry: bool) -> None:
+        index, part = self._place(ticket)
+        live = self.live[index]
+        self._end_failed(live.running.pop(part), ticket, reason, retry)
+        self.progress.finish(ticket, FAIL, None, reason)
+        live.failures[part] += 1
+        if self.divided and retry and live.failures[part] < ATTEMPTS:
+            live.waiting.insert(0, part)
+        else:
+            live.reason = live.reason or reason
+        self._conclude_if_over(index, retry=retry and not self.divided)
+
+    def _end_failed(self, run_id: str, ticket: int, reason: str, retry: bool = False) -> None:
+        folder = self._folder(ticket)
+        kept = folder if (folder / "error.txt").exists() else None
+        self.tracker.end_trial(run_id, FAIL, {}, kept, reason, retry=retry)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    # ---- ending a trial
+
+    def _conclude_if_over(self, index: int, retry: bool = False) -> None:
+        live = self.live[index]
+        if live.hopeless or live.reason:
+            self.progress.trials -= len(live.waiting)
+            live.waiting.clear()
+        if not live.waiting and not live.running:
+            self._conclude(index, retry)
+
+    def _conclude(self, index: int, retry: bool = False) -> None:
+        live = self.live.pop(index)
+        state = FAIL if live.reason else PRUNED if live.hopeless else COMPLETE
+        metrics = self._sum_up(live, state) if self.divided else live.metrics.get(self.plan.parts[0], {})
+        score = metrics.get(OBJECTIVE)
+        self.search.tell(index, state, score, retry=retry)
+        if state == COMPLETE and score is not None:
+            self.complete[index] = live.run_id
+            self.progress.rate(live.name, score)
+        attempts = [attempt for attempt in self.search.attempts() if attempt.index == index]
         if not closed(attempts):
-            self.open = dict(sorted([*self.open.items(), (number, drawn_values(attempts))]))
+            self.open = dict(sorted([*self.open.items(), (index, drawn_values(attempts))]))
 
-    def _end_failed(self, number: int, reason: str, retry: bool = False, interrupted: bool = False) -> None:
-        live = self.live.pop(number)
-        folder = live.folder if (live.folder / "error.txt").exists() else None
-        self.tracker.end_trial(live.run_id, FAIL, {}, folder, reason, retry=retry)
-        self.search.tell(number, FAIL, None, interrupted=interrupted, retry=retry)
-        shutil.rmtree(live.folder, ignore_errors=True)
+    def _sum_up(self, live: Live, state: str) -> Metrics:
+        """End the run of a trial whose parts have their own: with what they say together, and the best one's files."""
+        if state == FAIL:
+            self.tracker.end_trial(live.run_id, FAIL, {}, reason=live.reason)
+            return {}
+        found = units(live.metrics, self.plan.repeats)
+        metrics, best = spread(found), best_part(live.metrics)
+        self.tracker.log_units(live.run_id, [{n: unit[n] for n in SUMMARISED if n in unit} for unit in found])
+        self.tracker.end_trial(live.run_id, state, metrics, self.tracker.artifact(live.ended[best], ""))
+        self.progress.say(f"trial {live.name}: {state.lower()}, {told(metrics, len(found))}")
+        return metrics
+
+    def _interrupt(self, index: int) -> None:
+        live = self.live.pop(index)
+        for part, run_id in live.running.items():
+            ticket = index * len(self.plan.parts) + self.plan.parts.index(part)
+            self._end_failed(run_id, ticket, INTERRUPTED)
+        if self.divided:
+            self.tracker.end_trial(live.run_id, FAIL, {}, reason=INTERRUPTED)
+        self.search.tell(index, FAIL, None, interrupted=True)
+
+
+def part_name(part: Part, key: StudyKey) -> str:
+    """A part in words."""
+    fold = [f"fold {part.fold + 1}"] if key.folds else []
+    return ", ".join([*fold, *([f"repeat {part.repeat + 1}"] if key.repeats > 1 else [])])
+
+
+def told(metrics: Metrics, count: int) -> str:
+    """The objective of a trial over its units."""
+    spread = f" (deviation {metrics[f'{OBJECTIVE}_sd']:.4f} over {count})" if count > 1 else ""
+    return f"mean val macro-F1 {metrics[OBJECTIVE]:.4f}{spread}"
 
 
 def trial_name(index: int, values: Mapping[str, Value]) -> str:

@@ -27,14 +27,20 @@ STARTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A trial to train in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on."""
+    """A training to do in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on.
+
+    split: the number of the split to train on. encoders: by modality, the folder of a trained model to start from.
+    checkpoint: the folder of a training to go on from.
+    """
 
     number: int
     config: TrialConfig
     seed: int
     folder: Path
+    split: int = 0
     rungs: frozenset[int] = frozenset()
     encoders: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +97,10 @@ Event = Ready | Broken | Epoch | Done | Failed | Died
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """What every worker is started with: the data folder, the rows of the split, and the device."""
+    """What every worker is started with: the data, the rows of each split, and the device."""
 
     data: Path
-    split: Split
+    splits: tuple[Split, ...]
     device: str
 
 
@@ -246,7 +252,7 @@ def run_job(job: Job, partition: object, spec: WorkerSpec, pipe: Connection) -> 
 
     from mmtune.data.dataset import Partition
     from mmtune.train.fit import DivergenceError
-    from mmtune.train.trial import run_trial
+    from mmtune.train.trial import Origin, run_trial
 
     def on_epoch(epoch: int, metrics: Mapping[str, float]) -> bool:
         pipe.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
@@ -255,9 +261,9 @@ def run_job(job: Job, partition: object, spec: WorkerSpec, pipe: Connection) -> 
     assert isinstance(partition, Partition)
     try:
         device = torch.device(spec.device)
-        metrics, pruned = run_trial(
-            job.config, partition, spec.split, job.seed, job.folder, device, on_epoch, job.encoders
-        )
+        origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)
+        split = spec.splits[job.split]
+        metrics, pruned = run_trial(job.config, partition, split, job.seed, job.folder, device, on_epoch, origin)
         return Done(number=job.number, metrics=metrics, pruned=pruned)
     except Exception as error:  # a worker outlives every job
         job.folder.mkdir(parents=True, exist_ok=True)

@@ -24,18 +24,20 @@ def say(console: Console, text: str) -> None:
 
 @dataclass(kw_only=True)
 class Running:
-    """A trial under way."""
+    """A training under way: a trial, or a part of one."""
 
     name: str
+    epochs: int
     epoch: int = 0
     score: float | None = None
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """The state of a study and its display: trials done, the best so far, each trial's epoch, time left.
+    """The state of a study and its display: trainings done, the best trial so far, each one's epoch, time left.
 
-    trials, epochs: the whole study and the budget of one trial. done: trials that were finished before.
+    trials: trainings in the whole study, a trial's parts each counted; epochs: the usual budget of one.
+    done: those that were finished before.
     """
 
     console: Console
@@ -64,28 +66,31 @@ class Progress:
         """One line that stays."""
         say(self.console, text)
 
-    def begin(self, number: int, name: str) -> None:
-        """A trial started."""
-        self.running[number] = Running(name=name)
+    def begin(self, number: int, name: str, epochs: int) -> None:
+        """A training started."""
+        self.running[number] = Running(name=name, epochs=epochs)
         if self.live is None:
             self.say(f"trial {name}: started")
 
     def advance(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """A trial finished an epoch."""
+        """A training finished an epoch."""
         self.running[number].epoch, self.running[number].score = epoch, metrics["val_macro_f1"]
         self.epochs_seen += 1
 
     def finish(self, number: int, state: str, score: float | None, note: str = "") -> None:
-        """A trial ended; `score` is its objective if it has one."""
+        """A training ended; `score` is its objective if it has one."""
         name = self.running.pop(number).name
         self.done += state != "FAIL"
         self.failed += state == "FAIL"
-        if state == "COMPLETE" and score is not None and (self.best is None or score > self.best[0]):
-            self.best = (score, name)
         shown = f"val macro-F1 {score:.4f}" if score is not None else note
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
         self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {shown}{tail}")
+
+    def rate(self, name: str, score: float) -> None:
+        """A trial is complete with this objective."""
+        if self.best is None or score > self.best[0]:
+            self.best = (score, name)
 
     def time_left(self) -> timedelta | None:
         """An estimate from the epochs trained since the start; None before the first."""
@@ -101,8 +106,8 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         for running in self.running.values():
             score = "" if running.score is None else f"{running.score:.4f}"
-            epoch = f"epoch {running.epoch}/{self.epochs}"
-            table.add_row(running.name, ProgressBar(self.epochs, running.epoch, width=20), epoch, score)
+            epoch = f"epoch {running.epoch}/{running.epochs}"
+            table.add_row(running.name, ProgressBar(running.epochs, running.epoch, width=20), epoch, score)
         best = f"best {self.best[0]:.4f} ({self.best[1]})" if self.best else "no trial finished yet"
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.time_left()

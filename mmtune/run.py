@@ -7,53 +7,32 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
-from mmtune.config import StudyKey, flatten, require_count
-from mmtune.coordinator import Coordinator, Plan, reconcile
+from mmtune.config import StudyKey, flatten
+from mmtune.coordinator import Coordinator, reconcile
+from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
-from mmtune.data.splits import split
 from mmtune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.errors import InputError
 from mmtune.files import locked
+from mmtune.models.card import MODEL
+from mmtune.plan import Options, Plan, make_plan, make_splits, shaped
 from mmtune.pool import LocalPool, WorkerSpec
 from mmtune.progress import Progress, say
 from mmtune.provenance import now, provenance_tags
 from mmtune.search import Search
-from mmtune.space import Space, Value, describe, fingerprint
-from mmtune.space import grid as enumerate_grid
-from mmtune.study import Study, load_study, narrowed, with_epochs
+from mmtune.space import Space, describe, fingerprint
+from mmtune.study import Study, load_study, schedule, settled
 from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
 
 Stopped = Callable[[], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How much of a study to run, and where. None stands for the study's own number, or the machine's."""
-
-    protocol: str = "clip_disjoint"
-    seed: int = 0
-    sampler: str = "grid"
-    trials: int | None = None
-    epochs: int | None = None
-    workers: int | None = None
-    device: str = "auto"
-    prune: bool | None = None
-    fixed: Mapping[str, Value] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require_count("--seed", self.seed, 0)
-        for name in ("trials", "epochs", "workers"):
-            value = getattr(self, name)
-            if value is not None:
-                require_count(f"--{name}", value, 1, 100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,60 +54,33 @@ def run_study(
     None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of
     the study rule this one out.
     """
-    base, space = narrowed(study, options.sampler, options.fixed)
-    base = with_epochs(base, options.epochs)
-    needed = needed_encoders(study, base, options.fixed)
-    spec = WorkerSpec(
-        data=dataset.folder,
-        split=split(dataset.train, options.protocol, options.seed),
-        device=resolve_device(options.device),
-    )
+    sampler = options.sampler or study.sampler
+    base = shaped(settled(study, options.fixed, options.epochs), dataset, options.fixed)
+    needed = needed_encoders(study, base, options)
+    spec = WorkerSpec(data=dataset.folder, splits=make_splits(dataset, options), device=resolve_device(options.device))
+    require_modalities(dataset.train, base.model.modalities)
     tracker = MlflowTracker(root)
     encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped)
     if stopped():
         return None
     runs = {modality: trial.run_id for modality, trial in encoders.items()}
-    folders = {modality: tracker.artifact(run_id, "model") for modality, run_id in runs.items()}
-    prune = options.sampler != "grid" if options.prune is None else options.prune
-    key = make_key(study, dataset, options, prune, runs)
-    grid = tuple(enumerate_grid(space, flatten(base))) if key.sampler == "grid" else ()
-    plan = Plan(
-        key=key,
-        base=with_encoders(base, folders),
-        grid=grid,
-        trials=plan_trials(options.trials, study.trials, len(grid)),
-        encoders=folders,
-        encoder_runs=runs,
-        tags=provenance_tags(spec.device) | {"mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol},
-    )
+    folders = {modality: tracker.artifact(run_id, MODEL) for modality, run_id in runs.items()}
+    base = with_encoders(base, folders)
+    trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
+    plan = make_plan(study, base, trials, dataset, options, runs, folders, provenance_tags(spec.device))
+    key = plan.key
     refusal = f"study {key.slug} already runs, and one coordinator at a time may write it"
     with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
-        search = Search(root / "optuna" / f"{key.slug}.journal", key.slug, space, flatten(base), key.epochs, prune)
-        parent = tracker.open_study(key, {**study_tags(study, space, dataset), **plan.tags})
+        journal = root / "optuna" / f"{key.slug}.journal"
+        search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, len(plan.parts))
+        parent = tracker.open_study(key, {**study_tags(study, trials.space, dataset), **plan.tags})
         runs_found = reconcile(search, tracker, parent)
         say_where(console, plan, sum(run.state == RUNNING for run in runs_found))
-        tracked = {run.run_id for run in runs_found}
         try:
-            drive(plan, search, tracker, parent, tracked, spec, options.workers, console, stopped)
+            drive(plan, search, tracker, parent, runs_found, spec, options.workers, console, stopped)
         finally:
             outcome = close(plan, search, tracker, parent)
         return outcome
-
-
-def make_key(study: Study, dataset: Dataset, options: Options, prune: bool, encoders: Mapping[str, str]) -> StudyKey:
-    """The identity of a study under these options."""
-    return StudyKey(
-        study=study.name,
-        data=dataset.name,
-        digest=dataset.digest,
-        protocol=options.protocol,
-        seed=options.seed,
-        epochs=options.epochs or study.base.train.epochs,
-        sampler=options.sampler,
-        prune=prune,
-        fixed=tuple(sorted(options.fixed.items())),
-        encoders=tuple(sorted(encoders.items())),
-    )
 
 
 def find_encoders(
@@ -143,12 +95,13 @@ def find_encoders(
     """By modality, the best tracked trial of the study it needs, which runs first where there is none."""
     found: dict[str, TrialRun] = {}
     for modality, name in needed.items():
-        trial = best_encoder(tracker, name, dataset.digest, options.protocol, options.seed)
+        trial = best_encoder(tracker, name, dataset.digest, options)
         if trial is None and not stopped():
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
-            first = replace(options, trials=None, epochs=None, sampler="grid", prune=None, fixed={})
+            own = "reported" if options.sampler == "reported" else None
+            first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
             run_study(load_study(name), dataset, first, tracker.root, console, stopped)
-            trial = best_encoder(tracker, name, dataset.digest, options.protocol, options.seed)
+            trial = best_encoder(tracker, name, dataset.digest, options)
         if trial is None and not stopped():
             raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
         if trial is not None:
@@ -158,18 +111,13 @@ def find_encoders(
     return found
 
 
-def plan_trials(asked: int | None, usual: int, combinations: int) -> int:
-    """How many trials a study has: all of a grid's combinations or the first few, else as many as asked."""
-    return min(asked or combinations, combinations) if combinations else asked or usual
-
-
 def say_where(console: Console, plan: Plan, cut: int) -> None:
     """A line on what runs, and one on what an earlier call left."""
     key = plan.key
     say(
         console,
-        f"{key.study}: {plan.trials} trials of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
-        f"{key.protocol}, seed {key.seed}, {key.sampler}",
+        f"{key.study}: {plan.trials} trial{'s' * (plan.trials > 1)} of {key.epochs} epochs on {key.data} "
+        f"({key.digest[:8]}), " + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.division]),
     )
     if cut:
         say(console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption will be made again")
@@ -180,7 +128,7 @@ def drive(
     search: Search,
     tracker: MlflowTracker,
     parent: str,
-    tracked: Set[str],
+    runs: Sequence[TrialRun],
     spec: WorkerSpec,
     workers: int | None,
     console: Console,
@@ -189,14 +137,18 @@ def drive(
     """Run on workers the trials that no tracked run has finished."""
     staging = tracker.root / "staging" / plan.key.slug
     shutil.rmtree(staging, ignore_errors=True)
+    tracked = {run.run_id for run in runs}
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials and a.run_id in tracked]
     best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
-    progress = Progress(console=console, trials=plan.trials, epochs=plan.key.epochs, done=len(ended), best=best)
+    parts = len(plan.parts)
+    progress = Progress(
+        console=console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
+    )
     missing = search.open_indices(plan.trials, tracked)
     if missing:
-        count = min(workers or default_workers(spec.device), plan.trials - len(ended))
+        count = min(workers or default_workers(spec.device), (plan.trials - len(ended)) * parts)
         with LocalPool(spec, count) as pool, progress:
-            Coordinator(plan, search, tracker, parent, pool, progress, staging, missing).run(stopped)
+            Coordinator(plan, search, tracker, parent, pool, progress, staging, missing, runs).run(stopped)
     shutil.rmtree(staging, ignore_errors=True)
 
 

@@ -7,7 +7,7 @@ index may take several attempts, each of them a trial of Optuna's, and its seed 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,18 @@ from mmtune.space import Space, Value, describe, fingerprint, sample
 
 ATTEMPTS = 2
 REDUCTION = 3
+WILCOXON = 0.1
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Given(BaseSampler):
-    """Draws the values it was given: a point of the grid, or the ones of an earlier attempt."""
+    """Draws the values it was given: a point of the grid, or the ones of an earlier attempt.
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        self.values = values
+    otherwise: draws whatever was not given.
+    """
+
+    def __init__(self, values: Mapping[str, Value], otherwise: BaseSampler | None = None) -> None:
+        self.values, self.otherwise = values, otherwise
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
         return {}
@@ -42,7 +46,9 @@ class Given(BaseSampler):
         return {}
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-        return self.values[param_name]
+        if param_name in self.values or self.otherwise is None:
+            return self.values[param_name]
+        return self.otherwise.sample_independent(study, trial, param_name, param_distribution)
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -54,6 +60,14 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
         "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
     }
     return makers[name]()
+
+
+def make_pruner(rungs: Collection[int], parts: int) -> optuna.pruners.BasePruner:
+    """Successive halving over epochs, or Wilcoxon's test over the parts of a trial."""
+    if parts > 1:
+        return optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2)
+    first = min(rungs, default=1)
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
 
 
 def derive_seed(*parts: int) -> int:
@@ -110,19 +124,22 @@ def repair_journal(path: Path) -> int:
 class Search:
     """The journal of one study; the caller holds the study's lock.
 
+    prune: whether hopeless trials end early, at rungs of their epochs, or, where a trial has several parts, after any
+    part that leaves it significantly behind the best trial (Wilcoxon's signed-rank test over the parts of both).
     Raises InputError where the journal was written for another space.
     """
 
-    def __init__(self, path: Path, name: str, space: Space, base: Mapping[str, Any], epochs: int, prune: bool) -> None:
+    def __init__(
+        self, path: Path, name: str, space: Space, base: Mapping[str, Any], epochs: int, prune: bool, parts: int = 1
+    ) -> None:
         make_folder(path.parent)
         repair_journal(path)
         self.space, self.base = space, base
-        self.rungs = frozenset(rungs(epochs)) if prune else frozenset()
+        self.rungs = frozenset(rungs(epochs)) if prune and parts == 1 else frozenset()
+        self.compares_parts = prune and parts > 1
         storage = JournalStorage(JournalFileBackend(str(path)))
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-            pruner = optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=min(self.rungs, default=1), reduction_factor=REDUCTION
-            )
+            pruner = make_pruner(self.rungs, parts)
             self.study = optuna.create_study(
                 study_name=name,
                 storage=storage,
@@ -168,9 +185,9 @@ class Search:
         """Name the tracked run of the attempt under way."""
         self.live[index].set_user_attr("run_id", run_id)
 
-    def report(self, index: int, epoch: int, score: float) -> bool:
-        """Report a rung; whether the trial is worth going on with."""
-        self.live[index].report(score, epoch)
+    def report(self, index: int, step: int, score: float) -> bool:
+        """Report a rung, or a part; whether the trial is worth going on with."""
+        self.live[index].report(score, step)
         return not self.live[index].should_prune()
 
     def tell(self, index: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False) -> None:

@@ -10,18 +10,27 @@ from typing import Any
 
 from mmtune.config import TrialConfig, flatten, replace_path, replace_paths, require_choice
 from mmtune.errors import InputError
-from mmtune.space import Space, Value, grid, only, pin
+from mmtune.schedule import Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated, require_trials
+from mmtune.space import Space, Value, pin
+
+NONE = Enumerated(space=(), points=())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A search that a report made, as data.
 
-    reported: the report's own number by metric ("accuracy", "macro_f1"), as a share.
+    reported: the report's own number by metric ("accuracy", "macro_f1"), as a share; of the configuration in `base`.
     base: the configuration that a trial's draws are put into; its epochs are the report's budget.
-    space: what any sampler may vary; grid: the paths that the report enumerated, the rest staying at the base.
-    trials: how many trials a sampler other than the grid makes unless told otherwise.
+    space: what any sampler may vary; trials: how many trials such a sampler makes unless told otherwise.
+    What the report itself tried is one of three, and the study's usual sampler:
+      grid: the values that it combined, by path, the rest staying at the base;
+      tries: configurations that it lists by name; going_on: by name, the try whose last epoch a try goes on from;
+      phases: searches one after the other, each around the best trial so far.
     encoders: by modality, the study whose best tracked model this study starts from.
+    baseline: the study that this one is compared with.
+    repeats: what stands for several trainings of a fold, their "mean" or the "best" by validation.
+    published: accuracies of others that the report compares itself with, as shares; published_source: where.
     """
 
     name: str
@@ -30,34 +39,69 @@ class Study:
     reported: Mapping[str, float]
     base: TrialConfig
     space: Space
-    grid: tuple[str, ...]
+    grid: Mapping[str, tuple[Value, ...]] | None = None
+    tries: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    going_on: Mapping[str, str] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
     trials: int = 30
     encoders: Mapping[str, str] = field(default_factory=dict)
+    baseline: str = ""
+    repeats: str = "mean"
+    published: Mapping[str, float] = field(default_factory=dict)
+    published_source: str = ""
     doc: str = ""
 
     def __post_init__(self) -> None:
-        for path in (choice.path for choice in self.space):
+        named = [choice.path for choice in self.space] + [path for values in self.tries.values() for path in values]
+        named += list(self.grid or {})
+        for path in named:
             if path not in flatten(self.base):
                 raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
 
-    def combinations(self) -> list[dict[str, Value]]:
-        """The report's grid."""
-        return grid(only(self.space, self.grid), flatten(self.base))
+    @property
+    def sampler(self) -> str:
+        """The usual sampler: what makes the trials that the report made."""
+        return "tries" if self.tries else "phases" if self.phases else "grid"
 
 
-def narrowed(study: Study, sampler: str, fixed: Mapping[str, Value]) -> tuple[TrialConfig, Space]:
-    """The base configuration with `fixed` put in, and the space that `sampler` searches around it."""
+def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
+    """The base configuration with choices settled by the user, and with another budget if one is given."""
     for path in fixed:
         if path not in flatten(study.base):
             raise InputError(f"study {study.name} has no choice {path}; it has {', '.join(flatten(study.base))}")
-    base = replace_paths(study.base, fixed)
-    space = pin(study.space, fixed)
-    return base, only(space, tuple(p for p in study.grid if p not in fixed)) if sampler == "grid" else space
-
-
-def with_epochs(base: TrialConfig, epochs: int | None) -> TrialConfig:
-    """The configuration with another budget, if one is given."""
+    base: TrialConfig = replace_paths(study.base, fixed)
     return base if epochs is None else replace_path(base, "train.epochs", epochs)
+
+
+def schedule(
+    study: Study,
+    sampler: str,
+    base: TrialConfig,
+    fixed: Mapping[str, Value],
+    trials: int | None = None,
+    epochs: int | None = None,
+) -> Schedule:
+    """The trials that `sampler` makes of a study around `base`; "reported" is the base alone.
+
+    trials: how many a sampler draws. Raises InputError where the study has no such trials.
+    """
+    space = pin(study.space, fixed)
+    match sampler:
+        case "reported":
+            made: Schedule = Enumerated(space=(), points=({},))
+        case "grid":
+            axes = {path: values for path, values in (study.grid or {}).items() if path not in fixed}
+            made = NONE if study.grid is None else enumerated(axes)
+        case "tries":
+            own = fixed if epochs is None else {**fixed, "train.epochs": epochs}
+            tries = {name: {**values, **own} for name, values in study.tries.items()}
+            made = Tries(tries=tries, going_on=study.going_on)
+        case "phases":
+            phases = tuple(phase.without(fixed) for phase in study.phases)
+            made = Phased(space=space, phases=phases, base=flatten(base))
+        case _:
+            made = Sampled(space=space, trials=trials or study.trials, sampler=sampler)
+    return require_trials(made, study.name, sampler)
 
 
 def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
@@ -79,6 +123,9 @@ def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
 
 def parse_value(path: str, raw: str, kind: type[Any]) -> Value:
     """A text as a value of `kind`."""
+    if kind is bool:
+        require_choice(path, raw, ("True", "False"))
+        return raw == "True"
     try:
         value: Value = kind(raw)
     except ValueError as error:

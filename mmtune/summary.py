@@ -9,11 +9,12 @@ from rich.table import Table
 
 from mmtune.config import StudyKey
 from mmtune.files import make_folder
+from mmtune.parts import SUMMARISED
 from mmtune.registry import VersionRecord
 from mmtune.report import write_report
 from mmtune.space import importances
 from mmtune.study import load_study
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, has_store
+from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial, has_store
 
 
 def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None) -> bool:
@@ -47,7 +48,28 @@ def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[S
     complete = [t for t in tracker.trials(run.run_id) if t.state == COMPLETE]
     drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in complete]
     make_folder(out.parent)
-    return write_report(tracker, run, importances(study.space, drawn), study.reported, out, study.paper, others)
+    best = best_trial(complete)
+    return write_report(
+        tracker,
+        run,
+        importances(study.space, drawn),
+        study.reported,
+        out,
+        study.paper,
+        others,
+        published=study.published,
+        published_source=study.published_source,
+        folds=unit_lines(tracker, run.key, best) if best is not None and run.key.division else (),
+    )
+
+
+def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[dict[str, object]]:
+    """What was measured in each fold, or repeat, of a trial."""
+    found = tracker.curves(trial.run_id, tuple(f"{UNIT}{name}" for name in SUMMARISED))
+    kind = "fold" if key.folds else "repeat"
+    steps = sorted({step for values in found.values() for step, _ in values})
+    by_name = {name.removeprefix(UNIT): dict(values) for name, values in found.items() if values}
+    return [{kind: step, **{name: values[step] for name, values in by_name.items()}} for step in steps]
 
 
 def history_table(records: Sequence[VersionRecord]) -> Table:

@@ -26,6 +26,7 @@ from mmtune.files import locked
 COMPLETE, PRUNED, FAIL, RUNNING = "COMPLETE", "PRUNED", "FAIL", "RUNNING"
 RUN_STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED"}
 OBJECTIVE = "best_val_macro_f1"
+UNIT = "unit_"
 PAGE = 1_000
 DATABASE = "mlflow.db"
 INTERRUPTED = "interrupted: the study stopped before this trial was done"
@@ -143,9 +144,20 @@ class MlflowTracker:
         self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> str:
         """A new child run with the whole configuration as its params."""
+        return self._start("trial", parent, number, name, params, tags)
+
+    def start_part(
+        self, study: str, trial: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """A new child run of a trial's run: a fold or a repeat, named in `tags`."""
+        return self._start("part", trial, number, name, params, {"mmtune.study_run": study, **tags})
+
+    def _start(
+        self, kind: str, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
         experiment = self.client.get_run(parent).info.experiment_id
         own = {
-            "mmtune.kind": "trial",
+            "mmtune.kind": kind,
             "mmtune.number": str(number),
             "mmtune.params": json.dumps(dict(params)),
             "mmtune.state": RUNNING,
@@ -154,6 +166,15 @@ class MlflowTracker:
         run_id = str(self.client.create_run(experiment, run_name=name, tags={**own, **tags}).info.run_id)
         self._log(run_id, params=params)
         return run_id
+
+    def adopt(self, part: str, trial: str) -> None:
+        """Make a part's run that has ended the child of another attempt at its trial."""
+        self.client.set_tag(part, "mlflow.parentRunId", trial)
+
+    def log_units(self, run_id: str, units: Iterable[Mapping[str, float]]) -> None:
+        """The scores of each fold or repeat of a trial, as the steps from 1 of its `unit_...` metrics."""
+        for step, metrics in enumerate(units, start=1):
+            self._log(run_id, metrics={f"{UNIT}{name}": value for name, value in metrics.items()}, step=step)
 
     def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """One batch for one epoch (from 1), so that a kill loses the running epoch at most."""
@@ -218,6 +239,12 @@ class MlflowTracker:
         """Every attempt at every trial of a study, by trial number, then time."""
         experiment = self.client.get_run(parent).info.experiment_id
         runs = self._search([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+        return sorted((trial_run(run) for run in runs), key=lambda t: (t.number, t.tags["mmtune.started"]))
+
+    def parts(self, parent: str) -> list[TrialRun]:
+        """Every part of every trial of a study, by trial number, then time."""
+        experiment = self.client.get_run(parent).info.experiment_id
+        runs = self._search([experiment], f"tags.`mmtune.study_run` = '{parent}'")
         return sorted((trial_run(run) for run in runs), key=lambda t: (t.number, t.tags["mmtune.started"]))
 
     def curves(self, run_id: str, names: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:

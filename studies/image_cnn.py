@@ -9,7 +9,7 @@ Reported: 98.48 % accuracy (all layers normalised, 3x3, tanh).
 """
 
 from mmtune.catalogue import IMAGE_CNN, OPTIMISER
-from mmtune.config import ImageCNNConfig, TrainConfig, TrialConfig
+from mmtune.config import NORM_CODES, ImageCNNConfig, TrainConfig, TrialConfig
 from mmtune.space import under
 from mmtune.study import Study
 
@@ -20,6 +20,6 @@ STUDY = Study(
     reported={"accuracy": 0.9848},
     base=TrialConfig(model=ImageCNNConfig(), train=TrainConfig(epochs=10, batch_size=64, learning_rate=0.01)),
     space=under("model", IMAGE_CNN) + under("train", OPTIMISER),
-    grid=("model.norm", "model.kernel", "model.activation"),
+    grid={"model.norm": NORM_CODES, "model.kernel": (3, 5), "model.activation": ("tanh", "relu")},
     doc=__doc__,
 )

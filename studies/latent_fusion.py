@@ -23,7 +23,7 @@ STUDY = Study(
     reported={"accuracy": 0.99},
     base=TrialConfig(model=LatentFusionConfig(), train=TrainConfig(epochs=10, batch_size=64, learning_rate=0.001)),
     space=under("model", LATENT_FUSION) + under("train", OPTIMISER),
-    grid=("model.layers",),
+    grid={"model.layers": (1, 2)},
     encoders={"image": "image_cnn", "audio": "audio_rnn"},
     doc=__doc__,
 )

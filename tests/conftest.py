@@ -15,7 +15,7 @@ from mmtune.tracking import open_client
 
 
 def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:
-    """Rows of scikit-learn's digits, enlarged, with clips that a class's mean and noise make."""
+    """Rows of scikit-learn's digits, enlarged, with clips and tones that a class's mean and noise make."""
     rng = np.random.default_rng(seed)
     small, labels = load_digits(return_X_y=True)
     chosen = rng.permutation(len(labels))[:rows]
@@ -27,6 +27,8 @@ def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:
     turn = np.array([np.sum(y[:n] == label) for n, label in enumerate(y)])
     index = y * clips_per_class + turn % clips_per_class
     names = np.array([f"clip{seed}-{n}" for n in range(len(of_class))])
+    tones = np.sin(2 * np.pi * (200 + 300 * of_class[:, None]) * np.arange(16_000) / 16_000)
+    waveforms = 8000 * (tones + rng.normal(0, 0.3, tones.shape))
     return Partition(
         images=np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.uint8),
         clips=clips.astype(np.float32),
@@ -34,6 +36,7 @@ def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:
         labels=y,
         speaker=np.array([f"speaker{n % clips_per_class}" for n in range(len(of_class))]),
         clip_id=names,
+        waveforms=waveforms.astype(np.int16),
     )
 
 

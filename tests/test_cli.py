@@ -37,9 +37,9 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["study", "nothing"], "NAME must be one of audio_rnn, image_cnn, latent_fusion, got 'nothing'"),
+        (["study", "nothing"], "NAME must be one of audio_rnn, dual_cnn_fusion, image_cnn, latent_fusion"),
         (["study", "audio_rnn", "--protocol", "random"], "--protocol must be one of as_reported"),
-        (["study", "audio_rnn", "--sampler", "magic"], "--sampler must be one of grid, tpe"),
+        (["study", "audio_rnn", "--sampler", "magic"], "--sampler must be one of grid, tries, phases, reported, tpe"),
         (["study", "audio_rnn", "--fix", "hidden=many"], "model.hidden must be of type int, got 'many'"),
         (["study", "audio_rnn", "--data", "nowhere"], "nowhere"),
         (["study", "audio_rnn", "--epochs", "0", "--data", "TINY"], "--epochs must be a whole number from 1"),

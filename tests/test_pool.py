@@ -23,7 +23,7 @@ CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3)
 
 @pytest.fixture(scope="module")
 def pool(tiny: Dataset) -> Iterator[LocalPool]:
-    spec = WorkerSpec(data=tiny.folder, split=split(tiny.train, "clip_disjoint", 0), device="cpu")
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
     with LocalPool(spec, 1) as made:
         assert made.idle == 0
         until(made, Ready)
@@ -120,13 +120,13 @@ def test_stopping_signals_do_not_reach_a_worker(pool: LocalPool, tmp_path: Path)
 
 
 def test_workers_that_cannot_get_their_data_end_the_study_with_the_reason(tiny: Dataset, tmp_path: Path) -> None:
-    spec = WorkerSpec(data=tmp_path / "gone", split=split(tiny.train, "clip_disjoint", 0), device="cpu")
+    spec = WorkerSpec(data=tmp_path / "gone", splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
     with LocalPool(spec, 1) as broken, pytest.raises(InputError, match=r"workers cannot start: .*gone"):
         until(broken, Done)
 
 
 def test_workers_that_die_at_the_start_again_and_again_end_the_study(tiny: Dataset) -> None:
-    spec = WorkerSpec(data=tiny.folder, split=split(tiny.train, "clip_disjoint", 0), device="cpu")
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
 
     def kill_every_worker(pool: LocalPool) -> None:
         for _ in range(100):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmtune.config import SAMPLERS
+from mmtune.config import DRAWN
 from mmtune.errors import InputError
 from mmtune.search import ATTEMPTS, Given, Search, derive_seed, make_sampler, open_indices, repair_journal, rungs
 from mmtune.space import Categorical, Real, Space
@@ -29,7 +29,7 @@ def finish(search: Search, index: int, score: float, sampler: str = "random") ->
     return dict(values)
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("sampler", DRAWN)
 def test_every_sampler_draws_inside_the_space_and_repeats_itself_from_its_seed(tmp_path: Path, sampler: str) -> None:
     def run(folder: str) -> list[dict[str, object]]:
         search = open_search(tmp_path / folder)

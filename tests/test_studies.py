@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,11 +13,28 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
 from mmtune.errors import InputError
 from mmtune.models.build import build_model
-from mmtune.study import load_study, narrowed, parse_fixed, studies_folder, study_names
+from mmtune.schedule import Schedule
+from mmtune.space import Categorical, Choice, Integer, Value, draw
+from mmtune.study import Study, load_study, parse_fixed, schedule, settled, studies_folder, study_names
 from mmtune.train.trial import run_trial
 
-GRIDS = {"image_cnn": 12, "audio_rnn": 6, "latent_fusion": 2}
+TRIALS = {
+    "image_cnn": 12,
+    "audio_rnn": 6,
+    "latent_fusion": 2,
+    "multihead_fusion": 13,
+    "dual_cnn_fusion": 16,
+    "spectrogram_fusion": 9 + 12 + 4,
+    "xflow_cnn_mlp": 4,
+    "xflow_cnn_mlp_baseline": 1,
+    "xflow_lstm": 4,
+    "xflow_lstm_baseline": 1,
+}
 NAMES = study_names(studies_folder())
+
+
+def usual(study: Study) -> Schedule:
+    return schedule(study, study.sampler, study.base, {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,20 +48,34 @@ def test_a_study_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_grid_is_the_reports_and_holds_each_combination_once(name: str) -> None:
-    drawn = load_study(name).combinations()
-    assert len(drawn) == GRIDS[name]
-    assert len({tuple(values.items()) for values in drawn}) == len(drawn)
+def test_its_usual_trials_are_the_reports(name: str) -> None:
+    study = load_study(name)
+    made = usual(study)
+    assert made.trials == TRIALS[name]
+    if study.sampler != "phases":
+        drawn = [made.draw(index, ()).given for index in range(made.trials)]
+        assert len({tuple(values.items()) for values in drawn}) == len(drawn)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_combination_is_a_model_that_can_be_built(name: str) -> None:
+def test_every_trial_it_may_make_is_a_model_that_can_be_built(name: str) -> None:
+    """All of the enumerated ones, and random draws from the whole space."""
     study = load_study(name)
-    sizes = {
-        sum(p.numel() for p in build_model(replace_paths(study.base, values).model).parameters())
-        for values in study.combinations()
-    }
-    assert sizes
+    made, generator = usual(study), np.random.default_rng(0)
+    flat = flatten(study.base)
+    drawn = [draw(study.space, flat, lambda choice: pick(choice, generator)) for _ in range(10)]
+    enumerated = [made.draw(index, ()).given for index in range(made.trials)] if study.sampler != "phases" else []
+    configs = [made.configure(study.base, values) for values in enumerated]
+    with torch.device("meta"):
+        for config in [*configs, *(replace_paths(study.base, values) for values in drawn)]:
+            assert sum(p.numel() for p in build_model(config.model).parameters()) > 0
+
+
+def pick(choice: Choice, generator: np.random.Generator) -> Value:
+    if isinstance(choice, Categorical):
+        return choice.values[generator.integers(len(choice.values))]
+    value = generator.uniform(choice.low, choice.high)
+    return round(value) if isinstance(choice, Integer) else float(value)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,20 +86,21 @@ def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp
     assert not pruned
     assert 0 <= metrics["best_val_macro_f1"] <= 1
     assert {"val_ari", "val_nmi", "val_purity", "val_f1_0", "val_f1_9"} <= set(metrics)
-    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
-        "model.json",
-        "validation.npz",
-        "weights.safetensors",
-    ]
+    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    wanted = {"model/model.json", "model/weights.safetensors", "validation.npz"}
+    if config.train.keep_final:
+        wanted |= {"final/model.json", "final/weights.safetensors", "final/optimizer.safetensors"}
+        assert 0 <= metrics["final_val_macro_f1"] <= 1
+    assert wanted <= written <= wanted | {"maps.npz"}
 
 
 def test_choices_are_settled_by_name_and_checked() -> None:
     study = load_study("image_cnn")
     fixed = parse_fixed(["kernel=5", "train.learning_rate=0.001"], study.base)
     assert fixed == {"model.kernel": 5, "train.learning_rate": 0.001}
-    base, space = narrowed(study, "grid", fixed)
+    base = settled(study, fixed, None)
     assert flatten(base)["model.kernel"] == 5
-    assert [choice.path for choice in space] == ["model.norm", "model.activation"]
+    assert [choice.path for choice in schedule(study, "grid", base, fixed).space] == ["model.norm", "model.activation"]
     for text, said in [
         ("kernel", "takes NAME=VALUE"),
         ("kernle=3", "takes NAME=VALUE with one of model.kernel"),
@@ -76,11 +109,11 @@ def test_choices_are_settled_by_name_and_checked() -> None:
         with pytest.raises(InputError, match=said):
             parse_fixed([text], study.base)
     with pytest.raises(InputError, match="kernel must be one of 3, 5, got 4"):
-        narrowed(study, "grid", {"model.kernel": 4})
+        settled(study, {"model.kernel": 4}, None)
     with pytest.raises(InputError, match=r"train.learning_rate must be in 0.0001 to 0.1 \(log\), got 1.0"):
-        narrowed(study, "tpe", {"train.learning_rate": 1.0})
+        schedule(study, "tpe", study.base, {"train.learning_rate": 1.0})
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="NAME must be one of audio_rnn, image_cnn, latent_fusion, got 'audio'"):
+    with pytest.raises(InputError, match=r"NAME must be one of audio_rnn, dual_cnn_fusion, .*, got 'audio'"):
         load_study("audio")

@@ -1,12 +1,16 @@
-"""Embeddings made drawable: two principal components, and clusters named after the labels they cover."""
+"""Embeddings taken apart and made drawable: in two dimensions, with clusters named after the labels they cover."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.config import CLASSES
 from mmtune.errors import InputError
+
+COMBINED = "combined"
+MOST_TSNE = 2_000
 
 
 def principal_components(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -27,11 +31,28 @@ def principal_components(embedding: NDArray[np.float32]) -> tuple[NDArray[np.flo
     return pca.fit_transform(embedding.astype(np.float64)), pca.explained_variance_ratio_
 
 
+def tsne(embedding: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
+    """(N, E) to t-SNE's map (N, 2): PCA start, perplexity 30 or (N - 1) / 3 for few rows (van der Maaten 2008).
+
+    The same seed gives the same map. Distances between far groups and the sizes of groups mean nothing.
+    Raises InputError unless 4 <= N <= MOST_TSNE, and where `principal_components` does.
+    """
+    from sklearn.manifold import TSNE
+
+    if not 4 <= len(embedding) <= MOST_TSNE:
+        raise InputError(f"t-SNE needs 4 to {MOST_TSNE} rows, got {len(embedding)}")
+    principal_components(embedding)
+    perplexity = min(30.0, (len(embedding) - 1) / 3)
+    found = TSNE(2, init="pca", perplexity=perplexity, random_state=seed).fit_transform(embedding)
+    return np.asarray(found, dtype=np.float64)
+
+
 def name_clusters(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
     """Each row's cluster, renamed to a label (N,): one to one, so that most rows agree (Hungarian method)."""
     from scipy.optimize import linear_sum_assignment
 
-    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    count = 1 + int(max(labels.max(), clusters.max()))
+    counts = np.zeros((count, count), dtype=np.int64)
     np.add.at(counts, (clusters, labels), 1)
     return np.asarray(linear_sum_assignment(counts, maximize=True)[1][clusters], dtype=np.int64)
 
@@ -48,4 +69,22 @@ def by_modality(embedding: NDArray[np.float32], modalities: tuple[str, ...]) -> 
     if len(modalities) < 2:
         return {"".join(modalities) or "model": embedding}
     parts = np.split(embedding, len(modalities), axis=1)
-    return {**dict(zip(modalities, parts, strict=True)), "combined": embedding}
+    return {**dict(zip(modalities, parts, strict=True)), COMBINED: embedding}
+
+
+def split_parts(
+    embedding: NDArray[np.float32], parts: Sequence[str], widths: Sequence[int]
+) -> dict[str, NDArray[np.float32]]:
+    """An embedding (N, E) by the names and widths of what it is the concatenation of, then the whole as "combined".
+
+    A single part is the whole. Raises InputError unless the names differ and the widths are positive and add up to E.
+    """
+    names, sizes = [str(name) for name in parts], [int(width) for width in widths]
+    told = f"got {', '.join(names)} with widths {sizes} for {embedding.shape[1]} values"
+    if not names or len(set(names) - {COMBINED}) != len(sizes) or len(names) != len(sizes):
+        raise InputError(f"parts must have names of their own and a width each, {told}")
+    if min(sizes) < 1 or sum(sizes) != embedding.shape[1]:
+        raise InputError(f"widths of parts must add up to the embedding's, {told}")
+    split = np.split(embedding, np.cumsum(sizes)[:-1], axis=1)
+    found = dict(zip(names, split, strict=True))
+    return {**found, COMBINED: embedding} if len(found) > 1 else found

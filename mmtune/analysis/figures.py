@@ -227,10 +227,11 @@ def per_class(f1: Sequence[float]) -> go.Figure:
 
 def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.Figure:
     """Counts by label and prediction; errors are coloured by their share of the label's rows, hits are not."""
-    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    classes = max(CLASSES, 1 + int(max(labels.max(), predictions.max())))
+    counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, predictions), 1)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    errors = np.where(np.eye(CLASSES, dtype=bool), np.nan, share)
+    errors = np.where(np.eye(classes, dtype=bool), np.nan, share)
     x = {"title": "predicted digit", "dtick": 1, "showgrid": False, "constrain": "domain"}
     y = {"title": "true digit", "dtick": 1, "showgrid": False, "autorange": "reversed", "scaleanchor": "x"}
     fig = figure({**x, "ticks": ""}, {**y, "constrain": "domain", "ticks": ""})
@@ -250,26 +251,3 @@ def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.F
         mode="text",
         hovertemplate=percent,
     )
-
-
-def embedding(
-    points: NDArray[np.float64], groups: NDArray[np.int64], explained: NDArray[np.float64], hover: NDArray[np.str_]
-) -> go.Figure:
-    """Rows (N, 2) on two principal components, coloured by group 0..9, with the group's number at its median."""
-    titles = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
-    fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"})
-    for group in np.unique(groups).tolist():
-        inside = np.flatnonzero(groups == group)
-        fig.add_scatter(
-            x=points[inside, 0].round(4),
-            y=points[inside, 1].round(4),
-            name=str(group),
-            mode="markers",
-            marker={"color": DIGITS[group], "size": 5, "opacity": 0.7},
-            text=hover[inside].tolist(),
-            hovertemplate="%{text}<extra></extra>",
-        )
-    for group in np.unique(groups).tolist():
-        x, y = np.median(points[groups == group], axis=0)
-        fig.add_annotation(x=x, y=y, text=f"<b>{group}</b>", showarrow=False, font={"size": 17})
-    return fig

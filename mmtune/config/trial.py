@@ -7,27 +7,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmtune.config.bajaj import DualCNNConfig
 from mmtune.config.joshi import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
-from mmtune.config.rules import require_count, require_range
+from mmtune.config.rules import CLASSES, require_choice, require_count, require_range
+from mmtune.config.subrahmanya import SpectrogramFusionConfig
+from mmtune.config.venkatachalam import MultiheadFusionConfig
+from mmtune.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.errors import InputError
 
-ModelConfig = ImageCNNConfig | AudioRNNConfig | LatentFusionConfig
+ModelConfig = (
+    ImageCNNConfig
+    | AudioRNNConfig
+    | LatentFusionConfig
+    | MultiheadFusionConfig
+    | DualCNNConfig
+    | SpectrogramFusionConfig
+    | XFlowMLPConfig
+    | XFlowLSTMConfig
+)
 MODEL_CONFIGS: dict[str, type[Any]] = {
     "image_cnn": ImageCNNConfig,
     "audio_rnn": AudioRNNConfig,
     "latent_fusion": LatentFusionConfig,
+    "multihead_fusion": MultiheadFusionConfig,
+    "dual_cnn_fusion": DualCNNConfig,
+    "spectrogram_fusion": SpectrogramFusionConfig,
+    "xflow_cnn_mlp": XFlowMLPConfig,
+    "xflow_lstm": XFlowLSTMConfig,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained: Adam on the cross-entropy, a fixed number of epochs, a fixed batch size."""
+    """How a model is trained: Adam on the cross-entropy, a fixed number of epochs, a fixed batch size.
+
+    class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
+    keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
+    """
 
     epochs: int = 10
     batch_size: int = 64
     learning_rate: float = 1e-3
+    class_weights: bool = False
+    keep_final: bool = False
 
     def __post_init__(self) -> None:
+        require_choice("class_weights", self.class_weights, (True, False))
+        require_choice("keep_final", self.keep_final, (True, False))
         require_count("epochs", self.epochs, 1, 100_000)
         require_count("batch_size", self.batch_size, 2, 65_536)
         require_range("learning_rate", self.learning_rate, 1e-8, 10.0)
@@ -39,6 +65,11 @@ class TrialConfig:
 
     model: ModelConfig
     train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def class_count(config: ModelConfig) -> int:
+    """How many classes a model tells apart: the ten digits, unless its configuration says otherwise."""
+    return int(getattr(config, "classes", CLASSES))
 
 
 def model_kind(config: ModelConfig) -> str:

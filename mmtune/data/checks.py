@@ -66,6 +66,15 @@ def require_classes(labels: np.ndarray[tuple[int], np.dtype[np.int64]], where: s
         raise InputError(f"{where}: every digit must occur, digit {int(np.argmin(counts))} has no rows")
 
 
+def require_modalities(partition: Partition, modalities: tuple[str, ...]) -> None:
+    """Raise InputError where a partition lacks what a model reads."""
+    if "waveform" in modalities and partition.waveforms is None:
+        raise InputError(
+            "this model hears waveforms, and the data set came as features only: build one from recordings with "
+            "`mmtune data build`, or let the model hear features with `--fix view=mfcc`"
+        )
+
+
 def clip_labels(partition: Partition) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The digit that each clip says, (M,) int64, read off the rows that use it."""
     digit = np.full(len(partition.clips), -1, np.int64)

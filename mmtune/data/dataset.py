@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.errors import InputError
+
 IMAGE_SHAPE = (28, 28)
 AUDIO_SHAPE = (39, 13)
 SAMPLE_RATE = 16_000
@@ -25,6 +27,7 @@ class Partition:
     images (N, 28, 28) uint8; clips (M, 39, 13) float32; clip_index (N,) int64 into the clips;
     labels (N,) int64 in 0..9; speaker (M,) str, "" where unknown; clip_id (M,) str;
     waveforms (M, 16000) int16 at 16 kHz, or None.
+    For sequences: images (N, T, H, W) and clips (N, T, K), each row with its own clip, labels in 0..C-1.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +50,8 @@ class Partition:
 class Dataset:
     """A training and a test partition, where they lie, and what they were made from.
 
+    test: None for sequences, whose test are the folds that are held out.
+
     digest: SHA-256 over the content of both partitions, independent of how the files store it.
     features: how raw audio becomes a clip of this set (`FeatureStats.to_json()`), or None where the set came
         as features only, so that no recording can be turned into its clips.
@@ -55,7 +60,13 @@ class Dataset:
     name: str
     folder: Path
     train: Partition
-    test: Partition
+    test: Partition | None
     digest: str
     provenance: Mapping[str, Any]
     features: Mapping[str, Any] | None
+
+    def require_test(self) -> Partition:
+        """The test partition; InputError where there is none."""
+        if self.test is None:
+            raise InputError(f"{self.name} must have a test partition for this, it has none: use --folds")
+        return self.test

@@ -16,8 +16,8 @@ from mmtune.errors import InputError
 def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
     """A data set in plain JSON values.
 
-    Keys: name, folder, digest, provenance, features (bool), train and test (`describe_partition`), and protocols:
-    for each its training and validation rows with the shares of validation rows whose recording, and whose speaker
+    Keys: name, folder, digest, provenance, features (bool), train and test (`describe_partition` or None), and
+    protocols: for each its training and validation rows with the shares of validation rows whose recording, and whose speaker
     (None where unknown), is also in training; or {"impossible": reason}.
     """
     return {
@@ -27,7 +27,7 @@ def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
         "provenance": dict(dataset.provenance),
         "features": dataset.features is not None,
         "train": describe_partition(dataset.train),
-        "test": describe_partition(dataset.test),
+        "test": None if dataset.test is None else describe_partition(dataset.test),
         "protocols": {protocol: describe_protocol(dataset.train, protocol, seed) for protocol in PROTOCOLS},
     }
 
@@ -55,10 +55,9 @@ def describe_protocol(train: Partition, protocol: str, seed: int) -> dict[str, A
 
 def lines(description: dict[str, Any]) -> list[str]:
     """A description as lines of plain text."""
-    parts = [f"{part:<12}{partition_line(description[part])}" for part in ("train", "test")]
-    digits = [
-        f"{part:<12}{' '.join(f'{count:>6}' for count in description[part]['digits'])}" for part in ("train", "test")
-    ]
+    present = {part: description[part] for part in ("train", "test") if description[part] is not None}
+    parts = [f"{part:<12}{partition_line(facts)}" for part, facts in present.items()]
+    digits = [f"{part:<12}{' '.join(f'{count:>6}' for count in facts['digits'])}" for part, facts in present.items()]
     protocols = [f"{name:<18}{protocol_line(facts)}" for name, facts in description["protocols"].items()]
     return [
         f"name        {description['name']}",
@@ -69,7 +68,7 @@ def lines(description: dict[str, Any]) -> list[str]:
         "",
         *parts,
         "",
-        f"{'digit':<12}{' '.join(f'{digit:>6}' for digit in range(10))}",
+        f"{'class':<12}{' '.join(f'{label:>6}' for label in range(len(description['train']['digits'])))}",
         *digits,
         "",
         *protocols,
@@ -97,11 +96,12 @@ def protocol_line(facts: dict[str, Any]) -> str:
 
 
 def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:
-    """Write a PNG of `count` training pairs, digit by digit: image, clip, and waveform where there is one."""
+    """Write a PNG of `count` training pairs, class by class: image, clip, and waveform where there is one."""
     from matplotlib.figure import Figure
 
     train, path = dataset.train, Path(path)
-    rows = [int(np.flatnonzero(train.labels == n % 10)[n // 10]) for n in range(count)]
+    classes = int(train.labels.max()) + 1
+    rows = [int(np.flatnonzero(train.labels == n % classes)[n // classes]) for n in range(count)]
     kinds = 3 if train.waveforms is not None else 2
     figure = Figure(figsize=(1.6 * count, 1.9 * kinds), layout="constrained")
     axes = figure.subplots(kinds, count, squeeze=False)
@@ -120,10 +120,13 @@ def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:
 def draw_pair(column: Any, train: Partition, row: int) -> None:
     """One pair, top to bottom into the axes of `column`."""
     clip = int(train.clip_index[row])
-    column[0].imshow(train.images[row], cmap="gray", vmin=0, vmax=255)
+    # Of a sequence, the frame in the middle.
+    image = train.images[row] if train.images.ndim == 3 else train.images[row][train.images.shape[1] // 2]
+    column[0].imshow(image, cmap="gray", vmin=0, vmax=255)
     column[0].set_title(f"{train.labels[row]}\n{train.speaker[clip] or train.clip_id[clip]}", fontsize=7)
     column[0].set_axis_off()
-    column[1].imshow(train.clips[clip].T, aspect="auto", origin="lower", vmin=0, vmax=1)
+    scale = {"vmin": 0, "vmax": 1} if train.images.ndim == 3 else {}
+    column[1].imshow(train.clips[clip].T, aspect="auto", origin="lower", **scale)
     column[1].set_xlabel("frame", fontsize=7)
     column[1].tick_params(labelsize=6)
     if train.waveforms is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.config import CLASSES, PROTOCOLS, require_choice, require_count, require_range
+from mmtune.config import PROTOCOLS, require_choice, require_count, require_range
 from mmtune.data.checks import clip_labels
 from mmtune.data.dataset import Partition
 from mmtune.errors import InputError
@@ -23,10 +23,14 @@ CANDIDATES = 200
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Rows of a partition to train on and to validate on: sorted, disjoint, together all rows, (n,) int64 each."""
+    """Rows of a partition to train on and to validate on: sorted, disjoint, (n,) int64 each.
+
+    held: for a fold of a cross-validation, the rows that neither trains nor chooses anything, scored once.
+    """
 
     train: Rows
     validation: Rows
+    held: Rows | None = None
 
 
 def split(partition: Partition, protocol: str, seed: int, validation_share: float = 0.2) -> Split:
@@ -69,6 +73,23 @@ def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]
     return [checked(partition, rows_of_units(partition, protocol, part), protocol) for part in parts]
 
 
+def rotated(parts: list[Split]) -> list[Split]:
+    """Folds whose scores choose nothing: the rows of each are held out once, and the next fold's rows validate.
+
+    Takes `folds`, three or more of them: with two nothing would be left to train on.
+    """
+    require_count("folds", len(parts), 3)
+    shifted = [*parts[1:], parts[0]]
+    return [
+        Split(
+            train=np.setdiff1d(part.train, following.validation),
+            validation=following.validation,
+            held=part.validation,
+        )
+        for part, following in zip(parts, shifted, strict=True)
+    ]
+
+
 def unit_labels(partition: Partition, protocol: str) -> Rows:
     """The digits of what a protocol divides: pairs, or recordings; InputError where speakers are needed and unknown."""
     require_choice("protocol", protocol, PROTOCOLS)
@@ -87,7 +108,7 @@ def rows_of_units(partition: Partition, protocol: str, units: Rows) -> NDArray[n
 
 def require_members(labels: Rows, least: int, protocol: str) -> None:
     """Raise InputError unless every digit has at least `least` members."""
-    counts = np.bincount(labels, minlength=CLASSES)
+    counts = np.bincount(labels)
     if counts.min() < least:
         what = "pairs" if protocol == "as_reported" else "recordings"
         digit = int(np.argmin(counts))
@@ -103,7 +124,7 @@ def best_groups(group: NDArray[np.str_], labels: Rows, seed: int, share: float) 
 
     names, of_row = np.unique(group, return_inverse=True)
     require_speakers(len(names), 2)
-    counts = np.zeros((len(names), CLASSES))
+    counts = np.zeros((len(names), labels.max() + 1))
     np.add.at(counts, (of_row, labels), 1)
     wanted = min(max(round(share * len(names)), 1), len(names) - 1)
     cutter = ShuffleSplit(CANDIDATES, test_size=wanted, random_state=seed)
@@ -134,7 +155,7 @@ def checked(partition: Partition, validation: NDArray[np.bool_], protocol: str) 
     """A split by a mask over rows, with every digit on both sides or InputError."""
     made = Split(train=np.flatnonzero(~validation), validation=np.flatnonzero(validation))
     for side, rows in (("training", made.train), ("validation", made.validation)):
-        counts = np.bincount(partition.labels[rows], minlength=CLASSES)
+        counts = np.bincount(partition.labels[rows], minlength=partition.labels.max() + 1)
         if not counts.all():
             raise InputError(f"{protocol} must leave every digit on both sides, {side} has no {int(np.argmin(counts))}")
     return made

@@ -27,6 +27,7 @@ from mmtune.data.atomic import new_folder
 from mmtune.data.checks import check_partition, content_digest, require_classes
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE, Dataset, Partition
 from mmtune.data.features import FeatureStats
+from mmtune.data.sequences import as_dataset, load_sequences
 from mmtune.errors import InputError
 from mmtune.files import read_json
 
@@ -45,10 +46,10 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
     """
     folder = Path(folder).resolve()
     require_replaceable(folder)
-    parts = {"train": dataset.train, "test": dataset.test}
+    parts = {"train": dataset.train, "test": dataset.require_test()}
     for part, partition in parts.items():
         check_partition(partition, f"{folder} ({part})")
-    digest = content_digest(dataset.train, dataset.test)
+    digest = content_digest(parts["train"], parts["test"])
     with new_folder(folder, keep=keep) as temporary:
         for part, partition in parts.items():
             write_arrays(temporary, part, partition)
@@ -84,13 +85,15 @@ def require_replaceable(folder: Path) -> None:
 
 
 def load(folder: Path, *, verify: bool = True) -> Dataset:
-    """Read a data set in Khacef's format, with or without mmtune's sidecar.
+    """Read a data set: a folder in Khacef's format, with or without mmtune's sidecar, or an .npz of sequences.
 
     verify: whether the files must have the SHA-256 that the manifest names; workers that read what their
         coordinator has verified leave it out. Every other check is always made.
     Raises InputError on the first file that breaks a rule.
     """
     folder = Path(folder).resolve()
+    if folder.suffix == ".npz" and folder.is_file():
+        return as_dataset(load_sequences(folder), folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "is missing"
         raise InputError(f"{folder}: must be a folder with a data set, {found}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from mmtune.config import CLASSES, AudioRNNConfig
@@ -18,6 +20,7 @@ class AudioRNN(nn.Module):
     """
 
     embedding_size = 64
+    parts: ClassVar[dict[str, int]] = {"audio": embedding_size}
 
     def __init__(self, config: AudioRNNConfig) -> None:
         super().__init__()

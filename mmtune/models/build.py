@@ -7,15 +7,34 @@ from typing import Any
 
 from torch import nn
 
-from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
+from mmtune.config import (
+    AudioRNNConfig,
+    DualCNNConfig,
+    ImageCNNConfig,
+    LatentFusionConfig,
+    ModelConfig,
+    MultiheadFusionConfig,
+    SpectrogramFusionConfig,
+    XFlowLSTMConfig,
+    XFlowMLPConfig,
+)
 from mmtune.models.audio import AudioRNN
+from mmtune.models.dual_cnn import DualCNN
 from mmtune.models.fusion import LatentFusion
 from mmtune.models.image import ImageCNN
+from mmtune.models.multihead import MultiheadFusion
+from mmtune.models.spectrogram import SpectrogramFusion
+from mmtune.models.xflow import XFlowLSTM, XFlowMLP
 
 BUILDERS: dict[type, Callable[[Any], nn.Module]] = {
     ImageCNNConfig: ImageCNN,
     AudioRNNConfig: AudioRNN,
     LatentFusionConfig: LatentFusion,
+    MultiheadFusionConfig: MultiheadFusion,
+    DualCNNConfig: DualCNN,
+    SpectrogramFusionConfig: SpectrogramFusion,
+    XFlowMLPConfig: XFlowMLP,
+    XFlowLSTMConfig: XFlowLSTM,
 }
 
 

@@ -9,6 +9,8 @@ from mmtune.errors import InputError
 from mmtune.files import read_json
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+# The folders of a trial's models: of its best epoch, and of its last one where that is kept.
+MODEL, FINAL = "model", "final"
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class FusionHead(nn.Module):
 
     def __init__(self, embedding: int, layers: int) -> None:
         super().__init__()
+        self.parts = {"image": embedding, "audio": embedding}
         wide = 2 * embedding
         inner = [nn.Linear(wide, embedding), nn.ReLU()] if layers == 2 else []
         self.layers = nn.Sequential(*inner, nn.Linear(embedding if inner else wide, CLASSES))
@@ -41,6 +42,7 @@ class LatentFusion(nn.Module):
         self.image = ImageCNN(config.image)
         self.audio = AudioRNN(config.audio)
         self.head = FusionHead(config.embedding, config.layers)
+        self.parts = self.head.parts
 
     def encode_image(self, image: Tensor) -> Tensor:
         """(B, 1, 28, 28) to what the head joins, (B, 64) or (B, 10)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class ImageCNN(nn.Module):
     """Joshi's image CNN (section 2.2, figure 9); the first linear layer's input follows from kernel and pools."""
 
     embedding_size = 64
+    parts: ClassVar[dict[str, int]] = {"image": embedding_size}
 
     def __init__(self, config: ImageCNNConfig) -> None:
         super().__init__()

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Output(NamedTuple):
-    """logits (B, 10) and embedding (B, E), float32; for a fusion model also `alone`.
+    """logits (B, C) and embedding (B, E), float32; for a fusion model also `alone`.
 
-    alone: by modality, the logits (B, 10) that this modality's encoder gives without the other one.
+    alone: by modality, the logits (B, C) that this modality's encoder gives without the other one.
     """
 
     logits: Tensor
     embedding: Tensor
     alone: Mapping[str, Tensor] = {}
+
+
+def embedding_parts(model: nn.Module) -> dict[str, int]:
+    """The widths of the named parts that a model's embedding is the concatenation of, in order."""
+    parts: dict[str, int] = model.parts  # type: ignore[assignment]
+    return dict(parts)

@@ -179,7 +179,7 @@ def read_clip(predictor: Predictor, path: Path) -> NDArray[np.float32]:
 
 def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
     """Predict the whole test partition of a data set, in its order."""
-    test = dataset.test
+    test = dataset.require_test()
     images = test.images if "image" in predictor.modalities else None
     clips = on_scale(predictor, dataset)[test.clip_index] if "audio" in predictor.modalities else None
     return predictor.predict(images, clips)
@@ -190,7 +190,7 @@ def on_scale(predictor: Predictor, dataset: Dataset) -> NDArray[np.float32]:
 
     Raises InputError where only one of the two scales is known.
     """
-    mine, clips = predictor.features, dataset.test.clips
+    mine, clips = predictor.features, dataset.require_test().clips
     theirs = None if dataset.features is None else FeatureStats.from_json(dataset.features)
     if mine == theirs:
         return clips

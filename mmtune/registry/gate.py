@@ -41,7 +41,7 @@ def verdict(
         theirs = champion_predictions(registry, champion, dataset)
     except InputError as error:
         return Verdict(passes=False, reason=f"champion version {champion} cannot be compared: {error}")
-    labels = dataset.test.labels
+    labels = dataset.require_test().labels
     result = mcnemar_exact(predictions == labels, theirs == labels)
     worse = result.a_is_worse(alpha)
     p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"

@@ -18,6 +18,7 @@ from mmtune.analysis.statistics import McNemar
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import locked
+from mmtune.models.card import MODEL
 from mmtune.models.storage import load_model
 from mmtune.provenance import now
 from mmtune.registry.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, reigns
@@ -26,7 +27,6 @@ from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
 from mmtune.registry.scoring import score_test
 from mmtune.registry.versions import TAG, Registry, known_models, predictor_folder
 from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, has_store, open_client, trial_run
-from mmtune.train.trial import MODEL
 
 SIGNIFICANT = 0.05
 

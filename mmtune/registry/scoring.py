@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import write_whole
+from mmtune.models.card import MODEL
 from mmtune.models.storage import load_model
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
-from mmtune.train.trial import MODEL
 
 TEST, TEST_DIGEST = "test.npz", "mmtune.test_digest"
 
@@ -27,7 +27,7 @@ def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDA
     """A trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with their scores."""
     if trial.tags.get(TEST_DIGEST) != dataset.digest:
         model, config = load_model(tracker.artifact(trial.run_id, MODEL))
-        found = evaluate(model, rows_of(dataset.test, config.modalities, torch.device("cpu")))
+        found = evaluate(model, rows_of(dataset.require_test(), config.modalities, torch.device("cpu")))
         with tempfile.TemporaryDirectory() as folder:
             write_whole(Path(folder) / TEST, predictions_file(found))
             # The tag is written last: whatever carries it has its scores and its file.
@@ -60,7 +60,7 @@ def read_predictions(path: Path, dataset: Dataset) -> NDArray[np.int64]:
             label, prediction = archive["label"], archive["prediction"]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} must be an .npz of test predictions: {error}") from error
-    if not np.array_equal(label, dataset.test.labels) or prediction.shape != label.shape:
+    if not np.array_equal(label, dataset.require_test().labels) or prediction.shape != label.shape:
         raise InputError(f"{path} must hold the labels of {dataset.name}'s test partition, it holds others")
     predictions: NDArray[np.int64] = prediction
     return predictions

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis import figures
-from mmtune.analysis.clusters import cluster_scores, kmeans_labels
-from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows
-from mmtune.config import CLASSES, StudyKey
+from mmtune.analysis.clusters import count_classes
+from mmtune.analysis.embeddings import sample_rows
 from mmtune.errors import InputError
 from mmtune.report.tables import differing, short_names, title
 from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
 
-MOST_POINTS, MOST_STRIP = 2_000, 1_000
+MOST_STRIP = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,52 +95,20 @@ def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: in
     return [(names[p], figures.strip(v, scores, titles, names[p], "val macro-F1 (%)")) for p, v in values.items()]
 
 
-def load_rows(tracker: MlflowTracker, trial: TrialRun, name: str, *fields: str) -> dict[str, NDArray[Any]]:
+def load_rows(
+    tracker: MlflowTracker, trial: TrialRun, name: str, *fields: str, optional: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
     """Arrays of a trial's `validation.npz` or `test.npz`; InputError where the file is missing or damaged."""
     path = tracker.artifact(trial.run_id, name)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {field: file[field] for field in fields}
+            return {field: file[field] for field in (*fields, *(f for f in optional if f in file))}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} must hold {', '.join(fields)}: {error}") from error
 
 
 def class_section(best: TrialRun, validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """F1 by class and the confusion matrix of the best trial, on validation rows."""
-    f1 = [best.metrics.get(f"val_f1_{digit}", 0.0) for digit in range(CLASSES)]
+    f1 = [best.metrics.get(f"val_f1_{digit}", 0.0) for digit in range(count_classes(validation["label"]))]
     matrix = figures.confusion(validation["label"], validation["prediction"])
     return {"f1": figures.per_class(f1), "confusion": matrix}
-
-
-def embedding_section(best: TrialRun, validation: Mapping[str, NDArray[Any]], key: StudyKey) -> list[dict[str, Any]]:
-    """For each modality and the whole: the embedding by true label beside the same by cluster."""
-    modalities = tuple(m for m in ("image", "audio") if f"val_accuracy_{m}_alone" in best.metrics)
-    # The trial's own seed gives the very clusters that its tracked scores speak of.
-    seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
-    parts = by_modality(validation["embedding"], modalities)
-    return [embedding_pair(name, part, validation, seed) for name, part in parts.items()]
-
-
-def embedding_pair(
-    name: str, embedding: NDArray[np.float32], validation: Mapping[str, NDArray[Any]], seed: int
-) -> dict[str, Any]:
-    """One embedding, drawn twice; `refused` says why where it cannot be drawn."""
-    labels = validation["label"]
-    try:
-        points, explained = principal_components(embedding)
-    except InputError as error:
-        return {"name": name, "refused": str(error)}
-    clusters = kmeans_labels(embedding, seed)
-    named = name_clusters(labels, clusters)
-    rows = sample_rows(len(labels), MOST_POINTS, seed)
-    told = zip(validation["row"][rows], labels[rows], validation["prediction"][rows], named[rows], strict=True)
-    hover = np.array([f"row {r}: digit {d}, predicted {p}, cluster {c}" for r, d, p, c in told])
-    return {
-        "name": name,
-        "refused": "",
-        "width": embedding.shape[1],
-        "seed": seed,
-        "scores": cluster_scores(labels, clusters),
-        "labels": figures.embedding(points[rows], labels[rows], explained, hover),
-        "clusters": figures.embedding(points[rows], named[rows], explained, hover),
-    }

@@ -21,6 +21,9 @@ from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.report import figures as drawn
 from mmtune.report import tables as tables
+from mmtune.report.comparison import fold_table, published_table
+from mmtune.report.embeddings import embedding_section
+from mmtune.report.maps import map_section
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 1_000, 100, 20
@@ -39,12 +42,18 @@ def write_report(
     out: Path,
     paper: str = "",
     others: Sequence[StudyRun] = (),
+    *,
+    published: Mapping[str, float] = {},
+    published_source: str = "",
+    folds: Sequence[Mapping[str, object]] = (),
 ) -> Path:
     """Write the page of a study to `out`, whole or not at all, and return `out`.
 
     importances: share of each choice in the objective, by dotted path; empty where there are too few trials.
     reported: the paper's numbers as fractions, by metric without prefix, such as {"accuracy": 0.9848}.
     others: more runs of the same study, to be compared in one table.
+    published: accuracies of other models as shares, by name; published_source says where they stand.
+    folds: what `comparison.fold_table` takes.
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
     trials = tables.ranked(tracker.trials(study_run.run_id))
@@ -54,7 +63,14 @@ def write_report(
     if out.is_dir():
         raise InputError(f"a report is written to a file, {out} is a folder")
     words = text_of(study_run, trials, reported, paper) | runs_compared(tracker, study_run, others)
-    page = render(words | plots_of(tracker, study_run, trials, importances))
+    plots = plots_of(tracker, study_run, trials, importances)
+    counts = plots["validation_rows"], plots["test_rows"]
+    tables_more = {
+        "published": published_table(trials[0], published, study_run.key.study, *counts),
+        "published_source": published_source,
+        "folds": fold_table(folds) if folds else None,
+    }
+    page = render(words | plots | tables_more)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, page.encode())
     return out
@@ -97,7 +113,8 @@ def plots_of(
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's validation file."""
     best, choices = trials[0], tables.differing(trials)
-    validation = drawn.load_rows(tracker, best, "validation.npz", "row", "label", "prediction", "embedding")
+    fields, optional = ("row", "label", "prediction", "embedding"), ("parts", "widths", "recording")
+    validation = drawn.load_rows(tracker, best, "validation.npz", *fields, optional=optional)
     test = drawn.load_rows(tracker, best, "test.npz", "label") if "test_accuracy" in best.metrics else {"label": ()}
     complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
     return {
@@ -105,10 +122,10 @@ def plots_of(
         "importances": drawn.importance_section(importances, choices),
         "strips": drawn.strip_section(complete, choices, study.key.seed),
         "classes": drawn.class_section(best, validation),
-        "embeddings": drawn.embedding_section(best, validation, study.key),
+        "embeddings": embedding_section(best, validation, study.key),
+        "maps": map_section(tracker, best),
         "validation_rows": len(validation["label"]),
         "test_rows": len(test["label"]),
-        "most_points": drawn.MOST_POINTS,
         "most_strip": drawn.MOST_STRIP,
         "most_curves": MOST_CURVES,
     }

@@ -113,6 +113,11 @@ def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> l
         metric("ARI", "val_ari", ".3f"),
         metric("NMI", "val_nmi", ".3f"),
         metric("purity", "val_purity", ".3f"),
+        *(
+            [metric("silhouette", "val_silhouette", ".3f")]
+            if any("val_silhouette" in t.metrics for t in trials)
+            else []
+        ),
         metric("weights", "parameters", ",.0f"),
         metric("time", "fit_seconds", ".1f", "s"),
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Partition
 
 
@@ -15,8 +16,9 @@ from mmtune.data.dataset import Partition
 class Rows:
     """N rows over a bank of images and a bank of clips, all on one device.
 
-    images (I, 28, 28) uint8 or (I, E) float32 embeddings; clips (M, 39, 13) or (M, E) float32;
-    image_index and clip_index (N,) int64; labels (N,) int64. A bank that the model does not read may be None.
+    images (I, 28, 28) or (I, T, H, W) uint8, or (I, E) float32 embeddings; clips (M, 39, 13) or (M, E) float32, or
+    waveforms (M, 16000) int16, whichever the model hears; image_index and clip_index (N,) int64; labels (N,) int64.
+    A bank that the model does not read may be None.
     """
 
     images: Tensor | None
@@ -42,21 +44,33 @@ class Rows:
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Bytes (B, 28, 28) as float32 (B, 1, 28, 28) in [0, 1]; embeddings pass as they are."""
-    return images.unsqueeze(1).float().div_(255) if images.dtype == torch.uint8 else images
+    """Bytes as float32 in [0, 1], one picture (B, 28, 28) as (B, 1, 28, 28); embeddings pass as they are."""
+    if images.dtype != torch.uint8:
+        return images
+    return (images.unsqueeze(1) if images.ndim == 3 else images).float().div_(255)
 
 
 def rows_of(partition: Partition, modalities: tuple[str, ...], device: torch.device) -> Rows:
-    """All rows of a partition on `device`, with the banks that the modalities need."""
-    images = torch.from_numpy(partition.images).to(device) if "image" in modalities else None
-    clips = torch.from_numpy(partition.clips).to(device) if "audio" in modalities else None
+    """All rows of a partition on `device`, with the banks that the modalities need.
+
+    Raises InputError where the model hears waveforms and the partition has none.
+    """
+    require_modalities(partition, modalities)
+    heard = partition.waveforms if "waveform" in modalities else partition.clips if "audio" in modalities else None
     return Rows(
-        images=images,
-        clips=clips,
+        images=torch.from_numpy(partition.images).to(device) if "image" in modalities else None,
+        clips=None if heard is None else torch.from_numpy(heard).to(device),
         image_index=torch.arange(len(partition), device=device),
         clip_index=torch.from_numpy(partition.clip_index).to(device),
         labels=torch.from_numpy(partition.labels).to(device),
     )
+
+
+def clips_in_use(rows: Rows) -> tuple[Tensor, Tensor]:
+    """The distinct clips of the given rows, (m, ...), and how many of the rows use each, (m,) int64."""
+    assert rows.clips is not None
+    index, counts = torch.unique(rows.clip_index, return_counts=True)
+    return rows.clips[index], counts
 
 
 def shuffled(count: int, size: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:

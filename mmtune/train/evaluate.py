@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.models.output import Output
+from mmtune.models.output import Output, embedding_parts
 from mmtune.train.batches import Rows
 from mmtune.train.metrics import confusion, f1_per_class, scores
 
-BATCH = 1024
+BATCH = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """What a model says of N rows: logits (N, 10), embedding (N, E), `alone` by modality (N, 10), labels (N,)."""
+    """What a model says of N rows: logits (N, C), embedding (N, E), `alone` by modality (N, C), labels (N,).
+
+    parts: the widths of the named parts that the embedding is the concatenation of, in order.
+    """
 
     logits: Tensor
     embedding: Tensor
     alone: dict[str, Tensor]
     labels: Tensor
+    parts: Mapping[str, int]
 
     @property
     def predictions(self) -> Tensor:
@@ -31,18 +36,18 @@ class Evaluation:
 
     @property
     def counts(self) -> Tensor:
-        """The confusion matrix, (10, 10)."""
-        return confusion(self.labels, self.predictions)
+        """The confusion matrix, (C, C)."""
+        return confusion(self.labels, self.predictions, self.logits.shape[1])
 
     def scores(self, prefix: str) -> dict[str, float]:
         """Mean cross-entropy, accuracy and macro-F1, named {prefix}_..."""
         return scores(prefix, float(cross_entropy(self.logits, self.labels)), self.counts)
 
     def details(self, prefix: str) -> dict[str, float]:
-        """F1 of each digit as {prefix}_f1_0 to _9, and for a fusion model {prefix}_accuracy_image_alone and so on."""
+        """F1 of each class as {prefix}_f1_0 to _9, and for a fusion model {prefix}_accuracy_image_alone and so on."""
         hits = {name: (logits.argmax(1) == self.labels).double() for name, logits in self.alone.items()}
         return {
-            **{f"{prefix}_f1_{digit}": value for digit, value in enumerate(f1_per_class(self.counts).tolist())},
+            **{f"{prefix}_f1_{label}": value for label, value in enumerate(f1_per_class(self.counts).tolist())},
             **{f"{prefix}_accuracy_{name}_alone": float(hit.mean()) for name, hit in hits.items()},
         }
 
@@ -62,4 +67,5 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
         embedding=torch.cat([o.embedding for o in outputs]),
         alone={name: torch.cat([o.alone[name] for o in outputs]) for name in outputs[0].alone},
         labels=rows.labels,
+        parts=embedding_parts(model),
     )

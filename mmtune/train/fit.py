@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
+from mmtune.config import LatentFusionConfig, TrialConfig, class_count
 from mmtune.models.build import build_model
 from mmtune.models.fusion import LatentFusion
-from mmtune.train.batches import Rows, as_input, shuffled
+from mmtune.train.batches import Rows, as_input, clips_in_use, shuffled
+from mmtune.train.checkpoint import Checkpoint, checkpoint_of, restore
 from mmtune.train.evaluate import BATCH, evaluate
 from mmtune.train.metrics import confusion, scores
 
@@ -30,12 +31,14 @@ class DivergenceError(RuntimeError):
 class FitResult:
     """The model with the weights of its best epoch by validation macro-F1, and how it came about.
 
-    history: one dict of metrics per epoch. pruned: whether `on_epoch` ended the training early.
+    history: one dict of metrics per epoch. final: where the last epoch left it, if the configuration keeps that.
+    pruned: whether `on_epoch` ended the training early.
     """
 
     model: nn.Module
     best_epoch: int
     history: list[dict[str, float]]
+    final: Checkpoint | None
     pruned: bool
     seconds: float
 
@@ -47,25 +50,30 @@ def fit(
     seed: int,
     on_epoch: OnEpoch = lambda epoch, metrics: True,
     encoders: Encoders | None = None,
+    start: Checkpoint | None = None,
 ) -> FitResult:
     """Train on the rows' device; the same seed on the same machine gives the same result.
 
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
-    encoders: state dicts by modality for a fusion model. Raises DivergenceError on a loss that is not finite.
+    encoders: state dicts by modality for a fusion model. start: where an earlier training stopped, to go on from.
+    Raises DivergenceError on a loss that is not finite.
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
-    model = build_model(config.model).to(train.labels.device)
+    model = prepared(build_model(config.model).to(train.labels.device), train)
     if encoders is not None:
         load_encoders(model, encoders)
     trained, train, validation = without_frozen(config, model, train, validation)
     optimizer = torch.optim.Adam(trained.parameters(), lr=config.train.learning_rate, fused=True)
+    if start is not None:
+        restore(start, trained, optimizer)
+    weights = class_weights(train.labels, class_count(config.model)) if config.train.class_weights else None
     generator = torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
     best, best_epoch, best_weights, go_on = -math.inf, 0, {}, True
     while go_on and len(history) < config.train.epochs:
         before = time.perf_counter()
-        metrics = train_epoch(trained, optimizer, train, config.train, generator)
+        metrics = train_epoch(trained, optimizer, train, config.train.batch_size, generator, weights)
         metrics |= evaluate(trained, validation).scores("val")
         metrics["epoch_seconds"] = time.perf_counter() - before
         history.append(metrics)
@@ -73,37 +81,67 @@ def fit(
             best, best_epoch = metrics["val_macro_f1"], len(history)
             best_weights = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
         go_on = on_epoch(len(history), metrics)
+    final = checkpoint_of(trained, optimizer) if config.train.keep_final else None
     trained.load_state_dict(best_weights)
     return FitResult(
         model=model.eval(),
         best_epoch=best_epoch,
         history=history,
+        final=final,
         pruned=len(history) < config.train.epochs,
         seconds=time.perf_counter() - started,
     )
 
 
 def train_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rows: Rows, config: TrainConfig, generator: torch.Generator
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    batch_size: int,
+    generator: torch.Generator,
+    weights: Tensor | None,
 ) -> dict[str, float]:
-    """One pass over `rows` in a fresh order; loss, accuracy and macro-F1 as the weights were at each step."""
+    """One pass over `rows` in a fresh order; loss, accuracy and macro-F1 as the model was at each step.
+
+    weights: of the classes in the loss, (C,) float32.
+    """
     model.train()
     device = rows.labels.device
     total = torch.zeros((), dtype=torch.float64, device=device)
-    counts = torch.zeros((10, 10), dtype=torch.int64, device=device)
-    for index in shuffled(len(rows), config.batch_size, generator, device):
+    seen: list[tuple[Tensor, Tensor]] = []
+    classes = 0
+    for index in shuffled(len(rows), batch_size, generator, device):
         image, audio, labels = rows.batch(index)
         output = model(image, audio)
-        loss = cross_entropy(output.logits, labels)
+        loss = cross_entropy(output.logits, labels, weights)
         optimizer.zero_grad(set_to_none=True)
-        sum((cross_entropy(logits, labels) for logits in output.alone.values()), loss).backward()
+        sum((cross_entropy(logits, labels, weights) for logits in output.alone.values()), loss).backward()
         optimizer.step()
         total += loss.detach() * len(index)
-        counts += confusion(labels, output.logits.detach().argmax(1))
+        seen.append((labels, output.logits.detach().argmax(1)))
+        classes = output.logits.shape[1]
     mean = float(total) / len(rows)
     if not math.isfinite(mean):
         raise DivergenceError(f"training loss must be finite, got {mean}")
-    return scores("train", mean, counts)
+    labels, predictions = (torch.cat(part) for part in zip(*seen, strict=True))
+    return scores("train", mean, confusion(labels, predictions, classes))
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """(C,) float32: N / (C n_c), so that every class weighs the same in sum; 0 for a class without rows.
+
+    Venkatachalam, section 2.1; Subrahmanya, section 2.3. Equal to scikit-learn's "balanced".
+    """
+    counts = torch.bincount(labels, minlength=classes)
+    return torch.where(counts > 0, len(labels) / (classes * counts.clamp(min=1)), 0.0).float()
+
+
+def prepared(model: nn.Module, train: Rows) -> nn.Module:
+    """The model, with whatever it takes from the training rows before it learns: a mean, a maximum."""
+    prepare = getattr(model, "prepare", None)
+    if prepare is not None:
+        prepare(*clips_in_use(train))
+    return model
 
 
 def load_encoders(model: nn.Module, encoders: Encoders) -> None:

@@ -8,9 +8,9 @@ from torch import Tensor
 from mmtune.config import CLASSES
 
 
-def confusion(labels: Tensor, predictions: Tensor) -> Tensor:
-    """(N,) and (N,) int64 to counts (10, 10) int64: rows are labels, columns predictions."""
-    return torch.bincount(labels * CLASSES + predictions, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+def confusion(labels: Tensor, predictions: Tensor, classes: int = CLASSES) -> Tensor:
+    """(N,) and (N,) int64 to counts (classes, classes) int64: rows are labels, columns predictions."""
+    return torch.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
 def accuracy(counts: Tensor) -> float:
@@ -19,7 +19,7 @@ def accuracy(counts: Tensor) -> float:
 
 
 def f1_per_class(counts: Tensor) -> Tensor:
-    """F1 of each class, (10,) float64; 0 for a class that was neither there nor predicted (as scikit-learn has it)."""
+    """F1 of each class, (classes,) float64; 0 for one that was neither there nor predicted (as scikit-learn has it)."""
     hits = counts.diagonal().double()
     total = (counts.sum(0) + counts.sum(1)).double()
     return torch.where(total > 0, 2 * hits / total.clamp(min=1), 0.0)

@@ -1,26 +1,45 @@
-"""A trial in a folder: train, analyse, and leave behind a model and its validation embeddings."""
+"""A trial in a folder: train, analyse, and leave behind a model and its embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
-from mmtune.analysis.clusters import cluster_scores, kmeans_labels
+from mmtune.analysis.clusters import embedding_scores
+from mmtune.analysis.embeddings import split_parts
 from mmtune.config import TrialConfig
 from mmtune.data.dataset import Partition
+from mmtune.data.splits import Rows as RowNumbers
 from mmtune.data.splits import Split
 from mmtune.files import write_whole
 from mmtune.models.build import count_parameters
+from mmtune.models.card import FINAL, MODEL
 from mmtune.models.storage import load_model, save_model
 from mmtune.train.batches import Rows, rows_of
+from mmtune.train.checkpoint import load_checkpoint, save_checkpoint
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
 
-MODEL, VALIDATION = "model", "validation.npz"
+VALIDATION, HELD, MAPS = "validation.npz", "held.npz", "maps.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a trial starts from: by modality, the folder of a trained encoder; and a checkpoint's folder to go on from.
+
+    With neither, the weights are fresh.
+    """
+
+    encoders: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint: Path | None = None
 
 
 def run_trial(
@@ -31,19 +50,38 @@ def run_trial(
     folder: Path,
     device: torch.device,
     on_epoch: OnEpoch,
-    encoders: Mapping[str, Path] | None = None,
+    origin: Origin = Origin(),
 ) -> tuple[dict[str, float], bool]:
-    """Train and write `model/` and `validation.npz` into `folder`; returns the final metrics and whether it was pruned.
+    """Train and write into `folder`; returns the final metrics and whether it was pruned.
 
-    encoders: by modality, the folder of a trained model to start from.
+    Written: `model/`, `validation.npz`; for a fold `held.npz`, what it says of the rows held out; `final/`, the last
+    epoch, where the configuration keeps it; `maps.npz`, where the model has maps to show.
     """
     rows = rows_of(partition, config.model.modalities, device)
-    train, validation = (rows.take(torch.from_numpy(part).to(device)) for part in (split.train, split.validation))
-    result = fit(config, train, validation, seed, on_epoch, load_states(encoders or {}) or None)
+    train, validation = take(rows, split.train), take(rows, split.validation)
+    checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
+    result = fit(config, train, validation, seed, on_epoch, load_states(origin.encoders) or None, checkpoint)
     found = evaluate(result.model, validation)
+    metrics = final_metrics(result, found, train, seed)
     save_model(folder / MODEL, result.model, config.model)
-    write_whole(folder / VALIDATION, validation_file(found, split))
-    return final_metrics(result, found, train, seed), result.pruned
+    write_whole(folder / VALIDATION, rows_file(found, split.validation, partition.clip_index[split.validation]))
+    if split.held is not None:
+        held = evaluate(result.model, take(rows, split.held))
+        write_whole(folder / HELD, rows_file(held, split.held, partition.clip_index[split.held]))
+        metrics |= held.scores("held")
+    if result.final is not None:
+        save_checkpoint(folder / FINAL, result.final, config.model)
+        final, _ = load_model(folder / FINAL)
+        metrics |= evaluate(final.to(device), validation).scores("final_val")
+    maps = maps_of(result.model, validation, split.validation)
+    if maps:
+        write_whole(folder / MAPS, npz(maps))
+    return metrics, result.pruned
+
+
+def take(rows: Rows, numbers: RowNumbers) -> Rows:
+    """The rows of the given numbers."""
+    return rows.take(torch.from_numpy(numbers).to(rows.labels.device))
 
 
 def load_states(encoders: Mapping[str, Path]) -> Encoders:
@@ -52,14 +90,12 @@ def load_states(encoders: Mapping[str, Path]) -> Encoders:
 
 
 def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) -> dict[str, float]:
-    """Scores of the best epoch, per-class F1, agreement of K-means with the labels, sizes and times."""
-    labels, embedding = found.labels.cpu().numpy(), found.embedding.cpu().numpy()
-    clusters = cluster_scores(labels, kmeans_labels(embedding, seed % 2**32))
+    """Scores of the best epoch, F1 of each class, how each part of the embedding clusters, sizes and times."""
     return {
         "best_epoch": result.best_epoch,
         **{f"best_{name}": value for name, value in found.scores("val").items()},
         **found.details("val"),
-        **{f"val_{name}": value for name, value in clusters.items()},
+        **cluster_metrics(found, seed),
         "parameters": count_parameters(result.model),
         "epochs_trained": len(result.history),
         "fit_seconds": result.seconds,
@@ -67,14 +103,50 @@ def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) 
     }
 
 
-def validation_file(found: Evaluation, split: Split) -> bytes:
-    """An .npz of row (N,), label (N,), prediction (N,) int64 and embedding (N, E) float32 of the validation rows."""
-    buffer = BytesIO()
-    np.savez(
-        buffer,
-        row=split.validation,
-        label=found.labels.cpu().numpy(),
-        prediction=found.predictions.cpu().numpy(),
-        embedding=found.embedding.cpu().numpy(),
+def cluster_metrics(found: Evaluation, seed: int) -> dict[str, float]:
+    """`embedding_scores` of the whole embedding as val_ari and so on, and of its parts as val_ari_image and so on."""
+    labels, embedding = found.labels.cpu().numpy(), found.embedding.cpu().numpy()
+    parts = split_parts(embedding, list(found.parts), list(found.parts.values()))
+    by_part = embedding_scores(labels, parts, seed % 2**32)
+    whole = by_part.pop(list(by_part)[-1])
+    named = {f"val_{score}_{part}": value for part, own in by_part.items() for score, value in own.items()}
+    return {**{f"val_{score}": value for score, value in whole.items()}, **named}
+
+
+def rows_file(found: Evaluation, numbers: RowNumbers, recording: RowNumbers) -> bytes:
+    """An .npz of row, label, prediction, recording (N,) int64 and embedding (N, E) float32 of evaluated rows.
+
+    recording: which clip of the partition a row uses; rows that share one are not independent.
+    parts (P,) str and widths (P,) int64 name what the embedding is the concatenation of.
+    """
+    return npz(
+        {
+            "row": numbers,
+            "label": found.labels.cpu().numpy(),
+            "recording": recording,
+            "prediction": found.predictions.cpu().numpy(),
+            "embedding": found.embedding.cpu().numpy(),
+            "parts": np.array(list(found.parts)),
+            "widths": np.array(list(found.parts.values()), dtype=np.int64),
+        }
     )
+
+
+@torch.no_grad()
+def maps_of(model: nn.Module, rows: Rows, numbers: RowNumbers) -> dict[str, NDArray[Any]]:
+    """A model's maps, (R, ...) float32 by name, of the first row of each class, and row, label (R,); {} without."""
+    maps = getattr(model, "maps", None)
+    if maps is None:
+        return {}
+    labels = rows.labels.cpu().numpy()
+    _, first = np.unique(labels, return_index=True)
+    image, audio, _ = rows.batch(torch.from_numpy(first).to(rows.labels.device))
+    shown = {name: value.float().cpu().numpy() for name, value in maps(image, audio).items()}
+    return {"row": numbers[first], "label": labels[first], **shown} if shown else {}
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays by name as the bytes of an .npz."""
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

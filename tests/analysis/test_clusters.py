@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmtune.analysis.clusters import cluster_scores, kmeans_labels, purity
+from mmtune.analysis import clusters as module
+from mmtune.analysis.clusters import cluster_scores, embedding_scores, kmeans_labels, purity, silhouette, silhouettes
 
 
 @pytest.fixture
@@ -59,3 +62,53 @@ def test_same_seed_same_clusters(rng: np.random.Generator) -> None:
 
 def test_fewer_rows_than_classes_get_a_cluster_each(rng: np.random.Generator) -> None:
     assert sorted(kmeans_labels(rng.normal(size=(4, 8)).astype(np.float32))) == [0, 1, 2, 3]
+
+
+def test_more_classes_than_digits_get_a_cluster_each(rng: np.random.Generator) -> None:
+    labels = np.arange(260) % 26
+    embedding = (20 * np.eye(26)[labels] + rng.normal(0, 0.3, (260, 26))).astype(np.float32)
+    found = embedding_scores(labels, {"image": embedding})["image"]
+    assert (found["ari"], found["purity"]) == pytest.approx((1.0, 1.0))
+
+
+def by_hand(labels: NDArray[np.int64], embedding: NDArray[np.float32], row: int) -> float:
+    """Rousseeuw's definition for one row."""
+    distance = np.linalg.norm(embedding.astype(np.float64) - embedding[row], axis=1)
+    others = [distance[labels == label].mean() for label in np.unique(labels) if label != labels[row]]
+    own = distance[labels == labels[row]]
+    a, b = own.sum() / (len(own) - 1), min(others)
+    return float((b - a) / max(a, b))
+
+
+def test_silhouettes_are_rousseeuws(rng: np.random.Generator) -> None:
+    labels, embedding = rng.integers(0, 4, 60), rng.normal(size=(60, 5)).astype(np.float32)
+    found = silhouettes(labels, embedding)
+    assert found == pytest.approx([by_hand(labels, embedding, row) for row in range(60)], abs=1e-5)
+    assert silhouette(labels, embedding) == pytest.approx(found.mean())
+
+
+def test_the_silhouette_of_many_rows_is_that_of_a_seeded_sample(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding, labels = blobs(rng, 1000)
+    embedding += rng.normal(0, 8, embedding.shape).astype(np.float32)
+    whole = silhouette(labels, embedding)
+    monkeypatch.setattr(module, "MOST_SILHOUETTES", 300)
+    sampled = [silhouette(labels, embedding, seed) for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    assert sampled == pytest.approx([whole] * 3, abs=0.05)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(5, np.int64), np.arange(5)])
+def test_a_silhouette_that_has_no_meaning_is_not_a_number(labels: NDArray[np.int64]) -> None:
+    assert math.isnan(silhouette(labels, np.eye(5, dtype=np.float32)))
+
+
+def test_scores_of_parts_rank_the_parts_as_they_were_made(rng: np.random.Generator) -> None:
+    clean, labels = blobs(rng, 400)
+    noisy = clean + rng.normal(0, 10, clean.shape).astype(np.float32)
+    found = embedding_scores(labels, {"image": clean, "audio": noisy}, seed=4)
+    assert list(found["audio"]) == ["ari", "nmi", "purity", "silhouette"]
+    assert all(found["image"][name] > found["audio"][name] for name in found["image"])
+    tracked = cluster_scores(labels, kmeans_labels(noisy, 4))
+    assert {name: found["audio"][name] for name in tracked} == tracked

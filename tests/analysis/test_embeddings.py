@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.manifold import trustworthiness
 
-from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows
+from mmtune.analysis.embeddings import (
+    MOST_TSNE,
+    by_modality,
+    name_clusters,
+    principal_components,
+    sample_rows,
+    split_parts,
+    tsne,
+)
 from mmtune.errors import InputError
 
 
@@ -64,3 +73,59 @@ def test_parts_of_a_joined_embedding_join_again() -> None:
     assert list(parts) == ["image", "audio", "combined"]
     np.testing.assert_array_equal(np.hstack([parts["image"], parts["audio"]]), joined)
     np.testing.assert_array_equal(by_modality(joined, ())["model"], joined)
+
+
+def test_tsne_keeps_neighbours_better_than_principal_components_and_follows_its_seed() -> None:
+    embedding = load_digits().data[:250].astype(np.float32)
+    points, again = tsne(embedding, seed=3), tsne(embedding, seed=3)
+    np.testing.assert_array_equal(points, again)
+    assert points.shape == (250, 2)
+    kept = [trustworthiness(embedding, found) for found in (points, principal_components(embedding)[0])]
+    assert kept[0] > max(0.95, kept[1])
+
+
+def test_tsne_takes_few_rows_and_equal_rows() -> None:
+    few = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    assert np.isfinite(tsne(few)).all()
+    repeated = np.repeat(np.random.default_rng(1).normal(size=(6, 3)), 20, axis=0).astype(np.float32)
+    assert np.isfinite(tsne(repeated)).all()
+
+
+@pytest.mark.parametrize("rows", [3, MOST_TSNE + 1])
+def test_too_few_and_too_many_rows_for_tsne_are_refused(rows: int) -> None:
+    with pytest.raises(InputError, match=f"needs 4 to 2000 rows, got {rows}"):
+        tsne(np.zeros((rows, 4), np.float32))
+
+
+def test_parts_of_any_width_join_again() -> None:
+    joined = np.random.default_rng(2).normal(size=(7, 9)).astype(np.float32)
+    parts = split_parts(joined, np.array(["image", "audio", "x2"]), np.array([4, 3, 2]))
+    assert list(parts) == ["image", "audio", "x2", "combined"]
+    assert [part.shape[1] for part in parts.values()] == [4, 3, 2, 9]
+    np.testing.assert_array_equal(np.hstack([parts[name] for name in ("image", "audio", "x2")]), parts["combined"])
+    single = split_parts(joined, ["image"], [9])
+    assert list(single) == ["image"]
+    np.testing.assert_array_equal(single["image"], joined)
+
+
+@pytest.mark.parametrize(
+    ("parts", "widths"),
+    [
+        (["image"], [8]),
+        (["image", "audio"], [4, 4]),
+        (["image", "audio"], [9]),
+        (["image", "image"], [4, 5]),
+        (["image", "combined"], [4, 5]),
+        (["image", "audio"], [10, -1]),
+        ([], []),
+    ],
+)
+def test_parts_that_do_not_make_the_whole_are_refused(parts: list[str], widths: list[int]) -> None:
+    with pytest.raises(InputError, match=r"got .* for 9 values") as refusal:
+        split_parts(np.zeros((5, 9), np.float32), parts, widths)
+    assert "\n" not in str(refusal.value)
+
+
+def test_more_classes_than_digits_are_named_too() -> None:
+    labels = np.arange(260) % 26
+    np.testing.assert_array_equal(name_clusters(labels, (labels + 7) % 26), labels)

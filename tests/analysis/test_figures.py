@@ -133,23 +133,6 @@ def test_confusion_matches_scikit_learn_and_shades_errors_alone() -> None:
     np.testing.assert_allclose(shade[off], (100 * oracle / np.maximum(oracle.sum(1, keepdims=True), 1))[off])
 
 
-def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() -> None:
-    rng = np.random.default_rng(0)
-    points, groups = rng.normal(size=(80, 2)), rng.integers(0, 4, 80)
-    hover = np.array([f"row {i}" for i in range(80)])
-    fig = figures.embedding(points, groups, np.array([0.5, 0.25]), hover)
-    drawn = {
-        text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)
-    }
-    assert len(drawn) == sum(len(t.x) for t in fig.data) == 80
-    for i in range(80):
-        x, y, name, colour = drawn[f"row {i}"]
-        assert (x, y) == pytest.approx(tuple(points[i]), abs=1e-4)
-        assert (name, colour) == (str(groups[i]), figures.DIGITS[groups[i]])
-    assert fig.layout.xaxis.title.text == "component 1 (50.0 % of the variance)"
-    assert [a.text for a in fig.layout.annotations] == [f"<b>{g}</b>" for g in range(4)]
-
-
 def test_no_text_of_a_trial_reaches_a_figure_as_mark_up() -> None:
     made = [
         figures.curves([Curve(name=EVIL, epochs=[1], values=[1.0])]),

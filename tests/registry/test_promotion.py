@@ -47,7 +47,7 @@ from mmtune.tracking import (
     best_trial,
     store_uri,
 )
-from mmtune.train.trial import run_trial
+from mmtune.train.trial import Origin, run_trial
 
 CPU = torch.device("cpu")
 FEATURES = {"mean": [0.5] * 13, "std": [2.0] * 13, "low": -3.0, "high": 4.0}
@@ -110,7 +110,9 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
         parts = {"image": "image", "audio": "good"} if name == "fusion" else {}
         encoders = {modality: made[part].folder / "model" for modality, part in parts.items()}
         made_split = split(dataset.train, "clip_disjoint", 0)
-        metrics, _ = run_trial(config, dataset.train, made_split, seed, folder, CPU, lambda e, m: True, encoders)
+        metrics, _ = run_trial(
+            config, dataset.train, made_split, seed, folder, CPU, lambda e, m: True, Origin(encoders=encoders)
+        )
         made[name] = Trained(folder, metrics)
     return made
 

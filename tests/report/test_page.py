@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import math
 import re
@@ -19,11 +20,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mmtune.analysis.clusters import cluster_scores, kmeans_labels
+from mmtune.analysis import claims
+from mmtune.analysis.clusters import embedding_scores
+from mmtune.analysis.statistics import summary
 from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, StudyKey, TrialConfig, flatten
 from mmtune.errors import InputError
 from mmtune.report import page as report
 from mmtune.report import write_report
+from mmtune.report.comparison import fold_table, published_table
 from mmtune.report.tables import differing, duration, interval, last_line, measured, ranked, short_names, tally
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
 
@@ -65,10 +69,10 @@ class Page(HTMLParser):
             self.words.append(data)
 
     def rows(self, section: str) -> list[str]:
-        """The table rows of a section, tags stripped, one string each."""
-        part = self.source.split(f'<section id="{section}">')[1].split("</section>")[0]
+        """The rows of a section's first table, or of the table with this id, tags stripped, one string each."""
+        part = self.source.split(f' id="{section}">')[1].split("</section>")[0]
         rows = re.findall(r"<tr.*?</tr>", part.split("<tbody>")[1].split("</tbody>")[0], flags=re.S)
-        return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+        return [html.unescape(" ".join(re.sub(r"<[^>]+>", " ", row).split())) for row in rows]
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -118,13 +122,14 @@ def track(
     state: str = COMPLETE,
     folder: Path | None = None,
     reason: str = "",
+    epochs: int = 2,
 ) -> str:
-    """One trial with a curve of three epochs, ended as told."""
+    """One trial with its curves, ended as told."""
     params = flatten(TrialConfig(model=model))
     tags = {"mmtune.started": f"2026-01-01T00:00:{number:02d}", "mmtune.seed": str(1000 + number)}
     run_id = tracker.start_trial(study.run_id, number, f"{number:02d}", params, tags)
-    for epoch in (1, 2, 3):
-        level = 0.5 + 0.1 * epoch + 0.001 * number
+    for epoch in range(1, epochs + 1):
+        level = 0.5 + 0.05 * epoch + 0.001 * number
         curve = {"val_macro_f1": level, "val_accuracy": level, "val_loss": 1 / epoch, "train_loss": 2 / epoch}
         tracker.log_epoch(run_id, epoch, curve)
     if state != RUNNING:
@@ -141,7 +146,8 @@ def filled(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     study = open_study(tracker, key(), **tags)
     files = validation(root / "trial")
     for number, (f1, kernel) in enumerate([(0.91, 3), (0.95, 5), (0.95, 3), (0.88, 5)]):
-        best = track(tracker, study, number, ImageCNNConfig(kernel=kernel), scores(f1), folder=files)
+        told = ImageCNNConfig(kernel=kernel), scores(f1)
+        best = track(tracker, study, number, *told, folder=files, epochs=7 if number == 1 else 2)
         if number == 1:
             chosen = best
     track(tracker, study, 4, ImageCNNConfig(), scores(0.99), PRUNED)
@@ -253,20 +259,20 @@ def test_curves_on_the_page_are_those_that_were_tracked(page: Page, filled: tupl
     for run in tracker.trials(study.run_id):
         points = tracker.curves(run.run_id, ("val_accuracy",))["val_accuracy"]
         line = drawn[f"#{run.number}"]
-        assert line["x"] == [epoch for epoch, _ in points] == [1, 2, 3]
+        assert line["x"] == [epoch for epoch, _ in points] == list(range(1, 8 if run.number == 1 else 3))
         assert line["y"] == pytest.approx([100 * value for _, value in points])
 
 
 def test_clusters_on_the_page_have_the_scores_of_the_trials_own_seed(page: Page) -> None:
     labels, embedding = DIGITS.target[:300], DIGITS.data[:300].astype(np.float32)
-    found = cluster_scores(labels, kmeans_labels(embedding, seed=1001))
-    assert f"ARI {found['ari']:.3f} , NMI {found['nmi']:.3f} , purity {found['purity']:.3f}" in page.text
+    found = embedding_scores(labels, {"image": embedding}, seed=1001)["image"]
+    assert page.rows("embeddings") == [" ".join(["model", "64", *(f"{score:.3f}" for score in found.values())])]
 
 
 def test_every_figure_has_one_place_and_every_place_a_figure(page: Page) -> None:
     places = [str(a["id"]) for _, a in page.elements if a.get("class") == "plot"]
     assert sorted(places) == sorted(page.figures)
-    assert len(set(places)) == len(places) >= 4 + 1 + 1 + 2 + 2
+    assert len(set(places)) == len(places) >= 4 + 1 + 1 + 2 + 4
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing(page: Page) -> None:
@@ -317,9 +323,168 @@ def test_a_fusion_model_has_its_parts_and_the_whole_drawn(store: Path, tmp_path:
     page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
     for words in ("Image embedding, 64 values", "Audio embedding, 64 values", "Combined embedding, 128 values"):
         assert words in page.text
-    assert len([name for name in page.figures if name.startswith("clusters-")]) == 3
+    assert len([name for name in page.figures if name.startswith("clusters-")]) == 2 * 3
     for words in ("has not been promoted", "gives no number", "may share their recording", "No parameter importances"):
         assert words in page.text
+
+
+def with_parts(folder: Path, image: Any, audio: Any, **more: Any) -> Path:
+    """A validation file of a fusion model with an image part, an audio part, and one of a connection."""
+    file = validation(folder) / "validation.npz"
+    parts, rows = [image, audio, audio[:, :3]], dict(np.load(file))
+    widths = np.array([part.shape[1] for part in parts])
+    rows["embedding"] = np.hstack(parts).astype(np.float32)
+    np.savez(file, **{**rows, "parts": np.array(["image", "audio", EVIL]), "widths": widths, **more})
+    return folder
+
+
+def test_named_parts_are_drawn_scored_and_held_against_the_claims(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "REPLICATES", 100)
+    tracker, rng = MlflowTracker(store), np.random.default_rng(0)
+    study = open_study(tracker, key("latent_fusion"))
+    centres = 10 * np.eye(10)[DIGITS.target[:300]]
+    image, audio = (centres + rng.normal(0, noise, (300, 10)) for noise in (1, 6))
+    files = with_parts(tmp_path / "trial", image, audio, recording=np.arange(300))
+    track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
+    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert [row.rsplit(" ", 5)[0] for row in page.rows("embeddings")] == [
+        "image",
+        "audio",
+        EVIL,
+        "combined",
+    ]
+    assert len(page.scripts) == 4
+    assert len([name for name in page.figures if name.startswith("labels-")]) == 2 * 4
+    said = re.findall(r'<li class="(holds|fails)"><b>(Holds|Does not hold):</b> ([^<]*) <', page.source)
+    assert [(kind, verdict) for kind, verdict, _ in said] == [("holds", "Holds"), *2 * [("fails", "Does not hold")]]
+    assert said[0][2].startswith("Image clusters are cleaner")
+    assert "100 bootstrap draws of whole recordings" in page.text
+
+
+def test_parts_that_do_not_fit_are_refused(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key("latent_fusion"))
+    wide = np.random.default_rng(0).normal(size=(300, 10))
+    files = with_parts(tmp_path / "trial", wide, wide, widths=np.array([10, 10, 4]))
+    track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
+    with pytest.raises(InputError, match="widths of parts must add up to the embedding's"):
+        write_report(tracker, study, {}, {}, tmp_path / "page.html")
+
+
+def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key())
+    labels, rng = np.arange(260) % 26, np.random.default_rng(0)
+    embedding = (20 * np.eye(26)[labels] + rng.normal(size=(260, 26))).astype(np.float32)
+    (tmp_path / "trial").mkdir()
+    file = tmp_path / "trial" / "validation.npz"
+    np.savez(file, row=np.arange(260), label=labels, prediction=labels, embedding=embedding)
+    per_class = {f"val_f1_{label}": 0.5 + label / 100 for label in range(26)}
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9, **per_class), folder=file.parent)
+    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.figures["per-class"]["data"][0]["x"][25] == pytest.approx(75)
+    assert "26 clusters" in page.text
+    assert page.rows("embeddings")[0].startswith("model 26 1.000 1.000 1.000 0.")
+
+
+# ---- maps over the utterance
+
+
+def maps(folder: Path, **arrays: Any) -> Path:
+    rng = np.random.default_rng(1)
+    own = {"x1": rng.normal(size=(3, 39, 5, 7)), EVIL: rng.normal(size=(3, 4, 4))}
+    made = {name: array.astype(np.float32) for name, array in own.items()}
+    np.savez(folder / "maps.npz", **{"row": np.array([4, 9, 2]), "label": np.array([8, 6, 0]), **made, **arrays})
+    return folder
+
+
+def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key())
+    folder = maps(validation(tmp_path / "trial"))
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
+    drawn = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    given = np.load(folder / "maps.npz")
+    for number in (0, 1):
+        timed, still = (drawn.figures[f"map-{number}-{i}"]["data"] for i in (0, 1))
+        assert (len(timed), len(still)) == (12, 1)
+        np.testing.assert_allclose(timed[-1]["z"], given["x1"][number, -1], rtol=0.006)
+        np.testing.assert_allclose(still[0]["z"], given[EVIL][number], rtol=0.006)
+    assert "Validation row 4, digit 8" in drawn.text
+    assert "Validation row 2" not in drawn.text
+    assert "12 of 39 time steps" in drawn.text
+    assert len(drawn.scripts) == 4
+    assert "Maps" not in page.text
+
+
+@pytest.mark.parametrize(
+    "bad", [{"x1": np.zeros((2, 3, 3), np.float32)}, {"x1": np.full((3, 2, 2), np.nan)}, {"row": 3}]
+)
+def test_maps_of_another_kind_are_refused(bad: dict[str, Any], store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key())
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=maps(validation(tmp_path / "trial"), **bad))
+    with pytest.raises(InputError, match=r"maps\.npz must hold") as caught:
+        write_report(tracker, study, {}, {}, tmp_path / "page.html")
+    assert "\n" not in str(caught.value)
+
+
+# ---- comparisons
+
+
+def test_published_models_stand_around_the_measured_test_accuracy(
+    page: Page, filled: tuple[MlflowTracker, StudyRun], tmp_path: Path
+) -> None:
+    published = {"ResNet-152": 0.9879, EVIL: 0.90, "equal": 0.94}
+    out = write_report(*filled, {}, {}, tmp_path / "page.html", published=published, published_source=f"Report {EVIL}")
+    drawn = Page(out.read_text(encoding="utf-8"))
+    ours = f"image_cnn, test accuracy 94.00 {interval(0.94, 500)}"
+    assert drawn.rows("published") == ["ResNet-152 98.79", ours, "equal 94.00", f"{EVIL} 90.00"]
+    assert f"Published numbers: Report {EVIL}" in drawn.text
+    assert "Comparison with published models" not in page.text
+
+
+def test_without_a_test_score_published_models_stand_around_the_validation_accuracy() -> None:
+    best = TrialRun(**{**trial(0).__dict__, "metrics": {"best_val_accuracy": 0.97}})
+    table = published_table(best, {"a": 0.5}, "mine", 200, 0)
+    assert [line["name"] for line in table["lines"]] == ["mine, validation accuracy", "a"]
+    assert table["lines"][0]["interval"] == interval(0.97, 200)
+    assert published_table(best, {}, "mine", 200, 0)["lines"] == []
+
+
+FOLDS = [
+    {"fold": 1, "speaker": EVIL, "val_accuracy": 0.9, "val_loss": 0.31},
+    {"fold": 2, "speaker": "theo", "val_accuracy": 0.95, "val_loss": 0.29},
+    {"fold": 3, "speaker": "lucas", "val_accuracy": 0.94},
+]
+
+
+def test_folds_are_listed_and_summed_up(page: Page, filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
+    drawn = Page(write_report(*filled, {}, {}, tmp_path / "a.html", folds=FOLDS).read_text(encoding="utf-8"))
+    assert drawn.rows("folds") == [
+        f"1 {EVIL} 90.00 0.31",
+        "2 theo 95.00 0.29",
+        "3 lucas 94.00 \N{EN DASH}",
+    ]
+    told = summary([0.9, 0.95, 0.94])
+    table = fold_table(FOLDS)
+    assert [line[2] for line in table["foot"]] == [
+        f"{100 * told.mean:.2f}",
+        f"{100 * told.deviation:.2f}",
+        f"{100 * told.low:.2f} to {100 * told.high:.2f}",
+    ]
+    assert [line[0] for line in table["foot"]][:2] == ["mean", "standard deviation"]
+    assert len(drawn.scripts) == 4
+    assert "Folds" not in page.text
+
+
+def test_one_fold_has_a_mean_and_no_spread() -> None:
+    assert [line[-1] for line in fold_table([{"fold": 1, "val_macro_f1": 0.5}])["foot"]] == [
+        "50.00",
+        *2 * ["\N{EN DASH}"],
+    ]
 
 
 def test_an_embedding_that_cannot_be_drawn_is_named_and_the_rest_stands(store: Path, tmp_path: Path) -> None:
@@ -419,6 +584,13 @@ const waiting = setInterval(() => {
   headings[5].click();
   result.accuracy = first(1);
   result.range = document.getElementById("curve-val_macro_f1").layout.yaxis.range;
+  const loss = () => document.getElementById("curve-val_loss").data.map((line) => [...line.y]);
+  const average = document.getElementById("average");
+  result.before = loss();
+  average.click();
+  result.smooth = loss();
+  average.click();
+  result.after = loss();
   document.documentElement.dataset.result = JSON.stringify(result);
 }, 50);
 </script></body>"""
@@ -453,4 +625,7 @@ def test_a_reader_can_sort_colour_and_look_closer(page: Page, tmp_path: Path) ->
     assert result["trials"] == [f"#{n}" for n in range(6, -1, -1)]
     assert result["accuracy"] == ["#4", "#2", "#1", "#0", "#3", "#6", "#5"]
     assert result["legend"] == "35"
+    assert result["after"] == result["before"]
+    for raw, smooth in zip(result["before"], result["smooth"], strict=True):
+        assert smooth == pytest.approx([np.mean(raw[max(0, i - 4) : i + 1]) for i in range(len(raw))])
     assert result["range"] == pytest.approx(json.loads(page.scripts[0])["close"]["curve-val_macro_f1"])

@@ -3,6 +3,7 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const figures = read("figures");
 const { colourings, close } = read("controls");
 const curves = Object.keys(figures).filter((id) => id.startsWith("curve-"));
+const tracked = Object.fromEntries(curves.map((id) => [id, figures[id].data.map(({ x, y }) => ({ x, y }))]));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // Text takes the page's colours, which change with the reader's light or dark setting.
@@ -41,6 +42,20 @@ function colourCurves(index) {
 function closeUp(on) {
   for (const id of curves) {
     if (close[id]) Plotly.relayout(id, on ? { "yaxis.range": close[id] } : { "yaxis.autorange": true });
+  }
+}
+
+// The mean over an epoch and the four before it; an epoch that was never logged is no part of it.
+function trailing({ x, y }) {
+  return y.map((_, i) => {
+    const inside = y.filter((_, j) => x[j] <= x[i] && x[j] > x[i] - 5);
+    return inside.reduce((sum, value) => sum + value, 0) / inside.length;
+  });
+}
+
+function average(on) {
+  for (const id of curves) {
+    Plotly.restyle(id, { y: tracked[id].map((line) => (on ? trailing(line) : line.y)) });
   }
 }
 
@@ -83,6 +98,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 showLegend(colourings[0].legend);
 document.getElementById("colouring").addEventListener("change", (event) => colourCurves(Number(event.target.value)));
 document.getElementById("close").addEventListener("change", (event) => closeUp(event.target.checked));
+document.getElementById("average").addEventListener("change", (event) => average(event.target.checked));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
 });

@@ -1,0 +1,72 @@
+"""Plotly figures of what a model makes of single rows: embeddings in the plane, and maps over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from mmtune.analysis.figures import DIGITS, GRID, figure
+
+COLUMNS, MOST_STEPS = 6, 12
+# Blue below 0, orange above, and the page itself at 0, so that one scale serves light and dark.
+SIGNED = ((0.0, "rgb(0,114,178)"), (0.5, "rgba(128,128,128,0)"), (1.0, "rgb(213,94,0)"))
+
+
+def embedding(
+    points: NDArray[np.float64], groups: NDArray[np.int64], titles: tuple[str, str], hover: NDArray[np.str_]
+) -> go.Figure:
+    """Rows (N, 2) in the plane, coloured by group, with the group's number at its median; titles: of the axes."""
+    fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"})
+    for group in np.unique(groups).tolist():
+        inside = np.flatnonzero(groups == group)
+        fig.add_scatter(
+            x=points[inside, 0].round(4),
+            y=points[inside, 1].round(4),
+            name=str(group),
+            mode="markers",
+            marker={"color": DIGITS[group % len(DIGITS)], "size": 5, "opacity": 0.7},
+            text=hover[inside].tolist(),
+            hovertemplate="%{text}<extra></extra>",
+        )
+    for group in np.unique(groups).tolist():
+        x, y = np.median(points[groups == group], axis=0)
+        fig.add_annotation(x=x, y=y, text=f"<b>{group}</b>", showarrow=False, font={"size": 17})
+    return fig
+
+
+def shown_steps(count: int) -> list[int]:
+    """At most MOST_STEPS of the steps 0..count-1, evenly spread from the first to the last."""
+    return sorted({int(step) for step in np.linspace(0, count - 1, min(count, MOST_STEPS)).round()})
+
+
+def maps(frames: NDArray[np.float32]) -> go.Figure:
+    """Maps (T, H, W) over time as small pictures, six in a line, under one scale that is even about 0."""
+    from plotly.subplots import make_subplots
+
+    steps = shown_steps(len(frames))
+    lines = -(-len(steps) // COLUMNS)
+    titles = [f"step {step + 1}" for step in steps] if len(frames) > 1 else []
+    fig = make_subplots(lines, COLUMNS, subplot_titles=titles, horizontal_spacing=0.015, vertical_spacing=0.2 / lines)
+    top = float(np.abs(frames).max()) or 1.0
+    for place, step in enumerate(steps):
+        values = frames[step].astype(np.float64)
+        cell = go.Heatmap(z=np.vectorize(lambda v: float(f"{v:.3g}"))(values).tolist(), zmin=-top, zmax=top)
+        cell.update(colorscale=SIGNED, showscale=False, hovertemplate="row %{y}, column %{x}: %{z}<extra></extra>")
+        fig.add_trace(cell, row=place // COLUMNS + 1, col=place % COLUMNS + 1)
+    hidden = {
+        "showticklabels": False,
+        "showgrid": False,
+        "zeroline": False,
+        "constrain": "domain",
+        "linecolor": GRID,
+        "ticks": "",
+    }
+    fig.update_xaxes(**hidden, mirror=True)
+    fig.update_yaxes(**hidden, mirror=True, autorange="reversed")
+    for place in range(len(steps)):
+        name = "" if place == 0 else str(place + 1)
+        fig.update_layout({f"yaxis{name}": {"scaleanchor": f"x{name}"}})
+    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}}
+    fig.update_annotations(font_size=11)
+    return fig.update_layout(template=go.layout.Template(), margin={"l": 4, "r": 4, "t": 22, "b": 4}, **clear)

@@ -1,0 +1,41 @@
+"""Batch norm as Keras has it, but right from the first epoch on.
+
+With Keras' momentum of .99 the running statistics need hundreds of batches to forget their start: until then a network
+that separates its training batches perfectly is scored at chance. Here they are the plain mean of all batches so far,
+until that mean is older than the momentum; from then on both are the same.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+MOMENTUM, EPSILON = 0.01, 1e-3
+
+
+class WarmNorm1d(nn.BatchNorm1d):
+    """Batch norm of vectors (B, features)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, eps=EPSILON, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        warm(self)
+        return super().forward(x)
+
+
+class WarmNorm2d(nn.BatchNorm2d):
+    """Batch norm of maps (B, channels, H, W), one mean and variance per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=EPSILON, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        warm(self)
+        return super().forward(x)
+
+
+def warm(norm: WarmNorm1d | WarmNorm2d) -> None:
+    """Set the rate at which the next training batch counts."""
+    if norm.training:
+        assert norm.num_batches_tracked is not None
+        norm.momentum = max(MOMENTUM, 1 / (int(norm.num_batches_tracked) + 1))

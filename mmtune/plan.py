@@ -1,0 +1,131 @@
+"""A study that is ready to run: its identity, its trials, and the rows that each training sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mmtune.config import DRAWN, StudyKey, TrialConfig, XFlowLSTMConfig, XFlowMLPConfig, model_kind, require_count
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
+from mmtune.data.splits import Split, folds, rotated, split
+from mmtune.errors import InputError
+from mmtune.parts import Part, parts_of
+from mmtune.schedule import Schedule
+from mmtune.space import Value
+from mmtune.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How much of a study to run, and where. None stands for the study's own number or sampler, or the machine's.
+
+    folds: of a cross-validation of every trial, 0 for the one split of the protocol; repeats: trainings of each.
+    """
+
+    protocol: str = "clip_disjoint"
+    seed: int = 0
+    sampler: str | None = None
+    trials: int | None = None
+    epochs: int | None = None
+    folds: int = 0
+    repeats: int = 1
+    workers: int | None = None
+    device: str = "auto"
+    prune: bool | None = None
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_count("--seed", self.seed, 0)
+        require_count("--repeats", self.repeats, 1, 1_000)
+        if self.folds:
+            require_count("--folds", self.folds, 3, 10_000)
+        for name in ("trials", "epochs", "workers"):
+            value = getattr(self, name)
+            if value is not None:
+                require_count(f"--{name}", value, 1, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study that is ready to run.
+
+    base: the configuration that draws are put into. trials: how many. parts: of every trial; repeats: what stands for
+    several trainings of a fold. encoders: by modality, the folder of a trained model, and its run.
+    tags: what every run of the study says of its making.
+    """
+
+    key: StudyKey
+    base: TrialConfig
+    schedule: Schedule
+    trials: int
+    parts: tuple[Part, ...]
+    repeats: str
+    encoders: Mapping[str, Path]
+    encoder_runs: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:
+    """The rows that each fold trains on, validates on and holds out; without folds the one split of the protocol."""
+    if not options.folds:
+        return (split(dataset.train, options.protocol, options.seed),)
+    return tuple(rotated(folds(dataset.train, options.protocol, options.folds, options.seed)))
+
+
+def shaped(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> TrialConfig:
+    """The configuration for the shapes of a data set, except where the user has settled them.
+
+    Raises InputError where the model takes pairs of pictures and clips, and the data set has sequences.
+    """
+    images, clips = dataset.train.images.shape[1:], dataset.train.clips.shape[1:]
+    if (images, clips) == (IMAGE_SHAPE, AUDIO_SHAPE):
+        return base
+    if not isinstance(base.model, XFlowMLPConfig | XFlowLSTMConfig):
+        kind = model_kind(base.model)
+        raise InputError(f"{kind} takes pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {dataset.name} has sequences")
+    frames = int(fixed.get("model.frames", images[0]))
+    shapes = {"frames": frames, "steps": frames, "height": images[1], "width": images[2], "coefficients": clips[1]}
+    classes = int(dataset.train.labels.max()) + 1
+    free = {name: value for name, value in {**shapes, "classes": classes}.items() if f"model.{name}" not in fixed}
+    return replace(base, model=replace(base.model, **free))
+
+
+def make_plan(
+    study: Study,
+    base: TrialConfig,
+    schedule: Schedule,
+    dataset: Dataset,
+    options: Options,
+    encoder_runs: Mapping[str, str],
+    encoders: Mapping[str, Path],
+    tags: Mapping[str, str],
+) -> Plan:
+    """A plan; hopeless trials are stopped early where a sampler draws them, unless told otherwise."""
+    sampler = options.sampler or study.sampler
+    drawn = sampler in DRAWN
+    key = StudyKey(
+        study=study.name,
+        data=dataset.name,
+        digest=dataset.digest,
+        protocol=options.protocol,
+        seed=options.seed,
+        epochs=base.train.epochs,
+        sampler=sampler,
+        prune=drawn if options.prune is None else options.prune,
+        folds=options.folds,
+        repeats=options.repeats,
+        fixed=tuple(sorted(options.fixed.items())),
+        encoders=tuple(sorted(encoder_runs.items())),
+    )
+    return Plan(
+        key=key,
+        base=base,
+        schedule=schedule,
+        trials=min(options.trials or schedule.trials, schedule.trials),
+        parts=parts_of(options.folds, options.repeats),
+        repeats=study.repeats,
+        encoders=encoders,
+        encoder_runs=encoder_runs,
+        tags={**tags, "mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol},
+    )

@@ -1,0 +1,91 @@
+"""The section on embeddings: each part drawn in two ways, scored, and held against what the reports say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.analysis import claims
+from mmtune.analysis.clusters import MOST_SILHOUETTES, count_classes, embedding_scores, kmeans_labels
+from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows, split_parts, tsne
+from mmtune.analysis.network_figures import embedding
+from mmtune.config import StudyKey
+from mmtune.errors import InputError
+from mmtune.tracking import TrialRun
+
+# t-SNE takes seconds for each part, and its time grows faster than its rows.
+MOST_POINTS, MOST_TSNE_POINTS = 2_000, 1_000
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict[str, Any]:
+    """Pictures of each part of the embedding, scores of those that can be drawn, and claims.
+
+    validation: row, label, prediction (N,), embedding (N, E); parts and widths (P,) and recording (N,) if known.
+    """
+    # The trial's own seed gives the very clusters that its tracked scores speak of.
+    seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
+    labels, parts = validation["label"], parts_of(best, validation)
+    pictures = [part_pictures(name, part, validation, seed) for name, part in parts.items()]
+    sound = {p["name"]: parts[p["name"]] for p in pictures if not p["refused"]}
+    return {
+        "parts": pictures,
+        "scores": embedding_scores(labels, sound, seed),
+        "claims": claims.embedding_claims(labels, sound, validation.get("recording"), seed),
+        "replicates": claims.REPLICATES,
+        "seed": seed,
+        "clusters": count_classes(labels),
+        "most_points": MOST_POINTS,
+        "most_tsne": MOST_TSNE_POINTS,
+        "most_silhouettes": MOST_SILHOUETTES,
+    }
+
+
+def parts_of(best: TrialRun, validation: Arrays) -> dict[str, NDArray[np.float32]]:
+    """The parts that the file names; a file without names has equal ones, a modality each."""
+    if "parts" in validation:
+        widths = validation.get("widths", np.zeros(0, np.int64))
+        return split_parts(validation["embedding"], validation["parts"].tolist(), widths.tolist())
+    modalities = tuple(m for m in ("image", "audio") if f"val_accuracy_{m}_alone" in best.metrics)
+    return by_modality(validation["embedding"], modalities)
+
+
+def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed: int) -> dict[str, Any]:
+    """One part by label and by cluster, in principal components and by t-SNE; `refused` says why it is not drawn."""
+    labels = validation["label"]
+    try:
+        points, explained = principal_components(part)
+        few = sample_rows(len(labels), MOST_TSNE_POINTS, seed)
+        mapped = tsne(part[few], seed)
+    except InputError as error:
+        return {"name": name, "refused": str(error)}
+    named = name_clusters(labels, kmeans_labels(part, seed, count_classes(labels)))
+    rows = sample_rows(len(labels), MOST_POINTS, seed)
+    shares = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
+    drawn = {
+        "PCA": (points[rows], rows, (shares[0], shares[1])),
+        "t-SNE": (mapped, few, ("t-SNE 1", "t-SNE 2")),
+    }
+    pairs = {method: label_and_cluster(*own, validation, named) for method, own in drawn.items()}
+    return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs}
+
+
+def label_and_cluster(
+    points: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    titles: tuple[str, str],
+    validation: Arrays,
+    clusters: NDArray[np.int64],
+) -> dict[str, Any]:
+    """The same points (n, 2), which are `rows` (n,), coloured by label and by cluster."""
+    labels = validation["label"][rows]
+    told = zip(validation["row"][rows], labels, validation["prediction"][rows], clusters[rows], strict=True)
+    hover = np.array([f"row {r}: digit {d}, predicted {p}, cluster {c}" for r, d, p, c in told])
+    return {
+        "labels": embedding(points, labels, titles, hover),
+        "clusters": embedding(points, clusters[rows], titles, hover),
+    }

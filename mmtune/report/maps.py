@@ -1,0 +1,72 @@
+"""The section on the maps that 1D-to-2D connections make of an utterance (XFlow, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.analysis.network_figures import maps, shown_steps
+from mmtune.errors import InputError
+from mmtune.tracking import MlflowTracker, TrialRun
+
+MAPS, MOST_ROWS = "maps.npz", 2
+
+
+def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]:
+    """For each of the first rows in the trial's `maps.npz`, a picture of each map; empty where it has no such file.
+
+    The file: `row` and `label` (R,) int64, and by name of the connection (R, T, H, W) or (R, H, W) float32.
+    Raises InputError where the file is damaged or other arrays stand in it.
+    """
+    if not has_maps(tracker, trial):
+        return []
+    found = load_maps(tracker, trial)
+    rows, labels = found.pop("row"), found.pop("label")
+    return [
+        {
+            "row": int(rows[i]),
+            "label": int(labels[i]),
+            "maps": [map_picture(name, series[i]) for name, series in found.items()],
+        }
+        for i in range(min(len(rows), MOST_ROWS))
+    ]
+
+
+def has_maps(tracker: MlflowTracker, trial: TrialRun) -> bool:
+    """Whether a trial left maps."""
+    return any(file.path == MAPS for file in tracker.client.list_artifacts(trial.run_id))
+
+
+def load_maps(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]]:
+    """`row`, `label` (R,), and each map as (R, T, H, W), T = 1 where it has no time."""
+    path = tracker.artifact(trial.run_id, MAPS)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+        rows, labels = found.pop("row"), found.pop("label")
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} must hold row, label and maps: {error}") from error
+    for name, array in found.items():
+        fits = array.ndim in (3, 4) and array.size and rows.shape == labels.shape == array.shape[:1]
+        if not fits or array.dtype.kind != "f" or not np.isfinite(array).all():
+            said = f"{array.shape} {array.dtype} for rows {rows.shape} and labels {labels.shape}"
+            raise InputError(f"{path} must hold finite maps (R, T, H, W) or (R, H, W), {name} is {said}")
+    timed = {name: array[:, None] if array.ndim == 3 else array for name, array in found.items()}
+    return {"row": rows, "label": labels, **timed}
+
+
+def map_picture(name: str, frames: NDArray[np.float32]) -> dict[str, Any]:
+    """One map (T, H, W) of one row."""
+    steps = shown_steps(len(frames))
+    return {
+        "name": name,
+        "steps": len(frames),
+        "shown": len(steps),
+        "shape": f"{frames.shape[1]} x {frames.shape[2]}",
+        "top": f"{float(np.abs(frames).max()):.3g}",
+        "lines": 1 if len(steps) <= 6 else 2,
+        "picture": maps(frames),
+    }

@@ -1,0 +1,55 @@
+"""Pictures of rows hold every row and every value that they were given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmtune.analysis import network_figures
+from mmtune.analysis.figures import DIGITS
+
+
+def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() -> None:
+    rng = np.random.default_rng(0)
+    points, groups = rng.normal(size=(80, 2)), rng.integers(0, 4, 80)
+    hover = np.array([f"row {i}" for i in range(80)])
+    fig = network_figures.embedding(points, groups, ("first", "second"), hover)
+    drawn = {
+        text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)
+    }
+    assert len(drawn) == sum(len(t.x) for t in fig.data) == 80
+    for i in range(80):
+        x, y, name, colour = drawn[f"row {i}"]
+        assert (x, y) == pytest.approx(tuple(points[i]), abs=1e-4)
+        assert (name, colour) == (str(groups[i]), DIGITS[groups[i]])
+    assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == ("first", "second")
+    assert [a.text for a in fig.layout.annotations] == [f"<b>{g}</b>" for g in range(4)]
+
+
+def test_more_groups_than_colours_are_still_drawn() -> None:
+    groups = np.arange(26)
+    fig = network_figures.embedding(np.eye(26, 2), groups, ("a", "b"), groups.astype(np.str_))
+    assert [trace.name for trace in fig.data] == [str(g) for g in groups]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12, 13, 58])
+def test_steps_run_evenly_from_the_first_to_the_last(steps: int) -> None:
+    shown = network_figures.shown_steps(steps)
+    assert (shown[0], shown[-1], len(shown)) == (0, steps - 1, min(steps, 12))
+    assert np.ptp(np.diff(shown)) <= 1 if steps > 1 else shown == [0]
+
+
+def test_maps_hold_the_values_of_their_steps_under_one_scale() -> None:
+    frames = np.random.default_rng(0).normal(size=(30, 5, 7)).astype(np.float32)
+    fig = network_figures.maps(frames)
+    shown = network_figures.shown_steps(30)
+    assert [note.text for note in fig.layout.annotations] == [f"step {step + 1}" for step in shown]
+    for trace, step in zip(fig.data, shown, strict=True):
+        np.testing.assert_allclose(np.array(trace.z), frames[step], rtol=0.006)
+        assert (trace.zmin, trace.zmax) == pytest.approx((-np.abs(frames).max(), np.abs(frames).max()))
+
+
+def test_maps_of_nothing_and_without_time_are_drawn() -> None:
+    fig = network_figures.maps(np.zeros((1, 3, 3), np.float32))
+    assert len(fig.data) == 1
+    assert fig.data[0].zmax > fig.data[0].zmin
