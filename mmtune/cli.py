@@ -151,6 +151,35 @@ def report(
 
 
 @app.command()
+def compare(
+    reference: Annotated[str, typer.Argument(help="The study that the others are held against.")],
+    others: Annotated[list[str], typer.Argument(help="Studies that were run on the same rows.")],
+    data: Data = None,
+    protocol: AnyProtocol = None,
+    seed: AnySeed = None,
+    folds: Annotated[int | None, typer.Option(help="Cross-validated on so many folds; any if not given.")] = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
+    from mmtune import comparison
+    from mmtune.study import load_study
+    from mmtune.summary import comparison_table
+
+    for name in (reference, *others):
+        load_study(name)
+    tracker = open_tracker(store)
+    given = open_data(data) if data else None
+    run, _ = pick_study(tracker, reference, given, protocol, seed, folds)
+    dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
+    runs = [run, *(comparison.matching(tracker.studies(name), run) for name in others)]
+    first, *rest = (comparison.answers_of(tracker, own, dataset) for own in runs)
+    found = comparison.compared(rest, first)
+    console.print(comparison_table(found))
+    for own in found:
+        typer.echo(own.sentence())
+
+
+@app.command()
 def promote(
     name: Name,
     data: Data = None,
@@ -298,7 +327,12 @@ def open_tracker(store: Path) -> MlflowTracker:
 
 
 def pick_study(
-    tracker: MlflowTracker, name: str, dataset: Dataset | None, protocol: str | None, seed: int | None
+    tracker: MlflowTracker,
+    name: str,
+    dataset: Dataset | None,
+    protocol: str | None,
+    seed: int | None,
+    folds: int | None = None,
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, and the other tracked studies of that name."""
     from mmtune.study import load_study
@@ -307,7 +341,7 @@ def pick_study(
     load_study(name)
     digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
-    fitting = [run for run in tracked if fits(run.key, digest, protocol, seed)]
+    fitting = [run for run in tracked if fits(run.key, digest, protocol, seed, folds)]
     if not fitting:
         there = "; ".join(run.key.slug for run in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")

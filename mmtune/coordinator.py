@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from mmtune.config import StudyKey, TrialConfig, flatten
 from mmtune.models.card import FINAL
-from mmtune.parts import SUMMARISED, Metrics, Part, best_part, spread, units
+from mmtune.parts import SUMMARISED, Metrics, Part, best_part, part_of, spread, units
 from mmtune.plan import Plan
 from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
@@ -82,11 +82,6 @@ def ended_parts(tracker: MlflowTracker, parent: str) -> dict[tuple[int, Part], T
         if run.state == COMPLETE:
             found[run.number, part_of(run)] = run
     return found
-
-
-def part_of(run: TrialRun) -> Part:
-    """Which part of its trial a run is."""
-    return Part(fold=int(run.tags["mmtune.fold"]), repeat=int(run.tags["mmtune.repeat"]))
 
 
 def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmtune.analysis.statistics import summary
 from mmtune.config import require_choice
-from mmtune.tracking import OBJECTIVE
+from mmtune.tracking import OBJECTIVE, TrialRun
 
 SUMMARISED = (
     OBJECTIVE,
@@ -31,6 +31,11 @@ class Part:
 def parts_of(folds: int, repeats: int) -> tuple[Part, ...]:
     """The parts of every trial; 0 folds stand for the one split of a protocol."""
     return tuple(Part(fold=fold, repeat=repeat) for fold in range(max(folds, 1)) for repeat in range(repeats))
+
+
+def part_of(run: TrialRun) -> Part:
+    """Which part of its trial a run is."""
+    return Part(fold=int(run.tags["mmtune.fold"]), repeat=int(run.tags["mmtune.repeat"]))
 
 
 def units(done: Mapping[Part, Metrics], repeats: str) -> list[Metrics]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from mmtune.comparison import Comparison, p_text
 from mmtune.config import StudyKey
 from mmtune.files import make_folder
 from mmtune.parts import SUMMARISED
@@ -17,9 +18,9 @@ from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial, has_store
 
 
-def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None) -> bool:
+def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None, folds: int | None = None) -> bool:
     """Whether a study has these properties; None fits all."""
-    wanted = ((digest, key.digest), (protocol, key.protocol), (seed, key.seed))
+    wanted = ((digest, key.digest), (protocol, key.protocol), (seed, key.seed), (folds, key.folds))
     return all(want is None or want == have for want, have in wanted)
 
 
@@ -70,6 +71,24 @@ def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[d
     steps = sorted({step for values in found.values() for step, _ in values})
     by_name = {name.removeprefix(UNIT): dict(values) for name, values in found.items() if values}
     return [{kind: step, **{name: values[step] for name, values in by_name.items()}} for step in steps]
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Studies against a reference: accuracies, their difference, and the tests of it."""
+    headings = ("study", "accuracy", "reference", "points", "t over folds", "corrected", "McNemar", "by recording")
+    table = Table(*headings, "Holm")
+    for own in comparisons:
+        spread = f" ± {own.spread.deviation:.2%}" if own.spread else ""
+        over_folds = ["-", "-"] if own.folds is None else [p(own.folds.p_value), p(own.folds.corrected_p)]
+        tests = [*over_folds, p(own.rows_p), p(own.recordings.p_value), p(own.adjusted)]
+        scores = [f"{own.accuracy:.2%}{spread}", f"{own.reference_accuracy:.2%} {own.reference}"]
+        table.add_row(own.name, *scores, f"{100 * own.difference:+.2f}", *tests)
+    return table
+
+
+def p(value: float) -> str:
+    """A p-value for a table."""
+    return p_text(value).removeprefix("p ").removeprefix("= ")
 
 
 def history_table(records: Sequence[VersionRecord]) -> Table:

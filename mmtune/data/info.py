@@ -17,8 +17,8 @@ def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
     """A data set in plain JSON values.
 
     Keys: name, folder, digest, provenance, features (bool), train and test (`describe_partition` or None), and
-    protocols: for each its training and validation rows with the shares of validation rows whose recording, and whose speaker
-    (None where unknown), is also in training; or {"impossible": reason}.
+    protocols: for each its training and validation rows with the shares of validation rows whose recording, and whose
+    speaker (None where unknown), is also in training; or {"impossible": reason}.
     """
     return {
         "name": dataset.name,

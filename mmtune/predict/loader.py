@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmtune.config import ModelConfig
+from mmtune.config import LatentFusionConfig, ModelConfig
 from mmtune.errors import InputError
 from mmtune.predict.predictor import INPUTS, Prediction, Predictor, check_inputs
 
@@ -22,7 +22,7 @@ class ServedPredictor:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
-        """{"image": (B, 28, 28) uint8, "audio": (B, 39, 13) float32} to digit and probability, one row per input row.
+        """Arrays by the names and shapes in `INPUTS` to digit and probability, one row per input row.
 
         A fusion model adds what each modality says alone, as image_digit, image_probability and so on. A model
         server hands over nested lists: they become arrays where every value fits. Raises InputError as
@@ -35,7 +35,7 @@ class ServedPredictor:
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
         given = {name: from_list(name, value) for name, value in model_input.items()}
         check_inputs(given, self.predictor.modalities)
-        return as_frame(self.predictor.predict(given.get("image"), given.get("audio")))
+        return as_frame(self.predictor.predict(given.get("image"), given.get(self.predictor.heard)))
 
 
 def from_list(name: str, value: Any) -> Any:
@@ -47,15 +47,16 @@ def from_list(name: str, value: Any) -> Any:
         found = np.array(value)
     except ValueError as error:
         raise InputError(f"{name} must be evenly nested lists of numbers: {error}") from error
-    if kind is np.uint8:
-        sound = found.dtype.kind in "iu" and found.size > 0 and found.min() >= 0 and found.max() <= 255
+    if issubclass(kind, np.integer):
+        limits = np.iinfo(kind)
+        sound = found.dtype.kind in "iu" and found.size > 0 and limits.min <= found.min() <= found.max() <= limits.max
         return found.astype(kind) if sound else found
     return found.astype(kind) if found.dtype.kind in "iuf" else found
 
 
 def columns(config: ModelConfig) -> dict[str, str]:
     """The columns that a model of this architecture returns, and their MLflow types."""
-    alone = config.modalities if len(config.modalities) > 1 else ()
+    alone = config.modalities if isinstance(config, LatentFusionConfig) else ()
     names = ["", *(f"{modality}_" for modality in alone)]
     return {f"{name}{what}": kind for name in names for what, kind in (("digit", "long"), ("probability", "double"))}
 

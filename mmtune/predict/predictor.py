@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
+from mmtune.data.checks import require_modalities
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Dataset
 from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.pictures import read_digit
-from mmtune.data.recordings import one_second, read_wav
+from mmtune.data.recordings import one_second, read_wav, to_int16
 from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.models.storage import load_model
@@ -31,10 +32,13 @@ from mmtune.train.batches import as_input
 from mmtune.train.evaluate import BATCH
 
 MODEL, FEATURES = "model", "features.json"
-INPUTS: dict[str, tuple[tuple[int, int], type[np.generic]]] = {
+INPUTS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "image": (IMAGE_SHAPE, np.uint8),
     "audio": (AUDIO_SHAPE, np.float32),
+    "waveform": ((SAMPLE_RATE,), np.int16),
 }
+# What the files of `predict_files` can become, by the name of the file.
+KINDS = {"image": ("image",), "audio": ("audio", "waveform")}
 
 
 def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
@@ -86,12 +90,18 @@ class Predictor:
         stored = self.card["features"]
         return None if stored is None else FeatureStats.from_json(stored)
 
-    def predict(self, images: NDArray[np.uint8] | None = None, clips: NDArray[np.float32] | None = None) -> Prediction:
-        """images (B, 28, 28) uint8 and clips (B, 39, 13) float32, each only where the model takes it, B >= 1.
+    @property
+    def heard(self) -> str:
+        """What the model takes of a recording: its MFCCs as "audio", or its "waveform"."""
+        return next((name for name in self.modalities if name in KINDS["audio"]), "audio")
 
-        Raises InputError on a missing or extra input, another type or shape, NaN, or unequal numbers of rows.
+    def predict(self, images: NDArray[np.uint8] | None = None, recordings: NDArray[Any] | None = None) -> Prediction:
+        """images (B, 28, 28) uint8; recordings, as the model takes them, (B, 39, 13) float32 or (B, 16000) int16.
+
+        Each only where the model takes it, B >= 1. Raises InputError on a missing or extra input, another type or
+        shape, NaN, or unequal numbers of rows.
         """
-        given = {name: array for name, array in (("image", images), ("audio", clips)) if array is not None}
+        given = {name: array for name, array in (("image", images), (self.heard, recordings)) if array is not None}
         count = check_inputs(given, self.modalities)
         outputs = [self._scores(given, slice(start, start + BATCH)) for start in range(0, count, BATCH)]
         return as_prediction({name: torch.cat([part[name] for part in outputs]) for name in outputs[0]})
@@ -100,7 +110,7 @@ class Predictor:
     def _scores(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
         """The logits (B, 10) of the model, under "", and of each modality alone."""
         tensors = {name: as_input(torch.from_numpy(array[rows].copy())) for name, array in given.items()}
-        output = self.model(tensors.get("image"), tensors.get("audio"))
+        output = self.model(tensors.get("image"), tensors.get(self.heard))
         return {"": output.logits, **output.alone}
 
 
@@ -138,13 +148,13 @@ def check_inputs(given: Mapping[str, Any], modalities: tuple[str, ...]) -> int:
 def check_input(name: str, array: Any) -> None:
     """Raise InputError unless `array` is a batch of the input `name`: type, shape, at least one row, finite."""
     shape, kind = INPUTS[name]
-    rule = f"{name} must be an array (B, {shape[0]}, {shape[1]}) of {kind.__name__} with B >= 1"
+    rule = f"{name} must be an array (B, {', '.join(map(str, shape))}) of {kind.__name__} with B >= 1"
     if not isinstance(array, np.ndarray):
         raise InputError(f"{rule}, got {type(array).__name__}")
-    if array.dtype != kind or array.shape[1:] != shape or array.ndim != 3 or not len(array):
+    if array.dtype != kind or array.shape[1:] != shape or not len(array):
         raise InputError(f"{rule}, got {array.shape} of {array.dtype}")
     if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=(1, 2)))[0])
+        row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
         raise InputError(f"{name} must be finite, row {row} holds NaN or infinity")
 
 
@@ -155,12 +165,18 @@ def predict_files(predictor: Predictor, image: Path | None = None, audio: Path |
     ready-made features.
     """
     given = {name: path for name, path in (("image", image), ("audio", audio)) if path is not None}
-    if set(given) != set(predictor.modalities):
+    wanted = [name for name, kinds in KINDS.items() if set(kinds) & set(predictor.modalities)]
+    if set(given) != set(wanted):
         got = " and ".join(given) or "nothing"
-        raise InputError(f"this model takes {' and '.join(predictor.modalities)}, got {got}")
+        raise InputError(f"this model takes {' and '.join(wanted)}, got {got}")
     images = None if image is None else read_digit(image)[None]
-    clips = None if audio is None else read_clip(predictor, audio)[None]
-    return predictor.predict(images, clips)
+    heard = None if audio is None else read_recording(predictor, audio)[None]
+    return predictor.predict(images, heard)
+
+
+def read_recording(predictor: Predictor, path: Path) -> NDArray[Any]:
+    """A recording as the model's input: (39, 13) float32, or (16000,) int16 where it hears waveforms."""
+    return to_int16(one_second(*read_wav(path))) if predictor.heard == "waveform" else read_clip(predictor, path)
 
 
 def read_clip(predictor: Predictor, path: Path) -> NDArray[np.float32]:
@@ -181,8 +197,11 @@ def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
     """Predict the whole test partition of a data set, in its order."""
     test = dataset.require_test()
     images = test.images if "image" in predictor.modalities else None
-    clips = on_scale(predictor, dataset)[test.clip_index] if "audio" in predictor.modalities else None
-    return predictor.predict(images, clips)
+    require_modalities(test, predictor.modalities)
+    bank = test.waveforms if predictor.heard == "waveform" else None
+    if "audio" in predictor.modalities:
+        return predictor.predict(images, on_scale(predictor, dataset)[test.clip_index])
+    return predictor.predict(images, None if bank is None else bank[test.clip_index])
 
 
 def on_scale(predictor: Predictor, dataset: Dataset) -> NDArray[np.float32]:

@@ -14,30 +14,38 @@ from numpy.typing import NDArray
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import write_whole
-from mmtune.models.card import MODEL
+from mmtune.models.card import FINAL, MODEL
 from mmtune.models.storage import load_model
+from mmtune.predict.predictor import as_prediction, write_submission
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
 
-TEST, TEST_DIGEST = "test.npz", "mmtune.test_digest"
+TEST, SUBMISSION, TEST_DIGEST = "test.npz", "submission.csv", "mmtune.test_digest"
 
 
 def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDArray[np.int64]:
-    """A trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with their scores."""
+    """A trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with their scores.
+
+    Beside them stands `submission.csv`. Where a trial kept the weights of its last epoch, those are scored too.
+    """
     if trial.tags.get(TEST_DIGEST) != dataset.digest:
-        model, config = load_model(tracker.artifact(trial.run_id, MODEL))
-        found = evaluate(model, rows_of(dataset.require_test(), config.modalities, torch.device("cpu")))
+        found = scored(tracker.artifact(trial.run_id, MODEL), dataset)
+        scores = {**found.scores("test"), **found.details("test")}
+        if f"{FINAL}_val_accuracy" in trial.metrics:
+            scores |= scored(tracker.artifact(trial.run_id, FINAL), dataset).scores(f"{FINAL}_test")
         with tempfile.TemporaryDirectory() as folder:
             write_whole(Path(folder) / TEST, predictions_file(found))
+            write_submission(Path(folder) / SUBMISSION, as_prediction({"": found.logits}))
             # The tag is written last: whatever carries it has its scores and its file.
-            tracker.record(
-                trial.run_id,
-                {**found.scores("test"), **found.details("test")},
-                {TEST_DIGEST: dataset.digest},
-                Path(folder),
-            )
+            tracker.record(trial.run_id, scores, {TEST_DIGEST: dataset.digest}, Path(folder))
     return read_predictions(tracker.artifact(trial.run_id, TEST), dataset)
+
+
+def scored(folder: Path, dataset: Dataset) -> Evaluation:
+    """A saved model over the test partition, on the CPU."""
+    model, config = load_model(folder)
+    return evaluate(model, rows_of(dataset.require_test(), config.modalities, torch.device("cpu")))
 
 
 def predictions_file(found: Evaluation) -> bytes:

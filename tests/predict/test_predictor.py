@@ -127,9 +127,9 @@ def test_probabilities_are_the_softmax_of_the_models_logits(fusion: Predictor) -
 
 def test_a_model_of_one_modality_takes_just_its_own_and_says_nothing_of_others(folders: dict[str, Path]) -> None:
     image, audio = Predictor.load(folders["image"]), Predictor.load(folders["audio"])
-    assert image.predict(images=IMAGES).alone == audio.predict(clips=CLIPS).alone == {}
+    assert image.predict(images=IMAGES).alone == audio.predict(recordings=CLIPS).alone == {}
     for predictor, wrong in (
-        (image, {"images": IMAGES[:25], "clips": CLIPS}),
+        (image, {"images": IMAGES[:25], "recordings": CLIPS}),
         (audio, {"images": IMAGES}),
         (image, {}),
     ):
@@ -141,12 +141,12 @@ def test_a_model_of_one_modality_takes_just_its_own_and_says_nothing_of_others(f
 def test_rows_do_not_depend_on_their_batch(folders: dict[str, Path]) -> None:
     predictor = Predictor.load(folders["audio"])
     many = np.resize(CLIPS, (2500, 39, 13))
-    whole = predictor.predict(clips=many)
+    whole = predictor.predict(recordings=many)
     assert len(whole.digit) == 2500
     for row in (0, 1023, 1024, 2499):
-        single = predictor.predict(clips=many[row : row + 1])
+        single = predictor.predict(recordings=many[row : row + 1])
         np.testing.assert_allclose(single.probabilities[0], whole.probabilities[row], rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(whole.probabilities, predictor.predict(clips=many).probabilities)
+    np.testing.assert_array_equal(whole.probabilities, predictor.predict(recordings=many).probabilities)
 
 
 def test_inputs_are_left_as_they_were_and_may_be_read_only_or_strided(fusion: Predictor) -> None:
@@ -175,7 +175,7 @@ def test_any_other_shape_or_type_is_refused(
     array = np.zeros(shape, kind)
     sound = np.dtype(kind) == rows and len(shape) == 3 and shape[1:] == side and shape[0] > 0
     predictor = Predictor.load(folders[name])
-    given_input = {"images" if name == "image" else "clips": array}
+    given_input = {"images" if name == "image" else "recordings": array}
     if sound:
         assert len(predictor.predict(**given_input).digit) == shape[0]
         return
@@ -194,7 +194,7 @@ def test_values_that_are_not_finite_are_refused_by_row(folders: dict[str, Path],
         return
     clips = np.where(mask, np.float32(bad), np.float32(0.5))
     with pytest.raises(InputError) as refusal:
-        Predictor.load(folders["audio"]).predict(clips=clips)
+        Predictor.load(folders["audio"]).predict(recordings=clips)
     assert f"row {int(mask.any(axis=(1, 2)).argmax())} holds NaN or infinity" in one_line(refusal)
 
 
@@ -209,7 +209,7 @@ def test_scores_that_overflow_are_refused(folders: dict[str, Path]) -> None:
     with torch.no_grad():
         predictor.model.get_parameter("fc3.weight").fill_(torch.finfo(torch.float32).max)
     with pytest.raises(InputError) as refusal:
-        predictor.predict(clips=CLIPS)
+        predictor.predict(recordings=CLIPS)
     assert "scores must be finite" in one_line(refusal)
 
 
@@ -254,7 +254,7 @@ def test_stereo_at_another_rate_is_nearly_the_same_clip(fusion: Predictor, files
 
 def test_recordings_are_refused_where_their_features_are_unknown(tmp_path: Path, files: dict[str, Path]) -> None:
     predictor = Predictor.load(write_predictor(tmp_path, CONFIGS["audio"], None))
-    assert len(predictor.predict(clips=CLIPS).digit) == len(CLIPS)
+    assert len(predictor.predict(recordings=CLIPS).digit) == len(CLIPS)
     with pytest.raises(InputError) as refusal:
         predict_files(predictor, audio=files["wav"])
     assert "buzz" in one_line(refusal)
