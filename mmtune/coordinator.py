@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from mmtune.config import StudyKey, TrialConfig, flatten
 from mmtune.models.card import FINAL
-from mmtune.parts import SUMMARISED, Metrics, Part, best_part, part_of, spread, units
+from mmtune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, part_of, spread, units
 from mmtune.plan import Plan
 from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
@@ -315,6 +315,9 @@ class Coordinator:
             return {}
         found = units(live.metrics, self.plan.repeats)
         metrics, best = spread(found), best_part(live.metrics)
+        curves = [self.tracker.curves(run_id, CURVES) for run_id in live.ended.values()]
+        for epoch, means in mean_curves(curves).items():
+            self.tracker.log_epoch(live.run_id, epoch, means)
         self.tracker.log_units(live.run_id, [{n: unit[n] for n in SUMMARISED if n in unit} for unit in found])
         self.tracker.end_trial(live.run_id, state, metrics, self.tracker.artifact(live.ended[best], ""))
         self.progress.say(f"trial {live.name}: {state.lower()}, {told(metrics, len(found))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmtune.analysis.statistics import summary
@@ -17,6 +17,7 @@ SUMMARISED = (
     "held_accuracy",
     "held_loss",
 )
+CURVES = tuple(f"{side}_{name}" for side in ("train", "val") for name in ("loss", "accuracy", "macro_f1"))
 Metrics = Mapping[str, float]
 
 
@@ -64,6 +65,19 @@ def spread(found: list[Metrics]) -> dict[str, float]:
             told = summary([unit[name] for unit in found])
             metrics |= {f"{name}_sd": told.deviation, f"{name}_low": told.low, f"{name}_high": told.high}
     return metrics
+
+
+def mean_curves(curves: Sequence[Mapping[str, Sequence[tuple[int, float]]]]) -> dict[int, dict[str, float]]:
+    """By epoch, the mean of each metric over the parts that trained so long, from (epoch, value) pairs by metric."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for own in curves:
+        for name, points in own.items():
+            for epoch, value in points:
+                found.setdefault(epoch, {}).setdefault(name, []).append(value)
+    return {
+        epoch: {name: sum(values) / len(values) for name, values in by_name.items()}
+        for epoch, by_name in sorted(found.items())
+    }
 
 
 def best_part(done: Mapping[Part, Metrics]) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtune.config import DRAWN, StudyKey, TrialConfig, XFlowLSTMConfig, XFlowMLPConfig, model_kind, require_count
@@ -73,22 +73,21 @@ def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:
     return tuple(rotated(folds(dataset.train, options.protocol, options.folds, options.seed)))
 
 
-def shaped(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> TrialConfig:
-    """The configuration for the shapes of a data set, except where the user has settled them.
+def shapes(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """What the shapes of a data set settle, by path, beside what the user has.
 
     Raises InputError where the model takes pairs of pictures and clips, and the data set has sequences.
     """
     images, clips = dataset.train.images.shape[1:], dataset.train.clips.shape[1:]
     if (images, clips) == (IMAGE_SHAPE, AUDIO_SHAPE):
-        return base
+        return {}
     if not isinstance(base.model, XFlowMLPConfig | XFlowLSTMConfig):
         kind = model_kind(base.model)
         raise InputError(f"{kind} takes pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {dataset.name} has sequences")
-    frames = int(fixed.get("model.frames", images[0]))
-    shapes = {"frames": frames, "steps": frames, "height": images[1], "width": images[2], "coefficients": clips[1]}
-    classes = int(dataset.train.labels.max()) + 1
-    free = {name: value for name, value in {**shapes, "classes": classes}.items() if f"model.{name}" not in fixed}
-    return replace(base, model=replace(base.model, **free))
+    frames = fixed.get("model.frames", images[0])
+    sizes: dict[str, Value] = {"height": images[1], "width": images[2], "coefficients": clips[1]}
+    counts: dict[str, Value] = {"frames": frames, "steps": frames, "classes": int(dataset.train.labels.max()) + 1}
+    return {f"model.{name}": value for name, value in {**sizes, **counts}.items() if f"model.{name}" not in fixed}
 
 
 def make_plan(

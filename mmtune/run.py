@@ -23,7 +23,7 @@ from mmtune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.errors import InputError
 from mmtune.files import locked
 from mmtune.models.card import MODEL
-from mmtune.plan import Options, Plan, make_plan, make_splits, shaped
+from mmtune.plan import Options, Plan, make_plan, make_splits, shapes
 from mmtune.pool import LocalPool, WorkerSpec
 from mmtune.progress import Progress, say
 from mmtune.provenance import now, provenance_tags
@@ -55,7 +55,8 @@ def run_study(
     the study rule this one out.
     """
     sampler = options.sampler or study.sampler
-    base = shaped(settled(study, options.fixed, options.epochs), dataset, options.fixed)
+    values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
+    base = settled(study, values, options.epochs)
     needed = needed_encoders(study, base, options)
     spec = WorkerSpec(data=dataset.folder, splits=make_splits(dataset, options), device=resolve_device(options.device))
     require_modalities(dataset.train, base.model.modalities)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmtune.config import TrialConfig, flatten, replace_path, replace_paths, require_choice
+from mmtune.config import TrialConfig, flatten, replace_path, replace_paths, require_choice, require_count
 from mmtune.errors import InputError
 from mmtune.schedule import Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated, require_trials
 from mmtune.space import Space, Value, pin
@@ -30,6 +30,7 @@ class Study:
     encoders: by modality, the study whose best tracked model this study starts from.
     baseline: the study that this one is compared with.
     repeats: what stands for several trainings of a fold, their "mean" or the "best" by validation.
+    reduced: epochs of the reduced budget on 48,000 training rows, for where the report's would take too long.
     published: accuracies of others that the report compares itself with, as shares; published_source: where.
     """
 
@@ -47,6 +48,7 @@ class Study:
     encoders: Mapping[str, str] = field(default_factory=dict)
     baseline: str = ""
     repeats: str = "mean"
+    reduced: int = 5
     published: Mapping[str, float] = field(default_factory=dict)
     published_source: str = ""
     doc: str = ""
@@ -57,6 +59,7 @@ class Study:
         for path in named:
             if path not in flatten(self.base):
                 raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
+        require_count(f"study {self.name}: reduced", self.reduced)
 
     @property
     def sampler(self) -> str:

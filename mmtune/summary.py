@@ -75,8 +75,9 @@ def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[d
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Studies against a reference: accuracies, their difference, and the tests of it."""
-    headings = ("study", "accuracy", "reference", "points", "t over folds", "corrected", "McNemar", "by recording")
-    table = Table(*headings, "Holm")
+    table = Table()
+    for heading in ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm"):
+        table.add_column(heading, overflow="fold")
     for own in comparisons:
         spread = f" ± {own.spread.deviation:.2%}" if own.spread else ""
         over_folds = ["-", "-"] if own.folds is None else [p(own.folds.p_value), p(own.folds.corrected_p)]

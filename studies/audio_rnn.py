@@ -21,5 +21,6 @@ STUDY = Study(
     base=TrialConfig(model=AudioRNNConfig(), train=TrainConfig(epochs=25, batch_size=64, learning_rate=0.0001)),
     space=under("model", AUDIO_RNN) + under("train", OPTIMISER),
     grid={"model.hidden": (320, 350, 400), "model.layers": (1, 2)},
+    reduced=25,
     doc=__doc__,
 )

@@ -27,5 +27,6 @@ STUDY = Study(
         "model.dropout": (0.5, 0.25),
         "train.learning_rate": (0.0001, 0.001),
     },
+    reduced=3,
     doc=__doc__,
 )

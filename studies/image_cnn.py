@@ -21,5 +21,6 @@ STUDY = Study(
     base=TrialConfig(model=ImageCNNConfig(), train=TrainConfig(epochs=10, batch_size=64, learning_rate=0.01)),
     space=under("model", IMAGE_CNN) + under("train", OPTIMISER),
     grid={"model.norm": NORM_CODES, "model.kernel": (3, 5), "model.activation": ("tanh", "relu")},
+    reduced=10,
     doc=__doc__,
 )

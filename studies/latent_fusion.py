@@ -25,5 +25,6 @@ STUDY = Study(
     space=under("model", LATENT_FUSION) + under("train", OPTIMISER),
     grid={"model.layers": (1, 2)},
     encoders={"image": "image_cnn", "audio": "audio_rnn"},
+    reduced=10,
     doc=__doc__,
 )

@@ -39,5 +39,6 @@ STUDY = Study(
             )
         ),
     ),
+    reduced=5,
     doc=__doc__,
 )

@@ -29,5 +29,6 @@ STUDY = Study(
     grid={"model.cross": (True, False), "model.residual": (True, False)},
     baseline="xflow_cnn_mlp_baseline",
     repeats="best",
+    reduced=4,
     doc=__doc__,
 )

@@ -28,5 +28,6 @@ STUDY = Study(
     space=under("model", XFLOW_MLP_STREAMS) + under("train", OPTIMISER),
     grid={},
     repeats="best",
+    reduced=4,
     doc=__doc__,
 )

@@ -28,5 +28,6 @@ STUDY = Study(
     space=under("model", XFLOW_LSTM_STREAMS) + under("train", OPTIMISER),
     grid={},
     repeats="best",
+    reduced=2,
     doc=__doc__,
 )

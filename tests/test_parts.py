@@ -92,6 +92,10 @@ def test_a_trial_in_parts_is_the_sum_of_its_runs(tiny: Dataset, store: Path) -> 
             by_fold = [value for _, value in tracker.curves(trial.run_id, (f"unit_{name}",))[f"unit_{name}"]]
             assert trial.metrics[f"{name}_sd"] == pytest.approx(np.std(by_fold, ddof=1))
             assert len(by_fold) == 3
+        curves = tracker.curves(trial.run_id, ("val_loss",))["val_loss"]
+        first = [tracker.curves(part.run_id, ("val_loss",))["val_loss"][0][1] for part in own]
+        assert [epoch for epoch, _ in curves] == [1, 2]
+        assert curves[0][1] == pytest.approx(np.mean(first))
         best = max(own, key=lambda part: part.metrics[OBJECTIVE])
         chosen, _ = load_model(tracker.artifact(trial.run_id, "model"))
         expected, _ = load_model(tracker.artifact(best.run_id, "model"))

@@ -79,19 +79,25 @@ def model_kind(config: ModelConfig) -> str:
 
 def replace_path(config: Any, path: str, value: object) -> Any:
     """A copy of a configuration with the field at a dotted `path` set; InputError if there is no such field."""
-    head, _, rest = path.partition(".")
-    if head not in {f.name for f in dataclasses.fields(config)}:
-        known = ", ".join(f.name for f in dataclasses.fields(config))
-        raise InputError(f"{type(config).__name__} has no field {head!r}; it has {known}")
-    inner = replace_path(getattr(config, head), rest, value) if rest else value
-    return dataclasses.replace(config, **{head: inner})
+    return replace_paths(config, {path: value})
 
 
 def replace_paths(config: Any, values: Mapping[str, object]) -> Any:
-    """`replace_path` for many paths at once, applied in the given order."""
+    """`replace_path` for many paths at once, so that fields which depend on each other can change together."""
+    known = {f.name for f in dataclasses.fields(config)}
+    inner: dict[str, dict[str, object]] = {}
+    fields: dict[str, object] = {}
     for path, value in values.items():
-        config = replace_path(config, path, value)
-    return config
+        head, _, rest = path.partition(".")
+        if head not in known:
+            names = ", ".join(f.name for f in dataclasses.fields(config))
+            raise InputError(f"{type(config).__name__} has no field {head!r}; it has {names}")
+        if rest:
+            inner.setdefault(head, {})[rest] = value
+        else:
+            fields[head] = value
+    below = {head: replace_paths(getattr(config, head), own) for head, own in inner.items()}
+    return dataclasses.replace(config, **fields, **below)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

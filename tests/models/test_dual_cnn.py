@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 
 from mmtune.config.bajaj import DualCNNConfig
 from mmtune.errors import InputError
-from mmtune.models.build import count_parameters
 from mmtune.models.dual_cnn import DualCNN
 
 IMAGE, AUDIO = torch.rand(8, 1, 28, 28), torch.rand(8, 39, 13)
@@ -19,9 +18,6 @@ IMAGE, AUDIO = torch.rand(8, 1, 28, 28), torch.rand(8, 39, 13)
 
 def test_the_defaults_have_the_printed_layers() -> None:
     model = DualCNN(DualCNNConfig())
-    assert count_parameters(model.image) == 222_336
-    assert count_parameters(model.audio) == 1_051_072
-    assert count_parameters(model) == 1_274_698
     assert [m.in_features for m in model.modules() if isinstance(m, nn.Linear)] == [1568, 128, 64 * 126, 128, 128]
 
 
