@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -11,6 +12,7 @@ from mmtune.config import flatten
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.plan import Options
+from mmtune.registry.scoring import score_test
 from mmtune.run import run_study
 from mmtune.schedule import GridPhase, Phased, RandomPhase, RefinePhase, Tries, enumerated, scaled
 from mmtune.search import Attempt
@@ -133,4 +135,11 @@ def test_the_sixth_try_goes_on_from_the_last_epoch_of_the_fifth(tiny: Dataset, s
     steps = [load_checkpoint(tracker.artifact(t.run_id, "final")).moments["0.step"] for t in (fifth, sixth)]
     assert float(steps[1]) == 2 * float(steps[0]) > 0
     assert flatten(study.base)["train.keep_final"]
+    score_test(tracker, sixth, tiny)
+    tested = tracker.trials(tracker.studies("multihead_fusion")[0].run_id)[5]
+    assert {"test_accuracy", "final_test_accuracy", "final_test_macro_f1"} <= set(tested.metrics)
+    rows = tracker.artifact(sixth.run_id, "submission.csv").read_text().splitlines()
+    assert rows[0] == "row,digit,probability"
+    digits = np.array([int(row.split(",")[1]) for row in rows[1:]])
+    assert (digits == tiny.require_test().labels).mean() == pytest.approx(tested.metrics["test_accuracy"])
     assert {"final_val_macro_f1", "final_val_accuracy", "best_val_macro_f1"} <= set(fifth.metrics)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mmtune.analysis.figures import DIGITS, GRID, figure
+from mmtune.analysis.figures import DIGITS, FAINT, GRID, PALETTE, figure, label
 
 COLUMNS, MOST_STEPS = 6, 12
 # Blue below 0, orange above, and the page itself at 0, so that one scale serves light and dark.
@@ -33,6 +35,27 @@ def embedding(
         x, y = np.median(points[groups == group], axis=0)
         fig.add_annotation(x=x, y=y, text=f"<b>{group}</b>", showarrow=False, font={"size": 17})
     return fig
+
+
+def step_changes(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The Euclidean norm of the difference between each step of (T, ...) and the next, (T - 1,)."""
+    differences = np.diff(frames.reshape(len(frames), -1).astype(np.float64), axis=0)
+    return np.asarray(np.linalg.norm(differences, axis=1))
+
+
+def dynamics(changes: Mapping[str, NDArray[np.float64]]) -> go.Figure:
+    """Changes from step to step (T - 1,) by name as lines, each over its own greatest, the first one dotted."""
+    fig = figure({"title": "time step"}, {"title": "change / greatest change", "range": [0, 1.05]}, showlegend=True)
+    for place, (name, values) in enumerate(changes.items()):
+        line = {"color": FAINT if place == 0 else PALETTE[(place - 1) % len(PALETTE)], "width": 2}
+        fig.add_scatter(
+            x=list(range(2, len(values) + 2)),
+            y=(values / (float(values.max()) or 1.0)).round(4).tolist(),
+            name=label(name),
+            mode="lines",
+            line={**line, "dash": "dot" if place == 0 else "solid"},
+        )
+    return fig.update_layout(legend={"orientation": "h", "y": 1.12})
 
 
 def shown_steps(count: int) -> list[int]:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.network_figures import maps, shown_steps
+from mmtune.analysis.network_figures import dynamics, maps, shown_steps, step_changes
 from mmtune.errors import InputError
 from mmtune.tracking import MlflowTracker, TrialRun
 
-MAPS, MOST_ROWS = "maps.npz", 2
+MAPS, SOUND, MOST_ROWS = "maps.npz", "sound", 2
 
 
 def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]:
     """For each of the first rows in the trial's `maps.npz`, a picture of each map; empty where it has no such file.
 
-    The file: `row` and `label` (R,) int64, and by name of the connection (R, T, H, W) or (R, H, W) float32.
+    The file: `row` and `label` (R,) int64, and by name of the connection (R, T, H, W) or (R, H, W) float32; for maps
+    over time also `sound` (R, T, K), which they were made from.
     Raises InputError where the file is damaged or other arrays stand in it.
     """
     if not has_maps(tracker, trial):
         return []
     found = load_maps(tracker, trial)
-    rows, labels = found.pop("row"), found.pop("label")
+    rows, labels, sound = found.pop("row"), found.pop("label"), found.pop(SOUND, None)
     return [
         {
             "row": int(rows[i]),
             "label": int(labels[i]),
             "maps": [map_picture(name, series[i]) for name, series in found.items()],
+            "dynamics": None if sound is None else dynamics_of({name: own[i] for name, own in found.items()}, sound[i]),
         }
         for i in range(min(len(rows), MOST_ROWS))
     ]
@@ -54,12 +57,21 @@ def load_maps(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]
         if not fits or array.dtype.kind != "f" or not np.isfinite(array).all():
             said = f"{array.shape} {array.dtype} for rows {rows.shape} and labels {labels.shape}"
             raise InputError(f"{path} must hold finite maps (R, T, H, W) or (R, H, W), {name} is {said}")
-    timed = {name: array[:, None] if array.ndim == 3 else array for name, array in found.items()}
+    timed = {name: array[:, None] if array.ndim == 3 and name != SOUND else array for name, array in found.items()}
     return {"row": rows, "label": labels, **timed}
 
 
+def dynamics_of(maps: Mapping[str, NDArray[np.float32]], sound: NDArray[np.float32]) -> dict[str, Any]:
+    """How much each map, and the sound, changes from step to step, and how closely a map follows the sound."""
+    heard = step_changes(sound)
+    changes = {name: step_changes(frames) for name, frames in maps.items() if len(frames) == len(sound)}
+    follows = {name: float(np.corrcoef(own, heard)[0, 1]) for name, own in changes.items() if np.ptp(own) > 0}
+    return {"picture": dynamics({"sound": heard, **changes}), "follows": follows}
+
+
 def map_picture(name: str, frames: NDArray[np.float32]) -> dict[str, Any]:
-    """One map (T, H, W) of one row."""
+    """One map (T, H, W) of one row; over time, its deviation from its mean over the utterance."""
+    frames = frames - frames.mean(axis=0) if len(frames) > 1 else frames
     steps = shown_steps(len(frames))
     return {
         "name": name,

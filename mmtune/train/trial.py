@@ -28,7 +28,7 @@ from mmtune.train.checkpoint import load_checkpoint, save_checkpoint
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
 
-VALIDATION, HELD, MAPS = "validation.npz", "held.npz", "maps.npz"
+VALIDATION, HELD, MAPS, SOUND = "validation.npz", "held.npz", "maps.npz", "sound"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,10 @@ def rows_file(found: Evaluation, numbers: RowNumbers, recording: RowNumbers) -> 
 
 @torch.no_grad()
 def maps_of(model: nn.Module, rows: Rows, numbers: RowNumbers) -> dict[str, NDArray[Any]]:
-    """A model's maps, (R, ...) float32 by name, of the first row of each class, and row, label (R,); {} without."""
+    """A model's maps, (R, ...) float32 by name, of the first row of each class, and row, label (R,); {} without any.
+
+    Beside maps over time (R, T, H, W) stands what they were made from: sound (R, T, K).
+    """
     maps = getattr(model, "maps", None)
     if maps is None:
         return {}
@@ -142,6 +145,8 @@ def maps_of(model: nn.Module, rows: Rows, numbers: RowNumbers) -> dict[str, NDAr
     _, first = np.unique(labels, return_index=True)
     image, audio, _ = rows.batch(torch.from_numpy(first).to(rows.labels.device))
     shown = {name: value.float().cpu().numpy() for name, value in maps(image, audio).items()}
+    if audio is not None and any(value.ndim == 4 for value in shown.values()):
+        shown[SOUND] = audio.float().cpu().numpy()
     return {"row": numbers[first], "label": labels[first], **shown} if shown else {}
 
 

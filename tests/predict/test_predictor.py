@@ -21,10 +21,11 @@ from PIL import Image
 from scipy.special import softmax
 
 import mmtune
-from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
+from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig, SpectrogramFusionConfig
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats, mfcc
-from mmtune.data.recordings import one_second
+from mmtune.data.pictures import read_digit
+from mmtune.data.recordings import one_second, read_wav, to_int16
 from mmtune.errors import InputError
 from mmtune.models.build import build_model
 from mmtune.models.storage import save_model
@@ -259,6 +260,30 @@ def test_recordings_are_refused_where_their_features_are_unknown(tmp_path: Path,
         predict_files(predictor, audio=files["wav"])
     assert "buzz" in one_line(refusal)
     assert "features" in str(refusal.value)
+
+
+def test_a_model_of_waveforms_hears_recordings_and_needs_no_features(
+    tmp_path: Path, files: dict[str, Path], dataset: Dataset
+) -> None:
+    config = SpectrogramFusionConfig(filters=4, hidden=8)
+    ready = write_predictor(tmp_path, config, None)
+    predictor = Predictor.load(ready)
+    heard = to_int16(one_second(*read_wav(files["wav"])))
+    found = predict_files(predictor, files["light"], files["wav"])
+    expected = predictor.predict(read_digit(files["light"])[None], heard[None])
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    served = _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": [heard.tolist()] * 2})
+    assert list(served.columns) == ["digit", "probability"] == list(columns(config))
+    for wrong in ([[0.5] * RATE] * 2, [[40_000] * RATE] * 2, np.zeros((2, RATE), np.float32)):
+        with pytest.raises(InputError, match=r"waveform must be an array \(B, 16000\) of int16"):
+            _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": wrong})
+    waves = np.stack([to_int16(wave) for wave in WAVES])
+    test = replace(dataset.require_test(), waveforms=waves)
+    whole = predict_partition(predictor, replace(dataset, test=test))
+    rows = predictor.predict(IMAGES, waves[test.clip_index])
+    np.testing.assert_array_equal(whole.probabilities, rows.probabilities)
+    with pytest.raises(InputError, match="this model hears waveforms, and the data set came as features only"):
+        predict_partition(predictor, dataset)
 
 
 def test_missing_extra_and_broken_files_are_refused(

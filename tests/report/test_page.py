@@ -410,13 +410,29 @@ def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: 
     for number in (0, 1):
         timed, still = (drawn.figures[f"map-{number}-{i}"]["data"] for i in (0, 1))
         assert (len(timed), len(still)) == (12, 1)
-        np.testing.assert_allclose(timed[-1]["z"], given["x1"][number, -1], rtol=0.006)
+        np.testing.assert_allclose(timed[-1]["z"], (given["x1"][number] - given["x1"][number].mean(0))[-1], rtol=0.006)
         np.testing.assert_allclose(still[0]["z"], given[EVIL][number], rtol=0.006)
     assert "Validation row 4, digit 8" in drawn.text
     assert "Validation row 2" not in drawn.text
     assert "12 of 39 time steps" in drawn.text
     assert len(drawn.scripts) == 4
     assert "Maps" not in page.text
+
+
+def test_maps_are_held_against_the_sound_that_they_were_made_from(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = open_study(tracker, key())
+    sound = np.random.default_rng(2).normal(size=(3, 39, 13)).astype(np.float32)
+    same = np.repeat(sound[:, :, None, :], 2, axis=2)
+    folder = maps(validation(tmp_path / "trial"), sound=sound, same=same)
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
+    drawn = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    heard, *followed = drawn.figures["dynamics-0"]["data"]
+    assert [line["name"] for line in (heard, *followed)] == ["sound", "x1", "same"]
+    changes = np.linalg.norm(np.diff(sound[0], axis=0), axis=1)
+    np.testing.assert_allclose(heard["y"], changes / changes.max(), atol=1e-3)
+    np.testing.assert_allclose(followed[1]["y"], heard["y"], atol=1e-3)
+    assert "same 1.00" in drawn.text
 
 
 @pytest.mark.parametrize(
