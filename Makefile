@@ -14,7 +14,7 @@ RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,RE
 	$(call flag,workers,WORKERS) $(call flag,device,DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study ui report promote predict data test test-slow lint type bench clean
+.PHONY: help setup study ui report compare reproduce promote predict data test test-slow lint type bench clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -39,6 +39,15 @@ ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= OUT=]
 	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,out,OUT)
+
+reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
+	@$(BIN)/mmtune reproduce $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \
+		$(call flag,seeds,SEEDS) $(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,store,STORE) \
+		$(call flag,results,RESULTS)
+
+compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS=]
+	@$(BIN)/mmtune compare $(if $(call given,NAMES),$(NAMES),$(error NAMES="reference other ..." is missing)) \
+		$(DATA_FLAGS) $(call flag,folds,FOLDS)
 
 promote: $(READY) ## Register a study's best model: NAME=... [DATA= PROTOCOL= SEED= FORCE=1]
 	@$(BIN)/mmtune promote $(call need,NAME) $(DATA_FLAGS) $(call switch,force,FORCE)

@@ -180,6 +180,43 @@ def compare(
 
 
 @app.command()
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(help="Studies; all of them if not given.")] = None,
+    data: Data = None,
+    epochs: Annotated[int | None, typer.Option(help="Of every training; the report's on a GPU, else fewer.")] = None,
+    seeds: Annotated[str, typer.Option(help="One or several, such as '0 1 2'.")] = "0",
+    workers: Annotated[int | None, typer.Option(help="Studies at once; one a core, two on a GPU.")] = None,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
+    store: Store = MLRUNS,
+    results: Annotated[Path | None, typer.Option(help="Where the table goes; studies/RESULTS.md if not given.")] = None,
+) -> None:
+    """Make the reports' own configurations again under every protocol; hold them against what is reported."""
+    from mmtune.reproduction.run import Order, reproduce, studies_of
+    from mmtune.reproduction.tasks import parse_seeds
+    from mmtune.run import interruptible, resolve_device
+    from mmtune.study import studies_folder
+
+    order = Order(
+        seeds=parse_seeds(seeds),
+        epochs=epochs,
+        workers=workers,
+        device=resolve_device(device),
+        data=data,
+        store=store,
+        results=results or studies_folder() / "RESULTS.md",
+    )
+    chosen = studies_of(names or [])
+    dataset = open_data(data)
+    with interruptible() as stopped:
+        found = reproduce(order, chosen, dataset, console, stopped)
+    if found is None:
+        typer.echo("interrupted; the same command goes on with the tasks that are missing")
+        raise typer.Exit(130)
+    if any(result.problem.startswith("failed") for result in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def promote(
     name: Name,
     data: Data = None,

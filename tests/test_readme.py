@@ -12,7 +12,8 @@ from mmtune.study import study_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-TARGETS = ["setup", "study", "ui", "report", "promote", "predict", "data", "test", "test-slow", "lint", "type", "bench"]
+TARGETS = ["setup", "study", "ui", "report", "reproduce", "promote", "predict", "data"]
+TARGETS += ["test", "test-slow", "lint", "type", "bench"]
 
 
 def test_it_opens_with_the_two_commands() -> None:

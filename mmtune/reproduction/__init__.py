@@ -1,0 +1,1 @@
+"""Each report's own configuration made again, and reported numbers held against measured ones."""
