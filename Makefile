@@ -37,8 +37,8 @@ study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= P
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flag,port,PORT) $(call flag,store,STORE)
 
-report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= OUT=]
-	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,out,OUT)
+report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= OUT=]
+	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) $(call flag,out,OUT)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
 	@$(BIN)/mmtune reproduce $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \

@@ -72,8 +72,8 @@ XFLOW_LSTM_STREAMS: Space = (Real(path="merge_dropout", low=0.0, high=0.7, sourc
 CROSSINGS: Space = (
     Categorical(path="cross", values=(True, False), source="XFlow 2.1"),
     Categorical(path="residual", values=(True, False), source="XFlow 2.1"),
-    Categorical(path="kernel1", values=(4, 8, 11), source="XFlow, figure 4, for 14 x 14", when=("cross", True)),
-    Categorical(path="kernel2", values=(2, 4, 6), source="XFlow, figure 4, for 7 x 7", when=("cross", True)),
+    Categorical(path="kernel1", values=(4, 8, 11), source="XFlow, figure 4, for 14 x 14"),
+    Categorical(path="kernel2", values=(2, 4, 6), source="XFlow, figure 4, for 7 x 7"),
 )
 XFLOW_MLP: Space = CROSSINGS + XFLOW_MLP_STREAMS
 XFLOW_LSTM: Space = CROSSINGS + XFLOW_LSTM_STREAMS

@@ -36,6 +36,7 @@ Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundle
 Seed = Annotated[int, typer.Option(help="Decides the split, every trial's weights, and what samplers draw.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
+AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
 Out = Annotated[Path | None, typer.Option(help="Where to write.")]
 MLRUNS = Path("mlruns")
 
@@ -62,7 +63,8 @@ def studies(store: Store = MLRUNS) -> None:
         found = load_study(name)
         reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
         usual = schedule(found, found.sampler, found.base, {})
-        trials = f"{usual.trials} {found.sampler} x {found.base.train.epochs} epochs"
+        epochs = "-".join(str(number) for number in dict.fromkeys(found.epochs))
+        trials = f"{usual.trials} {found.sampler} x {epochs} epochs"
         table.add_row(name, found.paper, found.title, trials, reported or "-", last_measured(store, name))
     console.print(table)
 
@@ -138,6 +140,7 @@ def report(
     data: Data = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
+    folds: AnyFolds = None,
     out: Out = None,
     store: Store = MLRUNS,
 ) -> None:
@@ -145,7 +148,7 @@ def report(
     from mmtune.summary import write_study_report
 
     tracker = open_tracker(store)
-    run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed)
+    run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
     written = write_study_report(tracker, run, others, out or store / "reports" / f"{run.key.slug}.html")
     typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
@@ -157,7 +160,7 @@ def compare(
     data: Data = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
-    folds: Annotated[int | None, typer.Option(help="Cross-validated on so many folds; any if not given.")] = None,
+    folds: AnyFolds = None,
     store: Store = MLRUNS,
 ) -> None:
     """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
@@ -169,7 +172,7 @@ def compare(
         load_study(name)
     tracker = open_tracker(store)
     given = open_data(data) if data else None
-    run, _ = pick_study(tracker, reference, given, protocol, seed, folds)
+    run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True)
     dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
     runs = [run, *(comparison.matching(tracker.studies(name), run) for name in others)]
     first, *rest = (comparison.answers_of(tracker, own, dataset) for own in runs)
@@ -239,7 +242,8 @@ def promote(
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         given = open_data(data) if data else None
-        run, _ = pick_study(tracker, name, given, protocol, seed)
+        # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
+        run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
         promotion = registry.promote(tracker, run, dataset, force=force)
         typer.echo(promotion.describe())
@@ -370,6 +374,7 @@ def pick_study(
     protocol: str | None,
     seed: int | None,
     folds: int | None = None,
+    finished: bool = False,
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, and the other tracked studies of that name."""
     from mmtune.study import load_study
@@ -379,6 +384,7 @@ def pick_study(
     digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
     fitting = [run for run in tracked if fits(run.key, digest, protocol, seed, folds)]
+    fitting = [run for run in fitting if run.status == "FINISHED" or not finished]
     if not fitting:
         there = "; ".join(run.key.slug for run in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")

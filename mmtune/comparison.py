@@ -11,16 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.statistics import ClusteredMcNemar, PairedT, Summary, holm, mcnemar_clustered, paired_t, summary
-from mmtune.analysis.statistics import mcnemar_exact as mcnemar
+from mmtune.analysis.statistics import (
+    ClusteredMcNemar,
+    PairedT,
+    Summary,
+    holm,
+    mcnemar_clustered,
+    mcnemar_exact,
+    paired_t,
+    summary,
+)
 from mmtune.config import StudyKey
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
+from mmtune.models.card import HELD
 from mmtune.parts import best_part, part_of
-from mmtune.tracking import OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
 
 HELD_ACCURACY = f"{UNIT}held_accuracy"
-HELD = "held.npz"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +36,7 @@ class Answers:
     """What a study's best trial says of rows that chose nothing: of the test partition, or of every fold's own.
 
     row, recording (N,) int64; right (N,) bool. folds: accuracy by fold, () where there are none.
+    choice: how the trial was chosen, in words, "" where there was no other.
     """
 
     study: StudyRun
@@ -36,6 +45,7 @@ class Answers:
     recording: NDArray[np.int64]
     right: NDArray[np.bool_]
     folds: tuple[float, ...] = ()
+    choice: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -54,6 +64,7 @@ class Comparison:
     name: str
     reference: str
     key: StudyKey
+    epochs: tuple[int, int]
     accuracy: float
     reference_accuracy: float
     spread: Summary | None
@@ -81,8 +92,10 @@ class Comparison:
         if self.folds is not None:
             own = f"paired t over {self.folds.n} folds {p_text(self.folds.p_value)}"
             tests = [f"{own}, corrected for their overlap {p_text(self.folds.corrected_p)}", *tests]
+        mine, theirs = self.epochs
+        epochs = f"{mine} epochs" if mine == theirs else f"{mine} epochs against {theirs}"
         return (
-            f"{self.name} against {self.reference} ({self.key.protocol}, {self.key.epochs} epochs, {where}): "
+            f"{self.name} against {self.reference} ({self.key.protocol}, {epochs}, {where}): "
             f"{self.accuracy:.2%} against {self.reference_accuracy:.2%}, {100 * self.difference:+.2f} points, {alone}; "
             f"{'; '.join(tests)}. After Holm's correction {p_text(self.adjusted)}: {verdict}."
         )
@@ -114,15 +127,16 @@ def against(own: Answers, reference: Answers) -> Comparison:
     # Of k folds one is held out and one validates, so k - 2 train.
     paired = paired_t(own.folds, reference.folds, ratio=1 / (folds - 2)) if folds else None
     return Comparison(
-        name=own.study.key.study,
-        reference=reference.study.key.study,
+        name=own.study.key.study + own.choice,
+        reference=reference.study.key.study + reference.choice,
         key=own.study.key,
+        epochs=(own.study.key.epochs, reference.study.key.epochs),
         accuracy=float(np.mean(own.folds)) if folds else own.accuracy,
         reference_accuracy=float(np.mean(reference.folds)) if folds else reference.accuracy,
         spread=summary(own.folds) if folds else None,
         folds=paired,
         rows=len(own.row),
-        rows_p=mcnemar(own.right, reference.right).p_value,
+        rows_p=mcnemar_exact(own.right, reference.right).p_value,
         recordings=mcnemar_clustered(own.right, reference.right, own.recording),
     )
 
@@ -130,12 +144,21 @@ def against(own: Answers, reference: Answers) -> Comparison:
 def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Answers:
     """The answers of a study's best trial; a test partition that it was not scored on is scored now.
 
-    Raises InputError where no trial is complete.
+    Raises InputError where no trial is complete, or where the rows that were held out have chosen among several.
     """
-    best = best_trial(tracker.trials(study.run_id))
+    trials = tracker.trials(study.run_id)
+    best = best_trial(trials)
     if best is None:
         raise InputError(f"a comparison needs a complete trial, study {study.key.slug} has none")
-    return held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)
+    count = len({trial.number for trial in trials})
+    if study.key.folds and count > 1:
+        raise InputError(
+            f"a cross-validated study that is compared must have one trial, {study.key.slug} has {count}, and every "
+            "row that was held out helped to choose among them; use --sampler reported, or settle choices with --fix"
+        )
+    choice = f" (trial {best.name}, best of {count} by validation)" if count > 1 else ""
+    found = held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)
+    return replace(found, choice=choice)
 
 
 def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> Answers:
@@ -148,9 +171,16 @@ def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, datas
 
 
 def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> Answers:
-    """What the folds of a trial say of the rows that each held out; of several repeats the best by validation."""
+    """What the folds of a trial say of the rows that each held out: of all repeats, or of the best by validation.
+
+    Raises InputError where a fold is no longer tracked.
+    """
     parts = [part for part in tracker.parts(study.run_id) if part.tags["mlflow.parentRunId"] == trial.run_id]
-    files = [read_held(tracker.artifact(run.run_id, HELD)) for run in best_of_folds(parts)]
+    chosen = counted(parts, study.tags.get("mmtune.repeats", "mean"))
+    wanted = study.key.folds * (study.key.repeats if len(chosen) > study.key.folds else 1)
+    if len(chosen) != wanted or len({part_of(run).fold for run in chosen}) != study.key.folds:
+        raise InputError(f"all folds of {study.key.slug} must be tracked, some were deleted: run the study again")
+    files = [read_held(tracker.artifact(run.run_id, HELD)) for run in chosen]
     whole = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
     order = np.argsort(whole["row"], kind="stable")
     folds = tracker.curves(trial.run_id, (HELD_ACCURACY,))[HELD_ACCURACY]
@@ -164,9 +194,11 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
     )
 
 
-def best_of_folds(parts: Sequence[TrialRun]) -> list[TrialRun]:
-    """For each fold the repeat with the best validation score."""
-    placed = {part_of(run): run for run in parts if OBJECTIVE in run.metrics}
+def counted(parts: Sequence[TrialRun], repeats: str) -> list[TrialRun]:
+    """The complete trainings that a trial's numbers are made of: all, or in each fold the best by validation."""
+    placed = {part_of(run): run for run in parts if run.state == COMPLETE}
+    if repeats == "mean":
+        return [placed[place] for place in sorted(placed)]
     folds = sorted({place.fold for place in placed})
     chosen = [best_part({place: run.metrics for place, run in placed.items() if place.fold == fold}) for fold in folds]
     return [placed[place] for place in chosen]
@@ -182,14 +214,22 @@ def read_held(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def matching(runs: Sequence[StudyRun], reference: StudyRun) -> StudyRun:
-    """The run opened last that shares data, protocol, seed and folds with the reference; InputError without any."""
+    """The finished run opened last that shares data, protocol, seed, folds and repeats with the reference.
+
+    A run of as many epochs comes first. Raises InputError without any.
+    """
 
     def shared(key: StudyKey) -> tuple[Any, ...]:
-        return key.digest, key.protocol, key.seed, key.folds
+        return key.digest, key.protocol, key.seed, key.folds, key.repeats
 
-    found = next((run for run in runs if shared(run.key) == shared(reference.key) and run.status == "FINISHED"), None)
+    same = [
+        run
+        for run in runs
+        if shared(run.key) == shared(reference.key) and run.status == "FINISHED" and run.run_id != reference.run_id
+    ]
+    found = next((run for run in same if run.key.epochs == reference.key.epochs), next(iter(same), None))
     if found is None:
         key = reference.key
-        wanted = f"{key.data}, {key.protocol}, seed {key.seed}, {key.folds} folds"
-        raise InputError(f"a study to compare must be finished on the same rows as {key.study} ({wanted}), none is")
+        wanted = f"{key.data}, {key.protocol}, seed {key.seed}, {key.folds} folds, {key.repeats} repeats"
+        raise InputError(f"a study to compare must be finished on the same rows as {key.study} ({wanted}), no other is")
     return found

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmtune.config import StudyKey, TrialConfig, flatten
+from mmtune.errors import InputError
 from mmtune.models.card import FINAL
 from mmtune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, part_of, spread, units
 from mmtune.plan import Plan
@@ -42,6 +43,7 @@ class Live:
     A trial of one part has one run for both. reason: why it has failed; hopeless: whether it is far behind the best.
     """
 
+    number: int
     run_id: str
     name: str
     config: TrialConfig
@@ -68,20 +70,28 @@ def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> list[Trial
             tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
         elif run.status == RUNNING:
             tracker.close_run(run)
+    for part in tracker.parts(parent):
+        if part.state == RUNNING:
+            tracker.end_trial(part.run_id, FAIL, {}, reason=INTERRUPTED)
+        elif part.status == RUNNING:
+            tracker.close_run(part)
     return list(runs.values())
 
 
 def ended_parts(tracker: MlflowTracker, parent: str) -> dict[tuple[int, Part], TrialRun]:
-    """The complete parts of all trials, by trial and part; those that a dead coordinator left are settled first."""
-    found: dict[tuple[int, Part], TrialRun] = {}
-    for run in tracker.parts(parent):
-        if run.state == RUNNING:
-            tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
-        elif run.status == RUNNING:
-            tracker.close_run(run)
-        if run.state == COMPLETE:
-            found[run.number, part_of(run)] = run
-    return found
+    """The complete parts of all trials, by trial and part."""
+    return {(run.number, part_of(run)): run for run in tracker.parts(parent) if run.state == COMPLETE}
+
+
+def retire_torn(tracker: MlflowTracker, parent: str, runs: Iterable[TrialRun], parts: int) -> list[TrialRun]:
+    """The runs that count: a complete trial of several parts that has lost one, by a hand in the UI, is made again."""
+    if parts == 1:
+        return list(runs)
+    owners = Counter(run.tags["mlflow.parentRunId"] for run in tracker.parts(parent) if run.state == COMPLETE)
+    torn = [run for run in runs if run.state == COMPLETE and owners[run.run_id] != parts]
+    for run in torn:
+        tracker.end_trial(run.run_id, FAIL, {}, reason="a part of this trial was deleted")
+    return [run for run in runs if run not in torn]
 
 
 def settle(search: Search, attempt: Attempt, run: TrialRun | None) -> None:
@@ -151,22 +161,35 @@ class Coordinator:
     def _launch(self, index: int, earlier: Mapping[str, Value]) -> None:
         values = self.search.ask(index, self._sampler(index, earlier))
         name = trial_name(index, values)
-        config = self.plan.schedule.configure(self.plan.base, values)
         seed = derive_seed(self.plan.key.seed, index)
         tags = {**self.plan.tags, "mmtune.seed": str(seed), "mmtune.started": now()}
-        run_id = self.tracker.start_trial(self.parent, index, name, self._params(config), tags)
+        try:
+            config = self.plan.schedule.configure(self.plan.base, values)
+            params, reason = self._params(config), self._obstacle(index)
+        except InputError as error:
+            params, reason = dict(values), str(error)
+        run_id = self.tracker.start_trial(self.parent, index, name, params, tags)
         self.search.attach(index, run_id)
-        needed = self.plan.schedule.resumes(index)
-        if needed is not None and needed not in self.complete:
-            reason = f"trial {needed:02d}, which it goes on from, is not complete"
+        if reason:
             self.tracker.end_trial(run_id, FAIL, {}, reason=reason)
             self.search.tell(index, FAIL, None)
             self.progress.say(f"trial {name}: fail, {reason}")
             return
-        self.live[index] = Live(run_id=run_id, name=name, config=config, waiting=list(self.plan.parts))
+        self.live[index] = Live(number=index, run_id=run_id, name=name, config=config, waiting=list(self.plan.parts))
         for part in self.plan.parts:
             self._adopt(index, part)
         self._conclude_if_over(index)
+
+    def _obstacle(self, index: int) -> str:
+        """Why a trial cannot begin, "" where it can."""
+        needed = self.plan.schedule.resumes(index)
+        if needed is None:
+            return ""
+        if needed not in self.complete:
+            return f"trial {needed:02d}, which it goes on from, is not complete"
+        for part in self.plan.parts:
+            self._checkpoint(index, part)
+        return ""
 
     def _sampler(self, index: int, earlier: Mapping[str, Value]) -> Any:
         drawn = self.plan.schedule.draw(index, self.search.attempts())
@@ -183,17 +206,18 @@ class Coordinator:
             live.waiting.remove(part)
             live.ended[part], live.metrics[part] = run.run_id, run.metrics
             self.progress.done += 1
+            self._report_part(index, part, run.metrics[OBJECTIVE])
 
     def _params(self, config: TrialConfig) -> dict[str, Any]:
         return flatten(config) | {f"encoder.{m}": run for m, run in self.plan.encoder_runs.items()}
 
     def _submit(self, index: int, part: Part) -> None:
         live = self.live[index]
-        ticket = index * len(self.plan.parts) + self.plan.parts.index(part)
+        ticket = self._ticket(index, part)
         seed, name = derive_seed(self.plan.key.seed, index), live.name
         run_id = live.run_id
         if self.divided:
-            seed = derive_seed(self.plan.key.seed, index, 2 + part.fold, 1 + part.repeat)
+            seed = self._part_seed(index, part)
             name = f"{live.name} {part_name(part, self.plan.key)}"
             place = {"mmtune.fold": str(part.fold), "mmtune.repeat": str(part.repeat)}
             tags = {**self.plan.tags, **place, "mmtune.seed": str(seed), "mmtune.started": now()}
@@ -212,6 +236,12 @@ class Coordinator:
             checkpoint=self._checkpoint(index, part),
         )
         self.pool.submit(job)
+
+    def _part_seed(self, index: int, part: Part) -> int:
+        return derive_seed(self.plan.key.seed, index, 2 + part.fold, 1 + part.repeat)
+
+    def _ticket(self, index: int, part: Part) -> int:
+        return index * len(self.plan.parts) + self.plan.parts.index(part)
 
     def _folder(self, ticket: int) -> Path:
         return self.staging / f"{ticket}"
@@ -261,11 +291,15 @@ class Coordinator:
         self.tracker.end_trial(run_id, state, event.metrics, self._folder(event.number))
         shutil.rmtree(self._folder(event.number), ignore_errors=True)
         self.progress.finish(event.number, state, score)
+        self._report_part(index, part, score)
+        self._conclude_if_over(index)
+
+    def _report_part(self, index: int, part: Part, score: float) -> None:
+        live = self.live[index]
         if self.search.compares_parts:
             worth_it = self.search.report(index, self.plan.parts.index(part), score)
             # With no part left to save, a trial far behind the best is as complete as any.
             live.hopeless |= not worth_it and bool(live.waiting)
-        self._conclude_if_over(index)
 
     def _fail(self, ticket: int, reason: str, retry: bool) -> None:
         index, part = self._place(ticket)
@@ -319,15 +353,16 @@ class Coordinator:
         for epoch, means in mean_curves(curves).items():
             self.tracker.log_epoch(live.run_id, epoch, means)
         self.tracker.log_units(live.run_id, [{n: unit[n] for n in SUMMARISED if n in unit} for unit in found])
+        # The files are those of one part, and so is the seed that made its clusters.
+        self.tracker.record(live.run_id, {}, {"mmtune.seed": str(self._part_seed(live.number, best))})
         self.tracker.end_trial(live.run_id, state, metrics, self.tracker.artifact(live.ended[best], ""))
-        self.progress.say(f"trial {live.name}: {state.lower()}, {told(metrics, len(found))}")
+        self.progress.say(f"trial {live.name}: {state.lower()}, {told(metrics, len(found), self.plan)}")
         return metrics
 
     def _interrupt(self, index: int) -> None:
         live = self.live.pop(index)
         for part, run_id in live.running.items():
-            ticket = index * len(self.plan.parts) + self.plan.parts.index(part)
-            self._end_failed(run_id, ticket, INTERRUPTED)
+            self._end_failed(run_id, self._ticket(index, part), INTERRUPTED)
         if self.divided:
             self.tracker.end_trial(live.run_id, FAIL, {}, reason=INTERRUPTED)
         self.search.tell(index, FAIL, None, interrupted=True)
@@ -339,10 +374,12 @@ def part_name(part: Part, key: StudyKey) -> str:
     return ", ".join([*fold, *([f"repeat {part.repeat + 1}"] if key.repeats > 1 else [])])
 
 
-def told(metrics: Metrics, count: int) -> str:
+def told(metrics: Metrics, count: int, plan: Plan) -> str:
     """The objective of a trial over its units."""
     spread = f" (deviation {metrics[f'{OBJECTIVE}_sd']:.4f} over {count})" if count > 1 else ""
-    return f"mean val macro-F1 {metrics[OBJECTIVE]:.4f}{spread}"
+    best = f"best of {plan.key.repeats} by validation" if plan.repeats == "best" and plan.key.repeats > 1 else ""
+    what = ", ".join(filter(None, ["mean" if count > 1 or not best else "", best]))
+    return f"{what}: val macro-F1 {metrics[OBJECTIVE]:.4f}{spread}"
 
 
 def trial_name(index: int, values: Mapping[str, Value]) -> str:

@@ -38,8 +38,8 @@ class Options:
     def __post_init__(self) -> None:
         require_count("--seed", self.seed, 0)
         require_count("--repeats", self.repeats, 1, 1_000)
-        if self.folds:
-            require_count("--folds", self.folds, 3, 10_000)
+        if self.folds != 0 and not (isinstance(self.folds, int) and 3 <= self.folds <= 10_000):
+            raise InputError(f"--folds must be 0 for one split, or a whole number from 3 to 10000, got {self.folds!r}")
         for name in ("trials", "epochs", "workers"):
             value = getattr(self, name)
             if value is not None:
@@ -85,6 +85,10 @@ def shapes(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> d
         kind = model_kind(base.model)
         raise InputError(f"{kind} takes pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {dataset.name} has sequences")
     frames = fixed.get("model.frames", images[0])
+    if isinstance(base.model, XFlowLSTMConfig) and frames != images[0]:
+        raise InputError(f"frames must be all {images[0]} of {dataset.name} for a network over time, got {frames}")
+    if frames == 1:
+        raise InputError(f"frames must be 2 or more of the {images[0]} of {dataset.name}, got 1")
     sizes: dict[str, Value] = {"height": images[1], "width": images[2], "coefficients": clips[1]}
     counts: dict[str, Value] = {"frames": frames, "steps": frames, "classes": int(dataset.train.labels.max()) + 1}
     return {f"model.{name}": value for name, value in {**sizes, **counts}.items() if f"model.{name}" not in fixed}

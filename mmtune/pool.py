@@ -269,4 +269,4 @@ def run_job(job: Job, partition: object, spec: WorkerSpec, pipe: Connection) -> 
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "error.txt").write_text(traceback.format_exc())
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        return Failed(number=job.number, reason=reason, retry=not isinstance(error, DivergenceError))
+        return Failed(number=job.number, reason=reason, retry=not isinstance(error, DivergenceError | InputError))

@@ -15,8 +15,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from mmtune.config import StudyKey, flatten
-from mmtune.coordinator import Coordinator, reconcile
+from mmtune.config import StudyKey, TrialConfig, flatten
+from mmtune.coordinator import Coordinator, reconcile, retire_torn
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.encoders import best_encoder, needed_encoders, with_encoders
@@ -30,7 +30,7 @@ from mmtune.provenance import now, provenance_tags
 from mmtune.search import Search
 from mmtune.space import Space, describe, fingerprint
 from mmtune.study import Study, load_study, schedule, settled
-from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
 
 Stopped = Callable[[], bool]
 
@@ -74,6 +74,7 @@ def run_study(
     with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
         journal = root / "optuna" / f"{key.slug}.journal"
         search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, len(plan.parts))
+        search.check_unchanged("made", [*trials.lines(), *settings(base, trials.space), f"repeats={study.repeats}"])
         parent = tracker.open_study(key, {**study_tags(study, trials.space, dataset), **plan.tags})
         runs_found = reconcile(search, tracker, parent)
         say_where(console, plan, sum(run.state == RUNNING for run in runs_found))
@@ -138,6 +139,7 @@ def drive(
     """Run on workers the trials that no tracked run has finished."""
     staging = tracker.root / "staging" / plan.key.slug
     shutil.rmtree(staging, ignore_errors=True)
+    runs = retire_torn(tracker, parent, runs, len(plan.parts))
     tracked = {run.run_id for run in runs}
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials and a.run_id in tracked]
     best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
@@ -156,7 +158,7 @@ def drive(
 def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -> Outcome:
     """Close the parent run by how the study stands."""
     trials = tracker.trials(parent)
-    still_open = search.open_indices(plan.trials, {trial.run_id for trial in trials})
+    still_open = search.open_indices(plan.trials, {trial.run_id for trial in trials if trial.state != FAIL})
     ended_well = {trial.number for trial in trials if trial.state in (COMPLETE, PRUNED)}
     best = best_trial(trials)
     tracker.end_study(parent, not still_open, best)
@@ -169,11 +171,18 @@ def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -> Ou
     )
 
 
+def settings(base: TrialConfig, space: Space) -> list[str]:
+    """What every trial has in common, a line each; the epochs and the encoders are in the study's key."""
+    varied = {choice.path for choice in space} | {"train.epochs"}
+    return [f"{path}={value}" for path, value in flatten(base).items() if path not in varied]
+
+
 def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
     """What the parent run says of the study, its space and its data."""
     return {
         "mmtune.opened": now(),
         "mmtune.paper": study.paper,
+        "mmtune.repeats": study.repeats,
         "mmtune.space": "\n".join(describe(space)),
         "mmtune.space_hash": fingerprint(space),
         "mmtune.data_dir": str(dataset.folder.resolve()),

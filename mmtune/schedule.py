@@ -44,6 +44,9 @@ class Schedule(Protocol):
     def configure(self, base: TrialConfig, values: Mapping[str, Value]) -> TrialConfig:
         """The configuration that drawn values make of a base."""
 
+    def lines(self) -> list[str]:
+        """What the trials are beside the space, a line each: a study whose lines have changed is another study."""
+
 
 class Independent:
     """What schedules share whose trials neither wait for nor build on each other."""
@@ -57,6 +60,9 @@ class Independent:
     def configure(self, base: TrialConfig, values: Mapping[str, Value]) -> TrialConfig:
         configured: TrialConfig = replace_paths(base, values)
         return configured
+
+    def lines(self) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +123,12 @@ class Tries:
         configured: TrialConfig = replace_paths(base, self.tries[str(values[TRY])])
         return configured
 
+    def lines(self) -> list[str]:
+        told = [
+            f"{name}: {', '.join(f'{path}={value}' for path, value in own.items())}" for name, own in self.tries.items()
+        ]
+        return [*told, *(f"{later} goes on from {earlier}" for later, earlier in self.going_on.items())]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GridPhase:
@@ -127,6 +139,10 @@ class GridPhase:
     @property
     def trials(self) -> int:
         return enumerated(self.values).trials
+
+    @property
+    def settles(self) -> Mapping[str, tuple[Value, ...]]:
+        return self.values
 
     def without(self, fixed: Mapping[str, Value]) -> GridPhase:
         return GridPhase(values={path: values for path, values in self.values.items() if path not in fixed})
@@ -142,8 +158,13 @@ class RandomPhase:
     paths: tuple[str, ...]
     trials: int
 
+    @property
+    def settles(self) -> Mapping[str, tuple[Value, ...]]:
+        return dict.fromkeys(self.paths, ())
+
     def without(self, fixed: Mapping[str, Value]) -> RandomPhase:
-        return replace(self, paths=tuple(path for path in self.paths if path not in fixed))
+        left = tuple(path for path in self.paths if path not in fixed)
+        return replace(self, paths=left, trials=self.trials if left else 0)
 
     def draw(self, place: int, best: Mapping[str, Value], space: Space) -> Draw:
         return Draw(given={path: value for path, value in best.items() if path not in self.paths}, sampler="random")
@@ -158,6 +179,10 @@ class RefinePhase:
     @property
     def trials(self) -> int:
         return len(self.factors)
+
+    @property
+    def settles(self) -> Mapping[str, tuple[Value, ...]]:
+        return {path: () for own in self.factors for path in own}
 
     def without(self, fixed: Mapping[str, Value]) -> RefinePhase:
         left = [{path: factor for path, factor in own.items() if path not in fixed} for own in self.factors]
@@ -198,6 +223,9 @@ class Phased(Independent):
 
     def needs(self, index: int) -> Sequence[int]:
         return range(self._locate(index)[1])
+
+    def lines(self) -> list[str]:
+        return [str(phase) for phase in self.phases]
 
     def draw(self, index: int, attempts: Sequence[Attempt]) -> Draw:
         phase, first = self._locate(index)

@@ -7,7 +7,7 @@ index may take several attempts, each of them a trial of Optuna's, and its seed 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,20 +148,25 @@ class Search:
                 pruner=pruner,
                 load_if_exists=True,
             )
-        self._check_space(name)
+        self._check_space()
         self.live: dict[int, optuna.Trial] = {}
 
-    def _check_space(self, name: str) -> None:
+    def _check_space(self) -> None:
         found, wanted = self.study.user_attrs.get("space"), fingerprint(self.space)
-        if found is None:
-            self.study.set_user_attr("space_lines", describe(self.space))
+        if found != wanted:
+            self.check_unchanged("space_lines", describe(self.space))
             self.study.set_user_attr("space", wanted)
-        elif found != wanted:
-            before, after = set(self.study.user_attrs["space_lines"]), set(describe(self.space))
-            was, now = "; ".join(sorted(before - after)), "; ".join(sorted(after - before))
+
+    def check_unchanged(self, name: str, lines: Sequence[str]) -> None:
+        """Remember what the trials are made from, or raise InputError where it is no longer what it was."""
+        before = self.study.user_attrs.get(name)
+        if before is None:
+            self.study.set_user_attr(name, list(lines))
+        elif set(before) != set(lines):
+            was, now = ("; ".join(sorted(own)) for own in (set(before) - set(lines), set(lines) - set(before)))
             raise InputError(
-                f"the search space of {name} must stay as it was when its trials were made: it was [{was}], "
-                f"now it is [{now}]; restore it, or start a study of its own with another --seed"
+                f"the search space of {self.study.study_name} must stay as it was when its trials were made: it was "
+                f"[{was}], now it is [{now}]; restore it, or start a study of its own with another --seed"
             )
 
     def attempts(self) -> list[Attempt]:

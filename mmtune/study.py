@@ -10,7 +10,7 @@ from typing import Any
 
 from mmtune.config import TrialConfig, flatten, replace_path, replace_paths, require_choice, require_count
 from mmtune.errors import InputError
-from mmtune.schedule import Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated, require_trials
+from mmtune.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated, require_trials
 from mmtune.space import Space, Value, pin
 
 NONE = Enumerated(space=(), points=())
@@ -54,17 +54,35 @@ class Study:
     doc: str = ""
 
     def __post_init__(self) -> None:
-        named = [choice.path for choice in self.space] + [path for values in self.tries.values() for path in values]
-        named += list(self.grid or {})
+        known, space = flatten(self.base), {choice.path: choice for choice in self.space}
+        named = [*space, *(path for values in self.tries.values() for path in values), *(self.grid or {})]
         for path in named:
-            if path not in flatten(self.base):
+            if path not in known:
                 raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
+        for listed in (self.grid or {}, *(phase.settles for phase in self.phases)):
+            for path, values in listed.items():
+                if path not in space:
+                    raise InputError(f"study {self.name}: {path} is varied, so it must be in the space")
+                for value in values:
+                    if not space[path].admits(value):
+                        raise InputError(f"study {self.name}: {path} must be in {space[path]}, got {value!r}")
+        names = list(self.tries)
+        for later, earlier in self.going_on.items():
+            if later not in names or earlier not in names[: names.index(later)]:
+                raise InputError(f"study {self.name}: {later} must go on from a try before it, got {earlier!r}")
         require_count(f"study {self.name}: reduced", self.reduced)
 
     @property
     def sampler(self) -> str:
         """The usual sampler: what makes the trials that the report made."""
-        return "tries" if self.tries else "phases" if self.phases else "grid"
+        listed = "tries" if self.tries else "phases" if self.phases else ""
+        return listed or ("tpe" if self.grid is None else "grid")
+
+    @property
+    def epochs(self) -> tuple[int, int]:
+        """The least and the most epochs of a trial that the report made."""
+        own = [int(values["train.epochs"]) for values in self.tries.values() if "train.epochs" in values]
+        return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
 
 
 def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
@@ -98,13 +116,21 @@ def schedule(
         case "tries":
             own = fixed if epochs is None else {**fixed, "train.epochs": epochs}
             tries = {name: {**values, **own} for name, values in study.tries.items()}
-            made = Tries(tries=tries, going_on=study.going_on)
+            made = resumable(Tries(tries=tries, going_on=study.going_on), study.name, base)
         case "phases":
             phases = tuple(phase.without(fixed) for phase in study.phases)
             made = Phased(space=space, phases=phases, base=flatten(base))
         case _:
             made = Sampled(space=space, trials=trials or study.trials, sampler=sampler)
     return require_trials(made, study.name, sampler)
+
+
+def resumable(tries: Tries, study: str, base: TrialConfig) -> Tries:
+    """The tries; InputError where one goes on from another that does not keep its last epoch."""
+    for later, earlier in tries.going_on.items():
+        if not tries.configure(base, {TRY: earlier}).train.keep_final:
+            raise InputError(f"study {study}: {later} goes on from {earlier}, so keep_final must be True, got False")
+    return tries
 
 
 def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:

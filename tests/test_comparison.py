@@ -87,13 +87,38 @@ def test_real_studies_are_compared_on_the_rows_that_chose_nothing(
     first, second = answers_of(ran, audio, tiny), answers_of(ran, image, tiny)
     (found,) = compared([second], first)
     rows = len(tiny.train) if folds else len(tiny.require_test())
-    assert np.array_equal(first.row, np.arange(rows))
+    assert np.array_equal(first.row, np.repeat(np.arange(rows), 2 if folds else 1))
     metric = "held_accuracy" if folds else "test_accuracy"
     trial = next(t for t in ran.trials(image.run_id) if t.state == COMPLETE)
     assert len(second.folds) == folds
     expected = np.mean(second.folds) if folds else second.right.mean()
     assert trial.metrics[metric] == pytest.approx(expected) == pytest.approx(found.accuracy)
     assert 0 <= found.p_value <= found.adjusted <= 1
+    assert second.right.mean() == pytest.approx(found.accuracy, abs=0.02)
+
+
+def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) -> None:
+    options = Options(epochs=1, trials=2, folds=3, workers=2, device="cpu")
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    with pytest.raises(InputError, match=r"must have one trial, .* has 2, and every row that was held out helped"):
+        answers_of(tracker, tracker.studies("audio_rnn")[0], tiny)
+
+
+def test_a_fold_that_was_deleted_is_missed_and_made_again(tiny: Dataset, store: Path) -> None:
+    options = Options(sampler="reported", epochs=1, folds=3, workers=1, device="cpu")
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    study = tracker.studies("audio_rnn")[0]
+    before = tracker.parts(study.run_id)
+    tracker.client.delete_run(before[1].run_id)
+    with pytest.raises(InputError, match="must be tracked, some were deleted: run the study again"):
+        answers_of(tracker, study, tiny)
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    after = {run.run_id for run in tracker.parts(study.run_id)}
+    assert {before[0].run_id, before[2].run_id} <= after
+    assert len(after) == 3
+    assert len(answers_of(tracker, tracker.studies("audio_rnn")[0], tiny).folds) == 3
 
 
 def test_a_study_that_was_not_run_on_these_rows_is_refused(ran: MlflowTracker) -> None:

@@ -73,7 +73,7 @@ def test_an_exception_costs_the_job_and_not_the_worker(pool: LocalPool, tmp_path
     failed, _ = until(pool, Failed)
     assert isinstance(failed, Failed)
     assert failed.reason.startswith("InputError: ")
-    assert failed.retry
+    assert not failed.retry
     assert "Traceback" in (tmp_path / "bad" / "error.txt").read_text()
     assert pool.workers[0].process.pid == worker
     assert pool.idle == 1

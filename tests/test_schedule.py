@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from mmtune.config import flatten
+from mmtune.config import flatten, replace_path
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.plan import Options
@@ -96,6 +98,64 @@ def test_a_settled_choice_leaves_the_phases() -> None:
     whole = schedule(study, "phases", study.base, {})
     settled = schedule(study, "phases", study.base, {"train.batch_size": 32, "model.hidden": 64})
     assert whole.trials - settled.trials == 6 + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"going_on": {"try_2": "try_9"}}, "try_2 must go on from a try before it, got 'try_9'"),
+        ({"going_on": {"try_x": "try_1"}}, "try_x must go on from a try before it"),
+        ({"grid": {"model.width": (3, 64)}}, "model.width must be in {64, 128}, got 3"),
+        ({"phases": (RefinePhase(factors=({"model.weidth": 2.0},)),)}, "model.weidth is varied, so it must be in"),
+        ({"phases": (RandomPhase(paths=("train.batch_size",), trials=1),)}, "train.batch_size is varied"),
+    ],
+)
+def test_a_study_that_cannot_be_run_through_is_refused_when_it_is_loaded(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        replace(load_study("multihead_fusion"), **changes)
+    assert said in str(refusal.value)
+
+
+def test_a_try_that_others_go_on_from_keeps_its_last_epoch() -> None:
+    study = load_study("multihead_fusion")
+    with pytest.raises(InputError, match="try_6 goes on from try_5, so keep_final must be True, got False"):
+        schedule(study, "tries", study.base, {"train.keep_final": False})
+
+
+def test_edited_tries_phases_or_settings_make_another_study(tiny: Dataset, store: Path) -> None:
+    study = load_study("audio_rnn")
+    options = Options(sampler="reported", epochs=1, workers=1, device="cpu")
+    run_study(study, tiny, options, store, Console(quiet=True))
+    edited = replace(study, base=replace_path(study.base, "train.learning_rate", 0.002))
+    with pytest.raises(
+        InputError, match=r"it was \[train.learning_rate=0.0001\], now it is \[train.learning_rate=0.002\]"
+    ):
+        run_study(edited, tiny, options, store, Console(quiet=True))
+    ladder, phased = load_study("multihead_fusion"), load_study("spectrogram_fusion")
+    lines = schedule(ladder, "tries", ladder.base, {}).lines()
+    changed = schedule(ladder, "tries", ladder.base, {"model.width": 128}).lines()
+    assert len(lines) == 14
+    assert sum(own != other for own, other in zip(lines, changed, strict=True)) == 12
+    assert (
+        schedule(phased, "phases", phased.base, {}).lines()
+        != schedule(phased, "phases", phased.base, {"model.hidden": 64}).lines()
+    )
+
+
+def test_a_drawn_configuration_that_cannot_be_fails_alone(tiny: Dataset, store: Path) -> None:
+    """Three layers leave nothing of the few frames that a long hop makes."""
+    study = load_study("spectrogram_fusion")
+    fixed = {"model.n_fft": 8000, "model.hop": 1600, "model.filters": 8, "model.hidden": 32}
+    options = Options(sampler="random", epochs=1, trials=6, workers=2, device="cpu", fixed=fixed)
+    outcome = run_study(study, tiny, options, store, Console(quiet=True))
+    assert outcome is not None
+    assert outcome.finished
+    trials = trials_of("spectrogram_fusion", store)
+    failed = [trial for trial in trials if trial.state == "FAIL"]
+    assert failed
+    assert all("n_fft and hop must give at least 8 frames" in trial.tags["mmtune.reason"] for trial in failed)
+    assert len(trials) == 6
+    assert outcome.best is not None
 
 
 def trials_of(name: str, store: Path) -> list[TrialRun]:

@@ -84,7 +84,7 @@ def test_persons_are_held_out_in_turn_and_partners_are_compared(
     assert found.folds.n == 3
     page = write_report(tracker, run, {}, {}, tmp_path / "page.html").read_text()
     assert "1D-to-2D" in page
-    with pytest.raises(InputError, match="spoken must have a test partition for this, it has none: use --folds"):
+    with pytest.raises(InputError, match="spoken must have a test partition for this, it has none"):
         promote(tracker, run, spoken)
 
 

@@ -16,8 +16,8 @@ MOST_SILHOUETTES = 4_000
 
 
 def count_classes(labels: NDArray[np.int64]) -> int:
-    """How many classes labels (N,) speak of: ten digits, or more where a greater label occurs."""
-    return max(CLASSES, int(labels.max(initial=0)) + 1)
+    """How many classes labels (N,) speak of: as many as the greatest says."""
+    return int(labels.max(initial=0)) + 1
 
 
 def kmeans_labels(embedding: NDArray[np.float32], seed: int = 0, clusters: int = CLASSES) -> NDArray[np.int64]:

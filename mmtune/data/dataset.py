@@ -68,5 +68,5 @@ class Dataset:
     def require_test(self) -> Partition:
         """The test partition; InputError where there is none."""
         if self.test is None:
-            raise InputError(f"{self.name} must have a test partition for this, it has none: use --folds")
+            raise InputError(f"{self.name} must have a test partition for this, it has none: its folds are its test")
         return self.test

@@ -100,11 +100,12 @@ def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:
     from matplotlib.figure import Figure
 
     train, path = dataset.train, Path(path)
-    classes = int(train.labels.max()) + 1
-    rows = [int(np.flatnonzero(train.labels == n % classes)[n // classes]) for n in range(count)]
+    by_class = [np.flatnonzero(train.labels == label) for label in range(int(train.labels.max()) + 1)]
+    turns = [int(rows[turn]) for turn in range(count) for rows in by_class if turn < len(rows)]
+    rows = turns[:count]
     kinds = 3 if train.waveforms is not None else 2
     figure = Figure(figsize=(1.6 * count, 1.9 * kinds), layout="constrained")
-    axes = figure.subplots(kinds, count, squeeze=False)
+    axes = figure.subplots(kinds, len(rows), squeeze=False)
     for column, row in zip(axes.T, rows, strict=True):
         draw_pair(column, train, row)
     axes[1, 0].set_ylabel("coefficient")

@@ -74,8 +74,9 @@ def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]
 
 
 def rotated(parts: list[Split]) -> list[Split]:
-    """Folds whose scores choose nothing: the rows of each are held out once, and the next fold's rows validate.
+    """Folds in which the rows that score choose nothing: each fold is held out once, the next one's rows validate.
 
+    That is so within a training. Among several configurations all rows choose together, since each validates once.
     Takes `folds`, three or more of them: with two nothing would be left to train on.
     """
     require_count("folds", len(parts), 3)

@@ -11,6 +11,8 @@ from mmtune.files import read_json
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 # The folders of a trial's models: of its best epoch, and of its last one where that is kept.
 MODEL, FINAL = "model", "final"
+# What a trial says of rows: those that validate it, and those that its fold holds out.
+VALIDATION, HELD = "validation.npz", "held.npz"
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class WarmNorm1d(nn.BatchNorm1d):
 
     def __init__(self, features: int) -> None:
         super().__init__(features, eps=EPSILON, momentum=MOMENTUM)
+        self.seen: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         warm(self)
@@ -28,6 +29,7 @@ class WarmNorm2d(nn.BatchNorm2d):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=EPSILON, momentum=MOMENTUM)
+        self.seen: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         warm(self)
@@ -38,4 +40,6 @@ def warm(norm: WarmNorm1d | WarmNorm2d) -> None:
     """Set the rate at which the next training batch counts."""
     if norm.training:
         assert norm.num_batches_tracked is not None
-        norm.momentum = max(MOMENTUM, 1 / (int(norm.num_batches_tracked) + 1))
+        # The buffer is read once only: on a GPU every look at it would wait for the device.
+        seen = int(norm.num_batches_tracked) if norm.seen is None else norm.seen
+        norm.momentum, norm.seen = max(MOMENTUM, 1 / (seen + 1)), seen + 1

@@ -107,8 +107,12 @@ def load_rows(
         raise InputError(f"{path} must hold {', '.join(fields)}: {error}") from error
 
 
-def class_section(best: TrialRun, validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def class_section(validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """F1 by class and the confusion matrix of the best trial, on validation rows."""
-    f1 = [best.metrics.get(f"val_f1_{digit}", 0.0) for digit in range(count_classes(validation["label"]))]
+    from sklearn.metrics import f1_score
+
+    labels, predictions = validation["label"], validation["prediction"]
+    classes = list(range(count_classes(labels)))
+    f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0).tolist()
     matrix = figures.confusion(validation["label"], validation["prediction"])
     return {"f1": figures.per_class(f1), "confusion": matrix}

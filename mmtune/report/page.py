@@ -121,7 +121,7 @@ def plots_of(
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices),
         "importances": drawn.importance_section(importances, choices),
         "strips": drawn.strip_section(complete, choices, study.key.seed),
-        "classes": drawn.class_section(best, validation),
+        "classes": drawn.class_section(validation),
         "embeddings": embedding_section(best, validation, study.key),
         "maps": map_section(tracker, best),
         "validation_rows": len(validation["label"]),

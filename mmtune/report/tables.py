@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
+from mmtune.models.card import FINAL
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
 
 STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running"}
@@ -30,7 +31,8 @@ def facts(study: StudyRun, trials: Sequence[TrialRun]) -> dict[str, str]:
     """What a colleague asks first, by name; what was never tracked is left out."""
     key, best = study.key, trials[0]
     tags = {**best.tags, **study.tags}
-    seconds = sum(t.metrics.get("fit_seconds", 0.0) for t in trials)
+    parts = max(key.folds, 1) * key.repeats
+    seconds = parts * sum(t.metrics.get("fit_seconds", 0.0) for t in trials)
     found = {
         "Data": f"{key.data}, digest {key.digest[:12]}",
         "Data folder": tags.get("mmtune.data_dir", ""),
@@ -130,17 +132,36 @@ def choice_column(path: str, name: str, trials: Sequence[TrialRun]) -> Column:
 
 
 def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int) -> list[dict[str, Any]]:
-    """Reported against measured, in percent, with Wilson's 95 % interval where the number is an accuracy."""
+    """Reported against measured, in percent, also of the weights of the last epoch where those were kept.
+
+    An accuracy on one split has Wilson's 95 % interval, the mean over folds or repeats the one that is tracked with it.
+    """
+    kept = f"{FINAL}_val_accuracy" in best.metrics
+    return [
+        line
+        for last in ([False, True] if kept else [False])
+        for line in measured_lines(best, reported, rows, test_rows, last)
+    ]
+
+
+def measured_lines(
+    best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int, last: bool
+) -> list[dict[str, Any]]:
+    """`measured` of the best epoch's weights, or of the last one's."""
     table = []
+    validation, test = (f"{FINAL}_val", f"{FINAL}_test") if last else ("best_val", "test")
     for name in dict.fromkeys([*reported, "accuracy", "macro_f1"]):
         paper = reported.get(name)
-        line: dict[str, Any] = {"name": name.replace("macro_f1", "macro-F1"), "reported": percent(paper)}
-        for split, own, count in (("validation", f"best_val_{name}", rows), ("test", f"test_{name}", test_rows)):
+        heading = name.replace("macro_f1", "macro-F1") + (", last epoch" if last else "")
+        line: dict[str, Any] = {"name": heading, "reported": percent(paper)}
+        for split, own, count in (("validation", f"{validation}_{name}", rows), ("test", f"{test}_{name}", test_rows)):
             value = best.metrics.get(own)
             gap = None if value is None or paper is None else 100 * (value - paper)
             line[split] = percent(value)
             line[f"{split}_gap"] = DASH if gap is None else f"{gap:+.2f}".replace("-", "\N{MINUS SIGN}")
-            line[f"{split}_interval"] = interval(value, count) if name == "accuracy" else ""
+            tracked = [best.metrics.get(f"{own}_{end}") for end in ("low", "high")]
+            wilson = interval(value, count) if name == "accuracy" and f"{own}_sd" not in best.metrics else ""
+            line[f"{split}_interval"] = wilson if None in tracked else " to ".join(map(percent, tracked))
         table.append(line)
     return table
 

@@ -66,7 +66,7 @@ def fit(
     trained, train, validation = without_frozen(config, model, train, validation)
     optimizer = torch.optim.Adam(trained.parameters(), lr=config.train.learning_rate, fused=True)
     if start is not None:
-        restore(start, trained, optimizer)
+        restore(start, model, optimizer)
     weights = class_weights(train.labels, class_count(config.model)) if config.train.class_weights else None
     generator = torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
@@ -81,7 +81,7 @@ def fit(
             best, best_epoch = metrics["val_macro_f1"], len(history)
             best_weights = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
         go_on = on_epoch(len(history), metrics)
-    final = checkpoint_of(trained, optimizer) if config.train.keep_final else None
+    final = checkpoint_of(model, optimizer) if config.train.keep_final else None
     trained.load_state_dict(best_weights)
     return FitResult(
         model=model.eval(),

@@ -384,7 +384,7 @@ def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> N
     per_class = {f"val_f1_{label}": 0.5 + label / 100 for label in range(26)}
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9, **per_class), folder=file.parent)
     page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert page.figures["per-class"]["data"][0]["x"][25] == pytest.approx(75)
+    assert page.figures["per-class"]["data"][0]["x"][25] == pytest.approx(100)
     assert "26 clusters" in page.text
     assert page.rows("embeddings")[0].startswith("model 26 1.000 1.000 1.000 0.")
 
