@@ -105,6 +105,7 @@ def test_a_trial_in_parts_is_the_sum_of_its_runs(tiny: Dataset, store: Path) -> 
         assert best.metrics["held_accuracy"] == pytest.approx(held)
 
 
+@pytest.mark.slow
 def test_a_part_does_not_depend_on_its_neighbours(
     tiny: Dataset, store: Path, tmp_path: Path, store_template: Path
 ) -> None:
@@ -178,6 +179,7 @@ def worker_of(pid: int) -> int:
     raise AssertionError("no worker")
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_stopped_before_its_last_fold(tiny: Dataset, store: Path) -> None:
     trials, parts, _ = run(tiny, store, sampler="random", folds=6, repeats=1, epochs=6, trials=5, seed=1)
     pruned = [trial for trial in trials if trial.state == PRUNED]

@@ -142,6 +142,7 @@ def test_edited_tries_phases_or_settings_make_another_study(tiny: Dataset, store
     )
 
 
+@pytest.mark.slow
 def test_a_drawn_configuration_that_cannot_be_fails_alone(tiny: Dataset, store: Path) -> None:
     """Three layers leave nothing of the few frames that a long hop makes."""
     study = load_study("spectrogram_fusion")
