@@ -233,6 +233,7 @@ def notes(lines: Sequence[Line], dataset: Dataset) -> list[str]:
         "All scores in percent, of the weights of the best epoch by validation unless the line says otherwise.",
         "Differences are measured minus reported, in points, on test rows (on validation rows where there are none).",
         f"{wilson}, so it is narrower than what is known about new recordings.",
+        "Tests over rows or recordings are of one training of each: they do not hold the spread between trainings.",
         *over_seeds,
         *missing,
     ]
