@@ -151,6 +151,7 @@ def test_better_encoders_make_another_study(ran: Path, tiny: Dataset) -> None:
     assert len(MlflowTracker(ran / "mlruns").studies("latent_fusion")) == 2
 
 
+@pytest.mark.slow
 def test_told_to_train_jointly_it_needs_no_encoders(tiny: Dataset, tmp_path: Path) -> None:
     words = ["--data", str(tiny.folder), "--fix", "encoders=joint", "--trials", "1", "--epochs", "2"]
     done = mmtune("study", "latent_fusion", *words, cwd=tmp_path)
@@ -194,6 +195,7 @@ def test_runs_deleted_in_the_ui_are_made_again(ran: Path, tiny: Dataset) -> None
     assert [trial.number for trial in tracker.trials(study.run_id)] == [0, 1]
 
 
+@pytest.mark.slow
 def test_another_sampler_prunes_and_resumes(tiny: Dataset, tmp_path: Path) -> None:
     words = ["study", "audio_rnn", "--data", str(tiny.folder), "--sampler", "random", "--epochs", "9", "--workers", "2"]
     first = mmtune(*words, "--trials", "6", cwd=tmp_path)
