@@ -29,6 +29,6 @@ STUDY = Study(
     grid={"model.cross": (True, False), "model.residual": (True, False)},
     baseline="xflow_lstm_baseline",
     repeats="best",
-    reduced=2,
+    reduced=1,
     doc=__doc__,
 )

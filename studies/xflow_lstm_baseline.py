@@ -28,6 +28,6 @@ STUDY = Study(
     space=under("model", XFLOW_LSTM_STREAMS) + under("train", OPTIMISER),
     grid={},
     repeats="best",
-    reduced=2,
+    reduced=1,
     doc=__doc__,
 )

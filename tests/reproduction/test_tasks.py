@@ -64,7 +64,7 @@ def test_without_speakers_there_is_no_protocol_for_them(tiny: Dataset) -> None:
     assert {task.protocol for task in tasks_of(ALL, unknown, (0,), None, False)} == set(PROTOCOLS[:2])
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("image_cnn", None), ("multihead_fusion", 3), ("xflow_lstm", 2)])
+@pytest.mark.parametrize(("name", "epochs"), [("image_cnn", None), ("multihead_fusion", 3), ("xflow_lstm", 1)])
 def test_the_reduced_budget_on_the_reports_number_of_pairs(tiny: Dataset, name: str, epochs: int | None) -> None:
     assert length(ALL[name], of_length(tiny, 60_000), None, reduced=True) == epochs
     assert length(ALL[name], of_length(tiny, 60_000), None, reduced=False) is None
@@ -112,9 +112,9 @@ def test_what_cannot_run_says_why(tiny: Dataset) -> None:
 def test_longer_tasks_cost_more() -> None:
     study = load_study("xflow_lstm")
     short = Task(study=study.name, protocol="as_reported", epochs=2)
-    assert cost(short, study) == 1
-    assert cost(replace(short, folds=6, repeats=5), study) == 30
-    assert cost(replace(short, epochs=None), study) == 150
+    assert cost(short, study) == 2 / study.reduced
+    assert cost(replace(short, folds=6, repeats=5), study) == 30 * cost(short, study)
+    assert cost(replace(short, epochs=None), study) == 150 * cost(short, study)
 
 
 @pytest.mark.parametrize("text", ["", "one", "0 -1", "1.5", "٣", "0x1"])
