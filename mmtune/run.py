@@ -16,7 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from mmtune.config import StudyKey, TrialConfig, flatten
-from mmtune.coordinator import Coordinator, reconcile, retire_torn
+from mmtune.coordinator import Coordinator
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.encoders import best_encoder, needed_encoders, with_encoders
@@ -28,6 +28,7 @@ from mmtune.pool import LocalPool, WorkerSpec
 from mmtune.progress import Progress, say
 from mmtune.provenance import now, provenance_tags
 from mmtune.search import Search
+from mmtune.settling import reconcile, retire_torn
 from mmtune.space import Space, describe, fingerprint
 from mmtune.study import Study, load_study, schedule, settled
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
