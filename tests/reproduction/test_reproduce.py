@@ -93,6 +93,7 @@ def made(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_goes_on_where_it_stopped(made: Path, tiny: Dataset) -> None:
     check_table(tiny, made, ["audio_rnn"])
     text = (made / "RESULTS.md").read_text()
@@ -103,6 +104,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(made: Path, tiny: Dataset)
     assert all(" ".join(row[3].split("`")).strip() in page for row in rows(made))
 
 
+@pytest.mark.slow
 def test_a_finished_call_runs_nothing_and_writes_the_same_table(made: Path, tiny: Dataset) -> None:
     before = rows(made)
     said = reproduced(tiny, made, "audio_rnn", "--epochs", "20")
