@@ -94,6 +94,27 @@ def shapes(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> d
     return {f"model.{name}": value for name, value in {**sizes, **counts}.items() if f"model.{name}" not in fixed}
 
 
+def make_key(
+    study: Study, dataset: Dataset, options: Options, epochs: int, encoder_runs: Mapping[str, str]
+) -> StudyKey:
+    """The identity of a study; hopeless trials are stopped early where a sampler draws them, unless told otherwise."""
+    sampler = options.sampler or study.sampler
+    return StudyKey(
+        study=study.name,
+        data=dataset.name,
+        digest=dataset.digest,
+        protocol=options.protocol,
+        seed=options.seed,
+        epochs=epochs,
+        sampler=sampler,
+        prune=sampler in DRAWN if options.prune is None else options.prune,
+        folds=options.folds,
+        repeats=options.repeats,
+        fixed=tuple(sorted(options.fixed.items())),
+        encoders=tuple(sorted(encoder_runs.items())),
+    )
+
+
 def make_plan(
     study: Study,
     base: TrialConfig,
@@ -104,23 +125,8 @@ def make_plan(
     encoders: Mapping[str, Path],
     tags: Mapping[str, str],
 ) -> Plan:
-    """A plan; hopeless trials are stopped early where a sampler draws them, unless told otherwise."""
-    sampler = options.sampler or study.sampler
-    drawn = sampler in DRAWN
-    key = StudyKey(
-        study=study.name,
-        data=dataset.name,
-        digest=dataset.digest,
-        protocol=options.protocol,
-        seed=options.seed,
-        epochs=base.train.epochs,
-        sampler=sampler,
-        prune=drawn if options.prune is None else options.prune,
-        folds=options.folds,
-        repeats=options.repeats,
-        fixed=tuple(sorted(options.fixed.items())),
-        encoders=tuple(sorted(encoder_runs.items())),
-    )
+    """A plan from what was settled for this data, and what its encoders are."""
+    key = make_key(study, dataset, options, base.train.epochs, encoder_runs)
     return Plan(
         key=key,
         base=base,

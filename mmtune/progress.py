@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -22,6 +23,29 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+class Watched:
+    """What a display has to be live on a terminal while it is entered; elsewhere its lines are all there is."""
+
+    console: Console
+    running: dict[Any, Any]
+    live: Live | None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.clear()
+        if self.live is not None:
+            self.live.__exit__(None, None, None)
+
+    def render(self) -> RenderableType:
+        """The live display."""
+        raise NotImplementedError
+
+
 @dataclass(kw_only=True)
 class Running:
     """A training under way: a trial, or a part of one."""
@@ -33,7 +57,7 @@ class Running:
 
 
 @dataclass(kw_only=True)
-class Progress:
+class Progress(Watched):
     """The state of a study and its display: trainings done, the best trial so far, each one's epoch, time left.
 
     trials: trainings in the whole study, a trial's parts each counted; epochs: the usual budget of one.
@@ -50,17 +74,6 @@ class Progress:
     epochs_seen: int = 0
     started: float = field(default_factory=time.monotonic)
     live: Live | None = None
-
-    def __enter__(self) -> Progress:
-        if self.console.is_terminal:
-            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
-            self.live.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.running.clear()
-        if self.live is not None:
-            self.live.__exit__(None, None, None)
 
     def say(self, text: str) -> None:
         """One line that stays."""

@@ -19,16 +19,11 @@ def reconcile(search: Search, tracker: MlflowTracker, parent: str) -> list[Trial
     for attempt in search.attempts():
         if attempt.state == RUNNING:
             settle(search, attempt, runs.get(attempt.run_id))
-    for run in runs.values():
+    for run in (*runs.values(), *tracker.parts(parent)):
         if run.state == RUNNING:
             tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
         elif run.status == RUNNING:
             tracker.close_run(run)
-    for part in tracker.parts(parent):
-        if part.state == RUNNING:
-            tracker.end_trial(part.run_id, FAIL, {}, reason=INTERRUPTED)
-        elif part.status == RUNNING:
-            tracker.close_run(part)
     return list(runs.values())
 
 

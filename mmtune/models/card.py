@@ -13,6 +13,8 @@ WEIGHTS, CARD = "weights.safetensors", "model.json"
 MODEL, FINAL = "model", "final"
 # What a trial says of rows: those that validate it, and those that its fold holds out.
 VALIDATION, HELD = "validation.npz", "held.npz"
+# The maps of a network with connections, and in that file the sound that they were made from.
+MAPS, SOUND = "maps.npz", "sound"
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""The test partition, scored once for each trial that is to be promoted."""
+"""The test partition, scored once for each trial that is to be promoted or compared."""
 
 from __future__ import annotations
 
 import tempfile
 import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from mmtune.predict.predictor import as_prediction, write_submission
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.trial import npz
 
 TEST, SUBMISSION, TEST_DIGEST = "test.npz", "submission.csv", "mmtune.test_digest"
 
@@ -50,15 +50,14 @@ def scored(folder: Path, dataset: Dataset) -> Evaluation:
 
 def predictions_file(found: Evaluation) -> bytes:
     """An .npz of row, label, prediction (N,) int64 and probability (N, 10) float32 of the test rows."""
-    buffer = BytesIO()
-    np.savez(
-        buffer,
-        row=np.arange(len(found.labels)),
-        label=found.labels.numpy(),
-        prediction=found.predictions.numpy(),
-        probability=torch.softmax(found.logits, 1).numpy(),
+    return npz(
+        {
+            "row": np.arange(len(found.labels)),
+            "label": found.labels.numpy(),
+            "prediction": found.predictions.numpy(),
+            "probability": torch.softmax(found.logits, 1).numpy(),
+        }
     )
-    return buffer.getvalue()
 
 
 def read_predictions(path: Path, dataset: Dataset) -> NDArray[np.int64]:

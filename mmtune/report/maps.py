@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.network_figures import dynamics, maps, shown_steps, step_changes
 from mmtune.errors import InputError
+from mmtune.models.card import MAPS, SOUND
 from mmtune.tracking import MlflowTracker, TrialRun
 
-MAPS, SOUND, MOST_ROWS = "maps.npz", "sound", 2
+MOST_ROWS = 2
 
 
 def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 from mmtune.analysis.figures import shown
 from mmtune.errors import InputError
 from mmtune.files import write_whole
+from mmtune.models.card import VALIDATION
 from mmtune.report import figures as drawn
 from mmtune.report import tables as tables
 from mmtune.report.comparison import fold_table, published_table
@@ -114,7 +115,7 @@ def plots_of(
     """What the template draws, and the numbers that need the best trial's validation file."""
     best, choices = trials[0], tables.differing(trials)
     fields, optional = ("row", "label", "prediction", "embedding"), ("parts", "widths", "recording")
-    validation = drawn.load_rows(tracker, best, "validation.npz", *fields, optional=optional)
+    validation = drawn.load_rows(tracker, best, VALIDATION, *fields, optional=optional)
     test = drawn.load_rows(tracker, best, "test.npz", "label") if "test_accuracy" in best.metrics else {"label": ()}
     complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
     return {
@@ -133,10 +134,7 @@ def plots_of(
 
 def render(values: Mapping[str, Any]) -> str:
     """The template, filled; what it does not mark as safe is escaped."""
-    loader = jinja2.PackageLoader("mmtune.report")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    loader, environment = templates()
     plots: dict[str, Any] = {}
 
     def plot(name: str, figure: Any) -> str:
@@ -147,6 +145,14 @@ def render(values: Mapping[str, Any]) -> str:
     helpers = {"plot": plot, "plots": plots, "measured": tables.measured, "safe_json": safe_json, "shown": shown}
     return environment.get_template("report.html").render(
         **values, **helpers, last_line=tables.last_line, scripts=scripts, policy=policy(scripts)
+    )
+
+
+def templates() -> tuple[jinja2.PackageLoader, jinja2.Environment]:
+    """Where all pages come from; what a template does not mark as safe is escaped."""
+    loader = jinja2.PackageLoader("mmtune.report")
+    return loader, jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 

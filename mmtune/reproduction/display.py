@@ -13,14 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mmtune.progress import say
+from mmtune.progress import Watched, say
 from mmtune.reproduction.tasks import Task
 
 EVERY = 3.0
 
 
 @dataclass(kw_only=True)
-class Display:
+class Display(Watched):
     """Tasks done of all, and what runs.
 
     epochs: by task, of all its trainings together; costs: by task, how long it takes, in any unit.
@@ -39,17 +39,6 @@ class Display:
     begun: float = field(default_factory=time.monotonic)
     asked: float = 0.0
     live: Live | None = None
-
-    def __enter__(self) -> Display:
-        if self.console.is_terminal:
-            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
-            self.live.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.running.clear()
-        if self.live is not None:
-            self.live.__exit__(None, None, None)
 
     def skip(self, task: Task, failed: bool) -> None:
         """A task had ended in an earlier call."""

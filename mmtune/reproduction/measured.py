@@ -9,6 +9,7 @@ from mmtune.config import StudyKey
 from mmtune.data.dataset import Dataset
 from mmtune.encoders import best_encoder, needed_encoders
 from mmtune.errors import InputError
+from mmtune.plan import make_key
 from mmtune.registry.scoring import score_test
 from mmtune.report.tables import last_line
 from mmtune.reproduction.tasks import Task
@@ -40,19 +41,7 @@ def key_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -
     runs = {modality: trial.run_id for modality, trial in trials.items() if trial is not None}
     if len(runs) < len(needed):
         return None
-    return StudyKey(
-        study=task.study,
-        data=dataset.name,
-        digest=dataset.digest,
-        protocol=task.protocol,
-        seed=task.seed,
-        epochs=base.train.epochs,
-        sampler="reported",
-        folds=task.folds,
-        repeats=task.repeats,
-        fixed=tuple(sorted(options.fixed.items())),
-        encoders=tuple(sorted(runs.items())),
-    )
+    return make_key(study, dataset, options, base.train.epochs, runs)
 
 
 def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> StudyRun | None:

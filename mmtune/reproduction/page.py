@@ -6,14 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from mmtune.analysis.figures import PALETTE, figure, label
 from mmtune.config import PROTOCOLS
 from mmtune.files import make_folder, write_whole
-from mmtune.report.page import PROTOCOL_NOTES, policy, safe_json
+from mmtune.report.page import PROTOCOL_NOTES, policy, safe_json, templates
 from mmtune.reproduction.table import METRICS, Line
 
 # Headings and units of columns, by what a line's cells are called; what stands in a column's small print; numbers.
@@ -53,10 +52,7 @@ def write_page(
     notes: Sequence[str],
 ) -> None:
     """Write the page of a data set, whole or not at all."""
-    loader = jinja2.PackageLoader("mmtune.report")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    loader, environment = templates()
     plain, crossed = [own for own in lines if not own.task.folds], [own for own in lines if own.task.folds]
     drawn = dots(plain)
     scripts = [get_plotlyjs(), loader.get_source(environment, "reproduction.js")[0]]

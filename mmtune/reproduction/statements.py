@@ -9,6 +9,7 @@ from mmtune.analysis.embeddings import COMBINED
 from mmtune.comparison import Answers, adjusted, against, answers_of
 from mmtune.config import CLASSES
 from mmtune.data.dataset import Dataset
+from mmtune.models.card import VALIDATION
 from mmtune.report.embeddings import parts_of
 from mmtune.report.figures import load_rows
 from mmtune.reproduction.measured import Result
@@ -55,7 +56,7 @@ def claims_of(tracker: MlflowTracker, result: Result) -> list[Claim]:
     if result.task.protocol != CLAIMED_UNDER or result.task.folds or result.trial is None:
         return []
     optional = ("parts", "widths", "recording")
-    rows = load_rows(tracker, result.trial, "validation.npz", "label", "embedding", optional=optional)
+    rows = load_rows(tracker, result.trial, VALIDATION, "label", "embedding", optional=optional)
     parts = parts_of(result.trial, rows)
     return embedding_claims(rows["label"], parts, rows.get("recording"), result.task.seed)
 

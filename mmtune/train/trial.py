@@ -21,14 +21,12 @@ from mmtune.data.splits import Rows as RowNumbers
 from mmtune.data.splits import Split
 from mmtune.files import write_whole
 from mmtune.models.build import count_parameters
-from mmtune.models.card import FINAL, HELD, MODEL, VALIDATION
+from mmtune.models.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.models.storage import load_model, save_model
 from mmtune.train.batches import Rows, rows_of
 from mmtune.train.checkpoint import load_checkpoint, save_checkpoint
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
-
-MAPS, SOUND = "maps.npz", "sound"
 
 
 @dataclass(frozen=True, kw_only=True)
