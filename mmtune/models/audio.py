@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from mmtune.config import CLASSES, AudioRNNConfig
 from mmtune.data.dataset import AUDIO_SHAPE
@@ -36,9 +38,15 @@ class AudioRNN(nn.Module):
 
     def embed(self, audio: Tensor) -> Tensor:
         """(B, 39, 13) to (B, 64): the RNN's last step through two linear layers."""
-        steps, _ = self.rnn(audio.reshape(-1, *self.view))
-        hidden = self.activation(self.bn1(self.fc1(steps[:, -1])))
+        hidden = self.activation(self.bn1(self.fc1(self.last_step(audio))))
         return self.activation(self.bn2(self.fc2(hidden)))
+
+    def last_step(self, audio: Tensor) -> Tensor:
+        """(B, 39, 13) to the RNN's last output, (B, hidden)."""
+        if self.view[0] == 1:
+            return one_step(self.rnn, audio.flatten(1))
+        steps: Tensor = self.rnn(audio)[0]
+        return steps[:, -1]
 
     def classify(self, embedding: Tensor) -> Tensor:
         """(B, 64) to logits (B, 10)."""
@@ -47,3 +55,11 @@ class AudioRNN(nn.Module):
     def forward(self, image: Tensor | None, audio: Tensor) -> Output:
         embedding = self.embed(audio)
         return Output(self.classify(embedding), embedding)
+
+
+def one_step(rnn: nn.RNN, x: Tensor) -> Tensor:
+    """The RNN's output after a single step (B, features): from a state of zeros, whose weights have nothing to say."""
+    for layer in range(rnn.num_layers):
+        weight, bias = getattr(rnn, f"weight_ih_l{layer}"), getattr(rnn, f"bias_ih_l{layer}")
+        x = torch.tanh(linear(x, weight, bias + getattr(rnn, f"bias_hh_l{layer}")))
+    return x

@@ -8,6 +8,8 @@ from typing import Any
 from mmtune.errors import InputError
 from mmtune.files import read_json
 
+FORMAT = 2
+"""In format 1 maps were flattened channel by channel, so its weights fit and yet say nothing here."""
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 # The folders of a trial's models: of its best epoch, and of its last one where that is kept.
 MODEL, FINAL = "model", "final"
@@ -21,8 +23,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card of the model in `folder`; InputError unless it is JSON of the known format."""
     path = folder / CARD
     card = read_json(path)
-    if card.get("format") != 1 or not isinstance(card.get("model"), dict):
-        raise InputError(f"{path} must be a model card of format 1")
+    if card.get("format") != FORMAT or not isinstance(card.get("model"), dict):
+        raise InputError(f"{path} must be a model card of format {FORMAT}, got {card.get('format')!r}")
     if not isinstance(card.get("sha256"), str):
         raise InputError(f"{path} must name the weights' sha256")
     return card

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose2d, dropout, prelu
+from torch.nn.functional import conv_transpose2d
 
+from mmtune.models.layers import Dropout, ElementPReLU, in_maps, in_rows
 from mmtune.models.norm import WarmNorm1d, WarmNorm2d
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -25,30 +26,6 @@ def glorot(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-class ElementPReLU(nn.Module):
-    """PReLU with a slope of its own for every element of (B, *shape); it begins as a ReLU."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return prelu(x.flatten(1), self.weight.flatten()).view(x.shape)
-
-
-class Dropout(nn.Module):
-    """Dropout; on a CPU the mask is made of uniform numbers, which torch draws five times as fast as Bernoulli's."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0 or x.device.type != "cpu":
-            return dropout(x, self.rate, self.training)
-        return x * torch.rand_like(x).ge_(self.rate).div_(1 - self.rate)
 
 
 class CrossTo1D(nn.Module):
@@ -65,7 +42,7 @@ class CrossTo1D(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         mixed = self.norm(self.mixed(self.mix(image)))
-        return self.activation(self.dense(mixed.flatten(1)))
+        return self.activation(self.dense(in_rows(mixed)))
 
 
 def enlarge(planes: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
@@ -79,7 +56,7 @@ def enlarge(planes: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
         return layer(planes)
     alone = torch.eye(pixels, dtype=planes.dtype, device=planes.device).view(pixels, *planes.shape[1:])
     maps = conv_transpose2d(alone, layer.weight)
-    made = torch.mm(planes.flatten(1), maps.flatten(1)).view(-1, *maps.shape[1:])
+    made = in_maps(torch.mm(planes.flatten(1), in_rows(maps)), torch.Size([len(planes), *maps.shape[1:]]))
     return made if layer.bias is None else made + layer.bias[:, None, None]
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmtune.config.bajaj import DualCNNConfig
 from mmtune.config.rules import CLASSES
 from mmtune.models.inputs import Standardised, one_channel
+from mmtune.models.layers import Dropout, FlattenPlaces
 from mmtune.models.output import Output
 
 EMBEDDING, HIDDEN = 64, 128
@@ -23,13 +24,13 @@ class DualCNN(nn.Module):
         self.standardised = Standardised()
         # Each ReLU comes after its pool: the same as printed, and less work.
         self.image = nn.Sequential(
-            *(nn.Conv2d(1, 16, kernel, stride, kernel // 2), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(rate)),
-            *(nn.Conv2d(16, 32, kernel, stride, kernel // 2), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(rate)),
+            *(nn.Conv2d(1, 16, kernel, stride, kernel // 2), nn.MaxPool2d(2), nn.ReLU(), Dropout(rate)),
+            *(nn.Conv2d(16, 32, kernel, stride, kernel // 2), nn.MaxPool2d(2), nn.ReLU(), Dropout(rate)),
             *linear_layers(32 * config.image_side**2, rate),
         )
         self.audio = nn.Sequential(
-            *(nn.Conv1d(1, 32, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), nn.Dropout(rate)),
-            *(nn.Conv1d(32, 64, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), nn.Dropout(rate)),
+            *(nn.Conv1d(1, 32, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), Dropout(rate)),
+            *(nn.Conv1d(32, 64, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), Dropout(rate)),
             *linear_layers(64 * config.audio_length, rate),
         )
         self.fc = nn.Linear(2 * EMBEDDING, CLASSES)
@@ -48,7 +49,7 @@ class DualCNN(nn.Module):
 def linear_layers(flat: int, rate: float) -> list[nn.Module]:
     """Feature maps of `flat` values in all to (B, 64)."""
     return [
-        nn.Flatten(),
-        *(nn.Linear(flat, HIDDEN), nn.ReLU(), nn.Dropout(rate)),
+        FlattenPlaces(),
+        *(nn.Linear(flat, HIDDEN), nn.ReLU(), Dropout(rate)),
         *(nn.Linear(HIDDEN, EMBEDDING), nn.ReLU()),
     ]

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from mmtune.config import CLASSES, ImageCNNConfig
 from mmtune.data.dataset import IMAGE_SHAPE
+from mmtune.models.inputs import one_channel
+from mmtune.models.layers import BatchNorm2d, Dropout, FlattenPlaces, Tanh
 from mmtune.models.output import Output
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
 CHANNELS = (1, 6, 12, 24, 48)
 
 
@@ -36,22 +38,22 @@ class ImageCNN(nn.Module):
         for n, (before, after) in enumerate(itertools.pairwise(CHANNELS), start=1):
             blocks.append(nn.Conv2d(before, after, config.kernel))
             if n in layers:
-                blocks.append(nn.BatchNorm2d(after))
+                blocks.append(BatchNorm2d(after))
             # Pooling commutes with a monotone activation, which then sees a quarter of the elements.
             if n in pooled:
                 blocks.append(nn.MaxPool2d(2))
             blocks.append(activation())
-        self.convolutions = nn.Sequential(*blocks, nn.Flatten())
+        self.convolutions = nn.Sequential(*blocks, FlattenPlaces())
         self.fc1 = nn.Linear(flat_size(self.convolutions), 120)
         self.norm5 = nn.BatchNorm1d(120) if 5 in layers and config.l5 == "fc1" else nn.Identity()
         self.fc2 = nn.Linear(120, self.embedding_size)
         self.fc3 = nn.Linear(self.embedding_size, CLASSES)
         self.activation = activation()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def embed(self, image: Tensor) -> Tensor:
         """(B, 1, 28, 28) in [0, 1] to (B, 64)."""
-        hidden = self.dropout(self.activation(self.norm5(self.fc1(self.convolutions(image)))))
+        hidden = self.dropout(self.activation(self.norm5(self.fc1(self.convolutions(one_channel(image.squeeze(1)))))))
         return self.dropout(self.activation(self.fc2(hidden)))
 
     def classify(self, embedding: Tensor) -> Tensor:

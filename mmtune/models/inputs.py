@@ -75,6 +75,11 @@ def one_channel(values: Tensor) -> Tensor:
     return values.unsqueeze(-1).movedim(-1, 1)
 
 
+def channels_last(maps: Tensor) -> Tensor:
+    """The same (B, C, H, W), laid out as `one_channel` does it."""
+    return maps.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
 class CoefficientsFirst(nn.Module):
     """Clips (B, 39, 13) to (B, 13, 39): 13 channels over 39 steps of time."""
 

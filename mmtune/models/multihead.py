@@ -11,6 +11,7 @@ from mmtune.config.rules import CLASSES
 from mmtune.config.venkatachalam import MultiheadFusionConfig, numbers
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
 from mmtune.models.inputs import one_channel
+from mmtune.models.layers import Dropout, FlattenPlaces
 from mmtune.models.output import Output
 
 LENGTH = math.prod(AUDIO_SHAPE)
@@ -71,7 +72,7 @@ def image_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
         layers += dropout(config, config.image_dropouts, n, last)
         before, side = after, side // 2 if pooled else side
     flat = before * side**2
-    return nn.Sequential(*layers, nn.Flatten(), *linear_layers(config, flat, config.image_fc, config.image_dropouts))
+    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, flat, config.image_fc, config.image_dropouts))
 
 
 def multihead_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
@@ -84,7 +85,7 @@ def multihead_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
         layers += [nn.Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2)]
         layers += [*activation(config, True), *dropout(config, code, 2, True)]
         channels, length = EXTRA_CHANNELS, (LENGTH - 2) // 2
-    return nn.Sequential(*layers, nn.Flatten(), *linear_layers(config, channels * length, config.audio_fc, code))
+    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, channels * length, config.audio_fc, code))
 
 
 def sequential_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
@@ -94,7 +95,7 @@ def sequential_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv1d(1, few, first), *activation(config, False), *dropout(config, code, 1, False)]
     layers += [nn.Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool)]
     layers += [*activation(config, True), *dropout(config, code, 2, True)]
-    return nn.Sequential(*layers, nn.Flatten(), *linear_layers(config, many * length, config.audio_fc, code))
+    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, many * length, config.audio_fc, code))
 
 
 def linear_layers(config: MultiheadFusionConfig, flat: int, count: int, code: str) -> list[nn.Module]:
@@ -104,7 +105,7 @@ def linear_layers(config: MultiheadFusionConfig, flat: int, count: int, code: st
     for n, (before, after) in enumerate(zip((flat, *widths), widths, strict=False), start=1):
         layers += [nn.Linear(before, after)]
         layers += [nn.ReLU()] if n < count else []
-        layers += [nn.Dropout(config.dropout)] if n == 1 and "fc1" in code.split("-") else []
+        layers += [Dropout(config.dropout)] if n == 1 and "fc1" in code.split("-") else []
     return layers
 
 
@@ -116,4 +117,4 @@ def activation(config: MultiheadFusionConfig, last: bool) -> list[nn.Module]:
 def dropout(config: MultiheadFusionConfig, code: str, n: int, last: bool) -> list[nn.Module]:
     """The dropout after convolution `n`, if the code of places has one there."""
     here = {f"conv{n}", "last"} if last else {f"conv{n}"}
-    return [nn.Dropout(config.dropout)] if here & set(code.split("-")) else []
+    return [Dropout(config.dropout)] if here & set(code.split("-")) else []

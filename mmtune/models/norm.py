@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mmtune.models.layers import BatchNorm2d
+
 MOMENTUM, EPSILON = 0.01, 1e-3
 
 
@@ -24,7 +26,7 @@ class WarmNorm1d(nn.BatchNorm1d):
         return super().forward(x)
 
 
-class WarmNorm2d(nn.BatchNorm2d):
+class WarmNorm2d(BatchNorm2d):
     """Batch norm of maps (B, channels, H, W), one mean and variance per channel."""
 
     def __init__(self, channels: int) -> None:

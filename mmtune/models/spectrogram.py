@@ -13,6 +13,7 @@ from mmtune.config.rules import CLASSES
 from mmtune.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.data.dataset import IMAGE_SHAPE
 from mmtune.models.inputs import CoefficientsFirst, ScaledByMaximum, Spectrogram, one_channel
+from mmtune.models.layers import BatchNorm2d, Dropout, FlattenPlaces
 from mmtune.models.output import Output
 
 KERNEL = 3
@@ -35,12 +36,14 @@ class SpectrogramFusion(nn.Module):
         self.widths = (top * (IMAGE_SHAPE[0] // shrink) ** 2, top * (config.frames // shrink))
         self.parts = {"image": config.hidden, "audio": config.hidden}
         self.scaled = ScaledByMaximum(features)
-        self.image = nn.Sequential(*blocks(1, config, nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), nn.Flatten())
+        self.image = nn.Sequential(*blocks(1, config, nn.Conv2d, BatchNorm2d, nn.MaxPool2d), FlattenPlaces())
         # The bins are channels, so that filters move in time alone.
-        self.audio = nn.Sequential(*blocks(config.bins, config, nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), nn.Flatten())
+        self.audio = nn.Sequential(
+            *blocks(config.bins, config, nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), FlattenPlaces()
+        )
         self.fc = nn.Linear(sum(self.widths), config.hidden)
         self.head = nn.Sequential(
-            *(nn.ReLU(), nn.Dropout(config.dropout)),
+            *(nn.ReLU(), Dropout(config.dropout)),
             *(layer for _ in range(config.fc_layers - 1) for layer in dense(config)),
             nn.Linear(config.hidden, CLASSES),
         )
@@ -69,4 +72,4 @@ def blocks(before: int, config: SpectrogramFusionConfig, conv: Layer, norm: Laye
 
 def dense(config: SpectrogramFusionConfig) -> list[nn.Module]:
     """One more dense layer."""
-    return [nn.Linear(config.hidden, config.hidden), nn.ReLU(), nn.Dropout(config.dropout)]
+    return [nn.Linear(config.hidden, config.hidden), nn.ReLU(), Dropout(config.dropout)]

@@ -17,14 +17,14 @@ from mmtune.config import ModelConfig, model_from_json, model_to_json
 from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.models.build import build_model
-from mmtune.models.card import CARD, WEIGHTS, read_card
+from mmtune.models.card import CARD, FORMAT, WEIGHTS, read_card
 
 
 def save_model(folder: Path, model: nn.Module, config: ModelConfig) -> None:
     """Write `model` and its configuration into `folder`, which is made; the card comes last and makes it valid."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-    card = {"format": 1, "model": model_to_json(config), "sha256": hashlib.sha256(weights).hexdigest()}
+    card = {"format": FORMAT, "model": model_to_json(config), "sha256": hashlib.sha256(weights).hexdigest()}
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / CARD, json.dumps(card, indent=2).encode())
 

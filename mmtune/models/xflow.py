@@ -15,7 +15,6 @@ from mmtune.errors import InputError
 from mmtune.models.crossing import (
     CrossTo1D,
     CrossTo2D,
-    Dropout,
     Junction,
     ResidualTo1D,
     ResidualTo2D,
@@ -23,6 +22,8 @@ from mmtune.models.crossing import (
     glorot,
     repeat,
 )
+from mmtune.models.inputs import channels_last, one_channel
+from mmtune.models.layers import Dropout, FlattenPlaces
 from mmtune.models.norm import WarmNorm1d, WarmNorm2d
 from mmtune.models.output import Output
 from mmtune.models.sequence import LSTM, BatchNormOverTime, evenly, valid_steps
@@ -96,7 +97,7 @@ class Extractor(nn.Module):
         self.junction2 = junction(config, s, 1)
         self.join_image2 = joint(WarmNorm2d(both * second), s.dense_dropout) if normed else nn.Identity()
         size = both * s.map_shape(1)[1] * s.map_shape(1)[2] * second
-        self.image3 = nn.Sequential(nn.Flatten(), glorot(nn.Linear(size, s.image_units)), nn.ReLU())
+        self.image3 = nn.Sequential(FlattenPlaces(), glorot(nn.Linear(size, s.image_units)), nn.ReLU())
         crossing = {"cross": s.vectors[1]} if config.cross else {}
         self.parts = {**crossing, "image": s.image_units, "audio": s.units}
 
@@ -177,7 +178,7 @@ class XFlowMLP(nn.Module):
             chosen = evenly(valid_steps(audio).sum(1), c.frames)
             rows = torch.arange(len(audio), device=audio.device).unsqueeze(1)
             image, audio = image[rows, chosen], audio[rows, chosen]
-        return self.extractor(self.norm(image), audio.flatten(1))
+        return self.extractor(self.norm(channels_last(image)), audio.flatten(1))
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         features, _ = self.extract(image, audio)
@@ -232,7 +233,7 @@ class XFlowLSTM(nn.Module):
         valid = valid_steps(audio)
         still = self.config.frames == 1
         picture = self.norm(image, torch.ones_like(valid[:, :1]) if still else valid)
-        features, maps = self.extractor(picture.flatten(0, 1).unsqueeze(1), audio.flatten(0, 1))
+        features, maps = self.extractor(one_channel(picture.flatten(0, 1)), audio.flatten(0, 1))
         features, maps = ({k: x.unflatten(0, valid.shape) for k, x in named.items()} for named in (features, maps))
         return features, maps, valid
 

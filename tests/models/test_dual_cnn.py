@@ -67,7 +67,7 @@ def test_layout_and_order_of_pools_change_nothing() -> None:
     first, second = (m for m in model.audio if isinstance(m, nn.Conv1d))
     fc1, fc2 = (m for m in model.audio if isinstance(m, nn.Linear))
     hidden = nn.functional.max_pool1d(first(AUDIO.reshape(8, 1, 507)).relu(), 2)
-    hidden = nn.functional.max_pool1d(second(hidden).relu(), 2).contiguous().view(-1, 64 * 126)
+    hidden = nn.functional.max_pool1d(second(hidden).relu(), 2).transpose(1, 2).flatten(1)
     torch.testing.assert_close(model(IMAGE, AUDIO).embedding[:, 64:], fc2(fc1(hidden).relu()).relu())
 
 

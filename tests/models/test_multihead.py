@@ -109,7 +109,7 @@ def plain_image(model: MultiheadFusion, image: Tensor) -> Tensor:
     first, second, third = (m for m in model.image if isinstance(m, nn.Conv2d))
     hidden = nn.functional.max_pool2d(first(image).relu(), 2)
     hidden = nn.functional.max_pool2d(second(hidden).relu(), 2)
-    return model.image[-2](nn.functional.max_pool2d(third(hidden), 2).contiguous().flatten(1))
+    return model.image[-2](nn.functional.max_pool2d(third(hidden), 2).movedim(1, -1).flatten(1))
 
 
 def plain_audio(model: MultiheadFusion, audio: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def plain_audio(model: MultiheadFusion, audio: Tensor) -> Tensor:
     first, second = (m for m in model.audio if isinstance(m, nn.Linear))
     wide = torch.cat([head(audio.reshape(-1, 1, 507).contiguous()) for head in heads], dim=1)
     assert wide.shape[1:] == (96, 507)
-    return second(first(nn.functional.max_pool1d(wide, 3, 1, 1).flatten(1)).relu())
+    return second(first(nn.functional.max_pool1d(wide, 3, 1, 1).movedim(1, -1).flatten(1)).relu())
 
 
 def test_layout_and_order_of_pools_change_nothing() -> None:

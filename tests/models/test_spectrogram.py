@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from mmtune.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.errors import InputError
 from mmtune.models.build import count_parameters
+from mmtune.models.layers import in_rows
 from mmtune.models.spectrogram import SpectrogramFusion
 
 IMAGE = torch.rand(6, 1, 28, 28)
@@ -83,7 +84,7 @@ def test_pooling_before_the_activation_is_the_same() -> None:
     layers = list(model.image)
     for conv, norm in zip(layers[:-1:4], layers[1::4], strict=True):
         hidden = nn.functional.max_pool2d(norm(conv(hidden)).relu(), 2)
-    torch.testing.assert_close(model.image(IMAGE), hidden.flatten(1))
+    torch.testing.assert_close(model.image(IMAGE), in_rows(hidden))
 
 
 @pytest.mark.parametrize("view", ["stft", "mfcc"])

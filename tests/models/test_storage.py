@@ -52,7 +52,7 @@ def test_a_cut_or_missing_file_is_refused(saved: Path) -> None:
         load_model(saved)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "model": {}}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "model": {}}', "\x00"])
 def test_a_card_that_is_none_is_refused(saved: Path, content: str) -> None:
     (saved / CARD).write_text(content)
     with pytest.raises(InputError, match=CARD):

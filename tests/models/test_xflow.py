@@ -16,7 +16,8 @@ from mmtune.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.errors import InputError
 from mmtune.models import xflow
 from mmtune.models.build import count_parameters
-from mmtune.models.crossing import Dropout, repeat
+from mmtune.models.crossing import repeat
+from mmtune.models.layers import Dropout, in_rows
 from mmtune.models.xflow import LSTM, BatchNormOverTime, XFlowLSTM, XFlowMLP, evenly, valid_steps
 
 Config = XFlowMLPConfig | XFlowLSTMConfig
@@ -112,7 +113,7 @@ def norm_of(x: Tensor, norm: Any) -> Tensor:
 
 def test_the_mlp_baseline_is_the_plain_network_of_the_report() -> None:
     """Figure 4a's left column, written down layer by layer."""
-    model = build(small_mlp(cross=False, residual=False)).train()
+    model = build(small_mlp(cross=False, residual=False)).double().train()
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     fc1, fc2, fc_image, fc_merge, out = (
         next(m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == units and m.in_features == n)
@@ -120,11 +121,11 @@ def test_the_mlp_baseline_is_the_plain_network_of_the_report() -> None:
     )
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     first, block1, audio1, block2, merge = norms
-    picture, audio = batch([STEPS] * 5)
+    picture, audio = (x.double() for x in batch([STEPS] * 5))
     x = relu(convs[1](relu(convs[0](norm_of(picture, first)))))
     x = max_pool2d(norm_of(x, block1), 2)
     x = max_pool2d(norm_of(relu(convs[3](relu(convs[2](x)))), block2), 2)
-    seen = relu(fc_image(x.flatten(1)))
+    seen = relu(fc_image(in_rows(x)))
     heard = relu(fc2(norm_of(relu(fc1(audio.flatten(1))), audio1)))
     merged = torch.cat([seen, heard], dim=1)
     expected = out(relu(fc_merge(norm_of(merged, merge))))
@@ -397,7 +398,7 @@ def test_the_baseline_of_a_configuration() -> None:
 
 def test_dropout_stands_where_the_authors_have_it() -> None:
     def rates(config: Config) -> dict[str, float]:
-        return {name: m.rate for name, m in build(config).named_modules() if isinstance(m, Dropout) and m.rate}
+        return {name: m.p for name, m in build(config).named_modules() if isinstance(m, Dropout) and m.p}
 
     found = rates(XFlowMLPConfig())
     pooled = {name.removeprefix("extractor.") for name, rate in found.items() if rate == 0.25}
