@@ -17,10 +17,16 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmtune.config import TrialConfig
 from mmtune.data.splits import Split
 from mmtune.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmtune.train.batches import Resident
 
 STARTS = 3
 
@@ -77,11 +83,15 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A job raised; its folder holds `error.txt`. retry: whether another attempt makes sense."""
+    """A job raised; its folder holds `error.txt`.
+
+    retry: whether another attempt makes sense. memory: whether there was too little of it for this job beside others.
+    """
 
     number: int
     reason: str
     retry: bool
+    memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +130,7 @@ class LocalPool:
     def __init__(self, spec: WorkerSpec, count: int) -> None:
         self.spec = spec
         self.failed_starts = 0
+        self.limit = count
         self.workers = [start_worker(spec) for _ in range(count)]
 
     def __enter__(self) -> LocalPool:
@@ -130,8 +141,15 @@ class LocalPool:
 
     @property
     def idle(self) -> int:
-        """How many workers are ready and have no job."""
-        return sum(worker.ready and worker.job is None for worker in self.workers)
+        """How many workers are ready, have no job and may have one."""
+        busy = sum(worker.job is not None for worker in self.workers)
+        return min(sum(worker.ready and worker.job is None for worker in self.workers), self.limit - busy)
+
+    def narrow(self) -> int:
+        """From now on let fewer jobs run side by side than ran when memory gave out; returns how many may."""
+        busy = sum(worker.job is not None for worker in self.workers)
+        self.limit = max(1, min(self.limit - 1, busy))
+        return self.limit
 
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker; there must be one."""
@@ -221,21 +239,37 @@ def work(spec: WorkerSpec, pipe: Connection) -> None:
     import torch
 
     from mmtune.data.store import load
+    from mmtune.train.batches import Resident
+    from mmtune.train.device import settle
 
-    torch.set_num_threads(1)
-    torch.backends.cudnn.deterministic = True
+    device = torch.device(spec.device)
+    settle(device)
     try:
         partition = load(spec.data, verify=False).train
     except InputError as error:
         pipe.send(Broken(reason=str(error)))
         return
     pipe.send(Ready(device=spec.device))
-    while True:
+    data = Resident(partition, device)
+    while device_lives(device):
         try:
             job = pipe.recv()
         except EOFError:
             return
-        pipe.send(run_job(job, partition, spec, pipe))
+        pipe.send(run_job(job, data, spec, pipe))
+
+
+def device_lives(device: torch.device) -> bool:
+    """Whether more can be done on the device; after a failed assertion on a GPU its process never can."""
+    import torch
+
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True
 
 
 def die_with_parent() -> None:
@@ -246,27 +280,32 @@ def die_with_parent() -> None:
     os._exit(1)
 
 
-def run_job(job: Job, partition: object, spec: WorkerSpec, pipe: Connection) -> Event:
+def run_job(job: Job, data: Resident, spec: WorkerSpec, pipe: Connection) -> Event:
     """Train one job; whatever it raises becomes a Failed event."""
-    import torch
-
-    from mmtune.data.dataset import Partition
-    from mmtune.train.fit import DivergenceError
+    from mmtune.train.step import DivergenceError
     from mmtune.train.trial import Origin, run_trial
 
     def on_epoch(epoch: int, metrics: Mapping[str, float]) -> bool:
         pipe.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
         return bool(pipe.recv()) if epoch in job.rungs else True
 
-    assert isinstance(partition, Partition)
     try:
-        device = torch.device(spec.device)
         origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)
         split = spec.splits[job.split]
-        metrics, pruned = run_trial(job.config, partition, split, job.seed, job.folder, device, on_epoch, origin)
+        metrics, pruned = run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin)
         return Done(number=job.number, metrics=metrics, pruned=pruned)
     except Exception as error:  # a worker outlives every job
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "error.txt").write_text(traceback.format_exc())
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        return Failed(number=job.number, reason=reason, retry=not isinstance(error, DivergenceError | InputError))
+        retry = not isinstance(error, DivergenceError | InputError)
+        return Failed(number=job.number, reason=reason, retry=retry, memory=out_of_memory(error))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed, of Python's, of numpy's, or of torch's on any device."""
+    import torch
+
+    # On a CPU torch has no class of its own for it.
+    told = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import save
 from mmtune.tracking import open_client
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
 
 
 def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:

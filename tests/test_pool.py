@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -90,6 +91,43 @@ def test_a_diverged_trial_is_not_worth_a_retry(pool: LocalPool, tmp_path: Path) 
     assert isinstance(failed, Failed)
     assert failed.reason == "DivergenceError: training loss must be finite, got nan"
     assert not failed.retry
+
+
+def test_too_little_memory_costs_the_job_and_not_the_worker(tiny: Dataset, tmp_path: Path) -> None:
+    """The worker may have 2 GiB; the weights of this network alone need more."""
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, before[1]))
+    try:
+        small = LocalPool(spec, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    with small as pool:
+        until(pool, Ready)
+        wide = TrialConfig(model=AudioRNNConfig(hidden=8192, layers=5))
+        pool.submit(Job(number=12, config=wide, seed=1, folder=tmp_path / "wide"))
+        failed, _ = until(pool, Failed)
+        assert isinstance(failed, Failed)
+        assert failed.memory
+        assert failed.retry
+        assert "allocate" in failed.reason
+        pool.submit(Job(number=13, config=CONFIG, seed=1, folder=tmp_path / "narrow"))
+        until(pool, Done)
+
+
+def test_fewer_jobs_run_side_by_side_once_memory_gave_out(tiny: Dataset, tmp_path: Path) -> None:
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    with LocalPool(spec, 2) as pool:
+        until(pool, Ready)
+        until(pool, Ready)
+        assert pool.idle == 2
+        assert pool.narrow() == 1
+        assert pool.idle == 1
+        pool.submit(Job(number=14, config=CONFIG, seed=1, folder=tmp_path / "one"))
+        assert pool.idle == 0
+        until(pool, Done)
+        assert pool.narrow() == 1
+        assert pool.idle == 1
 
 
 def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path: Path) -> None:

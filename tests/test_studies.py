@@ -16,6 +16,7 @@ from mmtune.models.build import build_model
 from mmtune.schedule import Schedule
 from mmtune.space import Categorical, Choice, Integer, Value, draw
 from mmtune.study import Study, load_study, parse_fixed, schedule, settled, studies_folder, study_names
+from mmtune.train.batches import Resident
 from mmtune.train.trial import run_trial
 
 TRIALS = {
@@ -82,7 +83,7 @@ def pick(choice: Choice, generator: np.random.Generator) -> Value:
 def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp_path: Path) -> None:
     config = replace_path(load_study(name).base, "train.epochs", 1)
     made = split(tiny.train, "clip_disjoint", 0)
-    metrics, pruned = run_trial(config, tiny.train, made, 0, tmp_path, torch.device("cpu"), lambda e, m: True)
+    metrics, pruned = run_trial(config, Resident(tiny.train, torch.device("cpu")), made, 0, tmp_path, lambda e, m: True)
     assert not pruned
     assert 0 <= metrics["best_val_macro_f1"] <= 1
     assert {"val_ari", "val_nmi", "val_purity", "val_f1_0", "val_f1_9"} <= set(metrics)

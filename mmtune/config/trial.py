@@ -35,6 +35,7 @@ MODEL_CONFIGS: dict[str, type[Any]] = {
     "xflow_cnn_mlp": XFlowMLPConfig,
     "xflow_lstm": XFlowLSTMConfig,
 }
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class TrainConfig:
 
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
     keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
+    precision: of products and convolutions while training; weights, and all that is evaluated, are float32.
     """
 
     epochs: int = 10
@@ -50,10 +52,12 @@ class TrainConfig:
     learning_rate: float = 1e-3
     class_weights: bool = False
     keep_final: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         require_choice("class_weights", self.class_weights, (True, False))
         require_choice("keep_final", self.keep_final, (True, False))
+        require_choice("precision", self.precision, PRECISIONS)
         require_count("epochs", self.epochs, 1, 100_000)
         require_count("batch_size", self.batch_size, 2, 65_536)
         require_range("learning_rate", self.learning_rate, 1e-8, 10.0)

@@ -237,12 +237,22 @@ class XFlowLSTM(nn.Module):
         features, maps = ({k: x.unflatten(0, valid.shape) for k, x in named.items()} for named in (features, maps))
         return features, maps, valid
 
+    def prepare(self, audio: Tensor, weights: Tensor) -> None:
+        """Check the training rows' sequences (m, T, K); looking at every batch would make a GPU wait."""
+        self.require_short(audio)
+
+    def require_short(self, audio: Tensor) -> None:
+        """InputError where a step after the first `steps` is no padding."""
+        steps = self.config.steps
+        if audio.shape[1] > steps and audio[:, steps:].any():
+            raise InputError(f"a sequence must have at most {steps} steps for this model, one has more")
+
     def trimmed(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The first `steps` steps; InputError where a later one is no padding, or shapes misfit."""
+        """The first `steps` steps; InputError where shapes misfit, or while evaluating a later one is no padding."""
         c = self.config
         require_inputs(c, image, audio, any_length=True)
-        if audio.shape[1] > c.steps and audio[:, c.steps :].any():
-            raise InputError(f"a sequence must have at most {c.steps} steps for this model, one has more")
+        if not self.training:
+            self.require_short(audio)
         return image[:, : c.steps], audio[:, : c.steps]
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:

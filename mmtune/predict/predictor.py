@@ -29,7 +29,7 @@ from mmtune.files import write_whole
 from mmtune.models.storage import load_model
 from mmtune.predict.sealed import read_sealed, write_sealed
 from mmtune.train.batches import as_input
-from mmtune.train.evaluate import BATCH
+from mmtune.train.device import CPU_BATCH
 
 MODEL, FEATURES = "model", "features.json"
 INPUTS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
@@ -103,7 +103,7 @@ class Predictor:
         """
         given = {name: array for name, array in (("image", images), (self.heard, recordings)) if array is not None}
         count = check_inputs(given, self.modalities)
-        outputs = [self._scores(given, slice(start, start + BATCH)) for start in range(0, count, BATCH)]
+        outputs = [self._scores(given, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
         return as_prediction({name: torch.cat([part[name] for part in outputs]) for name in outputs[0]})
 
     @torch.no_grad()

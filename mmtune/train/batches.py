@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,20 +49,39 @@ def as_input(images: Tensor) -> Tensor:
     return (images.unsqueeze(1) if images.ndim == 3 else images).float().div_(255)
 
 
-def rows_of(partition: Partition, modalities: tuple[str, ...], device: torch.device) -> Rows:
-    """All rows of a partition on `device`, with the banks that the modalities need.
+class Resident:
+    """A partition whose banks are put on `device` when they are first needed, and stay there."""
 
-    Raises InputError where the model hears waveforms and the partition has none.
-    """
-    require_modalities(partition, modalities)
-    heard = partition.waveforms if "waveform" in modalities else partition.clips if "audio" in modalities else None
-    return Rows(
-        images=torch.from_numpy(partition.images).to(device) if "image" in modalities else None,
-        clips=None if heard is None else torch.from_numpy(heard).to(device),
-        image_index=torch.arange(len(partition), device=device),
-        clip_index=torch.from_numpy(partition.clip_index).to(device),
-        labels=torch.from_numpy(partition.labels).to(device),
-    )
+    def __init__(self, partition: Partition, device: torch.device) -> None:
+        self.partition, self.device = partition, device
+        self.tensors: dict[str, Tensor] = {}
+
+    def tensor(self, name: str) -> Tensor:
+        """The partition's array of that name."""
+        if name not in self.tensors:
+            self.tensors[name] = torch.from_numpy(getattr(self.partition, name)).to(self.device)
+        return self.tensors[name]
+
+    def rows(self, modalities: tuple[str, ...]) -> Rows:
+        """All rows, with the banks that the modalities need.
+
+        Raises InputError where the model hears waveforms and the partition has none.
+        """
+        require_modalities(self.partition, modalities)
+        heard = {"waveform": "waveforms", "audio": "clips"}
+        bank = next((heard[modality] for modality in heard if modality in modalities), None)
+        return Rows(
+            images=self.tensor("images") if "image" in modalities else None,
+            clips=None if bank is None else self.tensor(bank),
+            image_index=torch.arange(len(self.partition), device=self.device),
+            clip_index=self.tensor("clip_index"),
+            labels=self.tensor("labels"),
+        )
+
+
+def rows_of(partition: Partition, modalities: tuple[str, ...], device: torch.device) -> Rows:
+    """`Resident.rows` of a partition that is needed once."""
+    return Resident(partition, device).rows(modalities)
 
 
 def clips_in_use(rows: Rows) -> tuple[Tensor, Tensor]:
@@ -73,13 +91,12 @@ def clips_in_use(rows: Rows) -> tuple[Tensor, Tensor]:
     return rows.clips[index], counts
 
 
-def shuffled(count: int, size: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:
-    """A fresh permutation of `count` rows in batches of `size`.
+def batch_sizes(count: int, size: int) -> list[int]:
+    """How `count` rows are divided into batches of `size`.
 
     A last batch of a single row joins the one before it, because batch norm has no variance to divide by.
     """
-    order = torch.randperm(count, generator=generator).to(device)
     sizes = [size] * (count // size) + ([count % size] if count % size else [])
     if len(sizes) > 1 and sizes[-1] == 1:
         sizes[-2:] = [size + 1]
-    yield from torch.split(order, sizes)
+    return sizes

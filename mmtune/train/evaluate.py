@@ -11,9 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from mmtune.models.output import Output, embedding_parts
 from mmtune.train.batches import Rows
+from mmtune.train.device import evaluation_batch
 from mmtune.train.metrics import confusion, f1_per_class, scores
-
-BATCH = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +57,7 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
     was_training = model.training
     model.eval()
     outputs: list[Output] = []
-    for index in torch.arange(len(rows), device=rows.labels.device).split(BATCH):
+    for index in torch.arange(len(rows), device=rows.labels.device).split(evaluation_batch(rows.labels.device)):
         image, audio, _ = rows.batch(index)
         outputs.append(model(image, audio))
     model.train(was_training)

@@ -9,22 +9,19 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mmtune.config import LatentFusionConfig, TrialConfig, class_count
 from mmtune.models.build import build_model
 from mmtune.models.fusion import LatentFusion
-from mmtune.train.batches import Rows, as_input, clips_in_use, shuffled
+from mmtune.train.batches import Rows, as_input, clips_in_use
 from mmtune.train.checkpoint import Checkpoint, checkpoint_of, restore
-from mmtune.train.evaluate import BATCH, evaluate
-from mmtune.train.metrics import confusion, scores
+from mmtune.train.device import evaluation_batch
+from mmtune.train.engines import make_engine
+from mmtune.train.evaluate import evaluate
+from mmtune.train.step import Step, adam
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 Encoders = Mapping[str, Mapping[str, Tensor]]
-
-
-class DivergenceError(RuntimeError):
-    """The loss stopped being a number; more epochs cannot mend that."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,16 +61,21 @@ def fit(
     if encoders is not None:
         load_encoders(model, encoders)
     trained, train, validation = without_frozen(config, model, train, validation)
-    optimizer = torch.optim.Adam(trained.parameters(), lr=config.train.learning_rate, fused=True)
+    optimizer = adam(trained, config.train.learning_rate)
     if start is not None:
         restore(start, model, optimizer)
-    weights = class_weights(train.labels, class_count(config.model)) if config.train.class_weights else None
+    classes = class_count(config.model)
+    weights = class_weights(train.labels, classes) if config.train.class_weights else None
+    step = Step(trained, optimizer, train, classes, weights, config.train.precision)
+    engine = make_engine(step, config.train.batch_size)
     generator = torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
     best, best_epoch, best_weights, go_on = -math.inf, 0, {}, True
     while go_on and len(history) < config.train.epochs:
         before = time.perf_counter()
-        metrics = train_epoch(trained, optimizer, train, config.train.batch_size, generator, weights)
+        step.start_epoch()
+        engine.epoch(torch.randperm(len(train), generator=generator).to(train.labels.device))
+        metrics = step.scores()
         metrics |= evaluate(trained, validation).scores("val")
         metrics["epoch_seconds"] = time.perf_counter() - before
         history.append(metrics)
@@ -91,40 +93,6 @@ def fit(
         pruned=len(history) < config.train.epochs,
         seconds=time.perf_counter() - started,
     )
-
-
-def train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rows: Rows,
-    batch_size: int,
-    generator: torch.Generator,
-    weights: Tensor | None,
-) -> dict[str, float]:
-    """One pass over `rows` in a fresh order; loss, accuracy and macro-F1 as the model was at each step.
-
-    weights: of the classes in the loss, (C,) float32.
-    """
-    model.train()
-    device = rows.labels.device
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    seen: list[tuple[Tensor, Tensor]] = []
-    classes = 0
-    for index in shuffled(len(rows), batch_size, generator, device):
-        image, audio, labels = rows.batch(index)
-        output = model(image, audio)
-        loss = cross_entropy(output.logits, labels, weights)
-        optimizer.zero_grad(set_to_none=True)
-        sum((cross_entropy(logits, labels, weights) for logits in output.alone.values()), loss).backward()
-        optimizer.step()
-        total += loss.detach() * len(index)
-        seen.append((labels, output.logits.detach().argmax(1)))
-        classes = output.logits.shape[1]
-    mean = float(total) / len(rows)
-    if not math.isfinite(mean):
-        raise DivergenceError(f"training loss must be finite, got {mean}")
-    labels, predictions = (torch.cat(part) for part in zip(*seen, strict=True))
-    return scores("train", mean, confusion(labels, predictions, classes))
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
@@ -170,6 +138,7 @@ def encode_banks(model: LatentFusion, rows: Rows) -> tuple[Tensor, Tensor]:
     assert rows.images is not None
     assert rows.clips is not None
     model.eval()
-    images = torch.cat([model.encode_image(as_input(part)) for part in rows.images.split(BATCH)])
-    clips = torch.cat([model.encode_audio(part) for part in rows.clips.split(BATCH)])
+    batch = evaluation_batch(rows.labels.device)
+    images = torch.cat([model.encode_image(as_input(part)) for part in rows.images.split(batch)])
+    clips = torch.cat([model.encode_audio(part) for part in rows.clips.split(batch)])
     return images, clips

@@ -16,14 +16,13 @@ from torch import nn
 from mmtune.analysis.clusters import embedding_scores
 from mmtune.analysis.embeddings import split_parts
 from mmtune.config import TrialConfig
-from mmtune.data.dataset import Partition
 from mmtune.data.splits import Rows as RowNumbers
 from mmtune.data.splits import Split
 from mmtune.files import write_whole
 from mmtune.models.build import count_parameters
 from mmtune.models.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.models.storage import load_model, save_model
-from mmtune.train.batches import Rows, rows_of
+from mmtune.train.batches import Resident, Rows
 from mmtune.train.checkpoint import load_checkpoint, save_checkpoint
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
@@ -42,35 +41,34 @@ class Origin:
 
 def run_trial(
     config: TrialConfig,
-    partition: Partition,
+    data: Resident,
     split: Split,
     seed: int,
     folder: Path,
-    device: torch.device,
     on_epoch: OnEpoch,
     origin: Origin = Origin(),
 ) -> tuple[dict[str, float], bool]:
-    """Train and write into `folder`; returns the final metrics and whether it was pruned.
+    """Train where the data are and write into `folder`; returns the final metrics and whether it was pruned.
 
     Written: `model/`, `validation.npz`; for a fold `held.npz`, what it says of the rows held out; `final/`, the last
     epoch, where the configuration keeps it; `maps.npz`, where the model has maps to show.
     """
-    rows = rows_of(partition, config.model.modalities, device)
+    rows, recordings = data.rows(config.model.modalities), data.partition.clip_index
     train, validation = take(rows, split.train), take(rows, split.validation)
     checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
     result = fit(config, train, validation, seed, on_epoch, load_states(origin.encoders) or None, checkpoint)
     found = evaluate(result.model, validation)
     metrics = final_metrics(result, found, train, seed)
     save_model(folder / MODEL, result.model, config.model)
-    write_whole(folder / VALIDATION, rows_file(found, split.validation, partition.clip_index[split.validation]))
+    write_whole(folder / VALIDATION, rows_file(found, split.validation, recordings[split.validation]))
     if split.held is not None:
         held = evaluate(result.model, take(rows, split.held))
-        write_whole(folder / HELD, rows_file(held, split.held, partition.clip_index[split.held]))
+        write_whole(folder / HELD, rows_file(held, split.held, recordings[split.held]))
         metrics |= held.scores("held")
     if result.final is not None:
         save_checkpoint(folder / FINAL, result.final, config.model)
         final, _ = load_model(folder / FINAL)
-        metrics |= evaluate(final.to(device), validation).scores("final_val")
+        metrics |= evaluate(final.to(data.device), validation).scores("final_val")
     maps = maps_of(result.model, validation, split.validation)
     if maps:
         write_whole(folder / MAPS, npz(maps))

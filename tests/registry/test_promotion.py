@@ -47,6 +47,7 @@ from mmtune.tracking import (
     best_trial,
     store_uri,
 )
+from mmtune.train.batches import Resident
 from mmtune.train.trial import Origin, run_trial
 
 CPU = torch.device("cpu")
@@ -111,7 +112,7 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
         encoders = {modality: made[part].folder / "model" for modality, part in parts.items()}
         made_split = split(dataset.train, "clip_disjoint", 0)
         metrics, _ = run_trial(
-            config, dataset.train, made_split, seed, folder, CPU, lambda e, m: True, Origin(encoders=encoders)
+            config, Resident(dataset.train, CPU), made_split, seed, folder, lambda e, m: True, Origin(encoders=encoders)
         )
         made[name] = Trained(folder, metrics)
     return made

@@ -1,0 +1,44 @@
+"""How this process computes: one thread a worker, full float32 precision, the same result every time."""
+
+from __future__ import annotations
+
+import torch
+
+CPU_BATCH, GPU_BATCH = 512, 4096
+
+
+def settle(device: torch.device) -> None:
+    """Set torch's switches for a worker that trains on `device`; for the whole process, once.
+
+    float32 stays float32 on a GPU (no TF32), and only deterministic convolutions are used.
+    """
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    if device.type == "cpu":
+        prefer_onednn()
+
+
+def prefer_onednn() -> None:
+    """Let oneDNN make matrix products where it makes them in float32.
+
+    torch asks it only where bfloat16 would be allowed, but without bfloat16 tiles (AMX) it computes in float32 all the
+    same, and on CPUs for which MKL keeps to AVX2 it is twice as fast.
+    """
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    if not products_are_float32():
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+def products_are_float32() -> bool:
+    """Whether a matrix product is as exact as float32 makes it; bfloat16's would be a thousand times less so."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(128, 128, generator=generator) for _ in range(2))
+    return bool(((a @ b).double() - a.double() @ b.double()).abs().max() < 1e-4)
+
+
+def evaluation_batch(device: torch.device) -> int:
+    """Rows that are evaluated together."""
+    return GPU_BATCH if device.type == "cuda" else CPU_BATCH
