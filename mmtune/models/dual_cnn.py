@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmtune.config.bajaj import DualCNNConfig
 from mmtune.config.rules import CLASSES
 from mmtune.models.inputs import Standardised, one_channel
-from mmtune.models.layers import Dropout, FlattenPlaces
+from mmtune.models.layers import Conv1d, Dropout, FlattenPlaces
 from mmtune.models.output import Output
 
 EMBEDDING, HIDDEN = 64, 128
@@ -29,8 +29,8 @@ class DualCNN(nn.Module):
             *linear_layers(32 * config.image_side**2, rate),
         )
         self.audio = nn.Sequential(
-            *(nn.Conv1d(1, 32, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), Dropout(rate)),
-            *(nn.Conv1d(32, 64, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), Dropout(rate)),
+            *(Conv1d(1, 32, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), Dropout(rate)),
+            *(Conv1d(32, 64, kernel, stride, kernel // 2), nn.MaxPool1d(2), nn.ReLU(), Dropout(rate)),
             *linear_layers(64 * config.audio_length, rate),
         )
         self.fc = nn.Linear(2 * EMBEDDING, CLASSES)

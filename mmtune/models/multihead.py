@@ -11,7 +11,7 @@ from mmtune.config.rules import CLASSES
 from mmtune.config.venkatachalam import MultiheadFusionConfig, numbers
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
 from mmtune.models.inputs import one_channel
-from mmtune.models.layers import Dropout, FlattenPlaces
+from mmtune.models.layers import Conv1d, Dropout, FlattenPlaces
 from mmtune.models.output import Output
 
 LENGTH = math.prod(AUDIO_SHAPE)
@@ -51,7 +51,7 @@ class Heads(nn.Module):
 
     def __init__(self, kernels: tuple[int, ...]) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.Conv1d(1, HEAD_CHANNELS, k, padding=k // 2) for k in kernels)
+        self.heads = nn.ModuleList(Conv1d(1, HEAD_CHANNELS, k, padding=k // 2) for k in kernels)
 
     def forward(self, audio: Tensor) -> Tensor:
         # Joined with the channels last, as they lie in memory: joining (B, 32, L) would lay them out anew.
@@ -82,7 +82,7 @@ def multihead_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
     layers: list[nn.Module] = [Heads(heads), nn.MaxPool1d(3, stride=1, padding=1)]
     layers += [*activation(config, not config.extra_conv), *dropout(config, code, 1, not config.extra_conv)]
     if config.extra_conv:
-        layers += [nn.Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2)]
+        layers += [Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2)]
         layers += [*activation(config, True), *dropout(config, code, 2, True)]
         channels, length = EXTRA_CHANNELS, (LENGTH - 2) // 2
     return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, channels * length, config.audio_fc, code))
@@ -92,8 +92,8 @@ def sequential_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
     """(B, 1, 507) to (B, width): two unpadded convolutions and one pool."""
     (first, second), (few, many), code = numbers(config.audio_kernels), AUDIO_CHANNELS, config.audio_dropouts
     length = (LENGTH - (first - 1) - (second - 1)) // config.audio_pool
-    layers: list[nn.Module] = [nn.Conv1d(1, few, first), *activation(config, False), *dropout(config, code, 1, False)]
-    layers += [nn.Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool)]
+    layers: list[nn.Module] = [Conv1d(1, few, first), *activation(config, False), *dropout(config, code, 1, False)]
+    layers += [Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool)]
     layers += [*activation(config, True), *dropout(config, code, 2, True)]
     return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, many * length, config.audio_fc, code))
 

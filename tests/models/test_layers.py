@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import prelu
 
 from mmtune.models.inputs import channels_last
-from mmtune.models.layers import BatchNorm2d, Dropout, ElementPReLU, FlattenPlaces, Tanh, mask_like
+from mmtune.models.layers import BatchNorm2d, Conv1d, Dropout, ElementPReLU, FlattenPlaces, Tanh, mask_like
 
 SHAPES = [(8, 3, 5, 7), (2, 12, 1, 1), (4, 16, 3, 2)]
 
@@ -48,6 +48,16 @@ def test_batch_norm_far_from_zero_loses_no_digits() -> None:
     x = channels_last(torch.randn(64, 3, 6, 6) + 1000.0).requires_grad_()
     expected = (x.double() - x.double().mean((0, 2, 3), keepdim=True)) / x.double().std((0, 2, 3), keepdim=True)
     torch.testing.assert_close(BatchNorm2d(3)(x).double(), expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (1, 2), (3, 1)])
+def test_a_convolution_of_signals_is_torchs(stride: int, padding: int, last: bool) -> None:
+    ours, theirs = (made(6, 20, 5, stride, padding) for made in (Conv1d, nn.Conv1d))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(4, 30, 6).transpose(1, 2)
+    both(ours, theirs, (x if last else x.contiguous()).requires_grad_())
+    assert not last or ours(x).transpose(1, 2).is_contiguous()
 
 
 def test_tanh_is_torchs() -> None:
