@@ -72,8 +72,10 @@ lint: $(READY) ## Check style and formatting
 type: $(READY) ## Check types
 	@$(BIN)/mypy
 
-bench: $(READY) ## Measure against the plain loop [DEVICE=cpu]
-	@$(BIN)/python benchmarks/plain_loop.py $(call flag,device,DEVICE)
+bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
+	@$(BIN)/python -m benchmarks.bench $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) \
+		$(call flag,device,DEVICE) $(call flag,workers,WORKERS) $(call flag,rounds,ROUNDS) $(call flag,trials,TRIALS) \
+		$(call flag,epochs,EPOCHS) $(call flag,rows,ROWS) $(call flag,out,OUT)
 
 clean: ## Remove the environment and caches, never runs or data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

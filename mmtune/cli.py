@@ -57,7 +57,10 @@ def studies(store: Store = MLRUNS) -> None:
 
     from mmtune.study import load_study, schedule, studies_folder, study_names
     from mmtune.summary import last_measured
+    from mmtune.tracking import MlflowTracker, has_store
 
+    tracker = MlflowTracker(store) if has_store(store) else None
+    runs = tracker.studies() if tracker else []
     table = Table("study", "paper", "what", "trials", "reported", "last measured")
     for name in study_names(studies_folder()):
         found = load_study(name)
@@ -65,7 +68,8 @@ def studies(store: Store = MLRUNS) -> None:
         usual = schedule(found, found.sampler, found.base, {})
         epochs = "-".join(str(number) for number in dict.fromkeys(found.epochs))
         trials = f"{usual.trials} {found.sampler} x {epochs} epochs"
-        table.add_row(name, found.paper, found.title, trials, reported or "-", last_measured(store, name))
+        measured = last_measured(tracker, [run for run in runs if run.key.study == name])
+        table.add_row(name, found.paper, found.title, trials, reported or "-", measured)
     console.print(table)
 
 

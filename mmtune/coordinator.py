@@ -22,7 +22,6 @@ from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
 from mmtune.provenance import now
 from mmtune.search import ATTEMPTS, Given, Search, closed, derive_seed, drawn_values, make_sampler
-from mmtune.settling import ended_parts
 from mmtune.space import Value
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
 
@@ -32,6 +31,7 @@ class Pool(Protocol):
 
     @property
     def idle(self) -> int: ...
+    def narrow(self) -> int: ...
     def submit(self, job: Job) -> None: ...
     def answer(self, number: int, go_on: bool) -> None: ...
     def events(self, timeout: float) -> Iterable[Event]: ...
@@ -60,7 +60,7 @@ class Live:
 class Coordinator:
     """Runs the missing trials of a plan on a pool until none is left or `stop()` says so.
 
-    tracked: the runs of the study's trials so far, as `reconcile` found them.
+    tracked: the runs of the study's trials so far, as `reconcile` found them; parts: their complete parts.
     """
 
     def __init__(
@@ -74,13 +74,14 @@ class Coordinator:
         staging: Path,
         missing: Mapping[int, Mapping[str, Value]],
         tracked: Iterable[TrialRun] = (),
+        parts: Mapping[tuple[int, Part], TrialRun] = {},
     ) -> None:
         self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
         self.pool, self.progress, self.staging = pool, progress, staging
         self.live: dict[int, Live] = {}
         self.open = dict(missing)
         self.divided = len(plan.parts) > 1
-        self.parts = ended_parts(tracker, parent) if self.divided else {}
+        self.parts = parts
         self.part_runs = {place: run.run_id for place, run in self.parts.items()}
         self.complete = {run.number: run.run_id for run in tracked if run.state == COMPLETE}
 
@@ -91,6 +92,7 @@ class Coordinator:
                 self._fill()
                 for event in self.pool.events(timeout=0.5):
                     self._handle(event)
+                self.tracker.deliver_if_due()
         finally:
             for index in list(self.live):
                 self._interrupt(index)
@@ -219,6 +221,8 @@ class Coordinator:
             case Done():
                 self._done(event)
             case Failed():
+                if event.memory:
+                    self.progress.say(f"memory gave out: from now on at most {self.pool.narrow()} train side by side")
                 self._fail(event.number, event.reason, retry=event.retry)
             case Died():
                 self._fail(event.number, event.reason, retry=True)
@@ -291,7 +295,7 @@ class Coordinator:
         if state == COMPLETE and score is not None:
             self.complete[index] = live.run_id
             self.progress.rate(live.name, score)
-        attempts = [attempt for attempt in self.search.attempts() if attempt.index == index]
+        attempts = self.search.attempts_at(index)
         if not closed(attempts):
             self.open = dict(sorted([*self.open.items(), (index, drawn_values(attempts))]))
 
@@ -302,8 +306,8 @@ class Coordinator:
             return {}
         found = units(live.metrics, self.plan.repeats)
         metrics, best = spread(found), best_part(live.metrics)
-        curves = [self.tracker.curves(run_id, CURVES) for run_id in live.ended.values()]
-        for epoch, means in mean_curves(curves).items():
+        curves = self.tracker.curves_of(list(live.ended.values()), CURVES)
+        for epoch, means in mean_curves(list(curves.values())).items():
             self.tracker.log_epoch(live.run_id, epoch, means)
         self.tracker.log_units(live.run_id, [{n: unit[n] for n in SUMMARISED if n in unit} for unit in found])
         # The files are those of one part, and so is the seed that made its clusters.

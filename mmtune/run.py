@@ -7,16 +7,17 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from rich.console import Console
 
 from mmtune.config import StudyKey, TrialConfig, flatten
-from mmtune.coordinator import Coordinator
+from mmtune.coordinator import Coordinator, Pool
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.encoders import best_encoder, needed_encoders, with_encoders
@@ -28,32 +29,45 @@ from mmtune.pool import LocalPool, WorkerSpec
 from mmtune.progress import Progress, say
 from mmtune.provenance import now, provenance_tags
 from mmtune.search import Search
-from mmtune.settling import reconcile, retire_torn
+from mmtune.settling import Found, reconcile, retire_torn
 from mmtune.space import Space, describe, fingerprint
 from mmtune.study import Study, load_study, schedule, settled
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
 
 Stopped = Callable[[], bool]
+PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a study stands after a call: `finished` says that no trial is left to do, `failed` how many never will be."""
+    """How a study stands after a call: `finished` says that no trial is left to do, `failed` how many never will be.
+
+    tracking_seconds, tuning_seconds: what the coordinator spent on MLflow and on Optuna in this call, from the first
+    trial's start.
+    """
 
     key: StudyKey
     trials: int
     finished: bool
     failed: int
     best: TrialRun | None
+    tracking_seconds: float = 0.0
+    tuning_seconds: float = 0.0
 
 
 def run_study(
-    study: Study, dataset: Dataset, options: Options, root: Path, console: Console, stopped: Stopped = lambda: False
+    study: Study,
+    dataset: Dataset,
+    options: Options,
+    root: Path,
+    console: Console,
+    stopped: Stopped = lambda: False,
+    make_pool: PoolMaker = LocalPool,
 ) -> Outcome | None:
     """Run whatever trials of a study are missing; everything that is kept lies under `root`.
 
-    None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of
-    the study rule this one out.
+    make_pool: from what workers need and how many there are at most, what trains. None where it was stopped before it
+    began. Raises InputError where the options, the data or an earlier run of the study rule this one out.
     """
     sampler = options.sampler or study.sampler
     values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
@@ -61,29 +75,68 @@ def run_study(
     needed = needed_encoders(study, base, options)
     spec = WorkerSpec(data=dataset.folder, splits=make_splits(dataset, options), device=resolve_device(options.device))
     require_modalities(dataset.train, base.model.modalities)
-    tracker = MlflowTracker(root)
-    encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped)
-    if stopped():
-        return None
+    encoders: Mapping[str, TrialRun] = {}
+    if needed:
+        tracker = MlflowTracker(root)
+        encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped, make_pool)
+        if stopped():
+            return None
+        folders = {modality: tracker.artifact(trial.run_id, MODEL) for modality, trial in encoders.items()}
+    else:
+        folders = {}
     runs = {modality: trial.run_id for modality, trial in encoders.items()}
-    folders = {modality: tracker.artifact(run_id, MODEL) for modality, run_id in runs.items()}
     base = with_encoders(base, folders)
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
     plan = make_plan(study, base, trials, dataset, options, runs, folders, provenance_tags(spec.device))
     key = plan.key
     refusal = f"study {key.slug} already runs, and one coordinator at a time may write it"
-    with locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"):
-        journal = root / "optuna" / f"{key.slug}.journal"
+    with (
+        locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"),
+        Crew(make_pool, spec, options.workers or default_workers(spec.device)) as crew,
+    ):
+        searches = root / "optuna"
+        journal = searches / f"{key.slug}.journal"
         search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, len(plan.parts))
         search.check_unchanged("made", [*trials.lines(), *settings(base, trials.space), f"repeats={study.repeats}"])
+        # Workers load while the store is opened; that none of the search's runs was deleted is likely enough.
+        likely = search.open_indices(plan.trials, {attempt.run_id for attempt in search.attempts()})
+        crew.start(len(likely) * len(plan.parts))
+        tracker = MlflowTracker(root)
         parent = tracker.open_study(key, {**study_tags(study, trials.space, dataset), **plan.tags})
-        runs_found = reconcile(search, tracker, parent)
-        say_where(console, plan, sum(run.state == RUNNING for run in runs_found))
-        try:
-            drive(plan, search, tracker, parent, runs_found, spec, options.workers, console, stopped)
-        finally:
-            outcome = close(plan, search, tracker, parent)
+        with tracker.spooled(searches / f"{key.slug}.spool"):
+            found = reconcile(search, tracker, parent)
+            say_where(console, plan, sum(run.state == RUNNING for run in found.trials))
+            try:
+                drive(plan, search, tracker, parent, found, crew, console, stopped)
+            finally:
+                outcome = close(plan, search, tracker, parent)
         return outcome
+
+
+class Crew:
+    """The pool of a study, of `most` workers at most: started as soon as there seems to be work, stopped on leaving."""
+
+    def __init__(self, make_pool: PoolMaker, spec: WorkerSpec, most: int) -> None:
+        self.make_pool, self.spec, self.most = make_pool, spec, most
+        self.count = 0
+        self.pool: Pool | None = None
+        self.stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+        self.count, self.pool = 0, None
+
+    def start(self, trainings: int) -> Pool | None:
+        """A pool for so many trainings: the one there is if it is large enough; None for no training."""
+        wanted = min(self.most, trainings)
+        if wanted > self.count:
+            self.stack.close()
+            self.count = wanted
+            self.pool = self.stack.enter_context(self.make_pool(self.spec, wanted))
+        return self.pool
 
 
 def find_encoders(
@@ -94,6 +147,7 @@ def find_encoders(
     tracker: MlflowTracker,
     console: Console,
     stopped: Stopped,
+    make_pool: PoolMaker = LocalPool,
 ) -> dict[str, TrialRun]:
     """By modality, the best tracked trial of the study it needs, which runs first where there is none."""
     found: dict[str, TrialRun] = {}
@@ -103,7 +157,7 @@ def find_encoders(
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             own = "reported" if options.sampler == "reported" else None
             first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
-            run_study(load_study(name), dataset, first, tracker.root, console, stopped)
+            run_study(load_study(name), dataset, first, tracker.root, console, stopped, make_pool)
             trial = best_encoder(tracker, name, dataset.digest, options)
         if trial is None and not stopped():
             raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
@@ -131,28 +185,31 @@ def drive(
     search: Search,
     tracker: MlflowTracker,
     parent: str,
-    runs: Sequence[TrialRun],
-    spec: WorkerSpec,
-    workers: int | None,
+    found: Found,
+    crew: Crew,
     console: Console,
     stopped: Stopped,
 ) -> None:
     """Run on workers the trials that no tracked run has finished."""
     staging = tracker.root / "staging" / plan.key.slug
     shutil.rmtree(staging, ignore_errors=True)
-    runs = retire_torn(tracker, parent, runs, len(plan.parts))
+    parts = len(plan.parts)
+    runs = retire_torn(tracker, found, parts)
     tracked = {run.run_id for run in runs}
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials and a.run_id in tracked]
     best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
-    parts = len(plan.parts)
     progress = Progress(
         console=console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
     )
     missing = search.open_indices(plan.trials, tracked)
-    if missing:
-        count = min(workers or default_workers(spec.device), (plan.trials - len(ended)) * parts)
-        with LocalPool(spec, count) as pool, progress:
-            Coordinator(plan, search, tracker, parent, pool, progress, staging, missing, runs).run(stopped)
+    pool = crew.start((plan.trials - len(ended)) * parts) if missing else None
+    if pool is not None:
+        ended_parts = found.ended_parts() if parts > 1 else {}
+        with crew, progress:
+            coordinator = Coordinator(
+                plan, search, tracker, parent, pool, progress, staging, missing, runs, ended_parts
+            )
+            coordinator.run(stopped)
     shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -162,13 +219,15 @@ def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -> Ou
     still_open = search.open_indices(plan.trials, {trial.run_id for trial in trials if trial.state != FAIL})
     ended_well = {trial.number for trial in trials if trial.state in (COMPLETE, PRUNED)}
     best = best_trial(trials)
-    tracker.end_study(parent, not still_open, best)
+    spent = {"tracking_seconds": tracker.watch.seconds, "tuning_seconds": search.watch.seconds}
+    tracker.end_study(parent, not still_open, best, spent)
     return Outcome(
         key=plan.key,
         trials=plan.trials,
         finished=not still_open,
         failed=len(set(range(plan.trials)) - ended_well - set(still_open)),
         best=best,
+        **spent,
     )
 
 

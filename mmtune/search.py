@@ -6,8 +6,10 @@ index may take several attempts, each of them a trial of Optuna's, and its seed 
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +20,26 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
 from mmtune.errors import InputError
 from mmtune.files import make_folder
+from mmtune.halving import Halving, rungs
 from mmtune.space import Space, Value, describe, fingerprint, sample
+from mmtune.stopwatch import Stopwatch
 
 ATTEMPTS = 2
-REDUCTION = 3
 WILCOXON = 0.1
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+# What Optuna notes of a trial before it has ended.
+UNDER_WAY = {
+    JournalOperation.CREATE_TRIAL,
+    JournalOperation.SET_TRIAL_PARAM,
+    JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
+    JournalOperation.SET_TRIAL_USER_ATTR,
+    JournalOperation.SET_TRIAL_SYSTEM_ATTR,
+}
 
 
 class Given(BaseSampler):
@@ -62,24 +74,9 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     return makers[name]()
 
 
-def make_pruner(rungs: Collection[int], parts: int) -> optuna.pruners.BasePruner:
-    """Successive halving over epochs, or Wilcoxon's test over the parts of a trial."""
-    if parts > 1:
-        return optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2)
-    first = min(rungs, default=1)
-    return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
-
-
 def derive_seed(*parts: int) -> int:
     """A 32-bit seed that follows from the parts alone."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def rungs(epochs: int) -> list[int]:
-    """The epochs after which a trial may be pruned: a ninth of the budget, then three times as many each."""
-    first = max(1, epochs // REDUCTION**2)
-    steps = [first * REDUCTION**n for n in range(20)]
-    return [step for step in steps if step < epochs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +118,30 @@ def repair_journal(path: Path) -> int:
     return len(content) - whole
 
 
+class Journal(JournalFileBackend):
+    """The journal file of a study whose lock its one writer holds, so that no write needs a lock of its own.
+
+    Writing waits for the disk where a trial ends: a power cut may cost the begin of the trials under way, whose runs
+    are ended as interrupted on resume, and no more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with self.path.open("ab") as file:
+            file.write(lines.encode())
+            if any(log["op_code"] not in UNDER_WAY for log in logs):
+                file.flush()
+                os.fsync(file.fileno())
+
+
 class Search:
     """The journal of one study; the caller holds the study's lock.
+
+    watch: counts the seconds of the calls that a running study makes.
 
     prune: whether hopeless trials end early, at rungs of their epochs, or, where a trial has several parts, after any
     part that leaves it significantly behind the best trial (Wilcoxon's signed-rank test over the parts of both).
@@ -137,19 +156,25 @@ class Search:
         self.space, self.base = space, base
         self.rungs = frozenset(rungs(epochs)) if prune and parts == 1 else frozenset()
         self.compares_parts = prune and parts > 1
-        storage = JournalStorage(JournalFileBackend(str(path)))
+        self.storage = JournalStorage(Journal(path))
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-            pruner = make_pruner(self.rungs, parts)
             self.study = optuna.create_study(
                 study_name=name,
-                storage=storage,
+                storage=self.storage,
                 direction="maximize",
                 sampler=Given({}),
-                pruner=pruner,
+                pruner=optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2),
                 load_if_exists=True,
             )
         self._check_space()
         self.live: dict[int, optuna.Trial] = {}
+        self.watch = Stopwatch()
+        self.made: list[Attempt] = []
+        self.by_index: dict[int, list[int]] = {}
+        trials = self.study.get_trials(deepcopy=False)
+        self.halving = Halving(self.rungs, (report for trial in trials for report in trial.intermediate_values.items()))
+        for trial in trials:
+            self._note(attempt_of(trial))
 
     def _check_space(self) -> None:
         found, wanted = self.study.user_attrs.get("space"), fingerprint(self.space)
@@ -169,49 +194,72 @@ class Search:
                 f"[{was}], now it is [{now}]; restore it, or start a study of its own with another --seed"
             )
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> Sequence[Attempt]:
         """Every attempt so far, in order of time."""
-        return [attempt_of(trial) for trial in self.study.get_trials(deepcopy=False)]
+        return self.made
+
+    def attempts_at(self, index: int) -> list[Attempt]:
+        """The attempts at one index, in order of time."""
+        return [self.made[number] for number in self.by_index.get(index, ())]
 
     def open_indices(self, trials: int, tracked: Container[str]) -> dict[int, Mapping[str, Value]]:
         """The indices below `trials` that need an attempt; one that ended well counts only while its run is tracked."""
-        return open_indices([a for a in self.attempts() if a.run_id in tracked or not a.ended_well], trials)
+        return open_indices([a for a in self.made if a.run_id in tracked or not a.ended_well], trials)
 
     def ask(self, index: int, sampler: BaseSampler) -> dict[str, Value]:
         """Begin an attempt at an index, with values that `sampler` draws."""
         self.study.sampler = sampler
-        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        with self.watch, warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             trial = self.study.ask()
             trial.set_user_attr("index", index)
             self.live[index] = trial
-            return sample(self.space, self.base, trial)
+            self._look(trial)
+            values = sample(self.space, self.base, trial)
+            self._look(trial)
+            return values
 
     def attach(self, index: int, run_id: str) -> None:
         """Name the tracked run of the attempt under way."""
-        self.live[index].set_user_attr("run_id", run_id)
+        with self.watch:
+            self.live[index].set_user_attr("run_id", run_id)
+            self._look(self.live[index])
 
     def report(self, index: int, step: int, score: float) -> bool:
         """Report a rung, or a part; whether the trial is worth going on with."""
-        self.live[index].report(score, step)
-        return not self.live[index].should_prune()
+        with self.watch:
+            self.live[index].report(score, step)
+            return self.halving.goes_on(step, score) if self.rungs else not self.live[index].should_prune()
 
     def tell(self, index: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False) -> None:
         """End the attempt under way."""
-        self.settle(self.live.pop(index), state, score, interrupted, retry)
+        with self.watch:
+            self._end(self.live.pop(index), state, score, interrupted, retry)
 
     def settle(
-        self, trial: optuna.Trial | int, state: str, score: float | None, interrupted: bool = False, retry: bool = False
+        self, number: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False
     ) -> None:
-        """End an attempt, also one of a coordinator that is gone, by its id."""
-        found = trial if isinstance(trial, optuna.Trial) else optuna.Trial(self.study, self._storage_id(trial))
-        if state == "FAIL":
-            found.set_user_attr("interrupted", interrupted)
-            found.set_user_attr("retry", retry)
-        value = score if state == "COMPLETE" else None
-        self.study.tell(found, value, state=TrialState[state])
+        """End an attempt of a coordinator that is gone, by its id."""
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        self._end(optuna.Trial(self.study, trial_id), state, score, interrupted, retry)
 
-    def _storage_id(self, number: int) -> int:
-        return int(self.study.get_trials(deepcopy=False)[number]._trial_id)
+    def _end(self, trial: optuna.Trial, state: str, score: float | None, interrupted: bool, retry: bool) -> None:
+        if state == "FAIL":
+            trial.set_user_attr("interrupted", interrupted)
+            trial.set_user_attr("retry", retry)
+        value = score if state == "COMPLETE" else None
+        self.study.tell(trial, value, state=TrialState[state])
+        self._look(trial)
+
+    def _look(self, trial: optuna.Trial) -> None:
+        """Note how a trial of Optuna's stands; reading all of them again would cost more with every trial."""
+        self._note(attempt_of(self.storage.get_trial(trial._trial_id)))
+
+    def _note(self, attempt: Attempt) -> None:
+        if attempt.id == len(self.made):
+            self.made.append(attempt)
+            self.by_index.setdefault(attempt.index, []).append(attempt.id)
+        else:
+            self.made[attempt.id] = attempt
 
 
 def attempt_of(trial: optuna.trial.FrozenTrial) -> Attempt:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mmtune.comparison import Comparison, p_text
 from mmtune.config import StudyKey
 from mmtune.files import make_folder
-from mmtune.parts import SUMMARISED
-from mmtune.registry import VersionRecord
-from mmtune.report import write_report
-from mmtune.space import importances
-from mmtune.study import load_study
-from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial, has_store
+from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+
+if TYPE_CHECKING:
+    from mmtune.comparison import Comparison
+    from mmtune.registry import VersionRecord
+
+# Importances are estimated from so many complete trials at most; more take seconds and tell little.
+MOST_IMPORTANCE = 500
 
 
 def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None, folds: int | None = None) -> bool:
@@ -24,13 +26,10 @@ def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | No
     return all(want is None or want == have for want, have in wanted)
 
 
-def last_measured(store: Path, name: str) -> str:
-    """The best trial of a study's last run in a few words, "-" where there is none."""
-    if not has_store(store):
-        return "-"
-    tracker = MlflowTracker(store)
-    for run in tracker.studies(name):
-        best = best_trial(tracker.trials(run.run_id))
+def last_measured(tracker: MlflowTracker | None, runs: Sequence[StudyRun]) -> str:
+    """The best trial of the last of a study's runs that has one, in a few words, "-" where there is none."""
+    for run in runs if tracker is not None else ():
+        best = tracker.best(run.run_id) if tracker else None
         if best is not None:
             return f"{measured(best)} ({run.key.data}, {run.key.protocol}, seed {run.key.seed})"
     return "-"
@@ -45,9 +44,16 @@ def measured(trial: TrialRun) -> str:
 
 def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[StudyRun], out: Path) -> Path:
     """The report page of a tracked study, with the importances of its choices."""
+    from mmtune.report import write_report
+    from mmtune.space import importances
+    from mmtune.study import load_study
+
     study = load_study(run.key.study)
-    complete = [t for t in tracker.trials(run.run_id) if t.state == COMPLETE]
-    drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in complete]
+    trials = tracker.trials(run.run_id)
+    complete = [t for t in trials if t.state == COMPLETE]
+    # Their order is that of time, so that evenly spaced ones stand for early and late ones alike.
+    some = complete[:: -(-len(complete) // MOST_IMPORTANCE) or 1]
+    drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in some]
     make_folder(out.parent)
     best = best_trial(complete)
     return write_report(
@@ -61,11 +67,15 @@ def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[S
         published=study.published,
         published_source=study.published_source,
         folds=unit_lines(tracker, run.key, best) if best is not None and run.key.division else (),
+        trials=trials,
+        estimated_from=len(some),
     )
 
 
 def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[dict[str, object]]:
     """What was measured in each fold, or repeat, of a trial."""
+    from mmtune.parts import SUMMARISED
+
     found = tracker.curves(trial.run_id, tuple(f"{UNIT}{name}" for name in SUMMARISED))
     kind = "fold" if key.folds else "repeat"
     steps = sorted({step for values in found.values() for step, _ in values})
@@ -89,6 +99,8 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 def p(value: float) -> str:
     """A p-value for a table."""
+    from mmtune.comparison import p_text
+
     return p_text(value).removeprefix("p ").removeprefix("= ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -274,4 +275,35 @@ def test_killed_again_and_again_at_random_moments(
         process.kill()
         process.communicate()
     run(tiny, store)
+    assert scores(finished_trials(store)) == undisturbed
+
+
+def waiting(store: Path) -> dict[tuple[str, int], tuple[int, float]]:
+    """The epochs on the whole lines of the spool, by run and epoch: when they were reported, and their loss."""
+    lines = [line for file in (store / "optuna").glob("*.spool") for line in file.read_bytes().split(b"\n")[:-1]]
+    told = [json.loads(line) for line in lines]
+    return {(one["run_id"], one["step"]): (one["time"], one["metrics"]["val_loss"]) for one in told}
+
+
+@pytest.mark.slow
+def test_epochs_that_waited_when_the_coordinator_was_killed_are_there_once(
+    tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]]
+) -> None:
+    left: dict[tuple[str, int], tuple[int, float]] = {}
+    for _ in range(3):
+        before = set(left)
+        process = begin(tiny, store)
+        assert eventually(lambda known=before: len(set(waiting(store)) - known) >= 5, seconds=60)  # type: ignore[misc]
+        process.kill()
+        process.communicate()
+        left |= waiting(store)
+    run(tiny, store)
+    client = MlflowTracker(store).client
+    cut = {run_id for run_id, _ in left}
+    for run_id in cut:
+        assert client.get_run(run_id).data.tags["mmtune.state"] == "FAIL"
+        found = [((run_id, m.step), (m.timestamp, m.value)) for m in client.get_metric_history(run_id, "val_loss")]
+        assert [step for (_, step), _ in found] == list(range(1, len(found) + 1))
+        assert dict(found).items() >= {place: told for place, told in left.items() if place[0] == run_id}.items()
+    assert not waiting(store)
     assert scores(finished_trials(store)) == undisturbed

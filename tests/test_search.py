@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
 
 from mmtune.config import DRAWN
 from mmtune.errors import InputError
-from mmtune.search import ATTEMPTS, Given, Search, derive_seed, make_sampler, open_indices, repair_journal, rungs
+from mmtune.search import ATTEMPTS, Given, Search, derive_seed, make_sampler, open_indices, repair_journal
 from mmtune.space import Categorical, Real, Space
 
 SPACE: Space = (
@@ -119,13 +118,6 @@ def test_seeds_follow_from_the_index_alone_and_differ() -> None:
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 25, 100])
-def test_rungs_lie_inside_the_budget_and_triple(epochs: int) -> None:
-    found = rungs(epochs)
-    assert all(1 <= rung < epochs for rung in found)
-    assert all(b == 3 * a for a, b in itertools.pairwise(found))
-
-
 def test_a_hopeless_trial_is_pruned_and_a_good_one_is_not(tmp_path: Path) -> None:
     search = open_search(tmp_path, epochs=9, prune=True)
     assert search.rungs == {1, 3}
@@ -137,3 +129,4 @@ def test_a_hopeless_trial_is_pruned_and_a_good_one_is_not(tmp_path: Path) -> Non
     assert verdicts[0.9]
     assert verdicts[0.95]
     assert not verdicts[0.1]
+    assert open_search(tmp_path, epochs=9, prune=True).halving.scores[1] == sorted(verdicts)

@@ -17,7 +17,7 @@ from mmtune.errors import InputError
 from mmtune.report.tables import differing, short_names, title
 from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
 
-MOST_STRIP = 1_000
+MOST_STRIP = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ PANELS = (
 def curve_section(tracker: MlflowTracker, trials: Sequence[TrialRun], choices: Sequence[str]) -> dict[str, Any]:
     """The panels of curves, and the ways to colour them: by rank and by each choice."""
     names = short_names(choices)
-    found = [(t, tracker.curves(t.run_id, tuple(p.metric for p in PANELS))) for t in trials]
-    found = [(t, curves) for t, curves in found if any(curves.values())]
+    tracked = tracker.curves_of([t.run_id for t in trials], tuple(p.metric for p in PANELS))
+    found = [(t, tracked[t.run_id]) for t in trials if any(tracked[t.run_id].values())]
     titles = [title(t, choices) for t, _ in found]
     series = {p: series_of(titles, [curves[p.metric] for _, curves in found]) for p in PANELS}
     panels = [(p, figures.curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]

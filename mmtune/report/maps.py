@@ -41,7 +41,10 @@ def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]
 
 def has_maps(tracker: MlflowTracker, trial: TrialRun) -> bool:
     """Whether a trial left maps."""
-    return any(file.path == MAPS for file in tracker.client.list_artifacts(trial.run_id))
+    try:
+        return tracker.artifact(trial.run_id, MAPS).is_file()
+    except InputError:
+        return False
 
 
 def load_maps(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]]:

@@ -27,7 +27,7 @@ from mmtune.report.embeddings import embedding_section
 from mmtune.report.maps import map_section
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 
-MOST_ROWS, MOST_CURVES, MOST_OTHERS = 1_000, 100, 20
+MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
 PROTOCOL_NOTES = {
     "as_reported": "random split over pairs, as in the reports: a recording may stand on both sides of the split",
     "clip_disjoint": "no recording stands on both sides of the split",
@@ -47,6 +47,8 @@ def write_report(
     published: Mapping[str, float] = {},
     published_source: str = "",
     folds: Sequence[Mapping[str, object]] = (),
+    trials: Sequence[TrialRun] | None = None,
+    estimated_from: int | None = None,
 ) -> Path:
     """Write the page of a study to `out`, whole or not at all, and return `out`.
 
@@ -55,21 +57,25 @@ def write_report(
     others: more runs of the same study, to be compared in one table.
     published: accuracies of other models as shares, by name; published_source says where they stand.
     folds: what `comparison.fold_table` takes.
+    trials: those of the study, read here if not given.
+    estimated_from: how many complete trials told the importances, all of them if not given.
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
-    trials = tables.ranked(tracker.trials(study_run.run_id))
+    trials = tables.ranked(tracker.trials(study_run.run_id) if trials is None else trials)
     if best_trial(trials) is None:
         found = ", ".join(f"{n} {state}" for state, n in tables.tally(trials).items()) or "no trial"
         raise InputError(f"a report needs a complete trial, study {study_run.key.slug} has {found}")
     if out.is_dir():
         raise InputError(f"a report is written to a file, {out} is a folder")
-    words = text_of(study_run, trials, reported, paper) | runs_compared(tracker, study_run, others)
-    plots = plots_of(tracker, study_run, trials, importances)
+    choices = tables.differing(trials)
+    words = text_of(study_run, trials, choices, reported, paper) | runs_compared(tracker, study_run, others)
+    plots = plots_of(tracker, study_run, trials, choices, importances)
     counts = plots["validation_rows"], plots["test_rows"]
     tables_more = {
         "published": published_table(trials[0], published, study_run.key.study, *counts),
         "published_source": published_source,
         "folds": fold_table(folds) if folds else None,
+        "estimated_from": words["tally"]["complete"] if estimated_from is None else estimated_from,
     }
     page = render(words | plots | tables_more)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,9 +83,11 @@ def write_report(
     return out
 
 
-def text_of(study: StudyRun, trials: Sequence[TrialRun], reported: Mapping[str, float], paper: str) -> dict[str, Any]:
-    """What the template says and tabulates. `trials` are ranked, the first one is complete."""
-    best, choices = trials[0], tables.differing(trials)
+def text_of(
+    study: StudyRun, trials: Sequence[TrialRun], choices: Sequence[str], reported: Mapping[str, float], paper: str
+) -> dict[str, Any]:
+    """What the template says and tabulates. `trials` are ranked, the first one is complete; `choices` differ."""
+    best = trials[0]
     return {
         "study": study,
         "paper": paper,
@@ -105,15 +113,19 @@ def text_of(study: StudyRun, trials: Sequence[TrialRun], reported: Mapping[str, 
 def runs_compared(tracker: MlflowTracker, study: StudyRun, others: Sequence[StudyRun]) -> dict[str, Any]:
     """The table of runs of this study under other protocols, data, seeds or budgets."""
     runs = [study, *others[:MOST_OTHERS]]
-    lines = [tables.run_line(run, tracker.trials(run.run_id)) for run in runs] if others else []
+    lines = [tables.run_line(run, tracker.tally(run.run_id), tracker.best(run.run_id)) for run in runs if others]
     return {"runs": lines, "runs_left_out": max(0, len(others) - MOST_OTHERS)}
 
 
 def plots_of(
-    tracker: MlflowTracker, study: StudyRun, trials: Sequence[TrialRun], importances: Mapping[str, float]
+    tracker: MlflowTracker,
+    study: StudyRun,
+    trials: Sequence[TrialRun],
+    choices: Sequence[str],
+    importances: Mapping[str, float],
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's validation file."""
-    best, choices = trials[0], tables.differing(trials)
+    best = trials[0]
     fields, optional = ("row", "label", "prediction", "embedding"), ("parts", "widths", "recording")
     validation = drawn.load_rows(tracker, best, VALIDATION, *fields, optional=optional)
     test = drawn.load_rows(tracker, best, "test.npz", "label") if "test_accuracy" in best.metrics else {"label": ()}

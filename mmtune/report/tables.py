@@ -66,7 +66,8 @@ def duration(seconds: float) -> str:
 def differing(trials: Sequence[TrialRun]) -> list[str]:
     """The dotted paths whose value is not the same in all trials, in the order of the configuration."""
     paths = dict.fromkeys(path for t in trials for path in t.params)
-    return [p for p in paths if len({repr(t.params.get(p)) for t in trials}) > 1]
+    first = {path: repr(trials[0].params.get(path)) for path in paths}
+    return [p for p in paths if any(repr(t.params.get(p)) != first[p] for t in trials)]
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
@@ -100,7 +101,7 @@ def metric(heading: str, name: str, show: str, unit: str = "", scale: float = 1.
 def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> list[Column]:
     """A column for each choice that differs, then the scores; test scores only where some trial was promoted."""
     names = short_names(choices)
-    tested = any(name.startswith("test_") for t in trials for name in t.metrics)
+    tested = any(name in t.metrics for t in trials for name in ("test_macro_f1", "test_accuracy"))
     test = [
         metric("test macro-F1", "test_macro_f1", ".2f", "%", 100),
         metric("test accuracy", "test_accuracy", ".2f", "%", 100),
@@ -181,12 +182,14 @@ def interval(accuracy: float | None, rows: int) -> str:
     return f"{100 * found.low:.2f} to {100 * found.high:.2f}"
 
 
-def run_line(run: StudyRun, trials: Sequence[TrialRun]) -> dict[str, Any]:
-    """A run of a study in one line: its key, how many trials it completed, and its best trial's scores in percent."""
-    order = ranked(trials)
-    best = order[0].metrics if order and order[0].state == COMPLETE else {}
-    scores = {n: percent(best.get(n)) for n in (OBJECTIVE, "best_val_accuracy", "test_macro_f1", "test_accuracy")}
-    return {"key": run.key, "complete": tally(trials).get("complete", 0), **scores}
+def run_line(run: StudyRun, counts: Mapping[str, int], best: TrialRun | None) -> dict[str, Any]:
+    """A run of a study in one line: its key, how many trials it completed, and its best trial's scores in percent.
+
+    counts: trials by state.
+    """
+    metrics = best.metrics if best else {}
+    scores = {n: percent(metrics.get(n)) for n in (OBJECTIVE, "best_val_accuracy", "test_macro_f1", "test_accuracy")}
+    return {"key": run.key, "complete": counts.get(COMPLETE, 0), **scores}
 
 
 def failures(trials: Sequence[TrialRun]) -> list[dict[str, Any]]:

@@ -1,0 +1,100 @@
+"""What is measured: of each study how many trials, epochs and rows, and the data that both sides read."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtune.config import TrialConfig
+from mmtune.data.bundled import sample_folder
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset, Partition
+from mmtune.data.store import load, save
+from mmtune.errors import InputError
+from mmtune.study import Study, load_study, schedule, settled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """The first `trials` of a study's own trials, or of the `tries` named, on so many `rows` for so many `epochs`."""
+
+    study: str
+    trials: int
+    epochs: int
+    rows: int
+    tries: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> Study:
+        """The study, with no other tries than those named."""
+        study = load_study(self.study)
+        return (
+            replace(study, tries={name: study.tries[name] for name in self.tries}, going_on={}) if self.tries else study
+        )
+
+    @property
+    def configs(self) -> list[TrialConfig]:
+        """The configuration of each trial, as mmtune itself would make it."""
+        study = self.made
+        base = settled(study, {}, self.epochs)
+        trials = schedule(study, study.sampler, base, {}, self.trials, self.epochs)
+        if self.trials > trials.trials:
+            raise InputError(f"trials of {self.study} must be at most {trials.trials} here, got {self.trials}")
+        return [trials.configure(base, trials.draw(index, ()).given) for index in range(self.trials)]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+LADDER = ("try_10", "try_13", "try_9", "try_1")
+"""Of Venkatachalam's 13 tries two of either audio network, its best one first; the longest first, as one would."""
+
+CPU = {
+    "audio_rnn": Case(study="audio_rnn", trials=6, epochs=20, rows=12_000),
+    "image_cnn": Case(study="image_cnn", trials=4, epochs=10, rows=12_000),
+    "dual_cnn_fusion": Case(study="dual_cnn_fusion", trials=4, epochs=8, rows=3000),
+    "multihead_fusion": Case(study="multihead_fusion", trials=4, epochs=12, rows=1500, tries=LADDER),
+    "xflow_cnn_mlp": Case(study="xflow_cnn_mlp", trials=4, epochs=8, rows=6000),
+}
+GPU = {
+    "audio_rnn": Case(study="audio_rnn", trials=6, epochs=20, rows=60_000),
+    "image_cnn": Case(study="image_cnn", trials=12, epochs=10, rows=60_000),
+    "dual_cnn_fusion": Case(study="dual_cnn_fusion", trials=8, epochs=2, rows=60_000),
+    "multihead_fusion": Case(study="multihead_fusion", trials=4, epochs=5, rows=60_000, tries=LADDER),
+    "xflow_cnn_mlp": Case(study="xflow_cnn_mlp", trials=4, epochs=10, rows=60_000),
+}
+"""A GPU is measured on rows as many as the reports had, where its steps are what the time goes into."""
+
+
+@contextmanager
+def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
+    """The data set in `folder`, or the bundled sample, its training partition repeated or cut to `rows`; temporary.
+
+    Speed then depends on the number of rows alone, whichever set is there.
+    """
+    found = load(folder or sample_folder())
+    if found.train.images.shape[1:] != IMAGE_SHAPE or found.train.clips.shape[1:] != AUDIO_SHAPE:
+        raise InputError(f"--data must be pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {found.name} has sequences")
+    with tempfile.TemporaryDirectory(prefix="mmtune-bench-") as temporary:
+        yield save(replace(found, train=resized(found.train, rows)), Path(temporary) / "data")
+
+
+def resized(partition: Partition, rows: int) -> Partition:
+    """The partition's rows over and over until there are `rows`, with the clips that they use and no waveforms."""
+    chosen = np.resize(np.random.default_rng(0).permutation(len(partition)), rows)
+    clips, index = np.unique(partition.clip_index[chosen], return_inverse=True)
+    return replace(
+        partition,
+        images=partition.images[chosen],
+        labels=partition.labels[chosen],
+        clips=partition.clips[clips],
+        clip_index=index.astype(np.int64),
+        speaker=partition.speaker[clips],
+        clip_id=partition.clip_id[clips],
+        waveforms=None,
+    )

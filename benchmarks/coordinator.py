@@ -1,0 +1,182 @@
+"""Trials per second of the coordinator alone: a real search and a real store, and a pool whose work costs nothing.
+
+Each trial reports 20 epochs of 8 metrics, is asked at every rung whether it is worth going on, never is hopeless, and
+leaves a small folder of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import sqlite3
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from mmtune.data.bundled import sample_folder
+from mmtune.data.dataset import Dataset
+from mmtune.data.store import load
+from mmtune.plan import Options
+from mmtune.pool import Done, Epoch, Event, Job, WorkerSpec
+from mmtune.run import run_study
+from mmtune.study import load_study
+from mmtune.tracking import OBJECTIVE
+
+EPOCHS = 20
+FILES = {"model/model.safetensors": 60_000, "model/model.json": 700, "validation.npz": 20_000, "history.json": 3_000}
+FINAL = ("val_ari", "val_nmi", "val_purity", "parameters", "fit_seconds", *(f"val_f1_{digit}" for digit in range(10)))
+
+
+@dataclass(kw_only=True)
+class InstantPool:
+    """Does every job at once: its epochs, the answers at its rungs, its files."""
+
+    spec: WorkerSpec
+    count: int
+    jobs: list[Job] = field(default_factory=list)
+    go_on: dict[int, bool] = field(default_factory=dict)
+    seconds: float = 0.0
+    made: int = 0
+    began: float = 0.0
+    began_cpu: float = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def idle(self) -> int:
+        return self.count - len(self.jobs)
+
+    def submit(self, job: Job) -> None:
+        self.began, self.began_cpu = self.began or time.perf_counter(), self.began_cpu or time.process_time()
+        self.jobs.append(job)
+
+    def narrow(self) -> int:
+        """There is no memory to give out here."""
+        return 1
+
+    def answer(self, number: int, go_on: bool) -> None:
+        self.go_on[number] = go_on
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        under_way, self.jobs = self.jobs, []
+        for job in under_way:
+            self.made += 1
+            pruned = yield from self._epochs(job)
+            began = time.perf_counter()
+            leave_files(job.folder)
+            self.seconds += time.perf_counter() - began
+            best = {OBJECTIVE: score(self.made), "best_val_accuracy": 0.5, "best_val_loss": 1.0, "best_epoch": EPOCHS}
+            yield Done(number=job.number, metrics=best | dict.fromkeys(FINAL, 0.5), pruned=pruned)
+
+    def _epochs(self, job: Job) -> Generator[Event, None, bool]:
+        """One Epoch after the other, until a rung's answer is no; returns whether it was."""
+        for epoch in range(1, EPOCHS + 1):
+            level = score(self.made) * epoch / EPOCHS
+            yield Epoch(number=job.number, epoch=epoch, metrics=metrics(epoch, level))
+            if epoch in job.rungs and not self.go_on.pop(job.number):
+                return True
+        return False
+
+
+def score(made: int) -> float:
+    """A little more for every trial, so that none is hopeless."""
+    return 1 - 1 / (1 + made / 1_000)
+
+
+def metrics(epoch: int, level: float) -> dict[str, float]:
+    """What an epoch reports."""
+    both = {f"{side}_{name}": level for side in ("train", "val") for name in ("accuracy", "macro_f1")}
+    return both | {"train_loss": 2 / epoch, "val_loss": 3 / epoch, "lr": 1e-3, "epoch_seconds": 0.1}
+
+
+def leave_files(folder: Path) -> None:
+    """What a training leaves."""
+    for name, size in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(os.urandom(size))
+
+
+def measure(dataset: Dataset, trials: int, sampler: str, root: Path) -> dict[str, float]:
+    """Run `trials` trials; seconds from the first job to the study's end, and those of tracking, tuning and files."""
+    pools: list[InstantPool] = []
+
+    def make_pool(spec: WorkerSpec, count: int) -> InstantPool:
+        pools.append(InstantPool(spec=spec, count=count))
+        return pools[-1]
+
+    options = Options(sampler=sampler, trials=trials, epochs=EPOCHS, workers=2, device="cpu")
+    outcome = run_study(
+        load_study("image_cnn"), dataset, options, root, Console(file=io.StringIO()), make_pool=make_pool
+    )
+    seconds, cpu = time.perf_counter() - pools[0].began, time.process_time() - pools[0].began_cpu
+    assert outcome is not None
+    assert outcome.finished
+    check(root, trials)
+    parts = {"tracking": outcome.tracking_seconds, "tuning": outcome.tuning_seconds, "files": pools[0].seconds}
+    rest = seconds - sum(parts.values())
+    return {"trials": trials, "seconds": seconds, "cpu_seconds": cpu, **parts, "rest": rest}
+
+
+def check(root: Path, trials: int) -> None:
+    """Everything that was reported is in the store."""
+    with sqlite3.connect(root / "mlflow.db") as store:
+        count = "SELECT COUNT(*) FROM metrics WHERE key = 'val_loss'"
+        assert store.execute(count).fetchone()[0] == trials * EPOCHS
+        ended = "SELECT COUNT(*) FROM tags WHERE key = 'mmtune.state' AND value = 'COMPLETE'"
+        assert store.execute(ended).fetchone()[0] == trials
+
+
+def table(found: dict[str, float]) -> Iterator[str]:
+    """The measurement in lines."""
+    trials, seconds = found["trials"], found["seconds"]
+    yield f"{trials:.0f} trials of {EPOCHS} epochs: {seconds:.1f} s, {trials / seconds:.1f} trials per second"
+    yield f"  of the processor {found['cpu_seconds']:.1f} s, {trials / found['cpu_seconds']:.1f} trials per second"
+    for name in ("tracking", "tuning", "files", "rest"):
+        yield f"  {name:<8} {1000 * found[name] / trials:6.2f} ms a trial, {found[name] / seconds:6.1%}"
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--trials", type=int, default=1_000)
+    arguments.add_argument("--sampler", default="random")
+    arguments.add_argument("--store", type=Path, help="keep the store there instead of in a temporary folder")
+    arguments.add_argument("--out", type=Path, help="the folder of dated results, such as benchmarks/results")
+    given = arguments.parse_args()
+    dataset = load(sample_folder())
+    # What is imported and opened once is not what a trial costs.
+    with tempfile.TemporaryDirectory() as warm:
+        measure(dataset, 4, given.sampler, Path(warm))
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(dataset, given.trials, given.sampler, given.store or Path(folder) / "mlruns")
+    print("\n".join(table(found)))
+    if given.out:
+        print(keep(found | {"trials_per_second": found["trials"] / found["seconds"]}, given.out, given.sampler))
+
+
+def keep(found: dict[str, float], folder: Path, sampler: str) -> Path:
+    """A dated JSON file of what was measured and with what."""
+    versions = {name: version(name) for name in ("mlflow", "optuna", "sqlalchemy")}
+    made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **versions}
+    told = {"measured": found, "sampler": sampler, "cores": os.cpu_count(), "versions": made_with}
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{datetime.now(UTC):%Y-%m-%d}-coordinator.json"
+    file.write_text(json.dumps(told, indent=2) + "\n")
+    return file
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Asynchronous successive halving: which trials are worth going on with after a few epochs.
+
+Of the trials that have come to a rung, the best third and one more go on (Li et al., "A System for Massively Parallel
+Hyperparameter Tuning", section 3.2; the one more because a third of the first few is nobody).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Iterable
+
+REDUCTION = 3
+RUNGS = 3
+
+
+def rungs(epochs: int) -> list[int]:
+    """The epochs after which a trial may be ended: a 27th of the budget, a ninth, a third; at least 1, at most half."""
+    first = max(1, epochs // REDUCTION**RUNGS)
+    steps = [first * REDUCTION**n for n in range(RUNGS)]
+    return [step for step in steps if 2 * step <= epochs]
+
+
+class Halving:
+    """The scores that trials had at each rung, in ascending order; `reported` are those of (rung, score) so far."""
+
+    def __init__(self, rungs: Collection[int], reported: Iterable[tuple[int, float]] = ()) -> None:
+        self.scores: dict[int, list[float]] = {rung: [] for rung in rungs}
+        for rung, score in reported:
+            if rung in self.scores:
+                bisect.insort(self.scores[rung], score)
+
+    def goes_on(self, rung: int, score: float) -> bool:
+        """Add a trial's score; whether the trial is among those that go on."""
+        scores = self.scores[rung]
+        bisect.insort(scores, score)
+        better = len(scores) - bisect.bisect_right(scores, score)
+        return better <= len(scores) // REDUCTION

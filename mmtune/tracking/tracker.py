@@ -1,0 +1,321 @@
+"""The tracker: what a study says of itself and its trials, into MLflow and out of it again.
+
+One process writes a study. Every call names its run, so nothing depends on MLflow's global state, and every write but
+an epoch's has reached the store when the call returns; an epoch's is on disk then, and in the store soon after.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from mmtune.config import StudyKey
+from mmtune.errors import InputError
+from mmtune.files import locked
+from mmtune.stopwatch import Stopwatch
+from mmtune.tracking.reading import (
+    PARENT,
+    read_best,
+    read_curves,
+    read_run,
+    read_studies,
+    read_tally,
+    read_trials,
+    tagged,
+)
+from mmtune.tracking.runs import (
+    OBJECTIVE,
+    RUN_STATUS,
+    RUNNING,
+    UNIT,
+    StudyRun,
+    TrialRun,
+    key_to_json,
+)
+from mmtune.tracking.spool import Entry, Spool
+from mmtune.tracking.store import analyse, open_client, open_engine, secure
+from mmtune.tracking.writing import is_active, write_batch
+
+PAGE = 1_000
+# How long an epoch may wait for others before they go to the store together.
+DELIVERY_SECONDS = 5.0
+
+
+class MlflowTracker:
+    """Runs in `root`: `mlflow.db` (SQLite) and `artifacts/`.
+
+    watch: counts the seconds of the calls that a running study makes.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.engine = open_engine(self.root)
+        self.watch = Stopwatch()
+        self.spool: Spool | None = None
+        self.delivered = time.monotonic()
+        self.experiment_ids: dict[str, str] = {}
+        self.artifact_uris: dict[str, str] = {}
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's own client, which takes a second to import: whoever only reads does without."""
+        return open_client(self.root)
+
+    # ---- a study
+
+    def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
+        """The parent run of this key: the one there is, running again, or a new one."""
+        experiment = self._experiment(key.study)
+        found = list(self._search([experiment], f"tags.`mmtune.key` = '{key.slug}'"))
+        if found:
+            run_id = str(found[0].info.run_id)
+            self.client.update_run(run_id, status=RUNNING)
+            self._log(run_id, tags=tags)
+        else:
+            own = {"mmtune.kind": "study", "mmtune.key": key.slug, "mmtune.key_json": key_to_json(key)}
+            run = self.client.create_run(experiment, run_name=key.title, tags={**own, **tags})
+            run_id = str(run.info.run_id)
+            fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
+            self._log(run_id, params={name: getattr(key, name) for name in fields})
+        return run_id
+
+    def end_study(
+        self, parent: str, finished: bool, best: TrialRun | None, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
+        own = dict(metrics or {})
+        if best is not None:
+            self._log(parent, own | {OBJECTIVE: best.metrics[OBJECTIVE]}, tags={"mmtune.best_run": best.run_id})
+        else:
+            self._log(parent, own)
+        self.client.set_terminated(parent, status="FINISHED" if finished else "KILLED")
+        secure(self.root)
+        analyse(self.root)
+
+    @contextmanager
+    def spooled(self, path: Path) -> Iterator[None]:
+        """Let epochs wait in a file and go to the store together, first of all those that a dead process left there."""
+        self.spool = Spool(path)
+        try:
+            for run_id in list(self.spool.waiting):
+                if is_active(self.engine, run_id):
+                    self._deliver(run_id)
+                self.spool.delivered(run_id)
+            yield
+            self.deliver()
+        finally:
+            self.spool.close()
+            self.spool = None
+
+    # ---- trials
+
+    def start_trial(
+        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """A new child run with the whole configuration as its params."""
+        return self._start("trial", parent, number, name, params, tags)
+
+    def start_part(
+        self, study: str, trial: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """A new child run of a trial's run: a fold or a repeat, named in `tags`."""
+        return self._start("part", trial, number, name, params, {"mmtune.study_run": study, **tags})
+
+    def _start(
+        self, kind: str, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        with self.watch:
+            own = {
+                "mmtune.kind": kind,
+                "mmtune.number": str(number),
+                "mmtune.params": json.dumps(dict(params)),
+                "mmtune.state": RUNNING,
+                PARENT: parent,
+            }
+            run = self.client.create_run(self._experiment_of(parent), run_name=name, tags={**own, **tags})
+            run_id = str(run.info.run_id)
+            self.experiment_ids[run_id] = str(run.info.experiment_id)
+            self.artifact_uris[run_id] = str(run.info.artifact_uri)
+            self._log(run_id, params=params)
+            return run_id
+
+    def adopt(self, part: str, trial: str) -> None:
+        """Make a part's run that has ended the child of another attempt at its trial."""
+        self._log(part, tags={PARENT: trial})
+
+    def log_units(self, run_id: str, units: Iterable[Mapping[str, float]]) -> None:
+        """The scores of each fold or repeat of a trial, as the steps from 1 of its `unit_...` metrics."""
+        for step, metrics in enumerate(units, start=1):
+            self.log_epoch(run_id, step, {f"{UNIT}{name}": value for name, value in metrics.items()})
+
+    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """The metrics of one epoch (from 1), on disk when this returns, so that a kill loses none of them."""
+        with self.watch:
+            entry = report(run_id, epoch, metrics)
+            if self.spool is None:
+                write_batch(self.engine, run_id, [entry])
+            else:
+                self.spool.add(entry)
+
+    def deliver_if_due(self) -> None:
+        """Bring the epochs that wait into the store, if the last time was long ago."""
+        if time.monotonic() - self.delivered >= DELIVERY_SECONDS:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Bring every epoch that waits into the store."""
+        with self.watch:
+            for run_id in list(self.spool.waiting if self.spool else ()):
+                self._deliver(run_id)
+            self.delivered = time.monotonic()
+
+    def _deliver(self, run_id: str, *more: Entry, tags: Mapping[str, str] | None = None) -> None:
+        """What waits of a run, and more, in one batch."""
+        waiting = self.spool.of(run_id) if self.spool else ()
+        write_batch(self.engine, run_id, [*waiting, *more], tags=tags)
+        if self.spool is not None:
+            self.spool.delivered(run_id)
+
+    def end_trial(
+        self,
+        run_id: str,
+        state: str,
+        metrics: Mapping[str, float],
+        folder: Path | None = None,
+        reason: str = "",
+        retry: bool = False,
+    ) -> None:
+        """Store what the trial left, then its state, and the run's status last: a run that ended has everything."""
+        with self.watch:
+            if folder is not None:
+                self._log_files(run_id, folder)
+            last = report(run_id, int(metrics.get("best_epoch", 0)), metrics)
+            why = {"mmtune.reason": reason[:5000], "mmtune.retry": str(retry)} if reason else {}
+            self._deliver(run_id, last, tags={**why, "mmtune.state": state})
+            self.client.set_terminated(run_id, status=RUN_STATUS[state])
+            secure(self.root)
+
+    def close_run(self, trial: TrialRun) -> None:
+        """Bring MLflow's status of a run that has ended into line with its state."""
+        self.client.set_terminated(trial.run_id, status=RUN_STATUS[trial.state])
+
+    def record(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], folder: Path | None = None
+    ) -> None:
+        """Add to a run that has ended: test scores, promotion notes, files."""
+        with self.watch:
+            if folder is not None:
+                self._log_files(run_id, folder)
+            self._log(run_id, metrics, tags=tags)
+
+    # ---- reading
+
+    def experiments(self) -> dict[str, str]:
+        """MLflow's experiment id of every study that was ever tracked, by the study's name."""
+        return {e.name: str(e.experiment_id) for e in self._experiments() if e.name != "Default"}
+
+    def studies(self, study: str | None = None) -> list[StudyRun]:
+        """The tracked studies, all or those of one name, the last opened first."""
+        return read_studies(self.engine, study)
+
+    def trials(self, parent: str) -> list[TrialRun]:
+        """Every attempt at every trial of a study, by trial number, then time."""
+        return read_trials(self.engine, tagged(PARENT, parent))
+
+    def best(self, parent: str) -> TrialRun | None:
+        """The `best_trial` of a study, without reading the others."""
+        return read_best(self.engine, parent)
+
+    def tally(self, parent: str) -> dict[str, int]:
+        """How many attempts at trials of a study are in each state that occurs."""
+        return read_tally(self.engine, parent)
+
+    def parts(self, parent: str) -> list[TrialRun]:
+        """Every part of every trial of a study, by trial number, then time."""
+        return read_trials(self.engine, tagged("mmtune.study_run", parent))
+
+    def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """By metric, its (epoch, value) pairs in order of epochs."""
+        return self.curves_of([run_id], names)[run_id]
+
+    def curves_of(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+        """By run and metric, its (epoch, value) pairs in order of epochs."""
+        with self.watch:
+            for run_id in set(runs) & set(self.spool.waiting if self.spool else ()):
+                self._deliver(run_id)
+            return read_curves(self.engine, runs, names)
+
+    def artifact(self, run_id: str, path: str) -> Path:
+        """A local path of a run's artifact, a file or a folder; InputError where the run has none of that name."""
+        folder = urlparse(self._artifact_uri(run_id))
+        local = Path(url2pathname(folder.path)) / path
+        if folder.scheme != "file" or not local.exists():
+            raise InputError(f"run {run_id} has no artifact {path!r} in {folder.geturl()}, where it was made")
+        return local
+
+    # ---- MLflow's own terms
+
+    def _experiments(self) -> list[Any]:
+        return list(self.client.search_experiments(max_results=PAGE))
+
+    def _experiment(self, name: str) -> str:
+        # Opening a client takes the lock too.
+        client = self.client
+        with locked(self.root / ".store.lock"):
+            found = client.get_experiment_by_name(name)
+            if found is not None and found.lifecycle_stage != "active":
+                raise InputError(f"experiment {name} in {self.root} was deleted: restore it, or use another --store")
+            if found is not None:
+                return str(found.experiment_id)
+            folder = self.root / "artifacts" / name
+            return str(client.create_experiment(name, artifact_location=folder.as_uri()))
+
+    def _experiment_of(self, run_id: str) -> str:
+        if run_id not in self.experiment_ids:
+            self.experiment_ids[run_id] = str(self.client.get_run(run_id).info.experiment_id)
+        return self.experiment_ids[run_id]
+
+    def _artifact_uri(self, run_id: str) -> str:
+        if run_id not in self.artifact_uris:
+            run = read_run(self.engine, run_id)
+            if run is None:
+                raise InputError(f"run {run_id} must be in {self.root}, it is not")
+            self.artifact_uris[run_id] = str(run.artifact_uri)
+        return self.artifact_uris[run_id]
+
+    def _log_files(self, run_id: str, folder: Path) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        get_artifact_repository(self._artifact_uri(run_id)).log_artifacts(str(folder))
+
+    def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        write_batch(self.engine, run_id, [report(run_id, 0, metrics or {})], params, tags)
+
+
+def report(run_id: str, step: int, metrics: Mapping[str, float]) -> Entry:
+    """What a run says of itself now; SQLite would store an infinity as 1.797e308, so that such a metric is left out."""
+    finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    return Entry(run_id=run_id, step=step, time=int(time.time() * 1000), metrics=finite)
