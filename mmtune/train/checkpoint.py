@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.models.build import build_model
 from mmtune.models.storage import load_model, save_model
+from mmtune.train.adam import Adam
 
 OPTIMIZER = "optimizer.safetensors"
 
@@ -28,21 +28,21 @@ class Checkpoint:
     moments: Mapping[str, Tensor]
 
 
-def checkpoint_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
+def checkpoint_of(model: nn.Module, optimizer: Adam) -> Checkpoint:
     """A copy of where a training stands."""
-    state = optimizer.state_dict()["state"]
+    state = optimizer.state
     moments = {f"{number}.{name}": value.clone() for number, own in state.items() for name, value in own.items()}
     return Checkpoint(weights={name: value.clone() for name, value in model.state_dict().items()}, moments=moments)
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Adam) -> None:
     """Put a model and its fresh optimiser where a training stopped."""
     model.load_state_dict(checkpoint.weights)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in checkpoint.moments.items():
         number, _, name = key.partition(".")
         state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    optimizer.load(state)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: ModelConfig) -> None:

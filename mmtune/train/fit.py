@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from mmtune.config import LatentFusionConfig, TrialConfig, class_count
 from mmtune.models.build import build_model
 from mmtune.models.fusion import LatentFusion
+from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, as_input, clips_in_use
 from mmtune.train.checkpoint import Checkpoint, checkpoint_of, restore
 from mmtune.train.device import evaluation_batch
 from mmtune.train.engines import make_engine
 from mmtune.train.evaluate import evaluate
-from mmtune.train.step import Step, adam
+from mmtune.train.step import Step
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 Encoders = Mapping[str, Mapping[str, Tensor]]
@@ -61,7 +62,7 @@ def fit(
     if encoders is not None:
         load_encoders(model, encoders)
     trained, train, validation = without_frozen(config, model, train, validation)
-    optimizer = adam(trained, config.train.learning_rate)
+    optimizer = Adam(trained.parameters(), config.train.learning_rate)
     if start is not None:
         restore(start, model, optimizer)
     classes = class_count(config.model)

@@ -8,18 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows
 from mmtune.train.metrics import scores
 
 
 class DivergenceError(RuntimeError):
     """The loss stopped being a number; more epochs cannot mend that."""
-
-
-def adam(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """Adam in one kernel, in the form that a CUDA graph can hold where the parameters are on a GPU."""
-    on_gpu = next(model.parameters()).is_cuda
-    return torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True, capturable=on_gpu)
 
 
 class Step:
@@ -32,7 +27,7 @@ class Step:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Adam,
         rows: Rows,
         classes: int,
         weights: Tensor | None = None,
@@ -51,7 +46,7 @@ class Step:
         logits = output.logits.float()
         loss = cross_entropy(logits, labels, self.weights)
         alone = (cross_entropy(own.float(), labels, self.weights) for own in output.alone.values())
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         sum(alone, loss).backward()
         self.optimizer.step()
         self.note(loss.detach(), labels, logits.detach().argmax(1))

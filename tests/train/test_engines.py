@@ -24,11 +24,12 @@ from mmtune.config import (
 )
 from mmtune.data.dataset import Dataset
 from mmtune.models.build import build_model
+from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.device import prefer_onednn, products_are_float32
 from mmtune.train.engines import Eager, Engine, Graphed, Moving
 from mmtune.train.fit import fit, prepared
-from mmtune.train.step import Step, adam
+from mmtune.train.step import Step
 
 MODELS: list[ModelConfig] = [
     ImageCNNConfig(dropout=0.0),
@@ -53,7 +54,7 @@ def started(model: ModelConfig, tiny: Dataset, device: str, precision: str = "fl
     torch.manual_seed(4)
     rows = rows_of(tiny.train, model.modalities, torch.device(device)).take(torch.arange(116, device=device))
     made = prepared(build_model(model).to(device), rows)
-    return Step(made, adam(made, 1e-3), rows, 10, precision=precision)
+    return Step(made, Adam(made.parameters(), 1e-3), rows, 10, precision=precision)
 
 
 def order(rows: Rows) -> Tensor:
