@@ -173,10 +173,11 @@ def test_nothing_waits_for_the_gpu_inside_an_epoch(tiny: Dataset) -> None:
     step = started(ImageCNNConfig(), tiny, "cuda")
     engine = Graphed(step, BATCH)
     traced(step, engine, epochs=5)
+    rows = order(step.rows)
     torch.cuda.set_sync_debug_mode("error")
     try:
         step.start_epoch()
-        engine.epoch(order(step.rows))
+        engine.epoch(rows)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert step.scores()["train_loss"] > 0
