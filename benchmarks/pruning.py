@@ -124,7 +124,7 @@ def run(given: argparse.Namespace) -> None:
         made = {"date": today(), "machine": describe(given.device), "data": dataset.name, "rows": len(dataset.train)}
     said = verdict(found)
     entry = {**made, "asked": asked, "runs": found, "verdict": said}
-    keep(path, "searches", f"{given.study} {given.sampler}", entry, table)
+    keep(path, "searches", f"{given.study} {given.sampler} {dataset.name}", entry, table)
     print(
         f"{given.study}, {given.sampler}: {said['share']:.1%} of the epochs, "
         f"{said['behind']:.2f} standard deviations behind the full search's best"
