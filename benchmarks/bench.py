@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import statistics
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CPU, GPU, Case, data_set
-from benchmarks.command import end_cleanly, whole
+from benchmarks.command import IncompleteError, command, whole
 from benchmarks.machine import ceiling, describe, trial_flops
-from benchmarks.measure import IncompleteError, measure_side
+from benchmarks.measure import measure_side
 from benchmarks.results import keep, result_path, today
 from benchmarks.table import table
 from mmtune.data.dataset import Dataset
@@ -137,14 +136,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    try:
-        sys.exit(0 if run(arguments()) else 1)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(lambda: run(arguments()))
 
 
 if __name__ == "__main__":
-    end_cleanly()
     main()

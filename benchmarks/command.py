@@ -5,6 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
+
+from mmtune.errors import InputError
+
+
+class IncompleteError(RuntimeError):
+    """A side did not do all of its work."""
 
 
 def whole(text: str) -> int:
@@ -14,6 +21,16 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def end_cleanly() -> None:
-    """Take SIGTERM as an exit, so that what runs below is ended and what is temporary goes."""
+def command(work: Callable[[], bool | None]) -> None:
+    """Do a script's work, with exit code 1 where that is False; a user's mistake is one line.
+
+    SIGTERM is taken as an exit, so that what runs below is ended and what is temporary goes.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        if work() is False:
+            sys.exit(1)
+    except (InputError, IncompleteError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

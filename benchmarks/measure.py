@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
+from benchmarks.command import IncompleteError
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY")
 """Settings of the caller's that neither side may inherit: the plain loop has all threads, mmtune sets its own."""
@@ -27,10 +28,6 @@ CURVES = [f"{part}_{score}" for part in ("train", "val") for score in ("loss", "
 WEIGHTS = (".safetensors", ".pth")
 EVERY = 0.1
 REPOSITORY = Path(__file__).parent.parent
-
-
-class IncompleteError(RuntimeError):
-    """A side did not do all of its work."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CPU, data_set
-from benchmarks.command import end_cleanly, whole
+from benchmarks.command import command, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.config import TrialConfig, class_count
@@ -208,14 +207,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    try:
-        run(arguments())
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(lambda: run(arguments()))
 
 
 if __name__ == "__main__":
-    end_cleanly()
     main()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +19,10 @@ import optuna
 from rich.console import Console
 
 from benchmarks.cases import data_set
-from benchmarks.command import end_cleanly, whole
+from benchmarks.command import command, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.data.dataset import Dataset
-from mmtune.errors import InputError
 from mmtune.plan import Options
 from mmtune.run import run_study
 from mmtune.study import load_study, parse_fixed
@@ -156,14 +154,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     # A hopeless network's embeddings have nothing to cluster, which scikit-learn's workers remark upon.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    try:
-        run(arguments())
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(lambda: run(arguments()))
 
 
 if __name__ == "__main__":
-    end_cleanly()
     main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CPU, data_set
-from benchmarks.command import end_cleanly, whole
+from benchmarks.command import command, whole
 from benchmarks.machine import describe
-from benchmarks.measure import IncompleteError, measure_side
+from benchmarks.measure import measure_side
 from benchmarks.results import keep, result_path, today
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
@@ -112,14 +111,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    try:
-        run(arguments())
-    except (InputError, IncompleteError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(lambda: run(arguments()))
 
 
 if __name__ == "__main__":
-    end_cleanly()
     main()

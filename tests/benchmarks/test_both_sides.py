@@ -18,8 +18,9 @@ import torch
 
 from benchmarks import bench, pruning, workers
 from benchmarks.cases import CPU, GPU, Case, data_set, resized
+from benchmarks.command import IncompleteError
 from benchmarks.machine import ceiling, trial_flops
-from benchmarks.measure import IncompleteError, busy_seconds, measure_side, read_store, watch
+from benchmarks.measure import busy_seconds, measure_side, read_store, watch
 from benchmarks.plain import plain_study
 from benchmarks.results import keep, result_path
 from benchmarks.table import shares_of_ceiling, table
