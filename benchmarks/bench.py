@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CPU, GPU, Case, data_set
-from benchmarks.command import IncompleteError, command, whole
+from benchmarks.command import IncompleteError, command, say, whole
 from benchmarks.machine import ceiling, describe, trial_flops
 from benchmarks.measure import measure_side
 from benchmarks.results import keep, result_path, today
@@ -116,10 +116,6 @@ def measure(case: Case, given: argparse.Namespace, device: str, ceilings: dict[s
 
 def shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 def arguments() -> argparse.Namespace:

@@ -18,7 +18,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from rich.console import Console
 from sqlalchemy import insert, select
 
+from benchmarks.results import keep_dated
 from mmtune.config import flatten, replace_paths
 from mmtune.data.bundled import sample_folder
 from mmtune.data.store import load
@@ -185,10 +185,7 @@ def main() -> None:
     if given.out:
         made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "mlflow": version("mlflow")}
         told = {"rows": counted, "seconds": found, "page_mib": max(pages), "versions": made_with}
-        given.out.mkdir(parents=True, exist_ok=True)
-        file = given.out / f"{datetime.now(UTC):%Y-%m-%d}-big-store.json"
-        file.write_text(json.dumps(told, indent=2) + "\n")
-        print(file)
+        print(keep_dated(given.out, "big-store", told))
 
 
 if __name__ == "__main__":

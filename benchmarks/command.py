@@ -21,6 +21,11 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def say(line: str) -> None:
+    """A line of progress, at once."""
+    print(line, flush=True)
+
+
 def command(work: Callable[[], bool | None]) -> None:
     """Do a script's work, with exit code 1 where that is False; a user's mistake is one line.
 

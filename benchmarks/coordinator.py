@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import platform
 import sqlite3
@@ -16,13 +15,13 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 
+from benchmarks.results import keep_dated
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
@@ -172,10 +171,7 @@ def keep(found: dict[str, float], folder: Path, sampler: str) -> Path:
     versions = {name: version(name) for name in ("mlflow", "optuna", "sqlalchemy")}
     made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **versions}
     told = {"measured": found, "sampler": sampler, "cores": os.cpu_count(), "versions": made_with}
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{datetime.now(UTC):%Y-%m-%d}-coordinator.json"
-    file.write_text(json.dumps(told, indent=2) + "\n")
-    return file
+    return keep_dated(folder, "coordinator", told)
 
 
 if __name__ == "__main__":

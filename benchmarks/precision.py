@@ -19,25 +19,24 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CPU, data_set
-from benchmarks.command import command, whole
+from benchmarks.command import command, say, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
-from mmtune.config import TrialConfig, class_count
+from mmtune.config import TrialConfig
+from mmtune.config.trial import PRECISIONS
 from mmtune.data.bundled import sample_folder
 from mmtune.data.splits import split
 from mmtune.data.store import load
 from mmtune.errors import InputError
 from mmtune.models.build import build_model
 from mmtune.run import resolve_device
-from mmtune.train.adam import Adam
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.device import settle
 from mmtune.train.engines import Engine, make_engine
-from mmtune.train.fit import class_weights, fit, prepared
+from mmtune.train.fit import fit, prepared, step_of
 from mmtune.train.step import DivergenceError, Step
 from mmtune.train.trial import take
 
-PRECISIONS = ("float32", "bfloat16")
 ENOUGH = 1.05
 
 
@@ -63,10 +62,7 @@ def ready(config: TrialConfig, rows: Rows) -> tuple[Step, Engine]:
     """A fresh model's step as `fit` makes it, and what runs it."""
     torch.manual_seed(0)
     model = prepared(build_model(config.model).to(rows.labels.device), rows)
-    classes = class_count(config.model)
-    weights = class_weights(rows.labels, classes) if config.train.class_weights else None
-    optimizer = Adam(model.parameters(), config.train.learning_rate)
-    step = Step(model, optimizer, rows, classes, weights, config.train.precision)
+    step = step_of(config, model, rows)
     return step, make_engine(step, config.train.batch_size)
 
 
@@ -184,10 +180,6 @@ def run(given: argparse.Namespace) -> None:
             f"{name}: bfloat16 is {said['ratio']:.2f} times as fast, {said['difference']:+.4f} ± "
             f"{said['standard_error']:.4f} in macro-F1: {said['choose']}"
         )
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 def arguments() -> argparse.Namespace:

@@ -29,6 +29,14 @@ def result_path(out: Path | None, kind: str) -> Path:
     return path
 
 
+def keep_dated(folder: Path, kind: str, told: dict[str, Any]) -> Path:
+    """Write a dated file of this kind into a folder, which is made, and return where."""
+    make_folder(folder)
+    path = folder / f"{today()}-{kind}.json"
+    write_whole(path, (json.dumps(told, indent=2) + "\n").encode())
+    return path
+
+
 def keep(path: Path, section: str, name: str, entry: dict[str, Any], table: Callable[[dict[str, Any]], str]) -> None:
     """Put an entry into a section of a results file, beside all that it holds, and write the table anew."""
     found = read_json(path) if path.exists() else {}

@@ -71,7 +71,7 @@ def studies(store: Store = MLRUNS) -> None:
         usual = schedule(found, found.sampler, found.base, {})
         epochs = "-".join(str(number) for number in dict.fromkeys(found.epochs))
         trials = f"{usual.trials} {found.sampler} x {epochs} epochs"
-        measured = last_measured(tracker, [run for run in runs if run.key.study == name])
+        measured = last_measured(tracker, [run for run in runs if run.key.study == name]) if tracker else "-"
         table.add_row(name, found.paper, found.title, trials, reported or "-", measured)
     console.print(table)
 

@@ -26,10 +26,10 @@ def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | No
     return all(want is None or want == have for want, have in wanted)
 
 
-def last_measured(tracker: MlflowTracker | None, runs: Sequence[StudyRun]) -> str:
+def last_measured(tracker: MlflowTracker, runs: Sequence[StudyRun]) -> str:
     """The best trial of the last of a study's runs that has one, in a few words, "-" where there is none."""
-    for run in runs if tracker is not None else ():
-        best = tracker.best(run.run_id) if tracker else None
+    for run in runs:
+        best = tracker.best(run.run_id)
         if best is not None:
             return f"{measured(best)} ({run.key.data}, {run.key.protocol}, seed {run.key.seed})"
     return "-"

@@ -62,12 +62,9 @@ def fit(
     if encoders is not None:
         load_encoders(model, encoders)
     trained, train, validation = without_frozen(config, model, train, validation)
-    optimizer = Adam(trained.parameters(), config.train.learning_rate)
+    step = step_of(config, trained, train)
     if start is not None:
-        restore(start, model, optimizer)
-    classes = class_count(config.model)
-    weights = class_weights(train.labels, classes) if config.train.class_weights else None
-    step = Step(trained, optimizer, train, classes, weights, config.train.precision)
+        restore(start, model, step.optimizer)
     engine = make_engine(step, config.train.batch_size)
     generator = torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
@@ -84,7 +81,7 @@ def fit(
             best, best_epoch = metrics["val_macro_f1"], len(history)
             best_weights = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
         go_on = on_epoch(len(history), metrics)
-    final = checkpoint_of(model, optimizer) if config.train.keep_final else None
+    final = checkpoint_of(model, step.optimizer) if config.train.keep_final else None
     trained.load_state_dict(best_weights)
     return FitResult(
         model=model.eval(),
@@ -94,6 +91,14 @@ def fit(
         pruned=len(history) < config.train.epochs,
         seconds=time.perf_counter() - started,
     )
+
+
+def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
+    """The step that a configuration asks for: a model and a fresh optimiser on rows."""
+    classes = class_count(config.model)
+    weights = class_weights(rows.labels, classes) if config.train.class_weights else None
+    optimizer = Adam(model.parameters(), config.train.learning_rate)
+    return Step(model, optimizer, rows, classes, weights, config.train.precision)
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
