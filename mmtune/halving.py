@@ -1,7 +1,8 @@
 """Asynchronous successive halving: which trials are worth going on with after a few epochs.
 
 Of the trials that have come to a rung, the best third and one more go on (Li et al., "A System for Massively Parallel
-Hyperparameter Tuning", section 3.2; the one more because a third of the first few is nobody).
+Hyperparameter Tuning", section 3.2; the one more because a third of the first few is nobody). At the first rung, where
+scores say least and an epoch costs least, it is the best half and one more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Collection, Iterable
 
 REDUCTION = 3
 RUNGS = 3
+FIRST = 2
+"""Of so many trials one goes on at the first rung."""
 
 
 def rungs(epochs: int) -> list[int]:
@@ -25,6 +28,7 @@ class Halving:
 
     def __init__(self, rungs: Collection[int], reported: Iterable[tuple[int, float]] = ()) -> None:
         self.scores: dict[int, list[float]] = {rung: [] for rung in rungs}
+        self.first = min(rungs, default=0)
         for rung, score in reported:
             if rung in self.scores:
                 bisect.insort(self.scores[rung], score)
@@ -34,4 +38,4 @@ class Halving:
         scores = self.scores[rung]
         bisect.insort(scores, score)
         better = len(scores) - bisect.bisect_right(scores, score)
-        return better <= len(scores) // REDUCTION
+        return better <= len(scores) // (FIRST if rung == self.first else REDUCTION)

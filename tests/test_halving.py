@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtune.halving import REDUCTION, Halving, rungs
+from mmtune.halving import FIRST, REDUCTION, Halving, rungs
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9, 10, 25, 27, 100, 300])
@@ -20,12 +20,13 @@ def test_rungs_lie_in_the_first_half_of_the_budget_and_triple(epochs: int) -> No
     assert found or epochs == 1
 
 
+@pytest.mark.parametrize(("rung", "share"), [(2, FIRST), (6, REDUCTION)])
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
-def test_who_goes_on_is_among_the_best_third_and_one_more(scores: list[float]) -> None:
-    halving = Halving({2})
+def test_who_goes_on_is_among_the_best_share_and_one_more(rung: int, share: int, scores: list[float]) -> None:
+    halving = Halving({2, 6})
     for count, score in enumerate(scores, start=1):
         better = sum(other > score for other in scores[:count])
-        assert halving.goes_on(2, score) == (better < count // REDUCTION + 1)
+        assert halving.goes_on(rung, score) == (better < count // share + 1)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=40), st.data())

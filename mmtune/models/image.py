@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmtune.config import CLASSES, ImageCNNConfig
 from mmtune.data.dataset import IMAGE_SHAPE
 from mmtune.models.inputs import one_channel
-from mmtune.models.layers import BatchNorm2d, Dropout, FlattenPlaces, Tanh
+from mmtune.models.layers import BatchNorm2d, CentredConv2d, Dropout, FlattenPlaces, Tanh
 from mmtune.models.output import Output
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
@@ -36,9 +36,10 @@ class ImageCNN(nn.Module):
         activation = ACTIVATIONS[config.activation]
         blocks: list[nn.Module] = []
         for n, (before, after) in enumerate(itertools.pairwise(CHANNELS), start=1):
-            blocks.append(nn.Conv2d(before, after, config.kernel))
             if n in layers:
-                blocks.append(BatchNorm2d(after))
+                blocks += [CentredConv2d(before, after, config.kernel), BatchNorm2d(after)]
+            else:
+                blocks.append(nn.Conv2d(before, after, config.kernel))
             # Pooling commutes with a monotone activation, which then sees a quarter of the elements.
             if n in pooled:
                 blocks.append(nn.MaxPool2d(2))

@@ -29,6 +29,14 @@ class Conv1d(nn.Conv1d):
         return conv2d(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, stride, padding).squeeze(2)
 
 
+class CentredConv2d(nn.Conv2d):
+    """A convolution right before a batch norm, which takes its bias away again: it stays as it was drawn, untrained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        return self._conv_forward(x, self.weight, self.bias.detach())
+
+
 class Tanh(nn.Tanh):
     """tanh; on a CPU by way of the logistic function, ten times as fast and within 2e-7 of it."""
 

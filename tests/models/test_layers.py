@@ -8,7 +8,16 @@ from torch import Tensor, nn
 from torch.nn.functional import prelu
 
 from mmtune.models.inputs import channels_last
-from mmtune.models.layers import BatchNorm2d, Conv1d, Dropout, ElementPReLU, FlattenPlaces, Tanh, mask_like
+from mmtune.models.layers import (
+    BatchNorm2d,
+    CentredConv2d,
+    Conv1d,
+    Dropout,
+    ElementPReLU,
+    FlattenPlaces,
+    Tanh,
+    mask_like,
+)
 
 SHAPES = [(8, 3, 5, 7), (2, 12, 1, 1), (4, 16, 3, 2)]
 
@@ -58,6 +67,20 @@ def test_a_convolution_of_signals_is_torchs(stride: int, padding: int, last: boo
     x = torch.randn(4, 30, 6).transpose(1, 2)
     both(ours, theirs, (x if last else x.contiguous()).requires_grad_())
     assert not last or ours(x).transpose(1, 2).is_contiguous()
+
+
+def test_before_a_batch_norm_a_bias_has_no_gradient_to_compute() -> None:
+    ours, theirs = (nn.Sequential(made(3, 5, 3), nn.BatchNorm2d(5)).double() for made in (CentredConv2d, nn.Conv2d))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(4, 3, 6, 6, dtype=torch.double)
+    upstream = torch.randn(4, 5, 4, 4, dtype=torch.double)
+    for network in (ours, theirs):
+        network(x).backward(upstream)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    left, (bias, *rest) = [p.grad for p in ours.parameters()], [p.grad for p in list(theirs.parameters())[1:]]
+    assert left[1] is None
+    torch.testing.assert_close(bias, torch.zeros(5, dtype=torch.double), rtol=0, atol=1e-12)
+    torch.testing.assert_close([left[0], *left[2:]], [theirs[0].weight.grad, *rest])
 
 
 def test_tanh_is_torchs() -> None:
