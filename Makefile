@@ -14,7 +14,7 @@ RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,RE
 	$(call flag,workers,WORKERS) $(call flag,device,DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study ui report compare reproduce promote predict data test test-slow lint type bench clean
+.PHONY: help setup study ui sync report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -36,6 +36,9 @@ study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= P
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flag,port,PORT) $(call flag,store,STORE)
+
+sync: $(READY) ## Deliver the runs that wait for the server in MLFLOW_TRACKING_URI [STORE=]
+	@$(BIN)/mmtune sync $(call flag,store,STORE)
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) $(call flag,out,OUT)
@@ -65,6 +68,9 @@ test: $(READY) ## Run the fast tests
 test-slow: $(READY) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MNIST and recordings
 	@$(BIN)/python -m pytest -q --timeout 1800
 
+torture: $(READY) ## Kill processes of studies at random for MINUTES=3, then check that nothing is missing
+	@$(BIN)/python tests/faults/torture.py $(call flag,minutes,MINUTES) $(call flag,seed,SEED)
+
 lint: $(READY) ## Check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -76,6 +82,16 @@ bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WOR
 	@$(BIN)/python -m benchmarks.bench $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) \
 		$(call flag,device,DEVICE) $(call flag,workers,WORKERS) $(call flag,rounds,ROUNDS) $(call flag,trials,TRIALS) \
 		$(call flag,epochs,EPOCHS) $(call flag,rows,ROWS) $(call flag,out,OUT)
+
+fuzz: $(READY) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	@$(BIN)/python tests/safety/fuzz.py $(call flag,minutes,MINUTES) $(if $(call given,READERS),--readers $(READERS))
+
+audit: ## Look for known vulnerabilities in the pinned packages (needs the network)
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+		$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
+	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt --progress-spinner off
 
 clean: ## Remove the environment and caches, never runs or data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from mmtune.config import PROTOCOLS, SAMPLERS, require_choice
 from mmtune.errors import InputError
+from mmtune.files import storage_problem, unusable
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
@@ -49,8 +50,18 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        sys.stderr.write(f"mmtune: {error}\n")
-        sys.exit(2)
+        refuse(error)
+    except Exception as error:
+        problem = storage_problem(error)
+        if problem is None:
+            raise
+        refuse(unusable(problem))
+
+
+def refuse(error: InputError) -> NoReturn:
+    """End with a line on what the user can mend."""
+    sys.stderr.write(f"mmtune: {error}\n")
+    sys.exit(2)
 
 
 @app.command()
@@ -89,6 +100,9 @@ def study(
     repeats: Annotated[int, typer.Option(help="Train every trial, or fold, so often, each with another seed.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
+    hung_after: Annotated[
+        float, typer.Option(help="Seconds without an epoch after which a worker is replaced.")
+    ] = 1800,
     prune: Annotated[bool | None, typer.Option(help="Stop hopeless trials early; off for a grid, on else.")] = None,
     fix: Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")] = None,
     store: Store = MLRUNS,
@@ -115,6 +129,7 @@ def study(
         repeats=repeats,
         workers=workers,
         device=device,
+        hung_after=hung_after,
         prune=prune,
         fixed=fixed,
     )
@@ -299,8 +314,30 @@ def ui(
     typer.echo(f"MLflow UI: {page}  (Ctrl-C ends it)")
     for name, number in sorted(MlflowTracker(store).experiments().items()):
         typer.echo(f"  trials of {name}: {page}/#/experiments/{number}/runs")
-    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    os.execv(words[0], [*words, "--workers", "1", "--backend-store-uri", store_uri(store)])
+    hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
+    origins = [f"http://{host}" for host in hosts]
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--backend-store-uri", store_uri(store), "--no-serve-artifacts"]
+    # Names are compared whole: MLflow's own list has patterns such as 10.*, which a foreign name can begin with.
+    words += ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
+    # Settings of MLflow's in the environment could open what this closes.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
+    ours = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(words[0], words, inherited | ours)
+
+
+@app.command()
+def sync(store: Store = MLRUNS) -> None:
+    """Deliver the runs that wait for the MLflow server that MLFLOW_TRACKING_URI names."""
+    from mmtune.tracking import sync as deliver
+
+    open_tracker(store)
+    with data_progress() as advance:
+        tally = deliver(store, advance)
+    for line in tally.lines():
+        typer.echo(line)
+    if tally.problems:
+        raise typer.Exit(1)
 
 
 @data_app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from mmtune.errors import InputError
 from mmtune.models.card import HELD
 from mmtune.parts import best_part, part_of
 from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.train.answers import NUMBERS, read_answers
 
 HELD_ACCURACY = f"{UNIT}held_accuracy"
 
@@ -206,11 +206,7 @@ def counted(parts: Sequence[TrialRun], repeats: str) -> list[TrialRun]:
 
 def read_held(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a `held.npz`; InputError where it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ("row", "label", "prediction", "recording")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} must hold the answers to held-out rows: {error}") from error
+    return read_answers(path, NUMBERS)
 
 
 def matching(runs: Sequence[StudyRun], reference: StudyRun) -> StudyRun:

@@ -6,6 +6,7 @@ in the tracker whole, and whatever did not is settled when the study is resumed.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmtune.config import StudyKey, TrialConfig, flatten
+from mmtune.clock import now
+from mmtune.config import StudyKey, TrialConfig
 from mmtune.errors import InputError
+from mmtune.files import storage_problem, unusable
 from mmtune.models.card import FINAL
 from mmtune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, spread, units
 from mmtune.plan import Plan
 from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
-from mmtune.provenance import now
-from mmtune.search import ATTEMPTS, Given, Search, closed, derive_seed, drawn_values, make_sampler
+from mmtune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, drawn_values, make_sampler
 from mmtune.space import Value
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
 
@@ -86,13 +88,20 @@ class Coordinator:
         self.complete = {run.number: run.run_id for run in tracked if run.state == COMPLETE}
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Until every index is closed, or `stop()`; then whatever is under way is ended as interrupted."""
+        """Until every index is closed, or `stop()`; then whatever is under way is ended as interrupted.
+
+        Where no file can be written, that is left to the next call.
+        """
         try:
             while (self.open or self.live) and not stop():
                 self._fill()
                 for event in self.pool.events(timeout=0.5):
                     self._handle(event)
                 self.tracker.deliver_if_due()
+        except Exception as error:
+            if storage_problem(error) is not None:
+                self.live.clear()
+            raise
         finally:
             for index in list(self.live):
                 self._interrupt(index)
@@ -117,10 +126,11 @@ class Coordinator:
         values = self.search.ask(index, self._sampler(index, earlier))
         name = trial_name(index, values)
         seed = derive_seed(self.plan.key.seed, index)
-        tags = {**self.plan.tags, "mmtune.seed": str(seed), "mmtune.started": now()}
+        own = {"mmtune.seed": str(seed), "mmtune.started": now(), "mmtune.drawn": json.dumps(values)}
+        tags = {**self.plan.tags, **own}
         try:
             config = self.plan.schedule.configure(self.plan.base, values)
-            params, reason = self._params(config), self._obstacle(index)
+            params, reason = self.plan.params(config), self._obstacle(index)
         except InputError as error:
             params, reason = dict(values), str(error)
         run_id = self.tracker.start_trial(self.parent, index, name, params, tags)
@@ -156,15 +166,12 @@ class Coordinator:
     def _adopt(self, index: int, part: Part) -> None:
         """Take over a part that an interrupted attempt at this trial had finished."""
         live, run = self.live[index], self.parts.get((index, part))
-        if run is not None and run.params == self._params(live.config):
+        if run is not None and run.params == self.plan.params(live.config):
             self.tracker.adopt(run.run_id, live.run_id)
             live.waiting.remove(part)
             live.ended[part], live.metrics[part] = run.run_id, run.metrics
             self.progress.done += 1
             self._report_part(index, part, run.metrics[OBJECTIVE])
-
-    def _params(self, config: TrialConfig) -> dict[str, Any]:
-        return flatten(config) | {f"encoder.{m}": run for m, run in self.plan.encoder_runs.items()}
 
     def _submit(self, index: int, part: Part) -> None:
         live = self.live[index]
@@ -176,7 +183,7 @@ class Coordinator:
             name = f"{live.name} {part_name(part, self.plan.key)}"
             place = {"mmtune.fold": str(part.fold), "mmtune.repeat": str(part.repeat)}
             tags = {**self.plan.tags, **place, "mmtune.seed": str(seed), "mmtune.started": now()}
-            run_id = self.tracker.start_part(self.parent, live.run_id, index, name, self._params(live.config), tags)
+            run_id = self.tracker.start_part(self.parent, live.run_id, index, name, self.plan.params(live.config), tags)
         live.running[part] = run_id
         self.progress.begin(ticket, name, live.config.train.epochs)
         shutil.rmtree(self._folder(ticket), ignore_errors=True)
@@ -221,6 +228,9 @@ class Coordinator:
             case Done():
                 self._done(event)
             case Failed():
+                if event.storage:
+                    # Not the trial's fault: it is made again once there is room.
+                    raise unusable(event.storage)
                 if event.memory:
                     self.progress.say(f"memory gave out: from now on at most {self.pool.narrow()} train side by side")
                 self._fail(event.number, event.reason, retry=event.retry)
@@ -234,7 +244,7 @@ class Coordinator:
         self.tracker.log_epoch(self.live[index].running[part], event.epoch, event.metrics)
         self.progress.advance(event.number, event.epoch, event.metrics)
         if event.epoch in self.search.rungs:
-            go_on = self.search.report(index, event.epoch, event.metrics["val_macro_f1"])
+            go_on = self.search.report(index, event.epoch, event.metrics[REPORTED])
             self.pool.answer(event.number, go_on)
 
     def _done(self, event: Done) -> None:

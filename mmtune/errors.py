@@ -1,8 +1,19 @@
 """The one exception that is a user's to mend."""
 
+LONGEST = 2_000
+
 
 class InputError(ValueError):
     """Something a user gave breaks a rule; the message is one line with the rule and the value.
 
     The command line prints it and exits with 2; every other exception is a fault of ours.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Text as one printable line of LONGEST characters at most: it may quote a name or a value of a stranger's."""
+    shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from mmtune.bounds import MEBIBYTE, read_bounded
 from mmtune.errors import InputError
+
+LONGEST_JSON = 4 * MEBIBYTE
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+
+
+def storage_problem(error: BaseException | None) -> str | None:
+    """What keeps files from being used, where an exception comes from that, however far down; None elsewhere.
+
+    That is a full or failing disk, a limit or a missing right, an SQLite file that is locked, full or damaged, or a
+    PostgreSQL that is gone.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError) or of_postgres(error):
+            return str(error).partition("\n")[0]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def of_postgres(error: BaseException) -> bool:
+    """Whether psycopg, which need not be installed, says that its database does not do what it should."""
+    return type(error).__module__.startswith("psycopg") and any(
+        kind.__name__ == "OperationalError" for kind in type(error).__mro__
+    )
+
+
+def unusable(problem: str) -> InputError:
+    """What the user is told of a `storage_problem`."""
+    return InputError(f"what is kept cannot be read or written: {problem}; once it can, the same command goes on")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -26,13 +62,23 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; InputError where it cannot be read or is none."""
+def append_whole(file: FileIO, content: bytes) -> None:
+    """Append to an unbuffered file all of it or, where the disk is full, nothing: the next line stays a line."""
+    before = os.fstat(file.fileno()).st_size
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+        while content:
+            content = content[file.write(content) :]
+    except OSError:
+        file.truncate(before)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; InputError where it cannot be read, is longer than LONGEST_JSON, or is none."""
+    text = read_bounded(path, LONGEST_JSON)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} must be JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, holds a {type(content).__name__}")

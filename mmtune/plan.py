@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from mmtune.config import DRAWN, StudyKey, TrialConfig, XFlowLSTMConfig, XFlowMLPConfig, model_kind, require_count
+from mmtune.config import (
+    DRAWN,
+    StudyKey,
+    TrialConfig,
+    XFlowLSTMConfig,
+    XFlowMLPConfig,
+    flatten,
+    model_kind,
+    require_count,
+)
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
 from mmtune.data.splits import Split, folds, rotated, split
 from mmtune.errors import InputError
 from mmtune.parts import Part, parts_of
+from mmtune.pool import HUNG_AFTER
 from mmtune.schedule import Schedule
 from mmtune.space import Value
 from mmtune.study import Study
@@ -21,6 +32,7 @@ class Options:
     """How much of a study to run, and where. None stands for the study's own number or sampler, or the machine's.
 
     folds: of a cross-validation of every trial, 0 for the one split of the protocol; repeats: trainings of each.
+    hung_after: after so many seconds without an epoch a worker counts as hung.
     """
 
     protocol: str = "clip_disjoint"
@@ -32,6 +44,7 @@ class Options:
     repeats: int = 1
     workers: int | None = None
     device: str = "auto"
+    hung_after: float = HUNG_AFTER
     prune: bool | None = None
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
@@ -44,6 +57,8 @@ class Options:
             value = getattr(self, name)
             if value is not None:
                 require_count(f"--{name}", value, 1, 100_000)
+        if not self.hung_after > 0:
+            raise InputError(f"--hung-after must be seconds above 0, got {self.hung_after}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,10 @@ class Plan:
     encoders: Mapping[str, Path]
     encoder_runs: Mapping[str, str]
     tags: Mapping[str, str]
+
+    def params(self, config: TrialConfig) -> dict[str, Any]:
+        """Everything that a trial is made from, by dotted path."""
+        return flatten(config) | {f"encoder.{modality}": run for modality, run in self.encoder_runs.items()}
 
 
 def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:

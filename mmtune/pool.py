@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from mmtune.config import TrialConfig
 from mmtune.data.splits import Split
 from mmtune.errors import InputError
+from mmtune.files import storage_problem
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
     from mmtune.train.batches import Resident
 
 STARTS = 3
+HUNG_AFTER = 1800.0
+# To load torch and the data may take so long on a slow disk.
+START_SECONDS = 300.0
+# What one look at the workers may add to their silence: a coordinator that was stopped itself has not listened.
+LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +93,14 @@ class Failed:
     """A job raised; its folder holds `error.txt`.
 
     retry: whether another attempt makes sense. memory: whether there was too little of it for this job beside others.
+    storage: what kept its files from being written, "" if nothing did.
     """
 
     number: int
     reason: str
     retry: bool
     memory: bool = False
+    storage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,28 +116,34 @@ Event = Ready | Broken | Epoch | Done | Failed | Died
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """What every worker is started with: the data, the rows of each split, and the device."""
+    """What every worker is started with: the data, the rows of each split, and the device.
+
+    hung_after: after so many seconds without a word a worker that has something to do counts as hung.
+    """
 
     data: Path
     splits: tuple[Split, ...]
     device: str
+    hung_after: float = HUNG_AFTER
 
 
 @dataclass(kw_only=True, eq=False)
 class Worker:
-    """A process, our end of its pipe, and the job it has."""
+    """A process, our end of its pipe, the job it has, and for how many seconds it has said nothing."""
 
     process: SpawnProcess
     pipe: Connection
     job: Job | None = None
     ready: bool = False
+    silent: float = 0.0
 
 
 class LocalPool:
-    """`count` worker processes on this machine; a worker that dies is replaced."""
+    """`count` worker processes on this machine; a worker that dies or hangs is replaced."""
 
     def __init__(self, spec: WorkerSpec, count: int) -> None:
         self.spec = spec
+        self.looked = time.monotonic()
         self.failed_starts = 0
         self.limit = count
         self.workers = [start_worker(spec) for _ in range(count)]
@@ -154,7 +169,7 @@ class LocalPool:
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker; there must be one."""
         worker = next(worker for worker in self.workers if worker.ready and worker.job is None)
-        worker.job = job
+        worker.job, worker.silent = job, 0.0
         # A worker that is already dead is reported by `events`, with this job.
         with suppress(OSError):
             worker.pipe.send(job)
@@ -179,6 +194,7 @@ class LocalPool:
                 yield from self._bury(worker)
             else:
                 yield self._note(worker, event)
+        yield from self._end_hung()
 
     def close(self) -> None:
         """Stop every worker at once."""
@@ -188,7 +204,18 @@ class LocalPool:
             worker.process.join()
             worker.pipe.close()
 
+    def _end_hung(self) -> Iterator[Event]:
+        now = time.monotonic()
+        passed, self.looked = min(now - self.looked, LOOK_SECONDS), now
+        for worker in list(self.workers):
+            worker.silent += passed if worker.job is not None or not worker.ready else 0.0
+            patience = self.spec.hung_after if worker.ready else max(self.spec.hung_after, START_SECONDS)
+            if worker.silent > patience:
+                worker.process.kill()
+                yield from self._bury(worker, f"worker hung: it said nothing for {patience:g} s")
+
     def _note(self, worker: Worker, event: Event) -> Event:
+        worker.silent = 0.0
         if isinstance(event, Broken):
             raise InputError(f"workers cannot start: {event.reason}")
         if isinstance(event, Ready):
@@ -197,10 +224,10 @@ class LocalPool:
             worker.job = None
         return event
 
-    def _bury(self, worker: Worker) -> Iterator[Event]:
+    def _bury(self, worker: Worker, reason: str = "") -> Iterator[Event]:
         worker.process.join()
         worker.pipe.close()
-        reason = exit_reason(worker.process.exitcode)
+        reason = reason or exit_reason(worker.process.exitcode)
         self.failed_starts += not worker.ready
         if self.failed_starts >= STARTS * len(self.workers):
             raise InputError(f"workers cannot start: {reason}")
@@ -295,11 +322,17 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, pipe: Connection) -> Eve
         metrics, pruned = run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin)
         return Done(number=job.number, metrics=metrics, pruned=pruned)
     except Exception as error:  # a worker outlives every job
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / "error.txt").write_text(traceback.format_exc())
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        retry = not isinstance(error, DivergenceError | InputError)
-        return Failed(number=job.number, reason=reason, retry=retry, memory=out_of_memory(error))
+        # Where the disk is what failed, this fails too.
+        with suppress(OSError):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            (job.folder / "error.txt").write_text(traceback.format_exc())
+        return Failed(
+            number=job.number,
+            reason=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            retry=not isinstance(error, DivergenceError | InputError),
+            memory=out_of_memory(error),
+            storage=("" if isinstance(error, InputError) else storage_problem(error)) or "",
+        )
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -7,16 +7,11 @@ import platform
 import shlex
 import subprocess
 import sys
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("mmtune", "torch", "optuna", "mlflow", "numpy", "scikit-learn", "librosa")
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601 with microseconds, so that text order is time order."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def installed(package: str) -> str:
@@ -28,13 +23,16 @@ def installed(package: str) -> str:
 
 
 def git_commit(folder: Path) -> str:
-    """The commit checked out in `folder`, with "+changes" where files differ from it; "" outside a repository."""
+    """The commit checked out in `folder`, with "+changes" where files differ from it; "" where git does not keep it."""
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
+        # A colleague's checkout is trusted as far as reading it goes: it is the code that runs.
+        command = ["git", "-c", "safe.directory=*", "-C", str(folder), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
+        # An environment may lie in a repository that has nothing to do with it.
+        git("ls-files", "--error-unmatch", ".")
         commit = git("rev-parse", "HEAD")
         return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
@@ -68,3 +66,43 @@ def provenance_tags(device: str) -> dict[str, str]:
         "mlflow.source.name": command_line(),
         "mlflow.source.git.commit": commit,
     }
+
+
+def made_with(tags: Mapping[str, str]) -> dict[str, str]:
+    """What a run says it was made with, by name: each package's version, mmtune's commit, the device."""
+    commit, _, changes = tags.get("mmtune.git_commit", "").partition("+")
+    shown = (commit[:12] or "unknown") + ("+changes" if changes else "")
+    versions = json.loads(tags.get("mmtune.versions", "{}"))
+    return {**versions, "commit": shown, "device": tags.get("mmtune.device", "unknown")}
+
+
+def mixture(made: Iterable[tuple[int, Mapping[str, str]]], to_come: Mapping[str, str]) -> str:
+    """In one line, which trials of a study were made with something else than its others; "" where none was.
+
+    made: the number of each trial that counts, and its run's tags; to_come: the tags of the runs that are missing.
+    """
+    current, numbers, makers = made_with(to_come), dict[str, set[int]](), dict[str, dict[str, str]]()
+    for number, tags in made:
+        maker = made_with(tags)
+        if maker != current:
+            makers[str(maker)] = maker
+            numbers.setdefault(str(maker), set()).add(number)
+    differing = [name for name in current if any(maker.get(name) != current[name] for maker in makers.values())]
+
+    def told(maker: Mapping[str, str]) -> str:
+        return ", ".join(f"{name} {maker.get(name, 'unknown')}" for name in differing)
+
+    groups = [f"{counted(numbers[key])} with {told(maker)}" for key, maker in makers.items()]
+    return f"made with different code: {'; '.join(groups)}; the others with {told(current)}" if groups else ""
+
+
+def counted(numbers: Iterable[int]) -> str:
+    """Numbers of trials in words, neighbours as a range: trials 0-2, 5."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    plural = "s" * (sum(map(len, ranges)) > 1)
+    return f"trial{plural} " + ", ".join(f"{own[0]}-{own[-1]}" if len(own) > 1 else str(own[0]) for own in ranges)

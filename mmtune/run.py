@@ -8,32 +8,37 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from rich.console import Console
 
+from mmtune.clock import now
 from mmtune.config import StudyKey, TrialConfig, flatten
 from mmtune.coordinator import Coordinator, Pool
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.errors import InputError
-from mmtune.files import locked
+from mmtune.files import locked, make_folder, storage_problem
 from mmtune.models.card import MODEL
 from mmtune.plan import Options, Plan, make_plan, make_splits, shapes
 from mmtune.pool import LocalPool, WorkerSpec
+from mmtune.postgres import locked_there, postgres_url
 from mmtune.progress import Progress, say
-from mmtune.provenance import now, provenance_tags
+from mmtune.provenance import mixture, provenance_tags
 from mmtune.search import Search
 from mmtune.settling import Found, reconcile, retire_torn
 from mmtune.space import Space, describe, fingerprint
 from mmtune.study import Study, load_study, schedule, settled
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial, delivering
 
+SEARCHES = "MMTUNE_STORAGE"
+"""Names a PostgreSQL database for searches; journal files beside the runs where it is not set."""
 Stopped = Callable[[], bool]
 PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
 
@@ -73,7 +78,12 @@ def run_study(
     values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
     base = settled(study, values, options.epochs)
     needed = needed_encoders(study, base, options)
-    spec = WorkerSpec(data=dataset.folder, splits=make_splits(dataset, options), device=resolve_device(options.device))
+    spec = WorkerSpec(
+        data=dataset.folder,
+        splits=make_splits(dataset, options),
+        device=resolve_device(options.device),
+        hung_after=options.hung_after,
+    )
     require_modalities(dataset.train, base.model.modalities)
     encoders: Mapping[str, TrialRun] = {}
     if needed:
@@ -89,28 +99,48 @@ def run_study(
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
     plan = make_plan(study, base, trials, dataset, options, runs, folders, provenance_tags(spec.device))
     key = plan.key
-    refusal = f"study {key.slug} already runs, and one coordinator at a time may write it"
+    database = postgres_url(SEARCHES)
     with (
-        locked(root / "locks" / key.slug, refusal, f"pid {os.getpid()} on {os.uname().nodename} since {now()}"),
+        only_coordinator(root, key.slug, database),
+        delivering(root, partial(say, console)) as deliver,
         Crew(make_pool, spec, options.workers or default_workers(spec.device)) as crew,
     ):
+        # Where a trial writes when it has ended must be writable before it begins.
+        for folder in ("staging", f"artifacts/{study.name}"):
+            make_folder(root / folder)
         searches = root / "optuna"
         journal = searches / f"{key.slug}.journal"
-        search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, len(plan.parts))
+        parts = len(plan.parts)
+        search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, parts, url=database)
         search.check_unchanged("made", [*trials.lines(), *settings(base, trials.space), f"repeats={study.repeats}"])
         # Workers load while the store is opened; that none of the search's runs was deleted is likely enough.
         likely = search.open_indices(plan.trials, {attempt.run_id for attempt in search.attempts()})
         crew.start(len(likely) * len(plan.parts))
         tracker = MlflowTracker(root)
         parent = tracker.open_study(key, {**study_tags(study, trials.space, dataset), **plan.tags})
+        deliver(parent)
         with tracker.spooled(searches / f"{key.slug}.spool"):
-            found = reconcile(search, tracker, parent)
+            if search.cut:
+                say(console, f"{search.cut} bytes of an unfinished write were cut from {journal}")
+            found = reconcile(plan, search, tracker, parent)
             say_where(console, plan, sum(run.state == RUNNING for run in found.trials))
             try:
                 drive(plan, search, tracker, parent, found, crew, console, stopped)
-            finally:
-                outcome = close(plan, search, tracker, parent)
-        return outcome
+            except BaseException as error:
+                if storage_problem(error) is None:
+                    close(plan, search, tracker, parent)
+                raise
+            return close(plan, search, tracker, parent)
+
+
+@contextmanager
+def only_coordinator(root: Path, slug: str, database: str | None) -> Iterator[None]:
+    """Hold a study's lock, beside its runs and where its search is kept; InputError where another process does."""
+    refusal = f"study {slug} already runs, and one coordinator at a time may write it"
+    note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
+    there = locked_there(database, slug, refusal, note) if database else nullcontext()
+    with locked(root / "locks" / slug, refusal, note), there:
+        yield
 
 
 class Crew:
@@ -202,6 +232,8 @@ def drive(
         console=console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
     )
     missing = search.open_indices(plan.trials, tracked)
+    if missing:
+        note_mixture(plan, tracker, parent, found, console)
     pool = crew.start((plan.trials - len(ended)) * parts) if missing else None
     if pool is not None:
         ended_parts = found.ended_parts() if parts > 1 else {}
@@ -211,6 +243,15 @@ def drive(
             )
             coordinator.run(stopped)
     shutil.rmtree(staging, ignore_errors=True)
+
+
+def note_mixture(plan: Plan, tracker: MlflowTracker, parent: str, found: Found, console: Console) -> None:
+    """Say, and record with the study, where its trials are not all made with the same code."""
+    ended_well = [run for run in (*found.trials, *found.parts) if run.state in (COMPLETE, PRUNED)]
+    told = mixture([(run.number, run.tags) for run in ended_well], plan.tags)
+    tracker.record(parent, {}, {"mmtune.mixture": told})
+    if told:
+        say(console, told)
 
 
 def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -> Outcome:
@@ -240,7 +281,6 @@ def settings(base: TrialConfig, space: Space) -> list[str]:
 def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
     """What the parent run says of the study, its space and its data."""
     return {
-        "mmtune.opened": now(),
         "mmtune.paper": study.paper,
         "mmtune.repeats": study.repeats,
         "mmtune.space": "\n".join(describe(space)),

@@ -1,16 +1,14 @@
 """Optuna behind the four verbs that a coordinator needs: ask, report, tell, resume.
 
-A study is one journal file, written by one process. Trials are addressed by their index, 0 to n - 1; an
-index may take several attempts, each of them a trial of Optuna's, and its seed follows from the index alone.
+A study is one journal file, or one of Optuna's in PostgreSQL, written by one process. Trials are addressed by their
+index, 0 to n - 1; an index may take several attempts, each of them a trial of Optuna's, and its seed follows from the
+index alone.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Container, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,28 +16,22 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._storage import JournalOperation
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import TrialState
 
 from mmtune.errors import InputError
 from mmtune.files import make_folder
 from mmtune.halving import Halving, rungs
+from mmtune.journal import Journal, is_operation, repair_journal
+from mmtune.postgres import reached
 from mmtune.space import Space, Value, describe, fingerprint, sample
 from mmtune.stopwatch import Stopwatch
 
 ATTEMPTS = 2
 WILCOXON = 0.1
+REPORTED = "val_macro_f1"
+"""The metric of an epoch that a search hears at a rung."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-# What Optuna notes of a trial before it has ended.
-UNDER_WAY = {
-    JournalOperation.CREATE_TRIAL,
-    JournalOperation.SET_TRIAL_PARAM,
-    JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
-    JournalOperation.SET_TRIAL_USER_ATTR,
-    JournalOperation.SET_TRIAL_SYSTEM_ATTR,
-}
 
 
 class Given(BaseSampler):
@@ -100,48 +92,46 @@ class Attempt:
         return self.state in ("COMPLETE", "PRUNED")
 
 
-def repair_journal(path: Path) -> int:
-    """Cut the torn last line that a kill may have left; returns the number of bytes cut.
-
-    Optuna loads past a torn line once, and appends to it; the study is lost from then on.
-    """
-    # A lock that is left behind can only be a dead process's: ours is held on the whole study.
-    with suppress(FileNotFoundError):
-        Path(f"{path}.lock").unlink()
-    if not path.exists():
-        return 0
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
-    return len(content) - whole
+def open_study(path: Path, name: str) -> optuna.Study:
+    """Optuna's study in a journal, made if there is none; InputError where the journal is damaged."""
+    try:
+        return study_in(JournalStorage(Journal(path)), name)
+    except OSError:
+        raise
+    except Exception as error:
+        lines = path.read_bytes().splitlines()
+        bad = next((number for number, line in enumerate(lines, start=1) if not is_operation(line)), None)
+        where = f"line {bad} is none" if bad else f"it ends in {type(error).__name__}"
+        raise InputError(
+            f"{path} must be a journal of Optuna's, {where}; move it away, and the same command makes it anew "
+            "from the tracked runs"
+        ) from error
 
 
-class Journal(JournalFileBackend):
-    """The journal file of a study whose lock its one writer holds, so that no write needs a lock of its own.
+def study_in(storage: BaseStorage, name: str) -> optuna.Study:
+    """Optuna's study of that name, made if there is none."""
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        return optuna.create_study(
+            study_name=name,
+            storage=storage,
+            direction="maximize",
+            sampler=Given({}),
+            pruner=optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2),
+            load_if_exists=True,
+        )
 
-    Writing waits for the disk where a trial ends: a power cut may cost the begin of the trials under way, whose runs
-    are ended as interrupted on resume, and no more.
-    """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self.path = path
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self.path.open("ab") as file:
-            file.write(lines.encode())
-            if any(log["op_code"] not in UNDER_WAY for log in logs):
-                file.flush()
-                os.fsync(file.fileno())
+def study_at(url: str, name: str) -> optuna.Study:
+    """Optuna's study in a PostgreSQL database, made if there is none; InputError where that does not answer."""
+    with reached(url):
+        return study_in(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}), name)
 
 
 class Search:
-    """The journal of one study; the caller holds the study's lock.
+    """The search of one study, in the journal at `path` or in the database at `url`; the caller holds its lock.
 
-    watch: counts the seconds of the calls that a running study makes.
+    watch: counts the seconds of the calls that a running study makes. cut: how many bytes at the journal's end had to
+    go.
 
     prune: whether hopeless trials end early, at rungs of their epochs, or, where a trial has several parts, after any
     part that leaves it significantly behind the best trial (Wilcoxon's signed-rank test over the parts of both).
@@ -149,23 +139,23 @@ class Search:
     """
 
     def __init__(
-        self, path: Path, name: str, space: Space, base: Mapping[str, Any], epochs: int, prune: bool, parts: int = 1
+        self,
+        path: Path,
+        name: str,
+        space: Space,
+        base: Mapping[str, Any],
+        epochs: int,
+        prune: bool,
+        parts: int = 1,
+        url: str | None = None,
     ) -> None:
         make_folder(path.parent)
-        repair_journal(path)
+        self.cut = 0 if url else repair_journal(path)
         self.space, self.base = space, base
         self.rungs = frozenset(rungs(epochs)) if prune and parts == 1 else frozenset()
         self.compares_parts = prune and parts > 1
-        self.storage = JournalStorage(Journal(path))
-        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-            self.study = optuna.create_study(
-                study_name=name,
-                storage=self.storage,
-                direction="maximize",
-                sampler=Given({}),
-                pruner=optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2),
-                load_if_exists=True,
-            )
+        self.study = study_at(url, name) if url else open_study(path, name)
+        self.storage = self.study._storage
         self._check_space()
         self.live: dict[int, optuna.Trial] = {}
         self.watch = Stopwatch()
@@ -234,6 +224,23 @@ class Search:
         """End the attempt under way."""
         with self.watch:
             self._end(self.live.pop(index), state, score, interrupted, retry)
+
+    def take_in(
+        self,
+        index: int,
+        values: Mapping[str, Value],
+        run_id: str,
+        state: str,
+        score: float | None,
+        reports: Mapping[int, float],
+        retry: bool = False,
+    ) -> None:
+        """Note an attempt that has ended and that the journal has lost; `reports` are its scores at rungs."""
+        self.ask(index, Given(values))
+        self.attach(index, run_id)
+        for step, reported in sorted(reports.items()):
+            self.report(index, step, reported)
+        self.tell(index, state, score, retry=retry)
 
     def settle(
         self, number: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False

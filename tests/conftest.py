@@ -20,6 +20,9 @@ from mmtune.tracking import open_client
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Neither the user's own servers nor one that another test has named to MLflow, which notes it there.
+    for name in ("MLFLOW_TRACKING_URI", "MMTUNE_STORAGE"):
+        os.environ.pop(name, None)
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
 

@@ -130,5 +130,5 @@ def test_a_study_that_was_not_run_on_these_rows_is_refused(ran: MlflowTracker) -
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "held.npz").write_bytes(b"PK no archive")
-    with pytest.raises(InputError, match="must hold the answers to held-out rows"):
+    with pytest.raises(InputError, match=r"must be a complete \.npz file"):
         comparison.read_held(tmp_path / "held.npz")

@@ -173,3 +173,34 @@ def test_workers_that_die_at_the_start_again_and_again_end_the_study(tiny: Datas
 
     with LocalPool(spec, 1) as broken, pytest.raises(InputError, match="workers cannot start: worker was killed"):
         kill_every_worker(broken)
+
+
+@pytest.mark.slow
+def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_path: Path) -> None:
+    splits = (split(tiny.train, "clip_disjoint", 0),)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=3.0)
+    with LocalPool(spec, 1) as pool:
+        until(pool, Ready)
+        assert not list(pool.events(4.0))
+        worker = pool.workers[0].process
+        pool.submit(Job(number=20, config=CONFIG, seed=1, folder=tmp_path / "stopped"))
+        os.kill(worker.pid or 0, signal.SIGSTOP)
+        died, _ = until(pool, Died)
+        assert died == Died(number=20, reason="worker hung: it said nothing for 3 s")
+        assert worker.exitcode == -signal.SIGKILL
+        until(pool, Ready)
+        pool.submit(Job(number=21, config=CONFIG, seed=1, folder=tmp_path / "whole"))
+        until(pool, Done)
+
+
+def test_a_coordinator_that_was_stopped_itself_takes_no_worker_for_hung(tiny: Dataset, tmp_path: Path) -> None:
+    splits = (split(tiny.train, "clip_disjoint", 0),)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=20.0)
+    with LocalPool(spec, 1) as pool:
+        until(pool, Ready)
+        pool.submit(Job(number=22, config=CONFIG, seed=1, folder=tmp_path / "x", rungs=frozenset({1})))
+        until(pool, Epoch)
+        pool.looked -= 3600
+        assert not list(pool.events(0.2))
+        pool.answer(22, go_on=True)
+        until(pool, Done)

@@ -8,7 +8,8 @@ import pytest
 
 from mmtune.config import DRAWN
 from mmtune.errors import InputError
-from mmtune.search import ATTEMPTS, Given, Search, derive_seed, make_sampler, open_indices, repair_journal
+from mmtune.journal import repair_journal
+from mmtune.search import ATTEMPTS, Given, Search, derive_seed, make_sampler, open_indices
 from mmtune.space import Categorical, Real, Space
 
 SPACE: Space = (

@@ -7,13 +7,16 @@ mmtune writes them (uint8 images, float32 audio, int64 labels).
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.bounds import open_bounded
 from mmtune.config import CLASSES
+from mmtune.data.archives import LONGEST_HEADER, MOST_BYTES, parse_header
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
 from mmtune.errors import InputError
 
@@ -24,22 +27,22 @@ MAGIC = b"\x93NUMPY"
 
 
 def open_array(path: Path) -> NDArray[Any]:
-    """Memory-map a .npy file; InputError where it is missing, no .npy file, pickled, truncated or too long."""
+    """Memory-map a .npy file; InputError where it is missing, no .npy file, pickled, truncated or too long.
+
+    Only its header is read; the file may have MOST_BYTES.
+    """
+    with open_bounded(path, MOST_BYTES) as file:
+        head, size = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
+    if not head.startswith(MAGIC):
+        raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {head[: len(MAGIC)]!r}")
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
-        if magic != MAGIC:
-            raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {magic!r}")
+        shape, dtype, begins = parse_header(head)
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path}: must be a readable .npy file: {error.strerror or error}") from error
     except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
         raise InputError(f"{path}: {explain(error)}") from error
-    expected = int(array.offset) + array.nbytes if isinstance(array, np.memmap) else path.stat().st_size
-    if path.stat().st_size != expected:
-        raise InputError(f"{path}: must be {expected} bytes for {array.shape} {array.dtype}, has {path.stat().st_size}")
+    expected = begins + math.prod(shape) * dtype.itemsize
+    if size != expected:
+        raise InputError(f"{path}: must be {expected} bytes for {shape} {dtype}, has {size}")
     return array
 
 
@@ -104,13 +107,19 @@ def value_range(path: Path, array: NDArray[Any]) -> tuple[float, float]:
     return low, high
 
 
-def read_labels(path: Path) -> NDArray[np.int64]:
-    """Labels as (N,) int64 in 0..9 from any integer type, or floats that are whole numbers."""
+def open_labels(path: Path) -> NDArray[Any]:
+    """Open an array of N real numbers, (N,) or (N, 1), N >= 1."""
     array = open_array(path)
     if array.shape[1:] not in ((), (1,)) or not array.ndim or not len(array):
         raise InputError(f"{path}: shape must be (N,) with N >= 1, got {array.shape}")
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: dtype must be an integer type, got {array.dtype}")
+    return array
+
+
+def read_labels(path: Path) -> NDArray[np.int64]:
+    """Labels as (N,) int64 in 0..9 from any integer type, or floats that are whole numbers."""
+    array = open_labels(path)
     values = np.array(array).reshape(-1)
     wrong = ~np.isin(values, np.arange(CLASSES))
     if wrong.any():

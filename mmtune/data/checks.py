@@ -6,10 +6,13 @@ import hashlib
 import json
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmtune.config import CLASSES
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Partition
 from mmtune.errors import InputError
+
+LONGEST_NAME = 1024
 
 
 def check_partition(partition: Partition, where: str) -> None:
@@ -29,6 +32,8 @@ def check_partition(partition: Partition, where: str) -> None:
         row = int(np.flatnonzero(digit[index] != labels)[0])
         said = f"clip {index[row]} is used as {digit[index[row]]} and as {labels[row]}"
         raise InputError(f"{where}: a clip must be paired with images of one digit, {said}")
+    require_names(partition.speaker, f"{where}: speaker")
+    require_names(partition.clip_id, f"{where}: clip_id")
     names, times = np.unique(partition.clip_id, return_counts=True)
     if times.max() > 1:
         raise InputError(f"{where}: clip ids must be unique, {names[np.argmax(times)]} occurs {times.max()} times")
@@ -73,6 +78,24 @@ def require_modalities(partition: Partition, modalities: tuple[str, ...]) -> Non
             "this model hears waveforms, and the data set came as features only: build one from recordings with "
             "`mmtune data build`, or let the model hear features with `--fix view=mfcc`"
         )
+
+
+def require_names(names: NDArray[np.str_], what: str) -> None:
+    """Raise InputError, its line beginning with `what`, unless names are text of LONGEST_NAME characters at most.
+
+    Text has no control characters, which would reach a terminal, and no numbers that are no character, which numpy
+    reads from a file all the same.
+    """
+    if names.dtype.itemsize > 4 * LONGEST_NAME:
+        raise InputError(f"{what} must have {LONGEST_NAME} characters at most, may have {names.dtype.itemsize // 4}")
+    if not names.dtype.itemsize:
+        return
+    codes = np.ascontiguousarray(names, dtype=names.dtype.newbyteorder("=")).reshape(-1, 1).view(np.uint32)
+    control = ((codes > 0) & (codes < 0x20)) | ((codes >= 0x7F) & (codes < 0xA0))
+    wrong = (control | ((codes >= 0xD800) & (codes < 0xE000)) | (codes > 0x10FFFF)).any(axis=1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(f"{what} must be text, row {row} holds a control character or what is no character")
 
 
 def clip_labels(partition: Partition) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

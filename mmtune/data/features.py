@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE
+from mmtune.data.hearing import load_librosa
 from mmtune.errors import InputError
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
@@ -36,10 +37,10 @@ def mfcc(waves: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def mfcc_batch(waves: NDArray[np.float32]) -> NDArray[np.float32]:
     """`mfcc` of (B, 16000)."""
-    import librosa
     from scipy.fft import dct
     from threadpoolctl import threadpool_limits
 
+    librosa = load_librosa()
     frames = {"win_length": WINDOW, "hop_length": HOP, "window": "hamming", "center": False}
     # The sums of BLAS, and so a data set's digest, would depend on the number of threads.
     with threadpool_limits(1):
@@ -111,5 +112,5 @@ class FeatureStats:
                 low=float(data["low"]),
                 high=float(data["high"]),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{where}: {error}") from error

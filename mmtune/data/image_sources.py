@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.bounds import require_file
 from mmtune.data.dataset import IMAGE_SHAPE, Progress
 from mmtune.data.holdout import drawn, require_digits
 from mmtune.data.naming import digit_of, folders
@@ -20,6 +22,8 @@ from mmtune.errors import InputError
 
 IDX_STEMS = {"train": "train", "test": "t10k"}
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # unsigned bytes in three dimensions, and in one
+MOST_IDX = 2**30
+DEFLATED = 1032  # the most bytes that one byte of deflated data can stand for
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -63,8 +67,10 @@ def find_idx(folder: Path, name: str) -> Path:
 def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """An IDX file of N items of `shape`, (N, *shape) uint8, N >= 1."""
     head = 4 * (2 + len(shape))
+    size = require_file(path, MOST_IDX)
+    packed = path.suffix == ".gz"
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path, "rb") if packed else path.open("rb") as file:
             header = file.read(head)
             if len(header) < head:
                 raise InputError(f"{path}: must have a header of {head} bytes, has {len(header)} bytes")
@@ -73,10 +79,13 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8
                 raise InputError(f"{path}: IDX magic number must be {magic}, got {found}")
             if tuple(sides) != shape or not count:
                 raise InputError(f"{path}: must hold items of shape {shape}, got {count} of {tuple(sides)}")
-            expected = count * int(np.prod(shape, dtype=np.int64))
+            expected = count * math.prod(shape)
+            most = min(MOST_IDX, size * DEFLATED) if packed else size
+            if expected > most:
+                raise InputError(f"{path}: must hold {expected} bytes after its header, can hold {most} at most")
             body = file.read(expected + 1)
     except (EOFError, zlib.error, OSError) as error:
-        raise InputError(f"{path}: must be a whole {'gzip ' if path.suffix == '.gz' else ''}file: {error}") from error
+        raise InputError(f"{path}: must be a whole {'gzip ' if packed else ''}file: {error}") from error
     if len(body) != expected:
         more = "more" if len(body) > expected else f"{len(body)}"
         raise InputError(f"{path}: must hold {expected} bytes after its header, has {more}")

@@ -10,7 +10,7 @@ import numpy as np
 from mmtune.config import PROTOCOLS
 from mmtune.data.dataset import SAMPLE_RATE, Dataset, Partition
 from mmtune.data.splits import leakage, split
-from mmtune.errors import InputError
+from mmtune.errors import InputError, one_line
 
 
 def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def lines(description: dict[str, Any]) -> list[str]:
         f"folder      {description['folder']}",
         f"digest      {description['digest']}",
         f"raw audio   {'can be turned into clips' if description['features'] else 'cannot be turned into clips'}",
-        *(f"{key:<12}{plain(value)}" for key, value in description["provenance"].items()),
+        *(f"{plain(key):<12}{plain(value)}" for key, value in description["provenance"].items()),
         "",
         *parts,
         "",
@@ -76,8 +76,8 @@ def lines(description: dict[str, Any]) -> list[str]:
 
 
 def plain(value: Any) -> str:
-    """A value of the provenance in one line."""
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    """A value of the provenance in one printable line; whoever made the data set wrote it."""
+    return one_line(", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
 
 
 def partition_line(facts: dict[str, Any]) -> str:
@@ -109,7 +109,7 @@ def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:
     for column, row in zip(axes.T, rows, strict=True):
         draw_pair(column, train, row)
     axes[1, 0].set_ylabel("coefficient")
-    figure.suptitle(f"{dataset.name}: pairs of the training partition")
+    figure.suptitle(f"{dataset.name}: pairs of the training partition", parse_math=False)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(temporary, format="png", dpi=110)
@@ -124,7 +124,9 @@ def draw_pair(column: Any, train: Partition, row: int) -> None:
     # Of a sequence, the frame in the middle.
     image = train.images[row] if train.images.ndim == 3 else train.images[row][train.images.shape[1] // 2]
     column[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-    column[0].set_title(f"{train.labels[row]}\n{train.speaker[clip] or train.clip_id[clip]}", fontsize=7)
+    # A name may hold signs that would be read as a formula.
+    said = f"{train.labels[row]}\n{train.speaker[clip] or train.clip_id[clip]}"
+    column[0].set_title(said, fontsize=7, parse_math=False)
     column[0].set_axis_off()
     scale = {"vmin": 0, "vmax": 1} if train.images.ndim == 3 else {}
     column[1].imshow(train.clips[clip].T, aspect="auto", origin="lower", **scale)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmtune.bounds import MEBIBYTE, read_bounded
 from mmtune.errors import InputError
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PLAIN = re.compile(r"(\d)_(.+)_(\d+)")  # FSDD and AudioMNIST: digit, speaker, index or take
 NOHASH = re.compile(r"([0-9a-f]+)_nohash_(\d+)")  # Speech Commands: speaker, take
+LONGEST_LIST = 64 * MEBIBYTE
 FSDD_TEST_INDICES = 5  # by the convention of FSDD: index 0..4
 
 
@@ -137,8 +139,8 @@ def testing_list(path: Path) -> set[str] | None:
     if not path.is_file():
         return None
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except ValueError as error:
+        lines = read_bounded(path, LONGEST_LIST).decode().split("\n")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be a text file of one recording a line: {error}") from error
     return {line.strip().removesuffix(".wav") for line in lines if line.strip()}
 

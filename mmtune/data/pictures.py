@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.bounds import MEBIBYTE, read_bounded
 from mmtune.data.dataset import IMAGE_SHAPE
 from mmtune.errors import InputError
 
 SIDE = IMAGE_SHAPE[0]
 BOX = 20  # MNIST's digits fit a box of 20 x 20 pixels
 MAX_SIDE = 4096
+MOST_BYTES = 64 * MEBIBYTE
+JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
+ROWS = 64
+MAX_SCANS = 100  # encoders write ten or so
 MIN_CONTRAST = 32.0  # of 255
 INK, FAINT = 0.25, 0.1  # of the darkest ink: what bounds the digit, and what is paper or noise
 
@@ -23,42 +29,63 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
     """(28, 28) uint8 of a PNG or JPEG, whatever its size, colour, depth, alpha or polarity.
 
     A 28 x 28 picture with light ink passes unchanged. Raises InputError where the file is no such picture, is
-    truncated, has several frames, is larger than 4096 pixels a side, or shows nothing.
+    truncated, has several frames, is larger than 4096 pixels a side or 64 MiB, or shows nothing.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: must be a picture, {'is no file' if path.exists() else 'is missing'}")
     grey = read_grey(path)
-    contrast = float(np.ptp(grey))
+    low, high = float(grey.min()), float(grey.max())
+    contrast = high - low
     if contrast < MIN_CONTRAST:
         raise InputError(
             f"{path}: ink must stand out by {MIN_CONTRAST:g} of 255 levels, the picture spans {contrast:.0f}"
         )
     paper = paper_level(grey)
-    light_ink = paper <= (grey.min() + grey.max()) / 2
+    light_ink = paper <= (low + high) / 2
     if not light_ink:
-        grey, paper = 255.0 - grey, 255.0 - paper
+        grey, paper, high = 255 - grey, 255.0 - paper, 255.0 - low
     if grey.shape == IMAGE_SHAPE and (light_ink or paper == 0):
         return np.rint(grey).astype(np.uint8)
-    ink = np.clip((grey - paper) / (grey.max() - paper), 0.0, 1.0)
-    return normalise(np.where(ink < FAINT, 0.0, ink))
+    return normalise(ink_of(grey, paper, high))
 
 
-def read_grey(path: Path) -> NDArray[np.float64]:
-    """Grey levels (height, width) in 0..255 as seen: turned upright, alpha laid over a contrasting ground."""
+def ink_of(grey: NDArray[Any], paper: float, darkest: float) -> NDArray[np.float32]:
+    """Grey levels as shares of the darkest ink, (height, width) in [0, 1]; what is faint is none.
+
+    Some rows at a time: a photograph would take sixteen times its own size in float64.
+    """
+    ink = np.empty(grey.shape, np.float32)
+    for start in range(0, len(grey), ROWS):
+        part = np.clip((grey[start : start + ROWS].astype(np.float64) - paper) / (darkest - paper), 0.0, 1.0)
+        ink[start : start + ROWS] = np.where(part < FAINT, 0.0, part)
+    return ink
+
+
+def read_grey(path: Path) -> NDArray[Any]:
+    """Grey levels (height, width), uint8 or float32 in 0..255, as seen: upright, alpha over a contrasting ground."""
     from PIL import Image, ImageOps
 
+    content = read_bounded(path, MOST_BYTES)
+    require_few_scans(path, content)
+    stream = BytesIO(content)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            with Image.open(stream, formats=("PNG", "JPEG")) as picture:
                 require_single(path, picture)
                 return to_grey(ImageOps.exif_transpose(picture))
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning) as error:
-        reason = " ".join(str(error).split()).replace(repr(str(path)), "file")
+    except Exception as error:  # a broken picture, or its Exif data, make Pillow raise errors of many kinds
+        reason = " ".join(str(error).split()).replace(repr(stream), "file") or type(error).__name__
         raise InputError(f"{path}: must be a whole PNG or JPEG picture: {reason}") from error
+
+
+def require_few_scans(path: Path, content: bytes) -> None:
+    """Raise InputError on a JPEG of many scans: each may be a few bytes long and yet goes over the whole picture."""
+    scans = content.count(START_OF_SCAN) if content.startswith(JPEG) else 0
+    if scans > MAX_SCANS:
+        raise InputError(f"{path}: must have at most {MAX_SCANS} scans, has {scans}")
 
 
 def require_single(path: Path, picture: Any) -> None:
@@ -69,20 +96,21 @@ def require_single(path: Path, picture: Any) -> None:
         raise InputError(f"{path}: must be a single picture, has {picture.n_frames} frames")
 
 
-def to_grey(picture: Any) -> NDArray[np.float64]:
+def to_grey(picture: Any) -> NDArray[Any]:
     """Grey levels of a picture of any mode that Pillow reads from PNG and JPEG."""
     if picture.mode.startswith("I"):  # 16 bits of grey
-        return np.asarray(picture, dtype=np.float64) / 257.0
+        return np.asarray(picture).astype(np.float32) / np.float32(257)
     if not picture.has_transparency_data:
-        return np.asarray(picture.convert("L"), dtype=np.float64)
-    pair = np.asarray(picture.convert("RGBA").convert("LA"), dtype=np.float64)
-    level, opacity = pair[..., 0], pair[..., 1] / 255.0
-    seen = float((level * opacity).sum() / max(opacity.sum(), 1e-9))
-    ground = 255.0 if seen < 128 else 0.0
-    return level * opacity + ground * (1.0 - opacity)
+        return np.asarray(picture.convert("L"))
+    pair = np.asarray(picture.convert("RGBA").convert("LA")).astype(np.uint16)
+    level, opacity = pair[..., 0], pair[..., 1]
+    shown = level * opacity  # of 255 x 255, which 16 bits hold
+    seen = float(shown.sum(dtype=np.int64) / max(opacity.sum(dtype=np.int64), 1))
+    ground = 255 if seen < 128 else 0
+    return (shown + ground * (255 - opacity)).astype(np.float32) / np.float32(255)
 
 
-def paper_level(grey: NDArray[np.float64]) -> float:
+def paper_level(grey: NDArray[Any]) -> float:
     """The level of the ground: the median along the border."""
     return float(np.median(np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])))
 

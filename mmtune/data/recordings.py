@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.bounds import MEBIBYTE, open_bounded
 from mmtune.data.dataset import SAMPLE_RATE
+from mmtune.data.hearing import load_librosa
 from mmtune.errors import InputError
 
 SIXTEEN_BIT = 32768.0
 MAX_SECONDS = 60.0
 MIN_RATE, MAX_RATE = 1_000, 768_000
+MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
+MOST_BYTES = 512 * MEBIBYTE
+LOUDEST = 2.0**31  # integers taken for floats, at most
+CODINGS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
-    """A recording as mono samples (n,) float32, channels averaged, and its rate in Hz.
+    """A WAV or FLAC recording as mono samples (n,) float32, channels averaged, and its rate in Hz.
 
-    Raises InputError where the file is missing, empty, truncated, no audio, silent, not finite, or longer than 60 s.
+    Raises InputError where the file is missing, empty, truncated, no such recording, silent, not finite, absurdly
+    loud, longer than 60 s, or holds more than MAX_SAMPLES in all channels together.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: must be an audio file, {'is no file' if path.exists() else 'is missing'}")
     samples, rate = decode(path)
-    mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
     if not np.all(np.isfinite(mono)):
         raise InputError(f"{path}: samples must be finite, got NaN or infinity")
+    if float(np.abs(mono).max()) > LOUDEST:
+        raise InputError(f"{path}: samples must lie within {LOUDEST:g}, got {float(np.abs(mono).max()):g}")
     if float(np.ptp(mono)) <= 2 / SIXTEEN_BIT:
         raise InputError(f"{path}: a recording must not be silent, its samples span {float(np.ptp(mono)):.2g}")
     return mono, rate
@@ -36,21 +45,24 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     """Samples (n, channels) and the rate, checked before anything is decoded."""
     import soundfile
 
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: must be an audio file, is empty (0 bytes)")
-    require_whole(path)
+    require_recording(path)
     try:
         with soundfile.SoundFile(path) as file:
-            require_sane(path, file.frames, file.samplerate)
-            return file.read(dtype="float32", always_2d=True), file.samplerate
-    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+            require_sane(path, file.frames, file.samplerate, file.channels)
+            if file.subtype not in CODINGS:
+                raise InputError(f"{path}: samples must be PCM, floats or companded, are {file.subtype}")
+            samples = file.read(dtype="float32", always_2d=True)
+    except InputError:
+        raise
+    except Exception as error:  # a broken header makes libsndfile, and soundfile itself, raise errors of many kinds
         reason = " ".join(str(error).split()).replace(str(path), "file")
         raise InputError(f"{path}: must be an audio file that can be decoded: {reason}") from error
+    if len(samples) != file.frames:
+        raise InputError(f"{path}: must be complete, has {len(samples)} of {file.frames} samples")
+    return samples, file.samplerate
 
 
-def require_sane(path: Path, frames: int, rate: int) -> None:
+def require_sane(path: Path, frames: int, rate: int, channels: int) -> None:
     """Raise InputError unless rate and length are those of a short recording."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
@@ -58,16 +70,27 @@ def require_sane(path: Path, frames: int, rate: int) -> None:
         raise InputError(f"{path}: must hold samples, holds none")
     if frames / rate > MAX_SECONDS:
         raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
+    if frames * channels > MAX_SAMPLES:
+        raise InputError(
+            f"{path}: must hold at most {MAX_SAMPLES} samples, holds {frames} in each of {channels} channels"
+        )
 
 
-def require_whole(path: Path) -> None:
-    """Raise InputError where a RIFF file is shorter than its header says: libsndfile would read it silently."""
-    with path.open("rb") as file:
-        head = file.read(8)
+def require_recording(path: Path) -> None:
+    """Raise InputError unless a file begins as WAV or FLAC, which of all that libsndfile reads are the best tried.
+
+    A RIFF file may not be shorter than its header says: libsndfile would read it silently.
+    """
+    with open_bounded(path, MOST_BYTES) as file:
+        head, size = file.read(12), os.fstat(file.fileno()).st_size
+    if not size:
+        raise InputError(f"{path}: must be an audio file, is empty (0 bytes)")
+    if not (head[:4] == b"fLaC" or (head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE")):
+        raise InputError(f"{path}: must be an audio file that can be decoded, WAV or FLAC, begins with {head!r}")
     said = int.from_bytes(head[4:8], "little")
     streamed = said in (0, 0xFFFFFFFF)  # written to a pipe: the length was never filled in
-    if head[:4] == b"RIFF" and not streamed and said + 8 > path.stat().st_size + 1:
-        raise InputError(f"{path}: must be complete, has {path.stat().st_size} of {said + 8} bytes")
+    if head[:4] == b"RIFF" and not streamed and said + 8 > size + 1:
+        raise InputError(f"{path}: must be complete, has {size} of {said + 8} bytes")
 
 
 def one_second(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
@@ -76,9 +99,7 @@ def one_second(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     What is shorter is padded with zeros on both sides; of what is longer the loudest second is kept.
     """
     if rate != SAMPLE_RATE:
-        import librosa
-
-        samples = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+        samples = load_librosa().resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
     if len(samples) > SAMPLE_RATE:
         energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
         start = int(np.argmax(energy[SAMPLE_RATE:] - energy[:-SAMPLE_RATE]))

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from mmtune.data.archives import MOST_BYTES, Header, opened, read_array, read_header, require_size
+from mmtune.data.checks import require_names
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.errors import InputError
 
@@ -33,9 +32,7 @@ ARRAYS = {
     "labels": (1, "iu", "integers"),
     "person": (1, "Uiu", "text or integers"),
 }
-MOST_BYTES = 4 * 2**30
 CHUNK = 64
-Header = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,40 +102,15 @@ def as_dataset(sequences: Sequences, path: Path) -> Dataset:
 
 def read_archive(path: Path) -> dict[str, NDArray[Any]]:
     """The five arrays, their shapes and types as the format has them, their values not yet looked at."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            headers = {name: read_header(path, archive, name) for name in ARRAYS}
-            check_headers(path, headers)
-            return {name: read_array(archive, name) for name in ARRAYS}
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path}: must be a readable .npz file: {error.strerror or error}") from error
-    except Exception as error:  # a broken archive makes zipfile, zlib and numpy raise errors of many kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: must be a complete .npz file: {reason}") from error
-
-
-def read_header(path: Path, archive: zipfile.ZipFile, name: str) -> Header:
-    """Shape and type that a member declares; InputError unless it is there once and as long as it says."""
-    members = [info for info in archive.infolist() if info.filename == f"{name}.npy"]
-    if len(members) != 1:
-        raise InputError(f"{path}: must hold the array {name} once, holds it {len(members)} times")
-    with archive.open(members[0]) as file:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
-        begins = file.tell()
-    if dtype.hasobject:
-        raise InputError(f"{path}: {name} must hold plain values, holds pickled Python objects")
-    needed = begins + math.prod(shape) * dtype.itemsize
-    if members[0].file_size != needed:
-        raise InputError(f"{path}: {name} must be {needed} bytes for {shape} {dtype}, has {members[0].file_size}")
-    return shape, dtype
+    with opened(path) as archive:
+        headers = {name: read_header(path, archive, name) for name in ARRAYS}
+        check_headers(path, headers)
+        require_size(path, headers, MOST_BYTES)
+        return {name: read_array(archive, name) for name in ARRAYS}
 
 
 def check_headers(path: Path, headers: dict[str, Header]) -> None:
-    """Raise InputError unless shapes and types are the format's, agree, and fit into memory."""
+    """Raise InputError unless shapes and types are the format's and agree."""
     for name, (shape, dtype) in headers.items():
         axes, kinds, words = ARRAYS[name]
         allowed = dtype.kind in kinds and (name != "frames" or dtype.kind == "f" or dtype == np.uint8)
@@ -149,16 +121,6 @@ def check_headers(path: Path, headers: dict[str, Header]) -> None:
         expected = (rows, steps)[: min(2, len(shape))]
         if shape[: len(expected)] != expected:
             raise InputError(f"{path}: {name} must begin with {expected} as frames does, has shape {shape}")
-    declared = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
-    if declared > MOST_BYTES:
-        raise InputError(f"{path}: arrays must take {MOST_BYTES} bytes at most, they declare {declared}")
-
-
-def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with archive.open(f"{name}.npy") as file:
-        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-        file.read(1)  # the end of a member is where its checksum is compared
-    return array
 
 
 def read_lengths(path: Path, lengths: NDArray[Any], steps: int) -> NDArray[np.int64]:
@@ -215,11 +177,9 @@ def read_labels(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
 
 def read_person(path: Path, person: NDArray[Any]) -> NDArray[np.str_]:
     names: NDArray[np.str_] = person.astype(np.str_)
+    require_names(names, f"{path}: person")
     found = np.unique(names)
-    try:
-        odd = [name for name in found.tolist() if not name.isprintable() or name != name.strip() or not name]
-    except (ValueError, SystemError) as error:  # which of them, depends on the four bytes that are no character
-        raise InputError(f"{path}: person must be text, holds something that is no character") from error
+    odd = [name for name in found.tolist() if not name.isprintable() or name != name.strip() or not name]
     if odd:
         raise InputError(f"{path}: person must be named in printable characters, got {odd[0]!r}")
     if len(found) < 2:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.data.arrays import read_audio, read_images, read_labels, read_waveforms
+from mmtune.bounds import inside, require_file
+from mmtune.data.archives import MOST_BYTES, read_npz
+from mmtune.data.arrays import (
+    AUDIO_VALUES,
+    IMAGE_VALUES,
+    open_labels,
+    read_audio,
+    read_images,
+    read_labels,
+    read_waveforms,
+    rows_of,
+)
 from mmtune.data.atomic import new_folder
 from mmtune.data.checks import check_partition, content_digest, require_classes
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE, Dataset, Partition
@@ -35,6 +47,9 @@ FORMAT = 1
 PARTS = ("train", "test")
 KHACEF_FILES = tuple(f"{kind}_{part}.npy" for part in PARTS for kind in ("data_wr", "data_sp", "labels"))
 MANIFEST, CLIPS = "manifest.json", "clips.npz"
+NAMED_FILES = (*KHACEF_FILES, CLIPS, *(f"waveforms_{part}.npy" for part in PARTS))
+MOST_SIDECAR = 2**30
+LONGEST_SET_NAME = 255
 SIDECAR_ARRAYS = {"clip_index": "i8", "clip_id": "U", "speaker": "U"}
 
 
@@ -44,7 +59,8 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
     A data set of mmtune that stands in `folder` is replaced, or kept if `keep`; InputError where anything else
     stands there.
     """
-    folder = Path(folder).resolve()
+    folder = Path(os.path.realpath(folder))
+    require_name(dataset.name, str(folder))
     require_replaceable(folder)
     parts = {"train": dataset.train, "test": dataset.require_test()}
     for part, partition in parts.items():
@@ -89,23 +105,34 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
 
     verify: whether the files must have the SHA-256 that the manifest names; workers that read what their
         coordinator has verified leave it out. Every other check is always made.
+    The folder may be, or lie behind, a symbolic link; a link in it may not lead out of it.
     Raises InputError on the first file that breaks a rule.
     """
-    folder = Path(folder).resolve()
+    folder = Path(os.path.realpath(folder))
+    require_name(folder.name, str(folder))
     if folder.suffix == ".npz" and folder.is_file():
         return as_dataset(load_sequences(folder), folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "is missing"
         raise InputError(f"{folder}: must be a folder with a data set, {found}")
-    missing = [name for name in KHACEF_FILES if not (folder / name).is_file()]
+    missing = [name for name in KHACEF_FILES if not inside(folder, name).is_file()]
     if missing:
         raise InputError(f"{folder}: a data set must have {', '.join(KHACEF_FILES)}; missing {', '.join(missing)}")
-    sidecar = [(folder / name).is_file() for name in (MANIFEST, CLIPS)]
+    sidecar = [inside(folder, name).is_file() for name in (MANIFEST, CLIPS)]
     if not any(sidecar):
         return load_bare(folder)
     if not all(sidecar):
         raise InputError(f"{folder}: {MANIFEST} and {CLIPS} must both be there or both be missing, one is missing")
     return load_with_sidecar(folder, verify)
+
+
+def require_name(name: str, where: str) -> None:
+    """Raise InputError unless a data set's name is one printable part of a path: files are named after it."""
+    if not name.isprintable() or "/" in name or name in ("", ".", "..") or len(os.fsencode(name)) > LONGEST_SET_NAME:
+        raise InputError(
+            f"{where}: a data set's name must be printable, without / and of {LONGEST_SET_NAME} bytes at most, "
+            f"got {name!r}"
+        )
 
 
 def load_bare(folder: Path) -> Dataset:
@@ -135,22 +162,22 @@ def bare_partition(folder: Path, part: str) -> Partition:
 
 def read_rows(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
     """The images, audio rows and labels of a partition, equally many, every digit among them."""
-    labels = read_labels(folder / f"labels_{part}.npy")
-    images, rows = read_images(folder / f"data_wr_{part}.npy"), read_audio(folder / f"data_sp_{part}.npy")
-    for name, array in ((f"data_wr_{part}.npy", images), (f"data_sp_{part}.npy", rows)):
-        if len(array) != len(labels):
-            raise InputError(
-                f"{folder / name}: must have as many rows as labels_{part}.npy ({len(labels)}), has {len(array)}"
-            )
-    require_classes(labels, str(folder / f"labels_{part}.npy"))
-    return images, rows, labels
+    of_labels, of_images, of_audio = (inside(folder, f"{kind}_{part}.npy") for kind in ("labels", "data_wr", "data_sp"))
+    rows = len(open_labels(of_labels))
+    for path, width in ((of_images, IMAGE_VALUES), (of_audio, AUDIO_VALUES)):
+        found = len(rows_of(path, width))
+        if found != rows:
+            raise InputError(f"{path}: must have as many rows as labels_{part}.npy ({rows}), has {found}")
+    labels = read_labels(of_labels)
+    require_classes(labels, str(of_labels))
+    return read_images(of_images), read_audio(of_audio), labels
 
 
 def load_with_sidecar(folder: Path, verify: bool) -> Dataset:
     manifest = read_manifest(folder)
     if verify:
         check_files(folder, manifest["files"])
-    sidecar = read_sidecar(folder / CLIPS)
+    sidecar = read_sidecar(inside(folder, CLIPS))
     train, test = (sidecar_partition(folder, part, sidecar, manifest["files"]) for part in PARTS)
     if verify and content_digest(train, test) != manifest["digest"]:
         raise InputError(f"{folder / MANIFEST}: digest must be that of the content, got {manifest['digest']}")
@@ -184,7 +211,7 @@ def sidecar_partition(
         labels=labels,
         speaker=speaker,
         clip_id=clip_id,
-        waveforms=read_waveforms(folder / waves, SAMPLE_RATE) if waves in files else None,
+        waveforms=read_waveforms(inside(folder, waves), SAMPLE_RATE) if waves in files else None,
     )
     check_partition(partition, where)
     return partition
@@ -192,12 +219,7 @@ def sidecar_partition(
 
 def read_sidecar(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of clips.npz, typed and one-dimensional."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {f"{part}_{name}": archive[f"{part}_{name}"] for part in PARTS for name in SIDECAR_ARRAYS}
-    except Exception as error:  # a broken archive makes zipfile, zlib and numpy raise errors of many kinds
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: must be a .npz archive of clip indices, ids and speakers: {reason}") from error
+    arrays = read_npz(path, [f"{part}_{name}" for part in PARTS for name in SIDECAR_ARRAYS], most=MOST_SIDECAR)
     for name, array in arrays.items():
         kind = SIDECAR_ARRAYS[name.split("_", 1)[1]]
         if array.ndim != 1 or not array.dtype.str[1:].startswith(kind):
@@ -207,7 +229,7 @@ def read_sidecar(path: Path) -> dict[str, NDArray[Any]]:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, its fields present and of the right types."""
-    path = folder / MANIFEST
+    path = inside(folder, MANIFEST)
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
         raise InputError(f"{path}: format must be {FORMAT}, got {manifest.get('format')!r}")
@@ -215,6 +237,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     for name, kind in types.items():
         if not isinstance(manifest.get(name), kind):
             raise InputError(f"{path}: {name} must be a {kind.__name__}, got {manifest.get(name)!r}")
+    require_name(manifest["name"], str(path))
     if manifest.setdefault("features", None) is not None:
         FeatureStats.from_json(manifest["features"], str(path))
     return manifest
@@ -225,10 +248,12 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
     unnamed = [name for name in (*KHACEF_FILES, CLIPS) if name not in files]
     if unnamed:
         raise InputError(f"{folder / MANIFEST}: files must name {unnamed[0]}, it does not")
+    strange = [name for name in files if name not in NAMED_FILES]
+    if strange:
+        raise InputError(f"{folder / MANIFEST}: files must be among {', '.join(NAMED_FILES)}, got {strange[0]!r}")
     for name, expected in files.items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            raise InputError(f"{path}: must exist, as {MANIFEST} names it; it is missing")
+        path = inside(folder, name)
+        require_file(path, MOST_BYTES)
         if sha256(path) != expected:
             raise InputError(f"{path}: SHA-256 must be {str(expected)[:16]}... as in {MANIFEST}, the file was changed")
 

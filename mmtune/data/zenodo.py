@@ -5,6 +5,7 @@ DOI 10.5281/zenodo.4452953, version 2.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.store import KHACEF_FILES, load, require_replaceable, save
 from mmtune.errors import InputError
+from mmtune.files import LONGEST_JSON
 
 DOI = "10.5281/zenodo.4452953"
 RECORD = "4452953"
@@ -60,16 +62,18 @@ def read_record(url: str) -> tuple[RemoteFile, ...]:
     import requests
 
     try:
-        with requests.get(url, timeout=TIMEOUT, headers={"Accept": "application/json"}) as answer:
+        with requests.get(url, timeout=TIMEOUT, headers={"Accept": "application/json"}, stream=True) as answer:
             require_data(url, answer)
-            record = answer.json()
-    except requests.exceptions.JSONDecodeError as error:
-        raise InputError(f"{url}: the record must be JSON, got something else: {error}") from error
+            record = json.loads(first_bytes(url, answer))
+    except InputError:
+        raise
     except requests.RequestException as error:
         raise InputError(f"{url}: the record cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{url}: the record must be JSON, got something else: {error}") from error
     try:
         remote = {file["key"]: to_remote(url, file) for file in record["files"] if file["key"] in KHACEF_FILES}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{url}: a file of the record must have key, size, checksum, links.self: {error!r}") from error
     missing = [name for name in KHACEF_FILES if name not in remote]
     if missing:
@@ -77,11 +81,24 @@ def read_record(url: str) -> tuple[RemoteFile, ...]:
     return tuple(remote[name] for name in KHACEF_FILES)
 
 
+def first_bytes(url: str, answer: Any) -> bytes:
+    """The body of an answer; InputError where it is longer than LONGEST_JSON."""
+    body = b""
+    for chunk in answer.iter_content(CHUNK):
+        body += chunk
+        if len(body) > LONGEST_JSON:
+            raise InputError(f"{url}: the record must have at most {LONGEST_JSON:,} bytes, the server sends more")
+    return body
+
+
 def to_remote(url: str, file: dict[str, Any]) -> RemoteFile:
     checksum, link = str(file["checksum"]), str(file["links"]["self"])
     if not CHECKSUM.fullmatch(checksum):
         raise InputError(f"{url}: checksum of {file['key']} must be md5:... or sha256:..., got {checksum!r}")
-    return RemoteFile(name=file["key"], url=link, checksum=checksum, size=int(file["size"]))
+    size = int(file["size"])
+    if size < 1:
+        raise InputError(f"{url}: size of {file['key']} must be 1 byte or more, got {size}")
+    return RemoteFile(name=file["key"], url=link, checksum=checksum, size=size)
 
 
 def require_data(url: str, answer: Any) -> None:

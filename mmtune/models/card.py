@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmtune.bounds import inside
 from mmtune.errors import InputError
 from mmtune.files import read_json
 
@@ -21,7 +22,7 @@ MAPS, SOUND = "maps.npz", "sound"
 
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of the model in `folder`; InputError unless it is JSON of the known format."""
-    path = folder / CARD
+    path = inside(folder, CARD)
     card = read_json(path)
     if card.get("format") != FORMAT or not isinstance(card.get("model"), dict):
         raise InputError(f"{path} must be a model card of format {FORMAT}, got {card.get('format')!r}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from mmtune.config import CLASSES, ImageCNNConfig
@@ -45,7 +45,7 @@ class ImageCNN(nn.Module):
                 blocks.append(nn.MaxPool2d(2))
             blocks.append(activation())
         self.convolutions = nn.Sequential(*blocks, FlattenPlaces())
-        self.fc1 = nn.Linear(flat_size(self.convolutions), 120)
+        self.fc1 = nn.Linear(flat_size(config.kernel, pooled), 120)
         self.norm5 = nn.BatchNorm1d(120) if 5 in layers and config.l5 == "fc1" else nn.Identity()
         self.fc2 = nn.Linear(120, self.embedding_size)
         self.fc3 = nn.Linear(self.embedding_size, CLASSES)
@@ -66,10 +66,9 @@ class ImageCNN(nn.Module):
         return Output(self.classify(embedding), embedding)
 
 
-def flat_size(convolutions: nn.Module) -> int:
-    """The number of values that `convolutions` make of one picture; leaves its state as it was."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        convolutions.eval()
-        size = convolutions(torch.zeros(1, 1, *IMAGE_SHAPE)).shape[1]
-        convolutions.train()
-    return int(size)
+def flat_size(kernel: int, pooled: Collection[int]) -> int:
+    """The number of values that the convolutions make of one picture."""
+    side = IMAGE_SHAPE[0]
+    for n in range(1, len(CHANNELS)):
+        side = (side - kernel + 1) // (2 if n in pooled else 1)
+    return CHANNELS[-1] * side**2

@@ -28,8 +28,9 @@ class ServedPredictor:
         server hands over nested lists: they become arrays where every value fits. Raises InputError as
         `Predictor.predict` does, and on any `params`.
         """
-        if params:
-            raise InputError(f"this model takes no params, got {', '.join(map(str, params))}")
+        if params is not None and not (isinstance(params, dict) and not params):
+            got = ", ".join(map(str, params)) if isinstance(params, dict) else type(params).__name__
+            raise InputError(f"this model takes no params, got {got}")
         if not isinstance(model_input, dict):
             names = ", ".join(self.predictor.modalities)
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
@@ -45,13 +46,14 @@ def from_list(name: str, value: Any) -> Any:
     kind = INPUTS[name][1]
     try:
         found = np.array(value)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{name} must be evenly nested lists of numbers: {error}") from error
     if issubclass(kind, np.integer):
         limits = np.iinfo(kind)
         sound = found.dtype.kind in "iu" and found.size > 0 and limits.min <= found.min() <= found.max() <= limits.max
         return found.astype(kind) if sound else found
-    return found.astype(kind) if found.dtype.kind in "iuf" else found
+    with np.errstate(over="ignore"):
+        return found.astype(kind) if found.dtype.kind in "iuf" else found
 
 
 def columns(config: ModelConfig) -> dict[str, str]:

@@ -19,6 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmtune.bounds import inside
+from mmtune.config import CLASSES, ModelConfig
+from mmtune.config.xflow import XFlowConfig
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Dataset
 from mmtune.data.features import FeatureStats, mfcc
@@ -26,6 +29,7 @@ from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import one_second, read_wav, to_int16
 from mmtune.errors import InputError
 from mmtune.files import write_whole
+from mmtune.models.card import CARD, WEIGHTS
 from mmtune.models.storage import load_model
 from mmtune.predict.sealed import read_sealed, write_sealed
 from mmtune.train.batches import as_input
@@ -46,8 +50,33 @@ def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
 
     card: at least `features` (as `Dataset.features`) and `data` with its name.
     """
-    shutil.copytree(model, folder / MODEL)
+    (folder / MODEL).mkdir(parents=True)
+    # These two and no others: what else lies there, or is linked from there, was never checked.
+    for name in (CARD, WEIGHTS):
+        shutil.copyfile(inside(model, name), folder / MODEL / name)
     write_sealed(folder / FEATURES, card)
+
+
+def require_card(path: Path, card: Mapping[str, Any]) -> None:
+    """Raise InputError unless a card names its data and holds features, or says that there are none."""
+    data = card.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str) or "features" not in card:
+        raise InputError(f"{path} must hold features and data with its name, holds {', '.join(card)}")
+    if card["features"] is not None:
+        FeatureStats.from_json(card["features"], str(path))
+
+
+def require_servable(folder: Path, config: ModelConfig) -> None:
+    """Raise InputError unless a model takes the inputs of `INPUTS` and tells the ten digits apart."""
+    if not isinstance(config, XFlowConfig):
+        return
+    height, width = IMAGE_SHAPE
+    steps, coefficients = AUDIO_SHAPE
+    wanted = {"height": height, "width": width, "steps": steps, "coefficients": coefficients, "classes": CLASSES}
+    for name, value in {**wanted, "frames": 1}.items():
+        found = getattr(config, name)
+        if found != value:
+            raise InputError(f"{folder} must hold a model with {name} {value} to predict digits, its {name} is {found}")
 
 
 class Said(NamedTuple):
@@ -80,9 +109,15 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
-        """Read a predictor's folder; InputError where a file of it is missing, changed or misfits."""
-        model, config = load_model(folder / MODEL)
-        return cls(model=model, modalities=config.modalities, card=read_sealed(folder / FEATURES))
+        """Read a predictor's folder; InputError where a file of it is missing, changed or misfits.
+
+        The folder may be a symbolic link, what is in it may not lead out of it.
+        """
+        card = read_sealed(inside(folder, FEATURES))
+        require_card(folder / FEATURES, card)
+        model, config = load_model(inside(folder, MODEL))
+        require_servable(folder, config)
+        return cls(model=model, modalities=config.modalities, card=card)
 
     @property
     def features(self) -> FeatureStats | None:
@@ -149,7 +184,8 @@ def check_input(name: str, array: Any) -> None:
     """Raise InputError unless `array` is a batch of the input `name`: type, shape, at least one row, finite."""
     shape, kind = INPUTS[name]
     rule = f"{name} must be an array (B, {', '.join(map(str, shape))}) of {kind.__name__} with B >= 1"
-    if not isinstance(array, np.ndarray):
+    # What a masked array hides would be predicted from all the same.
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{rule}, got {type(array).__name__}")
     if array.dtype != kind or array.shape[1:] != shape or not len(array):
         raise InputError(f"{rule}, got {array.shape} of {array.dtype}")

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from mmtune.provenance import now
+from mmtune.clock import now
+from mmtune.errors import InputError
 
 CHAMPION = "champion"
 PROMOTED, FORCED, ROLLED_BACK, FOUND = "promoted", "forced", "rolled back", "found"
@@ -29,7 +30,15 @@ class Event:
 
     @staticmethod
     def from_json(text: str) -> Event:
-        return Event(**json.loads(text))
+        """The inverse of `to_json`; InputError where the text, a tag that anybody may edit, is none of ours."""
+        try:
+            fields = json.loads(text)
+            made = Event(**fields)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"a tag of a champion must be an event in JSON, got {text[:200]!r}") from error
+        if not all(isinstance(value, str) for value in fields.values()):
+            raise InputError(f"a tag of a champion must be an event of texts, got {text[:200]!r}")
+        return made
 
 
 def line_of(events: Sequence[Event]) -> list[str]:

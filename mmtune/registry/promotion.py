@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.analysis.statistics import McNemar
+from mmtune.clock import now
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.files import locked
 from mmtune.models.card import MODEL
 from mmtune.models.storage import load_model
-from mmtune.provenance import now
 from mmtune.registry.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, reigns
 from mmtune.registry.gate import Verdict, verdict
 from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
@@ -218,15 +218,23 @@ def record(version: Any, events: list[Event], champion: str | None) -> VersionRe
         trial=tags.get("trial", ""),
         run_id=version.run_id or "",
         study_key=tags.get("study_key", ""),
-        val_macro_f1=float(tags.get(OBJECTIVE, "nan")),
-        test_macro_f1=float(tags.get("test_macro_f1", "nan")),
-        test_accuracy=float(tags.get("test_accuracy", "nan")),
+        val_macro_f1=tagged_score(tags, OBJECTIVE),
+        test_macro_f1=tagged_score(tags, "test_macro_f1"),
+        test_accuracy=tagged_score(tags, "test_accuracy"),
         registered_at=tags.get("registered_at", ""),
         forced=tags.get("forced") == "true",
         reason=tags.get("reason", ""),
         is_champion=number == champion,
         reigns=reigns(events, number),
     )
+
+
+def tagged_score(tags: Mapping[str, str], name: str) -> float:
+    """A score that a version's tag tells, NaN without such a tag; InputError where it was changed to no number."""
+    try:
+        return float(tags.get(name, "nan"))
+    except ValueError as error:
+        raise InputError(f"the tag {TAG}{name} of a model version must be a number, got {tags[name]!r}") from error
 
 
 def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int | str | None = None) -> Path:

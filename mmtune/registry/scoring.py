@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from mmtune.models.card import FINAL, MODEL
 from mmtune.models.storage import load_model
 from mmtune.predict.predictor import as_prediction, write_submission
 from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.train.answers import read_answers
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.trial import npz
@@ -62,12 +62,7 @@ def predictions_file(found: Evaluation) -> bytes:
 
 def read_predictions(path: Path, dataset: Dataset) -> NDArray[np.int64]:
     """The predictions in a `predictions_file`; InputError unless it is whole and of this test partition."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            label, prediction = archive["label"], archive["prediction"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} must be an .npz of test predictions: {error}") from error
-    if not np.array_equal(label, dataset.require_test().labels) or prediction.shape != label.shape:
+    found = read_answers(path, ("label", "prediction"))
+    if not np.array_equal(found["label"], dataset.require_test().labels):
         raise InputError(f"{path} must hold the labels of {dataset.name}'s test partition, it holds others")
-    predictions: NDArray[np.int64] = prediction
-    return predictions
+    return found["prediction"]

@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from mmtune.bounds import inside
+from mmtune.clock import now
 from mmtune.errors import InputError
 from mmtune.predict.predictor import FEATURES
-from mmtune.provenance import now
 from mmtune.registry.champions import CHAMPION, Event, missing_event
 from mmtune.registry.pyfunc import PREDICTOR, REGISTERED
 
@@ -82,7 +83,7 @@ class Registry:
 def predictor_folder(version: Any) -> Path:
     """Where the predictor of MLflow's model version lies; InputError where it is not there or not of our making."""
     place = urlparse(version.source)
-    folder = Path(url2pathname(place.path)) / "data" / PREDICTOR
+    folder = inside(Path(url2pathname(place.path)), f"data/{PREDICTOR}")
     if place.scheme != "file" or not (folder / FEATURES).is_file():
         said = f"{version.name} version {version.version} must lie in a local folder with data/{PREDICTOR}/{FEATURES}"
         raise InputError(f"{said}, {version.source} has none")

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis import figures
 from mmtune.analysis.clusters import count_classes
 from mmtune.analysis.embeddings import sample_rows
-from mmtune.errors import InputError
 from mmtune.report.tables import differing, short_names, title
 from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
+from mmtune.train.answers import read_answers
 
 MOST_STRIP = 500
 
@@ -99,12 +97,7 @@ def load_rows(
     tracker: MlflowTracker, trial: TrialRun, name: str, *fields: str, optional: Sequence[str] = ()
 ) -> dict[str, NDArray[Any]]:
     """Arrays of a trial's `validation.npz` or `test.npz`; InputError where the file is missing or damaged."""
-    path = tracker.artifact(trial.run_id, name)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {field: file[field] for field in (*fields, *(f for f in optional if f in file))}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} must hold {', '.join(fields)}: {error}") from error
+    return read_answers(tracker.artifact(trial.run_id, name), fields, optional)
 
 
 def class_section(validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.network_figures import dynamics, maps, shown_steps, step_changes
+from mmtune.data.archives import read_npz
 from mmtune.errors import InputError
 from mmtune.models.card import MAPS, SOUND
 from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.train.answers import as_numbers
 
 MOST_ROWS = 2
+MOST_MAPS, WIDEST_MAP = 32, 256  # each value is drawn
 
 
 def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]:
@@ -50,13 +52,13 @@ def has_maps(tracker: MlflowTracker, trial: TrialRun) -> bool:
 def load_maps(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]]:
     """`row`, `label` (R,), and each map as (R, T, H, W), T = 1 where it has no time."""
     path = tracker.artifact(trial.run_id, MAPS)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        rows, labels = found.pop("row"), found.pop("label")
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} must hold row, label and maps: {error}") from error
+    found = read_npz(path, None)
+    if not {"row", "label"} <= found.keys() or len(found) > MOST_MAPS:
+        raise InputError(f"{path} must hold row, label and maps, {MOST_MAPS} arrays at most, has {len(found)}")
+    rows, labels = (as_numbers(path, name, found.pop(name)) for name in ("row", "label"))
     for name, array in found.items():
+        if max(array.shape[-2:], default=0) > WIDEST_MAP and name != SOUND:
+            raise InputError(f"{path} must hold maps of at most {WIDEST_MAP} values a side, {name} is {array.shape}")
         fits = array.ndim in (3, 4) and array.size and rows.shape == labels.shape == array.shape[:1]
         if not fits or array.dtype.kind != "f" or not np.isfinite(array).all():
             said = f"{array.shape} {array.dtype} for rows {rows.shape} and labels {labels.shape}"

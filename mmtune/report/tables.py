@@ -30,7 +30,7 @@ def tally(trials: Sequence[TrialRun]) -> dict[str, int]:
 def facts(study: StudyRun, trials: Sequence[TrialRun]) -> dict[str, str]:
     """What a colleague asks first, by name; what was never tracked is left out."""
     key, best = study.key, trials[0]
-    tags = {**best.tags, **study.tags}
+    tags = {**study.tags, **best.tags}
     parts = max(key.folds, 1) * key.repeats
     seconds = parts * sum(t.metrics.get("fit_seconds", 0.0) for t in trials)
     found = {
@@ -43,6 +43,7 @@ def facts(study: StudyRun, trials: Sequence[TrialRun]) -> dict[str, str]:
         "Device": tags.get("mmtune.device", ""),
         "Versions": plain_versions(tags.get("mmtune.versions", "")),
         "Git commit": tags.get("mmtune.git_commit", ""),
+        "Mixture": tags.get("mmtune.mixture", ""),
         "First opened": f"{study.started:%Y-%m-%d %H:%M} UTC",
     }
     return {name: value for name, value in found.items() if value}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mmtune.clock import now
 from mmtune.config import require_count
 from mmtune.data.dataset import Dataset
 from mmtune.files import locked
 from mmtune.progress import say
-from mmtune.provenance import now
 from mmtune.report.tables import percent
 from mmtune.reproduction.children import Crew, Where
 from mmtune.reproduction.display import Display

@@ -1,5 +1,6 @@
 """MLflow in, MLflow out: a parent run for a study, a child run for each trial."""
 
+from mmtune.tracking.courier import Tally, delivering, sync
 from mmtune.tracking.runs import (
     COMPLETE,
     FAIL,
@@ -32,11 +33,14 @@ __all__ = [
     "MlflowTracker",
     "Spool",
     "StudyRun",
+    "Tally",
     "TrialRun",
     "best_trial",
+    "delivering",
     "has_store",
     "open_client",
     "read_spool",
     "store_uri",
+    "sync",
     "trial_run",
 ]

@@ -69,6 +69,17 @@ def read_studies(engine: Any, name: str | None) -> list[StudyRun]:
     return sorted(found, key=lambda study: study.tags["mmtune.opened"], reverse=True)
 
 
+def read_latest(engine: Any, experiment: str) -> datetime:
+    """The last time on record in an experiment: when a run ended, or a study or a trial began; 1970 where none did."""
+    runs = select(RUNS.c.run_uuid).where(RUNS.c.experiment_id == int(experiment))
+    began = TAGS.c.key.in_(("mmtune.opened", "mmtune.started")) & TAGS.c.value.like("____-__-__T%+00:00")
+    with engine.connect() as store:
+        ended = store.execute(select(func.max(RUNS.c.end_time)).where(RUNS.c.run_uuid.in_(runs))).scalar() or 0
+        tag = store.execute(select(func.max(TAGS.c.value)).where(began, TAGS.c.run_uuid.in_(runs))).scalar()
+    times = [datetime.fromtimestamp(ended / 1000, UTC), *([datetime.fromisoformat(tag)] if tag else [])]
+    return max(times)
+
+
 def read_best(engine: Any, parent: str) -> TrialRun | None:
     """The complete trial with the highest objective; of equals, the one with the lowest number."""
     latest, state, number = LATEST_METRICS.c, TAGS.alias(), TAGS.alias()

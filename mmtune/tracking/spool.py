@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmtune.errors import InputError
-from mmtune.files import make_folder
+from mmtune.files import append_whole, make_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Spool:
 
     def add(self, entry: Entry) -> None:
         """Keep an entry, on disk before in memory."""
-        self.file.write(to_line(entry))
+        append_whole(self.file, to_line(entry))
         self.waiting.setdefault(entry.run_id, []).append(entry)
 
     def of(self, run_id: str) -> Sequence[Entry]:
@@ -86,5 +86,5 @@ def read_line(path: Path, number: int, line: bytes) -> Entry:
         told = json.loads(line)
         metrics = {str(name): float(value) for name, value in told["metrics"].items()}
         return Entry(run_id=str(told["run_id"]), step=int(told["step"]), time=int(told["time"]), metrics=metrics)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} must hold a report on each line, line {number} is none; move it away") from error

@@ -19,10 +19,10 @@ from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from mmtune.errors import InputError
-from mmtune.files import locked
+from mmtune.files import locked, unusable
 from mmtune.tracking.tables import RUNS, TAGS
 
-DATABASE = "mlflow.db"
+DATABASE, LOCK = "mlflow.db", ".store.lock"
 LOCAL = {
     "ext2",
     "ext3",
@@ -64,7 +64,8 @@ def open_engine(root: Path) -> Engine:
     """
     quiet()
     uri = store_uri(root)
-    with locked(root / ".store.lock"):
+    require_writable(root)
+    with locked(root / LOCK):
         if not has_store(root):
             make_store(root)
         try:
@@ -74,6 +75,8 @@ def open_engine(root: Path) -> Engine:
                 store.execute(select(RUNS).join(TAGS, TAGS.c.run_uuid == RUNS.c.run_uuid).limit(1))
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             reason = str(error).partition("\n")[0]
+            if isinstance(getattr(error, "orig", error), sqlite3.OperationalError) and "no such" not in reason:
+                raise unusable(reason) from error
             raise InputError(f"{root / DATABASE} must be an MLflow store: {reason}") from error
     return engine
 
@@ -84,7 +87,7 @@ def open_client(root: Path) -> Any:
     from mlflow.exceptions import MlflowException
 
     uri = store_uri(root)
-    with locked(root / ".store.lock"):
+    with locked(root / LOCK):
         try:
             client = client_on(uri)
         except (MlflowException, SQLAlchemyError) as error:
@@ -95,11 +98,22 @@ def open_client(root: Path) -> Any:
     return client
 
 
+def require_writable(root: Path) -> None:
+    """Raise InputError, which names the file, where one of a store cannot be written: reading locks it too."""
+    for name in (LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"):
+        if (root / name).exists() and not os.access(root / name, os.W_OK):
+            raise InputError(
+                f"{root / name} must be writable for everybody who uses the store, also to read it; it is not for you"
+            )
+
+
 def quiet() -> None:
     """Keep MLflow from what a study has no use for."""
     # A run id in the environment would silently become the parent of every run.
     os.environ.pop("MLFLOW_RUN_ID", None)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    # What is done here is nobody else's to know, unless the user wants it so.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def client_on(uri: str) -> Any:
@@ -109,6 +123,8 @@ def client_on(uri: str) -> Any:
     # Importing MLflow sets these levels anew.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It raises what it logs.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.search_experiments(max_results=1)
     return client
@@ -121,6 +137,8 @@ def make_store(root: Path) -> None:
         left.unlink()
     client = client_on(store_uri(root, partial.name))
     client._tracking_client.store.engine.dispose()
+    # SQLite lets nobody but a file's owner write it; the lock beside it has the rights that the user's umask asks for.
+    partial.chmod((root / LOCK).stat().st_mode)
     partial.rename(root / DATABASE)
 
 

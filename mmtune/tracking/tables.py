@@ -14,7 +14,7 @@ RUNS = table(
     "runs",
     *(column(name, String) for name in ("run_uuid", "name", "status", "lifecycle_stage", "artifact_uri")),
     column("experiment_id", Integer),
-    column("start_time", BigInteger),
+    *(column(name, BigInteger) for name in ("start_time", "end_time")),
 )
 TAGS = table("tags", column("run_uuid", String), column("key", String), column("value", String))
 PARAMS = table("params", column("run_uuid", String), column("key", String), column("value", String))

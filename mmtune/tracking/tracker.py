@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from mmtune.clock import CLOCK, milliseconds, now
 from mmtune.config import StudyKey
 from mmtune.errors import InputError
 from mmtune.files import locked
@@ -25,6 +26,7 @@ from mmtune.tracking.reading import (
     PARENT,
     read_best,
     read_curves,
+    read_latest,
     read_run,
     read_studies,
     read_tally,
@@ -72,8 +74,10 @@ class MlflowTracker:
     # ---- a study
 
     def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
-        """The parent run of this key: the one there is, running again, or a new one."""
+        """The parent run of this key, which is now the last opened: the one there is, running again, or a new one."""
         experiment = self._experiment(key.study)
+        CLOCK.show(read_latest(self.engine, experiment))
+        tags = {**tags, "mmtune.opened": now()}
         found = list(self._search([experiment], f"tags.`mmtune.key` = '{key.slug}'"))
         if found:
             run_id = str(found[0].info.run_id)
@@ -81,7 +85,7 @@ class MlflowTracker:
             self._log(run_id, tags=tags)
         else:
             own = {"mmtune.kind": "study", "mmtune.key": key.slug, "mmtune.key_json": key_to_json(key)}
-            run = self.client.create_run(experiment, run_name=key.title, tags={**own, **tags})
+            run = self._create(experiment, key.title, {**own, **tags})
             run_id = str(run.info.run_id)
             fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
             self._log(run_id, params={name: getattr(key, name) for name in fields})
@@ -96,7 +100,7 @@ class MlflowTracker:
             self._log(parent, own | {OBJECTIVE: best.metrics[OBJECTIVE]}, tags={"mmtune.best_run": best.run_id})
         else:
             self._log(parent, own)
-        self.client.set_terminated(parent, status="FINISHED" if finished else "KILLED")
+        self._terminate(parent, "FINISHED" if finished else "KILLED")
         secure(self.root)
         analyse(self.root)
 
@@ -140,7 +144,7 @@ class MlflowTracker:
                 "mmtune.state": RUNNING,
                 PARENT: parent,
             }
-            run = self.client.create_run(self._experiment_of(parent), run_name=name, tags={**own, **tags})
+            run = self._create(self._experiment_of(parent), name, {**own, **tags})
             run_id = str(run.info.run_id)
             self.experiment_ids[run_id] = str(run.info.experiment_id)
             self.artifact_uris[run_id] = str(run.info.artifact_uri)
@@ -200,12 +204,12 @@ class MlflowTracker:
             last = report(run_id, int(metrics.get("best_epoch", 0)), metrics)
             why = {"mmtune.reason": reason[:5000], "mmtune.retry": str(retry)} if reason else {}
             self._deliver(run_id, last, tags={**why, "mmtune.state": state})
-            self.client.set_terminated(run_id, status=RUN_STATUS[state])
+            self._terminate(run_id, RUN_STATUS[state])
             secure(self.root)
 
     def close_run(self, trial: TrialRun) -> None:
         """Bring MLflow's status of a run that has ended into line with its state."""
-        self.client.set_terminated(trial.run_id, status=RUN_STATUS[trial.state])
+        self._terminate(trial.run_id, RUN_STATUS[trial.state])
 
     def record(
         self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], folder: Path | None = None
@@ -263,6 +267,12 @@ class MlflowTracker:
 
     # ---- MLflow's own terms
 
+    def _create(self, experiment: str, name: str, tags: Mapping[str, str]) -> Any:
+        return self.client.create_run(experiment, start_time=milliseconds(), run_name=name, tags=dict(tags))
+
+    def _terminate(self, run_id: str, status: str) -> None:
+        self.client.set_terminated(run_id, status=status, end_time=milliseconds())
+
     def _experiments(self) -> list[Any]:
         return list(self.client.search_experiments(max_results=PAGE))
 
@@ -318,4 +328,4 @@ class MlflowTracker:
 def report(run_id: str, step: int, metrics: Mapping[str, float]) -> Entry:
     """What a run says of itself now; SQLite would store an infinity as 1.797e308, so that such a metric is left out."""
     finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    return Entry(run_id=run_id, step=step, time=int(time.time() * 1000), metrics=finite)
+    return Entry(run_id=run_id, step=step, time=milliseconds(), metrics=finite)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from mmtune.bounds import inside, read_bounded
 from mmtune.config import ModelConfig
 from mmtune.errors import InputError
 from mmtune.files import write_whole
 from mmtune.models.build import build_model
-from mmtune.models.storage import load_model, save_model
+from mmtune.models.storage import MOST_BYTES, load_model, read_tensors, save_model
 from mmtune.train.adam import Adam
 
-OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER, DIGEST = "optimizer.safetensors", "sha256"
+MOST_MOMENTS = 2 * MOST_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,15 +54,33 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: ModelConfig) -
     model.load_state_dict(checkpoint.weights)
     save_model(folder, model, config)
     moments = {name: value.detach().cpu().contiguous() for name, value in checkpoint.moments.items()}
-    write_whole(folder / OPTIMIZER, save(moments))
+    write_whole(folder / OPTIMIZER, save({**moments, DIGEST: digest(moments)}))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """The inverse of `save_checkpoint`; InputError where a file is missing, changed or broken."""
+    """The inverse of `save_checkpoint`; InputError where a file is missing, changed, broken or misfits."""
     model, _ = load_model(folder)
-    path = folder / OPTIMIZER
-    try:
-        moments = load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} must hold an optimiser's state: {error}") from error
+    path = inside(folder, OPTIMIZER)
+    moments = read_tensors(path, read_bounded(path, MOST_MOMENTS))
+    sealed = moments.pop(DIGEST, None)
+    require_moments(path, moments, model)
+    if sealed is None or not torch.equal(sealed, digest(moments)):
+        raise InputError(f"{path} must have the SHA-256 that it names: it was changed, or is of an older version")
     return Checkpoint(weights=model.state_dict(), moments=moments)
+
+
+def digest(moments: Mapping[str, Tensor]) -> Tensor:
+    """The SHA-256 of tensors on the CPU and their names, as (32,) uint8: it lies among them in the file."""
+    found = hashlib.sha256()
+    for name in sorted(moments):
+        found.update(name.encode() + moments[name].numpy().tobytes())
+    return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
+
+
+def require_moments(path: Path, moments: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Raise InputError unless there are Adam's tensors of trained parameters, and no others."""
+    fitting = Adam(model.parameters(), learning_rate=0.0).state
+    wanted = {f"{number}.{name}": value for number, own in fitting.items() for name, value in own.items()}
+    for name, value in moments.items():
+        if name not in wanted or value.shape != wanted[name].shape or value.dtype != wanted[name].dtype:
+            raise InputError(f"{path} must hold the state of the model beside it, {name} is {tuple(value.shape)}")

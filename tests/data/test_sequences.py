@@ -132,7 +132,7 @@ BAD: dict[str, tuple[Arrays, str]] = {
     "labels too few": (replaced("labels", np.arange(3)), "begin with (12,)"),
     "one person": (replaced("person", ["Ada"] * ROWS), "at least 2 persons"),
     "nameless person": (with_value("person", 2, ""), "printable"),
-    "person with a newline": (with_value("person", 2, "a\nb"), "'a\\nb'"),
+    "person with a newline": (with_value("person", 2, "a\nb"), "row 2 holds a control character"),
     "person is no text": (replaced("person", np.full(ROWS, 0x7FFFFFFF, np.uint32).view("<U1")), "no character"),
     "person beyond Unicode": (replaced("person", np.full(ROWS, 0x110000, np.uint32).view("<U1")), "no character"),
     "persons in bytes": (replaced("person", made()["person"].astype("S")), "text or integers"),
@@ -175,8 +175,8 @@ def test_other_files_are_refused(text: bytes, tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    assert "readable" in complaint(tmp_path / "none.npz")
-    assert "readable" in complaint(tmp_path)
+    assert "is missing" in complaint(tmp_path / "none.npz")
+    assert "is no file" in complaint(tmp_path)
 
 
 def test_members_named_twice_are_refused(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_khacefs_size_loads_fast(tmp_path: Path) -> None:
                 clip_id=np.arange(clips).astype(str),
             )
         )
-    made = Dataset(name="", folder=Path(), train=parts[0], test=parts[1], digest="", provenance={}, features=None)
+    made = Dataset(name="big", folder=Path(), train=parts[0], test=parts[1], digest="", provenance={}, features=None)
     folder = save(made, tmp_path / "big").folder
     begun = time.perf_counter()
     load(folder)

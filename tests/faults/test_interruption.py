@@ -8,132 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checks import begin, check_whole, children, command, eventually, gone, journal_attempts, run, scores, wait_for
 
 from mmtune.data.dataset import Dataset
-from mmtune.models.storage import load_model
-from mmtune.search import attempt_of
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, TrialRun
-
-EPOCHS, TRIALS = 60, 4
-STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-
-
-def command(dataset: Dataset, store: Path) -> list[str]:
-    words = ["study", "audio_rnn", "--data", str(dataset.folder), "--store", str(store)]
-    return [
-        sys.executable,
-        "-m",
-        "mmtune.cli",
-        *words,
-        "--epochs",
-        str(EPOCHS),
-        "--trials",
-        str(TRIALS),
-        "--workers",
-        "2",
-        "--device",
-        "cpu",
-    ]
-
-
-def begin(dataset: Dataset, store: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(dataset, store), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def run(dataset: Dataset, store: Path) -> str:
-    done = subprocess.run(command(dataset, store), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"{text!r} was never printed")
-
-
-def children(pid: int) -> list[int]:
-    """The worker processes of a coordinator (not multiprocessing's resource tracker)."""
-    found = [int(p) for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()]
-    return [p for p in found if "spawn_main" in Path(f"/proc/{p}/cmdline").read_text()]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def finished_trials(store: Path) -> list[TrialRun]:
-    """The complete trials, after checking that stores agree and that nothing is lost, doubled or left running."""
-    tracker = MlflowTracker(store)
-    (study,) = tracker.studies("audio_rnn")
-    assert study.status == "FINISHED"
-    trials = tracker.trials(study.run_id)
-    for trial in trials:
-        assert tracker.client.get_run(trial.run_id).info.status == STATUS[trial.state]
-    complete = [trial for trial in trials if trial.state == COMPLETE]
-    assert [trial.number for trial in complete] == list(range(TRIALS))
-    for trial in complete:
-        losses = tracker.curves(trial.run_id, ("val_loss",))["val_loss"]
-        assert [epoch for epoch, _ in losses] == list(range(1, EPOCHS + 1))
-        load_model(tracker.artifact(trial.run_id, "model"))
-        assert tracker.artifact(trial.run_id, "validation.npz").stat().st_size > 0
-    attempts = journal_attempts(store)
-    assert not [a for a in attempts if a.state == "RUNNING"]
-    assert sorted((a.index, a.run_id, a.score) for a in attempts if a.state == "COMPLETE") == sorted(
-        (t.number, t.run_id, t.metrics[OBJECTIVE]) for t in complete
-    )
-    assert not list((store / "staging").glob("*"))
-    return complete
-
-
-def journal_attempts(store: Path) -> list:  # type: ignore[type-arg]
-    import optuna
-
-    (journal,) = (store / "optuna").glob("*.journal")
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
-    study = optuna.load_study(study_name=None, storage=storage)
-    return [attempt_of(trial) for trial in study.get_trials()]
-
-
-def scores(trials: list[TrialRun]) -> list[tuple[float, float]]:
-    return [(trial.metrics[OBJECTIVE], trial.metrics["val_nmi"]) for trial in trials]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    tiny: Dataset, tmp_path_factory: pytest.TempPathFactory, store_template: Path
-) -> list[tuple[float, float]]:
-    """The scores of a study that nobody interrupts."""
-    import shutil
-
-    store = Path(shutil.copytree(store_template, tmp_path_factory.mktemp("calm") / "mlruns"))
-    run(tiny, store)
-    return scores(finished_trials(store))
+from mmtune.tracking import MlflowTracker
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_asked_to_stop_it_says_so_and_goes_on_later(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], number: signal.Signals
 ) -> None:
-    process = begin(tiny, store)
+    process = begin(command(tiny, store))
     wait_for(process, "[1/4]")
     process.send_signal(number)
     text, _ = process.communicate(timeout=30)
@@ -142,8 +30,8 @@ def test_asked_to_stop_it_says_so_and_goes_on_later(
     attempts = journal_attempts(store)
     assert not [a for a in attempts if a.state == "RUNNING"]
     done_before = {a.run_id for a in attempts if a.state == "COMPLETE"}
-    run(tiny, store)
-    complete = finished_trials(store)
+    run(command(tiny, store))
+    complete = check_whole(store)
     assert scores(complete) == undisturbed
     assert done_before <= {trial.run_id for trial in complete}
 
@@ -152,7 +40,7 @@ def test_asked_to_stop_it_says_so_and_goes_on_later(
 def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], moment: str
 ) -> None:
-    process = begin(tiny, store)
+    process = begin(command(tiny, store))
     wait_for(process, moment)
     workers = children(process.pid)
     process.kill()
@@ -160,9 +48,9 @@ def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     assert workers
     assert eventually(lambda: all(gone(pid) for pid in workers))
     done_before = {a.run_id for a in journal_attempts(store) if a.state == "COMPLETE"}
-    text = run(tiny, store)
+    text = run(command(tiny, store))
     assert "cut short by an earlier interruption" in text
-    complete = finished_trials(store)
+    complete = check_whole(store)
     assert scores(complete) == undisturbed
     assert done_before <= {trial.run_id for trial in complete}
 
@@ -192,9 +80,8 @@ if __name__ == "__main__":  # workers import this file too
 """
 
 
-@pytest.mark.parametrize(
-    "moment", [pytest.param(m, marks=[pytest.mark.slow] * ("FAIL" not in DEATHS[m])) for m in DEATHS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", DEATHS)
 def test_dying_between_two_writes_loses_nothing(
     tiny: Dataset, store: Path, tmp_path: Path, undisturbed: list[tuple[float, float]], moment: str
 ) -> None:
@@ -206,14 +93,15 @@ def test_dying_between_two_writes_loses_nothing(
         process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 9, text
-    run(tiny, store)
-    assert scores(finished_trials(store)) == undisturbed
+    run(command(tiny, store))
+    assert scores(check_whole(store)) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_leaves_no_run_running(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]]
 ) -> None:
-    process = begin(tiny, store)
+    process = begin(command(tiny, store))
     wait_for(process, "trial 00")
     assert process.stdout is not None
     process.stdout.close()
@@ -221,36 +109,37 @@ def test_a_reader_that_goes_away_leaves_no_run_running(
     tracker = MlflowTracker(store)
     (study,) = tracker.studies("audio_rnn")
     assert "RUNNING" not in {study.status, *(trial.status for trial in tracker.trials(study.run_id))}
-    run(tiny, store)
-    assert scores(finished_trials(store)) == undisturbed
+    run(command(tiny, store))
+    assert scores(check_whole(store)) == undisturbed
 
 
 def test_a_killed_worker_costs_its_trial_one_attempt(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]]
 ) -> None:
-    process = begin(tiny, store)
+    process = begin(command(tiny, store))
     wait_for(process, "[1/4]")
     os.kill(children(process.pid)[0], signal.SIGKILL)
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 0, text
     assert "worker was killed by SIGKILL" in text
-    assert scores(finished_trials(store)) == undisturbed
+    assert scores(check_whole(store)) == undisturbed
     (failed,) = [a for a in journal_attempts(store) if a.state == "FAIL"]
     assert failed.retry
     tracker = MlflowTracker(store)
     assert tracker.client.get_run(failed.run_id).data.tags["mmtune.reason"] == "worker was killed by SIGKILL"
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_left_as_it_is(tiny: Dataset, store: Path) -> None:
-    run(tiny, store)
-    before = finished_trials(store)
-    text = run(tiny, store)
+    run(command(tiny, store))
+    before = check_whole(store)
+    text = run(command(tiny, store))
     assert "started" not in text
-    assert finished_trials(store) == before
+    assert check_whole(store) == before
 
 
 def test_a_second_coordinator_is_refused_and_the_first_one_named(tiny: Dataset, store: Path) -> None:
-    process = begin(tiny, store)
+    process = begin(command(tiny, store))
     wait_for(process, "trial 00")
     process.send_signal(signal.SIGSTOP)
     second = subprocess.run(command(tiny, store), capture_output=True, text=True, timeout=120)
@@ -259,7 +148,7 @@ def test_a_second_coordinator_is_refused_and_the_first_one_named(tiny: Dataset, 
     assert f"already runs, and one coordinator at a time may write it: pid {process.pid} on " in second.stderr
     assert len(second.stderr.splitlines()) == 1
     process.communicate(timeout=120)
-    finished_trials(store)
+    check_whole(store)
 
 
 @pytest.mark.slow
@@ -270,12 +159,12 @@ def test_killed_again_and_again_at_random_moments(
 
     rng = random.Random(0)
     for _ in range(8):
-        process = begin(tiny, store)
+        process = begin(command(tiny, store))
         time.sleep(rng.uniform(0.5, 6.0))
         process.kill()
         process.communicate()
-    run(tiny, store)
-    assert scores(finished_trials(store)) == undisturbed
+    run(command(tiny, store))
+    assert scores(check_whole(store)) == undisturbed
 
 
 def waiting(store: Path) -> dict[tuple[str, int], tuple[int, float]]:
@@ -292,12 +181,12 @@ def test_epochs_that_waited_when_the_coordinator_was_killed_are_there_once(
     left: dict[tuple[str, int], tuple[int, float]] = {}
     for _ in range(3):
         before = set(left)
-        process = begin(tiny, store)
+        process = begin(command(tiny, store))
         assert eventually(lambda known=before: len(set(waiting(store)) - known) >= 5, seconds=60)  # type: ignore[misc]
         process.kill()
         process.communicate()
         left |= waiting(store)
-    run(tiny, store)
+    run(command(tiny, store))
     client = MlflowTracker(store).client
     cut = {run_id for run_id, _ in left}
     for run_id in cut:
@@ -306,4 +195,4 @@ def test_epochs_that_waited_when_the_coordinator_was_killed_are_there_once(
         assert [step for (_, step), _ in found] == list(range(1, len(found) + 1))
         assert dict(found).items() >= {place: told for place, told in left.items() if place[0] == run_id}.items()
     assert not waiting(store)
-    assert scores(finished_trials(store)) == undisturbed
+    assert scores(check_whole(store)) == undisturbed

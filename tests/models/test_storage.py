@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,18 @@ def test_a_card_that_is_none_is_refused(saved: Path, content: str) -> None:
     (saved / CARD).write_text(content)
     with pytest.raises(InputError, match=CARD):
         load_model(saved)
+
+
+def test_loading_lays_a_network_out_without_torchs_compiler(tmp_path: Path) -> None:
+    """A forward pass without memory would import it, which takes a worker a second."""
+    for n, config in enumerate(CONFIGS):
+        save_model(tmp_path / str(n), build_model(config), config)
+    code = (
+        "import sys; from pathlib import Path; from mmtune.models.storage import load_model; "
+        "[load_model(folder) for folder in Path(sys.argv[1]).iterdir()]; print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_weights_of_another_architecture_are_refused(saved: Path) -> None:

@@ -1,0 +1,44 @@
+"""The time of day as runs record it: it never goes back, so that what is later in truth is later on record.
+
+A machine's own clock may jump: it is set by hand or by its network, or another machine's is a day behind. Runs,
+attempts and values are put in order by time, by MLflow too. So where the clock has gone back, time nearly stands still
+here until it has caught up.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What MLflow tells apart.
+SMALLEST = timedelta(milliseconds=1)
+
+
+class Clock:
+    """Tells times, each later than those before it and than those that it was shown."""
+
+    def __init__(self) -> None:
+        self.latest = EPOCH
+
+    def now(self) -> datetime:
+        """The time in UTC, a millisecond after the last one at least."""
+        self.latest = max(EPOCH + timedelta(microseconds=time.time_ns() // 1000), self.latest + SMALLEST)
+        return self.latest
+
+    def show(self, moment: datetime) -> None:
+        """A time on record, which no time told from now on is before."""
+        self.latest = max(self.latest, moment)
+
+
+CLOCK = Clock()
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with microseconds, so that text order is time order."""
+    return CLOCK.now().isoformat(timespec="microseconds")
+
+
+def milliseconds() -> int:
+    """The time in milliseconds since 1970, rounded down, as MLflow counts."""
+    return (CLOCK.now() - EPOCH) // timedelta(milliseconds=1)

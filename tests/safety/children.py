@@ -1,0 +1,123 @@
+"""A call, or a whole command, in a child process with little memory and time, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmtune import cli
+from mmtune.errors import InputError
+
+MEBIBYTE = 2**20
+# What a child may map beyond what its parent has, touch, and compute: without bounds a hostile file takes gigabytes.
+MOST_MAPPED, MOST_TOUCHED, MOST_SECONDS = 1536 * MEBIBYTE, 300 * MEBIBYTE, 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a child did. code: its exit code, 0 where a call returned; said: standard error, or the refusal.
+
+    touched: bytes of memory at its peak beyond those it began with. seconds: of CPU time.
+    """
+
+    code: int
+    said: str
+    printed: str
+    touched: int
+    seconds: float
+
+
+def command(*words: object, folder: Path) -> Ran:
+    """`mmtune` with these words, run in `folder`."""
+
+    def run() -> None:
+        os.chdir(folder)
+        sys.argv = ["mmtune", *map(str, words)]
+        cli.main()
+
+    return call(run)
+
+
+def call(function: Callable[[], Any]) -> Ran:
+    """A function in a forked child; an InputError that it raises is its refusal, with exit code 2."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            os.write(writer, json.dumps(told(function)).encode()[:60_000])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:  # noqa: PTH123 - the pipe has no path
+        content = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert content, f"the child ended with {status}, that is by signal {os.WTERMSIG(status)}"
+    return Ran(**json.loads(content))
+
+
+def told(function: Callable[[], Any]) -> dict[str, Any]:
+    """Run it within the bounds."""
+    out, error = io.StringIO(), io.StringIO()
+    before, begun = count_memory(), time.process_time()
+    resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + MOST_MAPPED,) * 2)
+    signal.setitimer(signal.ITIMER_REAL, 3 * MOST_SECONDS)  # a child that waits for ever ends by this signal
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = code_of(function)
+    touched, seconds = memory("VmHWM") - before, time.process_time() - begun
+    said, printed = error.getvalue()[-20_000:], out.getvalue()[-20_000:]
+    return {"code": code, "said": said, "printed": printed, "touched": touched, "seconds": seconds}
+
+
+def code_of(function: Callable[[], Any]) -> int:
+    """The exit code that the interpreter would end with."""
+    try:
+        function()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except InputError as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 2
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def count_memory() -> int:
+    """Let the peak of memory begin here; the memory that there is, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+def memory(name: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def require_refusal(ran: Ran, *words: str, most: int = MOST_TOUCHED) -> None:
+    """Exit code 2, one line of standard error with all words, and little memory and time."""
+    assert ran.code == 2, (ran.code, ran.said)
+    assert ran.said.count("\n") == 1, ran.said
+    for word in words:
+        assert word in ran.said, ran.said
+    assert ran.touched < most, f"{ran.touched / MEBIBYTE:.0f} MiB"
+    assert ran.seconds < MOST_SECONDS, f"{ran.seconds:.1f} s"
+
+
+def names(folder: Path) -> Sequence[str]:
+    """Every file below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

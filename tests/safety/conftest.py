@@ -1,0 +1,60 @@
+"""A small world of valid files, made by mmtune itself: sources, a data set, a trained, promoted and tracked model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from world import World, write_fsdd, write_idx
+
+from mmtune.config import DualCNNConfig, StudyKey, TrainConfig, TrialConfig
+from mmtune.data.building import build
+from mmtune.data.splits import split
+from mmtune.data.store import load
+from mmtune.registry import champion_folder, promote
+from mmtune.tracking import COMPLETE, MlflowTracker, best_trial
+from mmtune.train.batches import Resident
+from mmtune.train.trial import run_trial
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> World:
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("world")
+    idx, fsdd = write_idx(root / "idx"), write_fsdd(root / "fsdd")
+    dataset = load(build(idx, fsdd, root / "set").folder)
+    config = TrialConfig(model=DualCNNConfig(), train=TrainConfig(epochs=1))
+    key = StudyKey(
+        study="dual_cnn_fusion",
+        data=dataset.name,
+        digest=dataset.digest,
+        protocol="as_reported",
+        seed=0,
+        epochs=1,
+        sampler="grid",
+    )
+    made = split(dataset.train, "as_reported", 0)
+    (root / "trial").mkdir()
+    data = Resident(dataset.train, torch.device("cpu"))
+    metrics, _ = run_trial(config, data, made, 1, root / "trial", lambda epoch, found: True)
+    store = Path(shutil.copytree(store_template, root / "mlruns"))
+    tracker = MlflowTracker(store)
+    parent = tracker.open_study(key, {"mmtune.opened": "2026-01-01T00:00:00", "mmtune.data_dir": str(dataset.folder)})
+    run = tracker.start_trial(parent, 0, "00", {"model.kernel": 5}, {"mmtune.started": "0"})
+    tracker.end_trial(run, COMPLETE, metrics, root / "trial")
+    tracker.end_study(parent, finished=True, best=best_trial(tracker.trials(parent)))
+    promote(tracker, tracker.studies("dual_cnn_fusion")[0], dataset)
+    Image.fromarray(dataset.train.images[0]).save(root / "digit.png")
+    return World(
+        idx=idx,
+        fsdd=fsdd,
+        data=dataset.folder,
+        store=store,
+        run=tracker.artifact(run, "model").parent,
+        champion=champion_folder(store, "dual_cnn_fusion"),
+        picture=root / "digit.png",
+        recording=fsdd / "recordings" / "7_ann_5.wav",
+    )

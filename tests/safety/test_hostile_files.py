@@ -1,0 +1,454 @@
+"""Hostile files in every place that mmtune reads: one line, exit code 2, little memory and time, and no code run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+from children import MEBIBYTE, call, command, names, require_refusal
+from world import World
+
+from mmtune.data.sequences import load_sequences
+from mmtune.data.store import CLIPS, MANIFEST, load
+from mmtune.models.storage import load_model
+from mmtune.train.answers import NUMBERS, read_answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """spoil: makes a file hostile, given it and the marker; place: of the file; said: words of the refusal."""
+
+    place: str
+    spoil: Callable[[Path, Path], object]
+    said: str
+
+
+def case(place: str, spoil: Callable[[Path], object], said: str) -> Case:
+    return Case(place=place, spoil=lambda path, marker: spoil(path), said=said)
+
+
+def running(place: str, spoil: Callable[[Path, Path], object], said: str) -> Case:
+    return Case(place=place, spoil=spoil, said=said)
+
+
+def npz_running(name: str) -> Callable[[Path, Path], object]:
+    return lambda path, marker: hostile.with_member(path, name, hostile.npy_bytes(hostile.pickled_array(marker)))
+
+
+def npz_bomb(name: str) -> Callable[[Path], object]:
+    """300 MB of zeros in 300 KB, as many as the header says."""
+    shape = (37_500_000,)
+    return lambda path: hostile.with_member(path, name, hostile.zeros_npy(shape, "<i8", 300_000_000))
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def outside(path: Path) -> None:
+    hostile.link_out(path, path.parent.parent / f"outside-{path.name}")
+
+
+DATA = {
+    "pickled images": running("data_wr_train.npy", hostile.pickled_npy, "pickled"),
+    "pickled labels": running("labels_test.npy", hostile.pickled_npy, "pickled"),
+    "a pickle for audio": running("data_sp_train.npy", hostile.bare_pickle, "must be a .npy file"),
+    "torch for audio": running("data_sp_test.npy", hostile.torch_pt, "must be a .npy file"),
+    "pickled sidecar": running(CLIPS, npz_running("train_speaker"), "pickled"),
+    "torch for the sidecar": running(CLIPS, hostile.torch_pt, "must hold the array"),
+    "a pickle for the sidecar": running(CLIPS, hostile.bare_pickle, "complete .npz"),
+    "a pickle for the manifest": running(MANIFEST, hostile.bare_pickle, "must be JSON"),
+    "names with ../ in the sidecar": running(CLIPS, npz_running("../../../escaped"), "SHA-256"),
+    "bomb in the sidecar": case(CLIPS, npz_bomb("train_clip_index"), "bytes at most"),
+    "packed another way": case(CLIPS, lambda p: hostile.with_member(p, "x", b"", zipfile.ZIP_LZMA), "deflated"),
+    "a header of a GiB": case("data_wr_train.npy", hostile.long_header_npy, "must be a valid .npy"),
+    "a file of 8 TB": case("data_wr_train.npy", lambda p: hostile.sparse(p, b"\x93NUMPY", 2**43), "at most"),
+    "a GiB of labels": case(
+        "labels_train.npy",
+        lambda p: hostile.sparse(p, hostile.header((2**30 - 128,), "|u1"), 2**30),
+        "must have as many rows as labels_train.npy (1073741696)",
+    ),
+    "deep JSON": case(MANIFEST, hostile.deep_json, "must be JSON"),
+    "JSON of a GiB": case(MANIFEST, lambda p: hostile.sparse(p, b"{", 2**30), "at most"),
+    "a pipe": case("data_sp_train.npy", fifo, "missing data_sp_train.npy"),
+    "a device": case(MANIFEST, endless, "must lie in its own folder"),
+    "a link out": case("labels_train.npy", outside, "must lie in its own folder"),
+    "a link out for the manifest": case(MANIFEST, outside, "must lie in its own folder"),
+    "a name that leads out": case(
+        MANIFEST, lambda p: p.write_text(p.read_text().replace('"name": "set"', '"name": "../../evil"')), "without /"
+    ),
+    "a name of control characters": case(
+        MANIFEST, lambda p: p.write_text(p.read_text().replace('"name": "set"', '"name": "a\\u001b[2J"')), "printable"
+    ),
+    "hashes of other files": case(
+        MANIFEST,
+        lambda p: p.write_text(p.read_text().replace('"files": {', '"files": {"x/../clips.npz": "",')),
+        "among",
+    ),
+}
+# What the digest in the manifest would tell first is read without it too.
+UNSEALED = {name for name, own in DATA.items() if own.place == CLIPS and "../" not in name}
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Iterator[Path]:
+    """The file that a payload would touch; no test may end with it there."""
+    path = tmp_path / "marker"
+    yield path
+    assert not path.exists(), "hostile code ran"
+
+
+@pytest.fixture
+def data(world: World, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world.data, tmp_path / "set"))
+
+
+def strip_sidecar(folder: Path) -> None:
+    for name in (MANIFEST, CLIPS):
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_hostile_data_set_is_refused(name: str, data: Path, marker: Path, tmp_path: Path) -> None:
+    own = DATA[name]
+    own.spoil(data / own.place, marker)
+    if own.place not in (MANIFEST, CLIPS) and "link" not in name:
+        strip_sidecar(data)  # or the digest of the file would tell first
+    (tmp_path / "here").mkdir()
+    before = names(tmp_path)
+    if name in UNSEALED:
+        require_refusal(call(lambda: load(data, verify=False)), own.said)
+    ran = command("data", "info", data, folder=tmp_path / "here")
+    require_refusal(ran, "mmtune: ", "SHA-256" if name in UNSEALED else own.said)
+    assert names(tmp_path) == before
+
+
+def test_a_study_refuses_what_info_refuses_and_leaves_nothing(data: Path, marker: Path, tmp_path: Path) -> None:
+    strip_sidecar(data)
+    hostile.pickled_npy(data / "data_sp_train.npy", marker)
+    before = names(tmp_path)
+    ran = command("study", "audio_rnn", "--data", data, "--store", tmp_path / "mlruns", folder=tmp_path)
+    require_refusal(ran, "mmtune: ", "pickled")
+    assert names(tmp_path) == before
+
+
+def test_a_data_set_may_itself_be_a_link(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(data)
+    assert load(tmp_path / "mine").folder == data
+    (data / "labels_train.npy").rename(data / "kept.npy")
+    (data / "labels_train.npy").symlink_to("kept.npy")
+    assert load(data)
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    require_refusal(command("data", "info", tmp_path / "a", folder=tmp_path), "must be a folder")
+
+
+# ---- sequences
+
+SEQUENCES = {
+    "pickled": running("", npz_running("person"), "pickled"),
+    "a pickle": running("", hostile.bare_pickle, "complete .npz"),
+    "torch": running("", hostile.torch_pt, "must hold the array"),
+    "names with ../": running("", npz_running("../../../frames"), "frames once, holds it 0"),
+    "a header of 256 MiB": case(
+        "",
+        lambda p: hostile.with_member(p, "frames", b"\x93NUMPY\x02\x00\x00\x00\x00\x10" + bytes(2**28)),
+        "must be a complete .npz",
+    ),
+    "300 MB in 300 KB": case(
+        "",
+        lambda p: hostile.with_member(p, "frames", hostile.zeros_npy((4, 3, 5_000, 5_000), "|u1", 300_000_000)),
+        "bytes at most",
+    ),
+    "a directory of 64 MiB": case("", lambda p: p.write_bytes(directory(p.read_bytes(), 2**26)), "complete .npz"),
+}
+
+
+def directory(archive: bytes, size: int) -> bytes:
+    """An archive whose end says that its directory has so many bytes, which are there."""
+    at = archive.rfind(b"PK\x05\x06")
+    entry = b"PK\x01\x02" + bytes(42)
+    end = bytearray(archive[at:])
+    end[12:16] = (size // 46 * 46).to_bytes(4, "little")
+    end[16:20] = at.to_bytes(4, "little")
+    return archive[:at] + entry * (size // 46) + bytes(end)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_hostile_file_of_sequences_is_refused(name: str, marker: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    frames, mfcc = np.zeros((4, 3, 8, 8), np.uint8), np.ones((4, 3, 2), np.float32)
+    rows = {"lengths": np.full(4, 3), "labels": np.arange(4) % 2, "person": np.array(["a", "b"] * 2)}
+    held = {} if name == "names with ../" else {"frames": frames}
+    np.savez(path, mfcc=mfcc, **rows, **held)
+    SEQUENCES[name].spoil(path, marker)
+    before = names(tmp_path)
+    require_refusal(call(lambda: load_sequences(path)), SEQUENCES[name].said)
+    require_refusal(command("data", "info", path, folder=tmp_path), "mmtune: ", SEQUENCES[name].said)
+    assert names(tmp_path) == before
+
+
+# ---- sources
+
+IMAGES = "train-images-idx3-ubyte.gz"
+SOURCES = {
+    "torch for IDX": running(f"idx/{IMAGES}", hostile.torch_pt, "must be a whole gzip file"),
+    "3 TB of pictures claimed": case(f"idx/{IMAGES}", hostile.idx_claim, "can hold"),
+    "too many pictures unpacked": case(f"idx/{IMAGES}", lambda p: hostile.idx_bomb(p, 120, 2**28), "has more"),
+    "a GiB of pictures": case(f"idx/{IMAGES}", lambda p: hostile.idx_bomb(p, 2**21, 2**20), "can hold"),
+    "a pipe for IDX": case(f"idx/{IMAGES}", fifo, "has neither"),
+    "a pickle for a recording": running("fsdd/recordings/0_ann_0.wav", hostile.bare_pickle, "WAV or FLAC"),
+    "a WAV of 4 GB": case("fsdd/recordings/0_ann_0.wav", lambda p: hostile.wav(p, riff=2**32 - 16), "must be complete"),
+    "a thousand channels": case(
+        "fsdd/recordings/0_ann_0.wav", lambda p: hostile.wav(p, channels=1000, rate=2_000_000), "sample rate"
+    ),
+    "a FLAC of 60 s at 655 kHz": case(
+        "fsdd/recordings/0_ann_0.wav", lambda p: hostile.loud_flac(p, 39_000_000, 655_350), "must hold at most"
+    ),
+    "an endless FLAC": case(
+        "fsdd/recordings/0_ann_0.wav", lambda p: hostile.loud_flac(p, 2**36 - 1, 8000), "at most 60 s"
+    ),
+    "a sparse WAV of 8 TB": case("fsdd/recordings/0_ann_0.wav", lambda p: hostile.sparse(p, b"RIFF", 2**43), "at most"),
+    "a device for a recording": case("fsdd/recordings/0_ann_0.wav", endless, "is no file"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_hostile_source_is_refused(name: str, world: World, marker: Path, tmp_path: Path) -> None:
+    for source in (world.idx, world.fsdd):
+        shutil.copytree(source, tmp_path / source.name)
+    SOURCES[name].spoil(tmp_path / SOURCES[name].place, marker)
+    words = ("--images", tmp_path / "idx", "--audio", tmp_path / "fsdd", "--out", tmp_path / "made")
+    ran = command("data", "build", *words, folder=tmp_path)
+    require_refusal(ran, "mmtune: ", SOURCES[name].said)
+    assert not (tmp_path / "made").exists()
+
+
+# ---- what is predicted from
+
+PICTURES = {
+    "30,000 x 30,000": (lambda p: hostile.png(p, 30_000, 30_000), "must be a whole PNG or JPEG"),
+    "8,000 x 8,000": (lambda p: hostile.png(p, 8_000, 8_000), "at most 4096 pixels a side"),
+    "a comment of 256 MiB": (hostile.text_png, "must be a whole PNG"),
+    "20,000 scans": (hostile.many_scans_jpeg, "at most 100 scans"),
+    "a GiB": (lambda p: hostile.sparse(p, b"\x89PNG\r\n\x1a\n", 2**30), "at most"),
+    "a pipe": (fifo, "is no file"),
+    "a device": (endless, "is no file"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_hostile_picture_is_refused(name: str, world: World, tmp_path: Path) -> None:
+    spoil, said = PICTURES[name]
+    picture = tmp_path / "x.png"
+    picture.touch()
+    spoil(picture)
+    words = ("--model", "dual_cnn_fusion", "--image", picture, "--audio", world.recording, "--store", world.store)
+    require_refusal(command("predict", *words, folder=tmp_path), "mmtune: ", said)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda p, m: hostile.wav(p, riff=2**32 - 16), "must be complete"),
+        (lambda p, m: hostile.loud_flac(p, 2**36 - 1, 8000), "at most 60 s"),
+        (hostile.bare_pickle, "WAV or FLAC"),
+        (hostile.torch_pt, "WAV or FLAC"),
+        (lambda p, m: endless(p), "is no file"),
+    ],
+    ids=["4 GB claimed", "endless", "pickle", "torch", "device"],
+)
+def test_a_hostile_recording_is_refused(
+    spoil: Callable[[Path, Path], object], said: str, world: World, marker: Path, tmp_path: Path
+) -> None:
+    recording = tmp_path / "x.wav"
+    recording.touch()
+    spoil(recording, marker)
+    words = ("--model", "dual_cnn_fusion", "--image", world.picture, "--audio", recording, "--store", world.store)
+    require_refusal(command("predict", *words, folder=tmp_path), "mmtune: ", said)
+
+
+# ---- models
+
+FLOAT = {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 0]}
+MODELS = {
+    "a pickle for the weights": running("model/weights.safetensors", hostile.bare_pickle, "SHA-256"),
+    "torch for the weights": running(
+        "model", lambda p, m: (hostile.torch_pt(p / "w", m), hostile.weights(p, (p / "w").read_bytes())), "safetensors"
+    ),
+    "a pickle for the card": running("model/model.json", hostile.bare_pickle, "must be JSON"),
+    "a pickle for the features": running("features.json", hostile.bare_pickle, "must be JSON"),
+    "weights of terabytes": case(
+        "model", lambda p: hostile.weights(p, hostile.safetensors({"x": FLOAT})), "safetensors"
+    ),
+    "a header of terabytes": case(
+        "model", lambda p: hostile.weights(p, b"\xff" * 7 + b"\0" + bytes(99)), "safetensors"
+    ),
+    "weights of no type": case(
+        "model",
+        lambda p: hostile.weights(p, hostile.safetensors({"x": FLOAT | {"dtype": "F4", "shape": [0]}})),
+        "safetensors",
+    ),
+    "a network of 4 GB": case(
+        "model", lambda p: hostile.change_card(p, kind="audio_rnn", hidden=8192, layers=8), "does not fit"
+    ),
+    "a network of 20 TB": case(
+        "model",
+        lambda p: hostile.change_card(
+            p, kind="xflow_cnn_mlp", height=1024, width=1024, frames=4096, steps=4096, coefficients=4096, classes=65536
+        ),
+        "does not fit",
+    ),
+    "weights of 8 TB": case("model/weights.safetensors", lambda p: hostile.sparse(p, b"", 2**43), "at most"),
+    "deep JSON": case("model/model.json", hostile.deep_json, "must be JSON"),
+    "deep features": case("features.json", hostile.deep_json, "must be JSON"),
+    "a link out": case(
+        "model/weights.safetensors", lambda p: link_to(p, "/etc/hostname"), "must lie in its own folder"
+    ),
+    "a folder that leads out": case("model", lambda p: folder_out(p), "must lie in its own folder"),
+    "a pipe": case("model/weights.safetensors", fifo, "is no file"),
+    "a device": case("features.json", endless, "must lie in a local folder"),
+}
+
+
+def link_to(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def folder_out(folder: Path) -> None:
+    copied = shutil.copytree(folder, folder.parent.parent / "elsewhere")
+    shutil.rmtree(folder)
+    folder.symlink_to(copied)
+
+
+@pytest.fixture
+def champion(world: World) -> Iterator[Path]:
+    """The champion's folder, put back afterwards."""
+    kept = shutil.copytree(world.champion, world.store.parent / "kept")
+    yield world.champion
+    for path in (world.champion, world.champion.parent / "elsewhere"):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.move(kept, world.champion)
+
+
+def predict(world: World, folder: Path) -> tuple[object, ...]:
+    return (
+        "predict",
+        *("--model", "dual_cnn_fusion", "--image", world.picture),
+        *("--audio", world.recording, "--store", world.store),
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_hostile_champion_is_refused(name: str, world: World, champion: Path, marker: Path, tmp_path: Path) -> None:
+    MODELS[name].spoil(champion / MODELS[name].place, marker)
+    require_refusal(command(*predict(world, tmp_path), folder=tmp_path), "mmtune: ", MODELS[name].said)
+
+
+@pytest.fixture
+def run(world: World) -> Iterator[Path]:
+    """The trial's artifacts, put back afterwards."""
+    kept = shutil.copytree(world.run, world.store.parent / "kept-run")
+    yield world.run
+    shutil.rmtree(world.run)
+    shutil.move(kept, world.run)
+
+
+def test_code_in_an_mlmodel_is_not_run_by_mmtune(world: World, run: Path, marker: Path, tmp_path: Path) -> None:
+    """MLflow itself would import the module that a model names; mmtune reads the predictor and nothing else."""
+    folder = run / "registered"
+    (folder / "code").mkdir()
+    (folder / "code" / "evil.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    hostile.bare_pickle(folder / "python_model.pkl", marker)
+    own = "loader_module: evil\n    code: code\n    python_model: python_model.pkl"
+    text = (folder / "MLmodel").read_text()
+    (folder / "MLmodel").write_text(text.replace("loader_module: mmtune.predict.loader", own))
+    assert "evil" in (folder / "MLmodel").read_text()
+    ran = command(*predict(world, tmp_path), folder=tmp_path)
+    assert (ran.code, ran.said) == (0, "")
+    assert "probability" in ran.printed
+    assert command("promote", "dual_cnn_fusion", "--store", world.store, folder=tmp_path).code == 0
+
+
+RUNS = {
+    "pickled rows": ("report", running("validation.npz", npz_running("label"), "pickled")),
+    "torch for rows": ("report", running("validation.npz", hostile.torch_pt, "must hold the array")),
+    "a bomb of rows": ("report", case("validation.npz", npz_bomb("row"), "bytes at most")),
+    "a million classes": (
+        "report",
+        case(
+            "validation.npz",
+            lambda p: hostile.with_member(p, "label", hostile.npy_bytes(np.full(24, 10**6))),
+            "must lie in 0..4095",
+        ),
+    ),
+    "pickled test rows": ("promote", running("test.npz", npz_running("prediction"), "pickled")),
+    "a bomb of test rows": ("promote", case("test.npz", npz_bomb("label"), "bytes at most")),
+    "pickled maps": (
+        "report",
+        running("maps.npz", lambda p, m: np.savez(p, row=hostile.pickled_array(m, 2), label=np.arange(2)), "pickled"),
+    ),
+    "maps of 64 million values": (
+        "report",
+        case(
+            "maps.npz",
+            lambda p: np.savez_compressed(
+                p, row=np.arange(1), label=np.arange(1), x=np.zeros((1, 8000, 8000), np.float16)
+            ),
+            "at most 256 values a side",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_hostile_artifact_is_refused(name: str, world: World, run: Path, marker: Path, tmp_path: Path) -> None:
+    verb, own = RUNS[name]
+    own.spoil(run / own.place, marker)
+    ran = command(verb, "dual_cnn_fusion", "--store", world.store, folder=tmp_path)
+    require_refusal(ran, "mmtune: ", own.said)
+
+
+def test_what_folds_held_out_is_read_like_other_rows(marker: Path, tmp_path: Path) -> None:
+    path = tmp_path / "held.npz"
+    np.savez(path, **{name: np.arange(5) for name in NUMBERS})
+    assert read_answers(path, NUMBERS)["row"].tolist() == [0, 1, 2, 3, 4]
+    npz_running("recording")(path, marker)
+    require_refusal(call(lambda: read_answers(path, NUMBERS)), "pickled")
+
+
+def test_what_lies_beside_a_model_is_not_registered(world: World, tmp_path: Path) -> None:
+    """A link beside the weights would carry a private file into the registry."""
+    from mmtune.predict.predictor import save_predictor
+
+    model = Path(shutil.copytree(world.run / "model", tmp_path / "model"))
+    (tmp_path / "private").write_text("secret")
+    (model / "notes.txt").symlink_to(tmp_path / "private")
+    save_predictor(tmp_path / "made", model, {"features": None, "data": {"name": "x"}})
+    assert names(tmp_path / "made" / "model") == ["model.json", "weights.safetensors"]
+    assert load_model(tmp_path / "made" / "model")
+
+
+def test_the_bounds_of_these_tests_are_felt() -> None:
+    """The children do count memory and time, and a crash is not taken for a refusal."""
+    ran = call(lambda: np.ones(400 * MEBIBYTE, np.uint8))
+    assert ran.touched > 300 * MEBIBYTE
+    assert call(lambda: np.ones(2**32, np.uint8)).code == 1
+    assert call(lambda: {}["x"]).said.endswith("KeyError: 'x'\n")

@@ -1,0 +1,363 @@
+"""Whatever comes in, arrays or files, gives a sound answer or one line of refusal, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
+from valid import READERS, Reader, heard, require_sound
+
+from mmtune.config import (
+    AudioRNNConfig,
+    ImageCNNConfig,
+    LatentFusionConfig,
+    SpectrogramFusionConfig,
+    XFlowMLPConfig,
+    model_from_json,
+)
+from mmtune.data.features import FeatureStats
+from mmtune.errors import LONGEST, InputError, one_line
+from mmtune.models.build import build_model
+from mmtune.models.storage import save_model
+from mmtune.predict.loader import ServedPredictor
+from mmtune.predict.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files
+from mmtune.predict.sealed import write_sealed
+from mmtune.registry.champions import Event
+
+CONFIGS = {
+    "image": ImageCNNConfig(),
+    "audio": AudioRNNConfig(hidden=4),
+    "fusion": LatentFusionConfig(audio=AudioRNNConfig(hidden=4), encoders="joint"),
+    "waveform": SpectrogramFusionConfig(filters=2, hidden=4),
+}
+
+
+def quick(examples: int) -> settings:
+    """The same examples every time; nothing is kept between runs."""
+    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=checks)
+
+
+@pytest.fixture(scope="module")
+def predictors() -> dict[str, Predictor]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    card = {"features": None, "data": {"name": "made"}}
+    return {
+        name: Predictor(model=build_model(config).eval(), modalities=config.modalities, card=card)
+        for name, config in CONFIGS.items()
+    }
+
+
+def require_line(refusal: InputError) -> None:
+    line = str(refusal)
+    assert line
+    assert line.isprintable()
+    assert len(line) <= LONGEST
+
+
+# ---- arrays
+
+EXTREMES = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38, -3e38]
+ODD = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=3),
+    st.lists(st.floats(), max_size=3),
+    arrays(scalar_dtypes(), array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)),
+    arrays(object, (2,), elements=st.integers()),
+    arrays([("a", "<f4")], (2,)),
+)
+
+
+@st.composite
+def nearly(draw: st.DrawFn, name: str) -> Any:
+    """An input `name` of the right type and shape, some of its values extreme; or of another type; or rows missing."""
+    shape, kind = INPUTS[name]
+    rows = draw(st.integers(0, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    made = (
+        rng.integers(-(2**15), 2**15, (rows, *shape)).astype(kind)
+        if kind != np.float32
+        else rng.normal(size=(rows, *shape)).astype(kind)
+    )
+    if rows and kind == np.float32:
+        for value in draw(st.lists(st.sampled_from(EXTREMES), max_size=3)):
+            made.flat[draw(st.integers(0, made.size - 1))] = value
+        made *= draw(st.sampled_from([1, 1e-30, 1e30, 3e38]))
+    change = draw(
+        st.sampled_from(["none", "none", "none", "type", "cut", "strided", "reversed", "big-endian", "masked"])
+    )
+    changed = {
+        "none": lambda: made,
+        "type": lambda: made.astype(draw(st.sampled_from([np.float64, np.int8, np.complex64, bool]))),
+        "cut": lambda: made[..., :-1],
+        "strided": lambda: np.repeat(made, 2, axis=0)[::2],
+        "reversed": lambda: made[::-1],
+        "big-endian": lambda: made.astype(made.dtype.newbyteorder(">")),
+        "masked": lambda: np.ma.masked_array(made, mask=made > 0),
+    }
+    with np.errstate(all="ignore"):
+        return changed[change]()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
+def test_any_arrays_are_predicted_or_refused(name: str, predictors: dict[str, Predictor]) -> None:
+    predictor = predictors[name]
+    seen: list[bool] = []
+
+    @quick(60)
+    @given(st.one_of(nearly("image"), nearly("image"), ODD), st.one_of(nearly(predictor.heard), ODD, st.none()))
+    def predict(image: Any, sound: Any) -> None:
+        given_image = image if "image" in predictor.modalities or image is None else None
+        try:
+            found = predictor.predict(given_image, None if name == "image" else sound)
+        except InputError as refusal:
+            require_line(refusal)
+        else:
+            require_sound(found)
+        seen.append(True)
+
+    predict()
+    assert len(seen) >= 50
+
+
+def test_a_masked_array_is_refused(predictors: dict[str, Predictor]) -> None:
+    """What it hides would count all the same, and numpy's own checks pass over it."""
+    image = np.ma.masked_array(np.zeros((1, 28, 28), np.uint8), mask=True)
+    with pytest.raises(InputError, match="got MaskedArray"):
+        predictors["image"].predict(image)
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=2))
+NESTED = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3), max_leaves=8)
+KEYS = st.one_of(st.sampled_from(["image", "audio", "waveform"]), st.text(max_size=3), st.integers())
+
+
+@quick(150)
+@given(
+    st.one_of(st.dictionaries(KEYS, st.one_of(NESTED, nearly("image"), nearly("audio")), max_size=3), NESTED), NESTED
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
+def test_anything_served_is_predicted_or_refused(
+    predictors: dict[str, Predictor], given_input: Any, params: Any
+) -> None:
+    for asked in (None, params):
+        try:
+            frame = ServedPredictor(predictors["fusion"]).predict(given_input, asked)
+        except InputError as refusal:
+            require_line(refusal)
+        else:
+            assert frame["digit"].between(0, 9).all()
+            assert frame["probability"].between(0, 1).all()
+
+
+def test_deep_and_endless_lists_are_refused(predictors: dict[str, Predictor]) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (deep, endless, [2**80], [[1], [2, 3]], ["a"], [{}], [object()], [[1e300] * 28] * 28):
+        with pytest.raises(InputError) as caught:
+            ServedPredictor(predictors["image"]).predict({"image": value})
+        require_line(caught.value)
+    while deep:
+        deep = deep.pop()
+
+
+# ---- files
+
+
+@st.composite
+def damage(draw: st.DrawFn) -> list[tuple[str, float, bytes]]:
+    """Changes to a file, each a kind, a place as a share of the file, and bytes."""
+    kinds = st.sampled_from(["set", "set", "insert", "cut", "repeat", "digits"])
+    edges = st.sampled_from([b"\0", b"\xff", b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0" * 8, b"[" * 50, b"1e999", b"-1"])
+    content = st.one_of(st.binary(min_size=1, max_size=6), edges)
+    # Most of what a reader trusts stands at the begin or at the end.
+    places = st.one_of(st.floats(0, 1), st.floats(0, 0.02), st.floats(0.98, 1))
+    return draw(st.lists(st.tuples(kinds, places, content), min_size=1, max_size=4))
+
+
+def damaged(content: bytes, changes: Sequence[tuple[str, float, bytes]]) -> bytes:
+    for kind, place, own in changes:
+        at = int(place * len(content))
+        if kind == "set":
+            content = content[:at] + own + content[at + len(own) :]
+        elif kind == "insert":
+            content = content[:at] + own + content[at:]
+        elif kind == "cut":
+            content = content[:at]
+        elif kind == "repeat":
+            content = content[:at] + content[max(0, at - 40) : at] * 3 + content[at:]
+        else:
+            content = content[:at] + content[at:].translate(bytes.maketrans(b"12", b"97"))
+    return content
+
+
+def read_or_refuse(reader: Reader, folder: Path) -> None:
+    try:
+        reader.mend(folder)
+        reader.read(folder)
+    except InputError as refusal:
+        require_line(refusal)
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    reader = READERS[name]
+    folder = tmp_path / "made"
+    folder.mkdir()
+    reader.make(folder)
+    reader.read(folder)
+    path = folder / reader.file
+    whole = path.read_bytes()
+
+    @quick(40)
+    @given(st.one_of(damage(), damage(), st.binary(max_size=200)))
+    def read(changes: list[tuple[str, float, bytes]] | bytes) -> None:
+        path.write_bytes(changes if isinstance(changes, bytes) else damaged(whole, changes))
+        read_or_refuse(reader, folder)
+
+    read()
+
+
+LINE = b'{"run_id":"ab","step":%s,"time":1,"metrics":{"loss":%s}}\n'
+FOUND = {
+    "an endless step": ("spool", LINE % (b"1e999", b"1")),
+    "a metric beyond floats": ("spool", LINE % (b"1", b"1" + b"0" * 400)),
+    "a deep line": ("spool", LINE % (b"1", b"[" * 100_000)),
+    "a deep operation": ("journal", b'{"op_code":0}\n' + b"[" * 100_000 + b"\n"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_stays_refused(name: str, tmp_path: Path) -> None:
+    place, content = FOUND[name]
+    reader = READERS[place]
+    reader.make(tmp_path)
+    (tmp_path / reader.file).write_bytes(content)
+    read_or_refuse(reader, tmp_path)
+
+
+def test_a_flipped_bit_of_an_optimisers_state_is_refused(tmp_path: Path) -> None:
+    reader = READERS["checkpoint"]
+    reader.make(tmp_path)
+    whole = (tmp_path / reader.file).read_bytes()
+    for place in (-1, -len(whole) // 3):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        (tmp_path / reader.file).write_bytes(changed)
+        with pytest.raises(InputError, match="SHA-256"):
+            reader.read(tmp_path)
+
+
+def test_a_model_of_other_inputs_or_classes_is_not_served(tmp_path: Path) -> None:
+    for fields in ({"frames": 5, "steps": 5}, {"classes": 12}, {"height": 32}):
+        config = XFlowMLPConfig(**fields)
+        save_model(tmp_path / MODEL, build_model(config), config)
+        write_sealed(tmp_path / FEATURES, {"features": None, "data": {"name": "made"}})
+        with pytest.raises(InputError, match="must hold a model with"):
+            Predictor.load(tmp_path)
+
+
+@quick(60)
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_any_bytes_for_files_to_predict_from_are_refused(
+    predictors: dict[str, Predictor], tmp_path: Path, picture: bytes, sound: bytes
+) -> None:
+    (tmp_path / "x.png").write_bytes(picture)
+    (tmp_path / "x.wav").write_bytes(sound)
+    with pytest.raises(InputError) as caught:
+        predict_files(predictors["waveform"], tmp_path / "x.png", tmp_path / "x.wav")
+    require_line(caught.value)
+
+
+@pytest.mark.parametrize("level", [1e-30, 1.0, 1e5, 3e38])
+def test_recordings_of_any_level_are_heard_or_refused(level: float, tmp_path: Path) -> None:
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    for rate in (1_000, 8_000, 44_100, 768_000):
+        soundfile.write(tmp_path / "x.wav", rng.uniform(-level, level, 900), rate, subtype="FLOAT")
+        try:
+            heard(tmp_path / "x.wav")
+        except InputError as refusal:
+            require_line(refusal)
+
+
+# ---- JSON
+
+JSON = st.recursive(
+    st.one_of(VALUES, st.sampled_from([1e999, 10**400, "image_cnn", "3", [], {}])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=6,
+)
+FIELDS = ["kind", "hidden", "layers", "view", "image", "audio", "kernel", "stride", "norm", "heads", "width", "steps"]
+KINDS = [
+    "image_cnn",
+    "audio_rnn",
+    "latent_fusion",
+    "multihead_fusion",
+    "dual_cnn_fusion",
+    "spectrogram_fusion",
+    "xflow_lstm",
+]
+
+
+@quick(300)
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), st.sampled_from(KINDS))
+def test_any_card_describes_a_model_or_is_refused(fields: dict[str, Any], kind: str) -> None:
+    try:
+        assert model_from_json({"kind": kind, **fields}).modalities
+    except InputError as refusal:
+        require_line(refusal)
+
+
+@quick(200)
+@given(
+    st.fixed_dictionaries(
+        {name: st.one_of(JSON, st.lists(st.floats(), min_size=13, max_size=13)) for name in ("mean", "std")}
+        | dict.fromkeys(("low", "high"), JSON)
+    )
+)
+def test_any_statistics_are_statistics_or_refused(fields: dict[str, Any]) -> None:
+    try:
+        stats = FeatureStats.from_json(fields)
+    except InputError as refusal:
+        require_line(refusal)
+    else:
+        assert min(stats.std) > 0
+
+
+@quick(200)
+@given(st.one_of(st.text(), JSON.map(lambda value: json.dumps(value)), st.just("[" * 100_000)))
+def test_any_tag_is_an_event_or_refused(text: str) -> None:
+    try:
+        event = Event.from_json(text)
+    except InputError as refusal:
+        require_line(refusal)
+    else:
+        assert isinstance(event.version, str)
+
+
+@quick(100)
+@given(st.text(max_size=50), st.integers(0, 100))
+def test_every_refusal_is_one_printable_line(text: str, times: int) -> None:
+    line = one_line(text * times)
+    assert line.isprintable()
+    assert "\n" not in line
+    assert len(line) <= 10 * LONGEST
+    if (text * times).isprintable() and len(text) * times <= LONGEST:
+        assert line == text * times
