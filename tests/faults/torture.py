@@ -26,8 +26,11 @@ from mmtune.data.bundled import sample
 from mmtune.data.dataset import Dataset
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUN_STATUS, MlflowTracker, StudyRun
 
-VICTIMS = {"coordinator": 2, "a worker": 6, "all workers": 2}
-TRIALS, EPOCHS = 6, 30
+VICTIMS = {"coordinator": 3, "a worker": 4, "all workers": 2}
+MEAN_SECONDS = 0.7
+TRIALS, EPOCHS = 6, 15
+# 1 where each of its trials has lost two workers.
+FINISHED = (0, 1)
 GIVEN_UP = "workers cannot start: worker was killed by SIGKILL\n"
 
 
@@ -80,14 +83,14 @@ def torture(dataset: Dataset, store: Path, minutes: float, seed: int, studies: i
         for place, victim in enumerate(victims):
             if victim.runs:
                 continue
-            if victim.process is not None and victim.process.returncode == 0:
+            if victim.process is not None and victim.process.returncode in FINISHED:
                 counts["studies finished under fire"] += 1
                 victims[place] = victim = begin(dataset, store, studies + counts["studies finished under fire"] - 1)
             elif victim.process is not None and victim.process.returncode > 0:
                 assert tail(victim).endswith(GIVEN_UP), f"{victim.words} ended by itself; {tail(victim)}"
                 counts["calls that gave up, as no worker lived to be ready"] += 1
             victim.start()
-        time.sleep(rng.expovariate(1 / 0.4))
+        time.sleep(rng.expovariate(1 / MEAN_SECONDS))
         whom = rng.choices(list(VICTIMS), list(VICTIMS.values()))[0]
         victim = rng.choice(victims)
         if victim.runs:
@@ -112,11 +115,11 @@ def finish(victim: Victim) -> None:
     if victim.runs:
         assert victim.process is not None
         victim.process.wait(timeout=600)
-    if victim.process is None or victim.process.returncode != 0:
+    if victim.process is None or victim.process.returncode not in FINISHED:
         victim.start()
         assert victim.process is not None
         code = victim.process.wait(timeout=600)
-        assert code in (0, 1), f"{' '.join(victim.words)} ended with {code}; {tail(victim)}"
+        assert code in FINISHED, f"{' '.join(victim.words)} ended with {code}; {tail(victim)}"
 
 
 def tail(victim: Victim) -> str:
