@@ -100,6 +100,9 @@ def study(
     repeats: Annotated[int, typer.Option(help="Train every trial, or fold, so often, each with another seed.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
+    pool: Annotated[str, typer.Option(help="What trains: local | ray (see docs/cluster.md).")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="A running cluster; auto for this node's.")] = None,
+    gpus_per_trial: Annotated[float, typer.Option(help="A trial's share of a GPU with --pool ray; 0 for CPUs.")] = 0,
     hung_after: Annotated[
         float, typer.Option(help="Seconds without an epoch after which a worker is replaced.")
     ] = 1800,
@@ -117,7 +120,7 @@ def study(
     fixed = parse_fixed(fix or [], found.base)
 
     from mmtune.plan import Options
-    from mmtune.run import interruptible, run_study
+    from mmtune.run import interruptible, pool_maker, run_study
 
     options = Options(
         protocol=protocol,
@@ -130,12 +133,15 @@ def study(
         workers=workers,
         device=device,
         hung_after=hung_after,
+        pool=pool,
+        ray_address=ray_address,
+        gpus_per_trial=gpus_per_trial,
         prune=prune,
         fixed=fixed,
     )
     dataset = open_data(data)
-    with interruptible() as stopped:
-        outcome = run_study(found, dataset, options, store, console, stopped)
+    with interruptible() as stopped, pool_maker(options, dataset, console) as make_pool:
+        outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
     say_outcome(outcome, name, interrupted=stopped())
 
 

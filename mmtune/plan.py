@@ -15,6 +15,7 @@ from mmtune.config import (
     XFlowMLPConfig,
     flatten,
     model_kind,
+    require_choice,
     require_count,
 )
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
@@ -26,6 +27,8 @@ from mmtune.schedule import Schedule
 from mmtune.space import Value
 from mmtune.study import Study
 
+POOLS = ("local", "ray")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -33,6 +36,8 @@ class Options:
 
     folds: of a cross-validation of every trial, 0 for the one split of the protocol; repeats: trainings of each.
     hung_after: after so many seconds without an epoch a worker counts as hung.
+    pool: what trains, "local" or "ray"; ray_address: of a running cluster, None for Ray on this machine alone;
+    gpus_per_trial: the share of a GPU that a trial has there, 0 for the CPU.
     """
 
     protocol: str = "clip_disjoint"
@@ -45,6 +50,9 @@ class Options:
     workers: int | None = None
     device: str = "auto"
     hung_after: float = HUNG_AFTER
+    pool: str = "local"
+    ray_address: str | None = None
+    gpus_per_trial: float = 0.0
     prune: bool | None = None
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
@@ -59,6 +67,14 @@ class Options:
                 require_count(f"--{name}", value, 1, 100_000)
         if not self.hung_after > 0:
             raise InputError(f"--hung-after must be seconds above 0, got {self.hung_after}")
+        require_choice("--pool", self.pool, POOLS)
+        if self.pool == "local" and (self.ray_address is not None or self.gpus_per_trial):
+            raise InputError("--ray-address and --gpus-per-trial are Ray's, so --pool must be ray, got local")
+        given = "cuda" if self.gpus_per_trial else "cpu"
+        if self.pool == "ray" and self.device not in ("auto", given):
+            raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
+        if not 0 <= self.gpus_per_trial <= 1:
+            raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Worker processes that only train; the coordinator hands them jobs and hears events.
+"""Workers that only train; the coordinator hands them jobs and hears events.
 
 A worker knows neither Optuna nor MLflow. It dies with its coordinator, and when it dies itself its job
 comes back as a `Died` event.
@@ -11,16 +11,18 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from mmtune.config import TrialConfig
+from mmtune.data.dataset import Partition
 from mmtune.data.splits import Split
 from mmtune.errors import InputError
 from mmtune.files import storage_problem
@@ -129,26 +131,32 @@ class WorkerSpec:
 
 @dataclass(kw_only=True, eq=False)
 class Worker:
-    """A process, our end of its pipe, the job it has, and for how many seconds it has said nothing."""
+    """The job that a worker has, and for how many seconds it has said nothing.
 
-    process: SpawnProcess
-    pipe: Connection
+    begun: whether it has a place to run; ready: whether it has its data.
+    """
+
     job: Job | None = None
+    begun: bool = True
     ready: bool = False
     silent: float = 0.0
 
 
-class LocalPool:
-    """`count` worker processes on this machine; a worker that dies or hangs is replaced."""
+W = TypeVar("W", bound=Worker)
+
+
+class Workers(ABC, Generic[W]):
+    """What pools have in common: who has which job, who hangs, who died; `count` jobs at most run side by side."""
+
+    workers: list[W]
 
     def __init__(self, spec: WorkerSpec, count: int) -> None:
         self.spec = spec
         self.looked = time.monotonic()
         self.failed_starts = 0
         self.limit = count
-        self.workers = [start_worker(spec) for _ in range(count)]
 
-    def __enter__(self) -> LocalPool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,21 +178,88 @@ class LocalPool:
         """Give a job to an idle worker; there must be one."""
         worker = next(worker for worker in self.workers if worker.ready and worker.job is None)
         worker.job, worker.silent = job, 0.0
-        # A worker that is already dead is reported by `events`, with this job.
-        with suppress(OSError):
-            worker.pipe.send(job)
+        self._send(worker, job)
 
     def answer(self, number: int, go_on: bool) -> None:
         """Tell the worker that waits at a rung of job `number` whether to go on."""
         worker = next(worker for worker in self.workers if worker.job is not None and worker.job.number == number)
-        with suppress(OSError):
-            worker.pipe.send(go_on)
+        self._send(worker, go_on)
 
+    @abstractmethod
     def events(self, timeout: float) -> Iterator[Event]:
         """What has happened, waiting up to `timeout` seconds for the first event.
 
         Raises InputError where workers cannot start.
         """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop every worker at once."""
+
+    @abstractmethod
+    def _send(self, worker: W, message: Job | bool) -> None:
+        """Say something to a worker; one that is already dead is reported by `events`, with its job."""
+
+    @abstractmethod
+    def _kill(self, worker: W) -> None:
+        """End a worker that may not listen."""
+
+    @abstractmethod
+    def _take_away(self, worker: W) -> str:
+        """What is left of a worker that is dead; returns how it died."""
+
+    @abstractmethod
+    def _replace(self, worker: W) -> None:
+        """Put another one in the place of a worker that is dead."""
+
+    def _end_hung(self) -> Iterator[Event]:
+        now = time.monotonic()
+        passed, self.looked = min(now - self.looked, LOOK_SECONDS), now
+        for worker in list(self.workers):
+            owes_word = worker.job is not None or (worker.begun and not worker.ready)
+            worker.silent += passed if owes_word else 0.0
+            patience = self.spec.hung_after if worker.ready else max(self.spec.hung_after, START_SECONDS)
+            if worker.silent > patience:
+                self._kill(worker)
+                yield from self._bury(worker, f"worker hung: it said nothing for {patience:g} s")
+
+    def _note(self, worker: W, event: Event) -> Event:
+        worker.silent = 0.0
+        if isinstance(event, Broken):
+            raise InputError(f"workers cannot start: {event.reason}")
+        if isinstance(event, Ready):
+            worker.ready, self.failed_starts = True, 0
+        if isinstance(event, Done | Failed):
+            worker.job = None
+        return event
+
+    def _bury(self, worker: W, reason: str = "") -> Iterator[Event]:
+        found = self._take_away(worker)
+        reason = reason or found
+        self.failed_starts += not worker.ready
+        if self.failed_starts >= STARTS * len(self.workers):
+            raise InputError(f"workers cannot start: {reason}")
+        self._replace(worker)
+        if worker.job is not None:
+            yield Died(number=worker.job.number, reason=reason)
+
+
+@dataclass(kw_only=True, eq=False)
+class LocalWorker(Worker):
+    """A process, and our end of its pipe."""
+
+    process: SpawnProcess
+    pipe: Connection
+
+
+class LocalPool(Workers[LocalWorker]):
+    """`count` worker processes on this machine; a worker that dies or hangs is replaced."""
+
+    def __init__(self, spec: WorkerSpec, count: int) -> None:
+        super().__init__(spec, count)
+        self.workers = [start_worker(spec) for _ in range(count)]
+
+    def events(self, timeout: float) -> Iterator[Event]:
         ends = {worker.pipe: worker for worker in self.workers}
         for pipe in wait(list(ends), timeout):
             worker = ends[pipe]  # type: ignore[index]
@@ -197,43 +272,25 @@ class LocalPool:
         yield from self._end_hung()
 
     def close(self) -> None:
-        """Stop every worker at once."""
         for worker in self.workers:
             worker.process.kill()
         for worker in self.workers:
-            worker.process.join()
-            worker.pipe.close()
+            self._take_away(worker)
 
-    def _end_hung(self) -> Iterator[Event]:
-        now = time.monotonic()
-        passed, self.looked = min(now - self.looked, LOOK_SECONDS), now
-        for worker in list(self.workers):
-            worker.silent += passed if worker.job is not None or not worker.ready else 0.0
-            patience = self.spec.hung_after if worker.ready else max(self.spec.hung_after, START_SECONDS)
-            if worker.silent > patience:
-                worker.process.kill()
-                yield from self._bury(worker, f"worker hung: it said nothing for {patience:g} s")
+    def _send(self, worker: LocalWorker, message: Job | bool) -> None:
+        with suppress(OSError):
+            worker.pipe.send(message)
 
-    def _note(self, worker: Worker, event: Event) -> Event:
-        worker.silent = 0.0
-        if isinstance(event, Broken):
-            raise InputError(f"workers cannot start: {event.reason}")
-        if isinstance(event, Ready):
-            worker.ready, self.failed_starts = True, 0
-        if isinstance(event, Done | Failed):
-            worker.job = None
-        return event
+    def _kill(self, worker: LocalWorker) -> None:
+        worker.process.kill()
 
-    def _bury(self, worker: Worker, reason: str = "") -> Iterator[Event]:
+    def _take_away(self, worker: LocalWorker) -> str:
         worker.process.join()
         worker.pipe.close()
-        reason = reason or exit_reason(worker.process.exitcode)
-        self.failed_starts += not worker.ready
-        if self.failed_starts >= STARTS * len(self.workers):
-            raise InputError(f"workers cannot start: {reason}")
+        return exit_reason(worker.process.exitcode)
+
+    def _replace(self, worker: LocalWorker) -> None:
         self.workers[self.workers.index(worker)] = start_worker(self.spec)
-        if worker.job is not None:
-            yield Died(number=worker.job.number, reason=reason)
 
 
 def exit_reason(code: int | None) -> str:
@@ -243,7 +300,7 @@ def exit_reason(code: int | None) -> str:
     return f"worker exited with code {code}"
 
 
-def start_worker(spec: WorkerSpec) -> Worker:
+def start_worker(spec: WorkerSpec) -> LocalWorker:
     """A new worker process, which loads its data while the caller goes on."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -256,34 +313,44 @@ def start_worker(spec: WorkerSpec) -> Worker:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
-    return Worker(process=process, pipe=ours)
+    return LocalWorker(process=process, pipe=ours)
 
 
 def work(spec: WorkerSpec, pipe: Connection) -> None:
-    """A worker's life: load the data once, then train job after job."""
+    """The life of a worker process."""
     threading.Thread(target=die_with_parent, daemon=True).start()
 
+    from mmtune.data.store import load
+
+    with suppress(EOFError):
+        live(spec, lambda: load(spec.data, verify=False).train, pipe)
+
+
+class Line(Protocol):
+    """A worker's end of what ties it to its pool: it sends events, and receives jobs and verdicts at rungs."""
+
+    def send(self, event: Event, /) -> None: ...
+    def recv(self) -> Any: ...
+
+
+def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
+    """A worker's life: load the data once, then train job after job for as long as the device does."""
     import torch
 
-    from mmtune.data.store import load
     from mmtune.train.batches import Resident
     from mmtune.train.device import settle
 
     device = torch.device(spec.device)
     settle(device)
     try:
-        partition = load(spec.data, verify=False).train
+        partition = read()
     except InputError as error:
-        pipe.send(Broken(reason=str(error)))
+        line.send(Broken(reason=str(error)))
         return
-    pipe.send(Ready(device=spec.device))
+    line.send(Ready(device=spec.device))
     data = Resident(partition, device)
     while device_lives(device):
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(run_job(job, data, spec, pipe))
+        line.send(run_job(line.recv(), data, spec, line))
 
 
 def device_lives(device: torch.device) -> bool:
@@ -307,14 +374,14 @@ def die_with_parent() -> None:
     os._exit(1)
 
 
-def run_job(job: Job, data: Resident, spec: WorkerSpec, pipe: Connection) -> Event:
+def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
     """Train one job; whatever it raises becomes a Failed event."""
     from mmtune.train.step import DivergenceError
     from mmtune.train.trial import Origin, run_trial
 
     def on_epoch(epoch: int, metrics: Mapping[str, float]) -> bool:
-        pipe.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
-        return bool(pipe.recv()) if epoch in job.rungs else True
+        line.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
+        return bool(line.recv()) if epoch in job.rungs else True
 
     try:
         origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)

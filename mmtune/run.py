@@ -41,6 +41,7 @@ SEARCHES = "MMTUNE_STORAGE"
 """Names a PostgreSQL database for searches; journal files beside the runs where it is not set."""
 Stopped = Callable[[], bool]
 PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
+ENDLESS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def run_study(
     spec = WorkerSpec(
         data=dataset.folder,
         splits=make_splits(dataset, options),
-        device=resolve_device(options.device),
+        device=training_device(options),
         hung_after=options.hung_after,
     )
     require_modalities(dataset.train, base.model.modalities)
@@ -97,13 +98,13 @@ def run_study(
     runs = {modality: trial.run_id for modality, trial in encoders.items()}
     base = with_encoders(base, folders)
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
-    plan = make_plan(study, base, trials, dataset, options, runs, folders, provenance_tags(spec.device))
+    plan = make_plan(study, base, trials, dataset, options, runs, folders, made_by(options, spec.device))
     key = plan.key
     database = postgres_url(SEARCHES)
     with (
         only_coordinator(root, key.slug, database),
         delivering(root, partial(say, console)) as deliver,
-        Crew(make_pool, spec, options.workers or default_workers(spec.device)) as crew,
+        Crew(make_pool, spec, options.workers or most_workers(options, spec.device)) as crew,
     ):
         # Where a trial writes when it has ended must be writable before it begins.
         for folder in ("staging", f"artifacts/{study.name}"):
@@ -303,6 +304,39 @@ def resolve_device(name: str) -> str:
     if not known or not torch.cuda.is_available() or int(name[5:] or 0) >= torch.cuda.device_count():
         raise InputError(f"--device must be auto, cpu or a GPU of this machine (cuda, cuda:1), got {name!r}")
     return name
+
+
+def training_device(options: Options) -> str:
+    """The device that workers use; on Ray it is theirs, whatever this machine has."""
+    if options.pool == "ray":
+        return "cuda" if options.gpus_per_trial else "cpu"
+    return resolve_device(options.device)
+
+
+def made_by(options: Options, device: str) -> dict[str, str]:
+    """Tags on what runs are made with; a GPU of Ray's may be any of the cluster's."""
+    if options.pool == "ray" and device != "cpu":
+        return {**provenance_tags("cpu"), "mmtune.device": "GPU (Ray)"}
+    return provenance_tags(device)
+
+
+@contextmanager
+def pool_maker(options: Options, dataset: Dataset, console: Console) -> Iterator[PoolMaker]:
+    """What makes the pools of a command that runs studies on one data set."""
+    if options.pool == "local":
+        yield LocalPool
+        return
+
+    from mmtune.ray_pool import Engine, RaySession
+
+    engine = Engine(address=options.ray_address, gpus=options.gpus_per_trial, workers=options.workers)
+    with RaySession(engine, dataset.train, partial(say, console)) as session:
+        yield session
+
+
+def most_workers(options: Options, device: str) -> int:
+    """How many workers there are at most where no number is asked for; a cluster has its own limits."""
+    return ENDLESS if options.pool == "ray" else default_workers(device)
 
 
 def default_workers(device: str) -> int:

@@ -1,0 +1,134 @@
+"""What an actor does, as far as it needs no Ray: files that travel, folders that are left, room for trials."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mmtune.config import AudioRNNConfig, TrainConfig, TrialConfig
+from mmtune.data.dataset import Dataset
+from mmtune.data.splits import split
+from mmtune.errors import InputError
+from mmtune.plan import Options
+from mmtune.pool import Done, Epoch, Job, Ready, WorkerSpec, live
+from mmtune.ray_pool.actor import PREFIX, ActorLine, Errand, Parcel, made_with, own_folder, pack, unpack
+from mmtune.ray_pool.engine import Engine, require_answer
+from mmtune.ray_pool.pool import differences
+
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=2))
+
+
+def test_files_are_the_same_after_their_journey(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "deep").write_bytes(bytes(range(256)))
+    (tmp_path / "a" / "flat").write_bytes(b"")
+    unpack(pack(tmp_path / "a"), tmp_path / "c")
+    assert pack(tmp_path / "c") == pack(tmp_path / "a") == {"b/deep": bytes(range(256)), "flat": b""}
+    assert pack(tmp_path / "missing") == {}
+
+
+@pytest.mark.parametrize("name", ["../out", "a/../../out", "/tmp/mmtune-out"])
+def test_no_file_is_written_outside_of_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="must lie in its own folder"):
+        unpack({name: b"x"}, tmp_path / "in")
+    assert not list(tmp_path.rglob("*out"))
+
+
+def test_a_job_goes_through_an_actors_line(tiny: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    line = ActorLine({}.__getitem__)
+    spec = WorkerSpec(data=tmp_path, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    threading.Thread(target=live, args=(spec, lambda: tiny.train, line), daemon=True).start()
+    line.inbox.put(Errand(job=Job(number=3, config=CONFIG, seed=1, folder=Path()), encoders={}, checkpoint=None))
+    said = line.listen()
+    while not isinstance(said[-1], Parcel):
+        said += line.listen()
+    assert [type(event) for event in said] == [Ready, Epoch, Epoch, Parcel]
+    parcel = said[-1]
+    assert isinstance(parcel, Parcel)
+    assert isinstance(parcel.event, Done)
+    assert "model/model.json" in parcel.files
+    assert not list(line.folder.iterdir())
+
+
+def test_what_killed_actors_left_is_removed_and_what_living_ones_have_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    later = time.time() + 120
+    living, _ = own_folder()
+    left = tmp_path / f"{PREFIX}left"
+    (left / "job").mkdir(parents=True)
+    someone, _ = own_folder()
+    assert left.exists()
+    monkeypatch.setattr(time, "time", lambda: later)
+    own_folder()
+    assert not left.exists()
+    assert living.exists()
+    assert someone.exists()
+
+
+def test_other_code_makes_a_difference() -> None:
+    ours = made_with()
+    assert set(ours) == {"mmtune", "torch", "numpy", "scikit-learn"}
+    assert "+" not in ours["torch"]
+    assert differences(ours, ours) == []
+    assert differences({**ours, "torch": "1.0"}, ours) == [f"torch 1.0 instead of {ours['torch']}"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "resources", "room"),
+    [
+        (0.0, {"CPU": 6.0}, 6),
+        (0.25, {"CPU": 64.0, "GPU": 8.0}, 32),
+        (0.3, {"CPU": 64.0, "GPU": 2.0}, 6),
+        (0.1, {"CPU": 64.0, "GPU": 1.0}, 10),
+        (0.25, {"CPU": 3.0, "GPU": 1.0}, 3),
+        (1.0, {"CPU": 8.0}, 0),
+        (0.0, {}, 0),
+    ],
+)
+def test_room_on_a_node(gpus: float, resources: dict[str, float], room: int) -> None:
+    nodes = [{"Alive": True, "Resources": resources}, {"Alive": False, "Resources": resources}]
+    assert Engine(gpus=gpus).room(nodes) == room
+    assert Engine(gpus=gpus).room([*nodes, nodes[0]]) == 2 * room
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"pool": "spark"}, "--pool must be one of local, ray"),
+        ({"ray_address": "auto"}, "--pool must be ray, got local"),
+        ({"gpus_per_trial": 0.5}, "--pool must be ray, got local"),
+        ({"pool": "ray", "gpus_per_trial": 1.5}, "from 0 to 1, got 1.5"),
+        ({"pool": "ray", "gpus_per_trial": -0.5}, "from 0 to 1, got -0.5"),
+        ({"pool": "ray", "gpus_per_trial": float("nan")}, "from 0 to 1, got nan"),
+        ({"pool": "ray", "device": "cuda"}, "--device must be auto or cpu"),
+        ({"pool": "ray", "device": "cpu", "gpus_per_trial": 0.5}, "--device must be auto or cuda"),
+    ],
+)
+def test_options_that_do_not_go_together(given: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Options(**given)  # type: ignore[arg-type]
+
+
+def test_an_address_where_nobody_answers_is_told_at_once() -> None:
+    with pytest.raises(InputError, match=r"'127\.0\.0\.1:9' is not: "):
+        require_answer("127.0.0.1:9")
+
+
+def test_without_ray_a_line_says_what_to_install(tiny: Dataset, tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray"):
+        pytest.skip("Ray is installed")
+    words = [sys.executable, "-m", "mmtune.cli", "study", "audio_rnn", "--pool", "ray", "--data", str(tiny.folder)]
+    done = subprocess.run([*words, "--store", str(tmp_path / "x")], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 2
+    assert done.stderr == "mmtune: --pool ray needs Ray, which is not installed: pip install 'mmtune[ray]'\n"

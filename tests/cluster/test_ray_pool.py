@@ -1,0 +1,208 @@
+"""The pool on real Ray actors: jobs, rungs, files that travel, failures, deaths."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from checks import eventually
+from nodes import Cluster, actors
+
+from mmtune.config import AudioRNNConfig, LatentFusionConfig, TrainConfig, TrialConfig
+from mmtune.data.dataset import Dataset
+from mmtune.data.splits import split
+from mmtune.models.build import build_model
+from mmtune.models.storage import load_model, save_model
+from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, Ready, Workers, WorkerSpec
+from mmtune.ray_pool import Engine, RayPool, RaySession
+from mmtune.ray_pool.actor import PREFIX, pack
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
+LONG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=100_000))
+
+
+@pytest.fixture(scope="module")
+def session(tiny: Dataset, shared_cluster: Cluster) -> Iterator[RaySession]:
+    said: list[str] = []
+    with RaySession(Engine(address=shared_cluster.address), tiny.train, said.append) as made:
+        yield made
+
+
+@pytest.fixture
+def pool(session: RaySession, spec: WorkerSpec) -> Iterator[RayPool]:
+    with session(spec, 1) as made:
+        assert made.idle == 0
+        until(made, Ready)
+        assert made.idle == 1
+        yield made
+
+
+@pytest.fixture(scope="module")
+def spec(tiny: Dataset) -> WorkerSpec:
+    """The data at a path that no node has."""
+    return WorkerSpec(data=Path("/nowhere"), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+
+
+def until(pool: Workers, kind: type, seconds: float = 120) -> tuple[Event, list[Event]]:
+    seen: list[Event] = []
+
+    def found() -> bool:
+        seen.extend(pool.events(0.2))
+        return any(isinstance(event, kind) for event in seen)
+
+    assert eventually(found, seconds), seen
+    return next(event for event in seen if isinstance(event, kind)), seen
+
+
+def folders() -> list[Path]:
+    return [path for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if any(path.iterdir())]
+
+
+def test_a_job_leaves_here_what_it_leaves_on_a_local_worker(
+    pool: RayPool, tiny: Dataset, spec: WorkerSpec, tmp_path: Path
+) -> None:
+    pool.submit(Job(number=7, config=CONFIG, seed=1, folder=tmp_path / "ray"))
+    assert pool.idle == 0
+    done, seen = until(pool, Done)
+    assert pool.idle == 1
+    here = WorkerSpec(data=tiny.folder, splits=spec.splits, device="cpu")
+    with LocalPool(here, 1) as local:
+        until(local, Ready)
+        local.submit(Job(number=7, config=CONFIG, seed=1, folder=tmp_path / "local"))
+        same, also = until(local, Done)
+    assert isinstance(done, Done)
+    assert isinstance(same, Done)
+    timeless = {name for name in same.metrics if name not in ("fit_seconds", "rows_per_second")}
+    assert {name: done.metrics[name] for name in timeless} == {name: same.metrics[name] for name in timeless}
+    assert losses(seen) == losses(also)
+    assert pack(tmp_path / "ray") == pack(tmp_path / "local")
+    assert not folders()
+
+
+def losses(seen: list[Event]) -> list[tuple[int, float, float]]:
+    return [(e.epoch, e.metrics["train_loss"], e.metrics["val_loss"]) for e in seen if isinstance(e, Epoch)]
+
+
+def test_at_a_rung_it_waits_for_the_verdict(pool: RayPool, tmp_path: Path) -> None:
+    pool.submit(Job(number=8, config=CONFIG, seed=1, folder=tmp_path / "job", rungs=frozenset({2})))
+    epochs: list[Event] = []
+    assert eventually(lambda: len(epochs) == 2 or epochs.extend(pool.events(0.2)) is not None, 60)
+    assert not list(pool.events(1.0))
+    pool.answer(8, go_on=False)
+    done, seen = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.pruned
+    assert not [event for event in seen if isinstance(event, Epoch)]
+
+
+def test_encoders_travel(pool: RayPool, tmp_path: Path) -> None:
+    """They are gone from where they were before the job begins."""
+    encoder = AudioRNNConfig(hidden=8)
+    save_model(tmp_path / "encoder", build_model(encoder), encoder)
+    config = TrialConfig(model=LatentFusionConfig(audio=encoder), train=TrainConfig(epochs=1))
+    pool.submit(Job(number=9, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
+    (tmp_path / "encoder").rename(tmp_path / "moved")
+    until(pool, Done)
+    trained, _ = load_model(tmp_path / "x" / "model")
+    kept, _ = load_model(tmp_path / "moved")
+    weights = trained.state_dict()
+    learned = [name for name, _ in kept.named_parameters() if not name.startswith("fc3")]
+    assert learned
+    for name in learned:
+        torch.testing.assert_close(weights[f"audio.{name}"], kept.state_dict()[name], rtol=0, atol=0)
+
+
+def test_an_exception_costs_the_job_and_not_the_actor(pool: RayPool, tmp_path: Path) -> None:
+    (before,) = actors()
+    job = Job(number=10, config=CONFIG, seed=1, folder=tmp_path / "bad", encoders={"image": tmp_path / "nowhere"})
+    pool.submit(job)
+    failed, _ = until(pool, Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("InputError: ")
+    assert not failed.retry
+    assert "Traceback" in (tmp_path / "bad" / "error.txt").read_text()
+    assert actors() == [before]
+    pool.submit(Job(number=11, config=CONFIG, seed=1, folder=tmp_path / "next"))
+    until(pool, Done)
+
+
+def test_a_diverged_trial_is_not_worth_a_retry(pool: RayPool, tmp_path: Path) -> None:
+    encoder = build_model(AudioRNNConfig(hidden=8))
+    for tensor in encoder.parameters():
+        tensor.data.fill_(float("nan"))
+    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8))
+    config = TrialConfig(model=LatentFusionConfig(audio=AudioRNNConfig(hidden=8)))
+    pool.submit(Job(number=12, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
+    failed, _ = until(pool, Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "DivergenceError: training loss must be finite, got nan"
+    assert not failed.retry
+
+
+def test_a_killed_actor_is_replaced_and_its_job_named(pool: RayPool, tmp_path: Path) -> None:
+    pool.submit(Job(number=13, config=LONG, seed=1, folder=tmp_path / "long"))
+    until(pool, Epoch)
+    (pid,) = actors()
+    os.kill(pid, signal.SIGKILL)
+    died, _ = until(pool, Died)
+    assert isinstance(died, Died)
+    assert died.number == 13
+    assert "died" in died.reason
+    assert "\n" not in died.reason
+    until(pool, Ready)
+    assert actors() != [pid]
+    pool.submit(Job(number=14, config=CONFIG, seed=1, folder=tmp_path / "next"))
+    until(pool, Done)
+
+
+def test_a_hung_actor_is_replaced_and_its_job_given_back(session: RaySession, spec: WorkerSpec, tmp_path: Path) -> None:
+    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", hung_after=4.0)
+    with session(hasty, 1) as pool:
+        until(pool, Ready)
+        pool.submit(Job(number=15, config=LONG, seed=1, folder=tmp_path / "stopped"))
+        until(pool, Epoch)
+        (pid,) = actors()
+        os.kill(pid, signal.SIGSTOP)
+        died, _ = until(pool, Died)
+        assert died == Died(number=15, reason="worker hung: it said nothing for 4 s")
+        until(pool, Ready)
+        assert eventually(lambda: pid not in actors())
+        pool.submit(Job(number=16, config=CONFIG, seed=1, folder=tmp_path / "whole"))
+        until(pool, Done)
+
+
+def test_an_actor_that_waits_for_a_node_is_not_taken_for_hung(
+    shared_cluster: Cluster, session: RaySession, spec: WorkerSpec, tiny: Dataset, tmp_path: Path
+) -> None:
+    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", hung_after=2.0)
+    two = Engine(address=shared_cluster.address, workers=2)
+    with RayPool(hasty, 2, two, session.data, lambda text: None) as pool:
+        until(pool, Ready)
+        pool.looked -= 3600
+        waiting = [worker for worker in pool.workers if not worker.begun]
+        assert not eventually(lambda: bool(list(pool.events(0.2))), 8)
+        assert [worker for worker in pool.workers if not worker.begun] == waiting
+        assert len(waiting) == 1
+        node = shared_cluster.add()
+        until(pool, Ready)
+        assert pool.idle == 2
+    shared_cluster.kill(node)
+
+
+def test_a_job_that_is_cut_down_leaves_no_file_for_long(pool: RayPool, tmp_path: Path) -> None:
+    encoder = AudioRNNConfig(hidden=8)
+    save_model(tmp_path / "encoder", build_model(encoder), encoder)
+    fusing = TrialConfig(model=LatentFusionConfig(audio=encoder), train=TrainConfig(epochs=100_000))
+    encoders = {"audio": tmp_path / "encoder"}
+    pool.submit(Job(number=17, config=fusing, seed=1, folder=tmp_path / "job", encoders=encoders))
+    until(pool, Epoch)
+    assert folders()
+    pool.close()
+    assert not folders()
+    assert eventually(lambda: not actors())
