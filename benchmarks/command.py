@@ -27,7 +27,7 @@ def say(line: str) -> None:
 
 
 def command(work: Callable[[], bool | None]) -> None:
-    """Do a script's work, with exit code 1 where that is False; a user's mistake is one line.
+    """Do a script's work, with exit code 1 where that is False or not all was done, 2 for a user's mistake, in a line.
 
     SIGTERM is taken as an exit, so that what runs below is ended and what is temporary goes.
     """
@@ -36,6 +36,7 @@ def command(work: Callable[[], bool | None]) -> None:
         if work() is False:
             sys.exit(1)
     except (InputError, IncompleteError) as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2 if isinstance(error, InputError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
