@@ -29,10 +29,10 @@ from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.plan import Options
-from mmtune.pool import Done, Epoch, Event, Job, WorkerSpec
 from mmtune.run import SEARCHES, run_study
 from mmtune.study import load_study
 from mmtune.tracking import OBJECTIVE
+from mmtune.worker import Done, Epoch, Event, Job, WorkerSpec
 
 WORKERS = (1, 8, 64, 256)
 

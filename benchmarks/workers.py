@@ -19,7 +19,8 @@ from benchmarks.results import keep, result_path, today
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.plan import Options, make_splits
-from mmtune.pool import LocalPool, Ready, WorkerSpec
+from mmtune.pool import LocalPool
+from mmtune.worker import Ready, WorkerSpec
 
 
 def start_seconds(dataset: Dataset, device: str, times: int) -> list[float]:

@@ -21,11 +21,11 @@ from mmtune.files import storage_problem, unusable
 from mmtune.models.card import FINAL
 from mmtune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, spread, units
 from mmtune.plan import Plan
-from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, Ready
 from mmtune.progress import Progress
 from mmtune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, drawn_values, make_sampler
 from mmtune.space import Value
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
+from mmtune.worker import Died, Done, Epoch, Event, Failed, Job, Ready
 
 
 class Pool(Protocol):

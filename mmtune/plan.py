@@ -22,10 +22,10 @@ from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
 from mmtune.data.splits import Split, folds, rotated, split
 from mmtune.errors import InputError
 from mmtune.parts import Part, parts_of
-from mmtune.pool import HUNG_AFTER
 from mmtune.schedule import Schedule
 from mmtune.space import Value
 from mmtune.study import Study
+from mmtune.worker import HUNG_AFTER
 
 POOLS = ("local", "ray")
 

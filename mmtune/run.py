@@ -27,7 +27,7 @@ from mmtune.errors import InputError
 from mmtune.files import locked, make_folder, storage_problem
 from mmtune.models.card import MODEL
 from mmtune.plan import Options, Plan, make_plan, make_splits, shapes
-from mmtune.pool import LocalPool, WorkerSpec
+from mmtune.pool import LocalPool
 from mmtune.postgres import locked_there, postgres_url
 from mmtune.progress import Progress, say
 from mmtune.provenance import mixture, provenance_tags
@@ -36,6 +36,7 @@ from mmtune.settling import Found, reconcile, retire_torn
 from mmtune.space import Space, describe, fingerprint
 from mmtune.study import Study, load_study, schedule, settled
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial, delivering
+from mmtune.worker import WorkerSpec
 
 SEARCHES = "MMTUNE_STORAGE"
 """Names a PostgreSQL database for searches; journal files beside the runs where it is not set."""

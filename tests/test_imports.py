@@ -18,7 +18,7 @@ OWNERS = {
     "ray": {"ray_pool"},
 }
 # A package may import from itself and from those before it.
-LAYERS = ["errors", "halving", "bounds", "files", "config", "data", "models", "analysis", "train", "pool"]
+LAYERS = ["errors", "halving", "bounds", "files", "config", "data", "models", "analysis", "train", "worker", "pool"]
 
 
 def imported(path: Path) -> set[str]:

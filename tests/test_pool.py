@@ -17,7 +17,8 @@ from mmtune.data.splits import split
 from mmtune.errors import InputError
 from mmtune.models.build import build_model
 from mmtune.models.storage import save_model
-from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, Ready, WorkerSpec
+from mmtune.pool import LocalPool
+from mmtune.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
 

@@ -1,8 +1,8 @@
 """Workers as Ray actors, on this machine or on every node of a cluster.
 
-Placement, shares of GPUs and lost nodes are Ray's; what a worker does is `mmtune.pool.live`, as on one machine. A node
-needs mmtune installed and nothing else: the data set, trained encoders and checkpoints reach it through Ray's object
-store, once a node, and what a job leaves comes back the same way.
+Placement, shares of GPUs and lost nodes are Ray's; what a worker does is `mmtune.worker.live`, as on one machine.
+A node needs mmtune installed and nothing else: the data set, trained encoders and checkpoints reach it through Ray's
+object store, once a node, and what a job leaves comes back the same way.
 """
 
 from mmtune.ray_pool.engine import Engine

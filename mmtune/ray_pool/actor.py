@@ -25,8 +25,8 @@ import mmtune
 from mmtune.bounds import inside
 from mmtune.data.dataset import Partition
 from mmtune.files import write_whole
-from mmtune.pool import Done, Event, Failed, Job, WorkerSpec, live
 from mmtune.provenance import installed
+from mmtune.worker import Done, Event, Failed, Job, WorkerSpec, live
 
 Files = Mapping[str, bytes]
 PREFIX = "mmtune-trainer-"
@@ -59,8 +59,8 @@ class Over:
 
 
 class ActorLine:
-    """The `mmtune.pool.Line` of an actor: files that come with a job are put in a folder of its own, and those that it
-    leaves there are sent along with its end.
+    """The `mmtune.worker.Line` of an actor: files that come with a job are put in a folder of its own, and those
+    that it leaves there are sent along with its end.
 
     fetch: from a reference, what it stands for.
     """

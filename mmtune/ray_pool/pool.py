@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.errors import InputError
-from mmtune.pool import Event, Job, Worker, Workers, WorkerSpec
+from mmtune.pool import Worker, Workers
 from mmtune.ray_pool.actor import Errand, Over, Parcel, Trainer, made_with, pack, unpack
 from mmtune.ray_pool.engine import Engine
+from mmtune.worker import Event, Job, WorkerSpec
 
 FOLLOW_SECONDS = 2.0
 # A start that failed is tried again so much later, so that one broken node does not keep the others busy.

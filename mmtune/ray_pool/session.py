@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from mmtune.data.dataset import Partition
 from mmtune.errors import InputError
-from mmtune.pool import WorkerSpec
 from mmtune.ray_pool.engine import Engine, begin
 from mmtune.ray_pool.pool import RayPool
+from mmtune.worker import WorkerSpec
 
 
 class RaySession:

@@ -18,10 +18,10 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
 from mmtune.errors import InputError
 from mmtune.plan import Options
-from mmtune.pool import Done, Epoch, Job, Ready, WorkerSpec, live
 from mmtune.ray_pool.actor import PREFIX, ActorLine, Errand, Parcel, made_with, own_folder, pack, unpack
 from mmtune.ray_pool.engine import Engine, require_answer
 from mmtune.ray_pool.pool import differences
+from mmtune.worker import Done, Epoch, Job, Ready, WorkerSpec, live
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=2))
 

@@ -18,9 +18,10 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.splits import split
 from mmtune.models.build import build_model
 from mmtune.models.storage import load_model, save_model
-from mmtune.pool import Died, Done, Epoch, Event, Failed, Job, LocalPool, Ready, Workers, WorkerSpec
+from mmtune.pool import LocalPool, Workers
 from mmtune.ray_pool import Engine, RayPool, RaySession
 from mmtune.ray_pool.actor import PREFIX, pack
+from mmtune.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from mmtune.data.dataset import Dataset
 from mmtune.plan import Options
-from mmtune.pool import LocalPool, WorkerSpec
+from mmtune.pool import LocalPool
 from mmtune.run import run_study
 from mmtune.space import Categorical
 from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker
+from mmtune.worker import WorkerSpec
 
 
 def small_pool(spec: WorkerSpec, count: int) -> LocalPool:
