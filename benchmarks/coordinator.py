@@ -37,14 +37,11 @@ FINAL = ("val_ari", "val_nmi", "val_purity", "parameters", "fit_seconds", *(f"va
 
 
 @dataclass(kw_only=True)
-class InstantPool:
-    """Does every job at once: its epochs, the answers at its rungs, its files."""
+class UntrainedPool:
+    """What pools share that train nothing: how many jobs were made, since the first one's start, and how a job ends."""
 
     spec: WorkerSpec
     count: int
-    jobs: list[Job] = field(default_factory=list)
-    go_on: dict[int, bool] = field(default_factory=dict)
-    seconds: float = 0.0
     made: int = 0
     began: float = 0.0
     began_cpu: float = 0.0
@@ -54,17 +51,35 @@ class InstantPool:
 
     def __exit__(self, *_: object) -> None: ...
 
+    def narrow(self) -> int:
+        """There is no memory to give out here."""
+        return self.count
+
+    def begin(self) -> None:
+        """The first job starts the clocks."""
+        self.began, self.began_cpu = self.began or time.perf_counter(), self.began_cpu or time.process_time()
+
+    def done(self, number: int, pruned: bool = False) -> Done:
+        """The end of a job, with the metrics that a trial has in the end."""
+        best = {OBJECTIVE: score(self.made), "best_val_accuracy": 0.5, "best_val_loss": 1.0, "best_epoch": EPOCHS}
+        return Done(number=number, metrics=best | dict.fromkeys(FINAL, 0.5), pruned=pruned)
+
+
+@dataclass(kw_only=True)
+class InstantPool(UntrainedPool):
+    """Does every job at once: its epochs, the answers at its rungs, its files."""
+
+    jobs: list[Job] = field(default_factory=list)
+    go_on: dict[int, bool] = field(default_factory=dict)
+    seconds: float = 0.0
+
     @property
     def idle(self) -> int:
         return self.count - len(self.jobs)
 
     def submit(self, job: Job) -> None:
-        self.began, self.began_cpu = self.began or time.perf_counter(), self.began_cpu or time.process_time()
+        self.begin()
         self.jobs.append(job)
-
-    def narrow(self) -> int:
-        """There is no memory to give out here."""
-        return 1
 
     def answer(self, number: int, go_on: bool) -> None:
         self.go_on[number] = go_on
@@ -77,8 +92,7 @@ class InstantPool:
             began = time.perf_counter()
             leave_files(job.folder)
             self.seconds += time.perf_counter() - began
-            best = {OBJECTIVE: score(self.made), "best_val_accuracy": 0.5, "best_val_loss": 1.0, "best_epoch": EPOCHS}
-            yield Done(number=job.number, metrics=best | dict.fromkeys(FINAL, 0.5), pruned=pruned)
+            yield self.done(job.number, pruned)
 
     def _epochs(self, job: Job) -> Generator[Event, None, bool]:
         """One Epoch after the other, until a rung's answer is no; returns whether it was."""

@@ -17,12 +17,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 
 from benchmarks.command import command, say, whole
-from benchmarks.coordinator import EPOCHS, FINAL, leave_files, metrics, score
+from benchmarks.coordinator import EPOCHS, UntrainedPool, leave_files, metrics, score
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.data.bundled import sample_folder
@@ -31,45 +31,30 @@ from mmtune.data.store import load
 from mmtune.plan import Options
 from mmtune.run import SEARCHES, run_study
 from mmtune.study import load_study
-from mmtune.tracking import OBJECTIVE
-from mmtune.worker import Done, Epoch, Event, Job, WorkerSpec
+from mmtune.worker import Epoch, Event, Job, WorkerSpec
 
 WORKERS = (1, 8, 64, 256)
 
 
 @dataclass(kw_only=True)
-class SimulatedPool:
+class SimulatedPool(UntrainedPool):
     """So many workers, each of which takes `epoch_seconds` for an epoch.
 
     due: (time, ticket, epoch) of what each one does next. late: by how many seconds each event was heard.
     """
 
-    spec: WorkerSpec
-    count: int
     epoch_seconds: float
     jobs: dict[int, Job] = field(default_factory=dict)
     due: list[tuple[float, int, int]] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     busy_seconds: float = 0.0
-    made: int = 0
-    began: float = 0.0
-    began_cpu: float = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
     @property
     def idle(self) -> int:
         return self.count - len(self.jobs)
 
-    def narrow(self) -> int:
-        """There is no memory to give out here."""
-        return self.count
-
     def submit(self, job: Job) -> None:
-        self.began, self.began_cpu = self.began or time.perf_counter(), self.began_cpu or time.process_time()
+        self.begin()
         self.jobs[job.number] = job
         self._plan(job.number, 1)
 
@@ -100,9 +85,8 @@ class SimulatedPool:
         if epoch > EPOCHS:
             self.made += 1
             leave_files(job.folder)
-            best = {OBJECTIVE: score(self.made), "best_val_accuracy": 0.5, "best_val_loss": 1.0, "best_epoch": EPOCHS}
             del self.jobs[number]
-            return Done(number=number, metrics=best | dict.fromkeys(FINAL, 0.5), pruned=False)
+            return self.done(number)
         self.busy_seconds += self.epoch_seconds
         if epoch in job.rungs:
             # A worker that waits for an answer is kept under another number.

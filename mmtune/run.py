@@ -117,7 +117,7 @@ def run_study(
         search.check_unchanged("made", [*trials.lines(), *settings(base, trials.space), f"repeats={study.repeats}"])
         # Workers load while the store is opened; that none of the search's runs was deleted is likely enough.
         likely = search.open_indices(plan.trials, {attempt.run_id for attempt in search.attempts()})
-        crew.start(len(likely) * len(plan.parts))
+        crew.start(len(likely) * parts)
         tracker = MlflowTracker(root)
         parent = tracker.open_study(key, {**study_tags(study, trials.space, dataset), **plan.tags})
         deliver(parent)
