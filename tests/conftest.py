@@ -18,11 +18,16 @@ from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import save
 from mmtune.tracking import open_client
 
+PRODUCTS = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # Neither the user's own servers nor one that another test has named to MLflow, which notes it there.
     for name in ("MLFLOW_TRACKING_URI", "MMTUNE_STORAGE"):
         os.environ.pop(name, None)
+    # Sums depend on both in their last digits, and another test may have set them.
+    torch.set_num_threads(1)
+    torch.backends.mkldnn.matmul.fp32_precision = PRODUCTS  # type: ignore[attr-defined]
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
 
