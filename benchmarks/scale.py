@@ -1,8 +1,8 @@
-"""The coordinator with 1 to 256 simulated workers: where it saturates, with journal files and with PostgreSQL.
+"""The coordinator with 1 to 256 simulated workers: where it saturates, with files beside it and with PostgreSQL.
 
 A simulated worker trains nothing: it reports its epochs when they are due, waits for the answer at a rung, and leaves
-a trial's files. All else is real: the search, the store, the files. A worker is late by as much as its coordinator
-keeps it waiting, and what share of their time workers wait is what saturation costs.
+a trial's files. All else is real: the search, the store, the files. What is measured begins when every worker has
+ended its first trial and lasts a given time; workers that wait for the coordinator are not busy.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import heapq
 import io
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -29,25 +30,73 @@ from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.plan import Options
-from mmtune.run import SEARCHES, run_study
+from mmtune.postgres import postgres_url
+from mmtune.run import ENDLESS, SEARCHES, run_study
 from mmtune.study import load_study
+from mmtune.tracking import tracking_database
 from mmtune.worker import Epoch, Event, Job, WorkerSpec
 
 WORKERS = (1, 8, 64, 256)
+# Where searches are kept, and runs: in PostgreSQL or not.
+STORES = {
+    (False, False): "journal and SQLite",
+    (True, False): "PostgreSQL and SQLite",
+    (False, True): "journal and PostgreSQL",
+    (True, True): "PostgreSQL",
+}
+
+
+@dataclass(kw_only=True)
+class Window:
+    """What pools count from a moment on, for so many seconds."""
+
+    seconds: float
+    began: float = 0.0
+    began_cpu: float = 0.0
+    ended: float = 0.0
+    ended_cpu: float = 0.0
+    trials: int = 0
+    reports: int = 0
+    late: list[float] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Begin, and forget what was before."""
+        self.began, self.began_cpu = time.perf_counter(), time.process_time()
+        self.trials, self.reports, self.late = 0, 0, []
+
+    def over(self) -> bool:
+        """Whether it is; the first to be told so closes it."""
+        if self.began and not self.ended and time.perf_counter() - self.began >= self.seconds:
+            self.ended, self.ended_cpu = time.perf_counter(), time.process_time()
+        return bool(self.ended)
+
+    def found(self) -> dict[str, float]:
+        """Rates, and by how much events were late."""
+        passed = self.ended - self.began
+        return {
+            "seconds": passed,
+            "trials_per_second": self.trials / passed,
+            "reports_per_second": self.reports / passed,
+            "late_median": statistics.median(self.late),
+            "late_99": statistics.quantiles(self.late, n=100)[-1],
+            "coordinator_busy": (self.ended_cpu - self.began_cpu) / passed,
+        }
 
 
 @dataclass(kw_only=True)
 class SimulatedPool(UntrainedPool):
     """So many workers, each of which takes `epoch_seconds` for an epoch.
 
-    due: (time, ticket, epoch) of what each one does next. late: by how many seconds each event was heard.
+    due: (time, ticket, epoch) of what each one does next; waiting: by ticket, the epoch that waits for an answer.
+    pattern: a folder of files as a training leaves them, of which every trial gets a copy that costs nothing.
     """
 
     epoch_seconds: float
+    pattern: Path
+    window: Window
     jobs: dict[int, Job] = field(default_factory=dict)
     due: list[tuple[float, int, int]] = field(default_factory=list)
-    late: list[float] = field(default_factory=list)
-    busy_seconds: float = 0.0
+    waiting: dict[int, int] = field(default_factory=dict)
 
     @property
     def idle(self) -> int:
@@ -56,84 +105,91 @@ class SimulatedPool(UntrainedPool):
     def submit(self, job: Job) -> None:
         self.begin()
         self.jobs[job.number] = job
-        self._plan(job.number, 1)
+        self._plan(time.perf_counter(), job.number, 1)
 
     def answer(self, number: int, go_on: bool) -> None:
-        (epoch,) = (epoch for _, ticket, epoch in self.due if ticket == -1 - number)
-        self.due = [entry for entry in self.due if entry[1] != -1 - number]
-        heapq.heapify(self.due)
-        self._plan(number, epoch if go_on else EPOCHS + 1)
+        epoch = self.waiting.pop(number)
+        self._plan(time.perf_counter(), number, epoch if go_on else EPOCHS + 1)
 
-    def _plan(self, number: int, epoch: int) -> None:
-        heapq.heappush(self.due, (time.perf_counter() + self.epoch_seconds * (epoch <= EPOCHS), number, epoch))
+    def _plan(self, begin: float, number: int, epoch: int) -> None:
+        """An epoch takes its time from its begin; the end of a trial none."""
+        heapq.heappush(self.due, (begin + self.epoch_seconds * (epoch <= EPOCHS), number, epoch))
 
     def events(self, timeout: float) -> Iterator[Event]:
         now = time.perf_counter()
-        ready = [entry for entry in self.due if entry[0] <= now and entry[1] >= 0]
-        if not ready:
-            following = min((at for at, number, _ in self.due if number >= 0), default=now + timeout)
-            time.sleep(max(0.0, min(following - now, timeout)))
+        if not self.due or self.due[0][0] > now:
+            time.sleep(min(self.due[0][0] - now, timeout) if self.due else timeout)
             return
-        self.due = [entry for entry in self.due if entry[0] > now or entry[1] < 0]
-        heapq.heapify(self.due)
-        for at, number, epoch in sorted(ready):
-            self.late.append(time.perf_counter() - at)
-            yield self._event(number, epoch)
+        ready = []
+        while self.due and self.due[0][0] <= now:
+            ready.append(heapq.heappop(self.due))
+        for at, number, epoch in ready:
+            self.window.late.append(time.perf_counter() - at)
+            yield self._event(at, number, epoch)
 
-    def _event(self, number: int, epoch: int) -> Event:
+    def _event(self, at: float, number: int, epoch: int) -> Event:
         job = self.jobs[number]
         if epoch > EPOCHS:
-            self.made += 1
-            leave_files(job.folder)
-            del self.jobs[number]
-            return self.done(number)
-        self.busy_seconds += self.epoch_seconds
+            return self._end(job)
+        self.window.reports += 1
         if epoch in job.rungs:
-            # A worker that waits for an answer is kept under another number.
-            heapq.heappush(self.due, (float("inf"), -1 - number, epoch + 1))
+            self.waiting[number] = epoch + 1
         else:
-            self._plan(number, epoch + 1)
+            # A worker does not wait until its report is heard.
+            self._plan(at, number, epoch + 1)
         return Epoch(number=number, epoch=epoch, metrics=metrics(epoch, score(self.made + 1) * epoch / EPOCHS))
+
+    def _end(self, job: Job) -> Event:
+        self.made += 1
+        self.window.trials += 1
+        shutil.copytree(self.pattern, job.folder, copy_function=os.link, dirs_exist_ok=True)
+        del self.jobs[job.number]
+        if self.made == self.count:
+            self.window.open()
+        return self.done(job.number)
 
 
 def measure(dataset: Dataset, workers: int, seconds: float, trial_seconds: float, root: Path) -> dict[str, float]:
-    """About `seconds` of a study with so many workers, each of whose trials takes `trial_seconds`."""
+    """`seconds` of a study with so many workers, each of whose trials takes `trial_seconds`."""
+    window = Window(seconds=seconds)
+    pattern = root.with_name("pattern")
+    leave_files(pattern)
     pools: list[SimulatedPool] = []
 
     def make_pool(spec: WorkerSpec, count: int) -> SimulatedPool:
-        pools.append(SimulatedPool(spec=spec, count=count, epoch_seconds=trial_seconds / EPOCHS))
-        return pools[-1]
+        made = SimulatedPool(
+            spec=spec, count=count, epoch_seconds=trial_seconds / EPOCHS, pattern=pattern, window=window
+        )
+        pools.append(made)
+        return made
 
-    trials = max(workers, int(workers * seconds / trial_seconds))
-    options = Options(sampler="random", trials=trials, epochs=EPOCHS, workers=workers, device="cpu")
+    options = Options(sampler="random", trials=ENDLESS, epochs=EPOCHS, workers=workers, device="cpu")
     outcome = run_study(
-        load_study("image_cnn"), dataset, options, root, Console(file=io.StringIO()), make_pool=make_pool
+        load_study("image_cnn"),
+        dataset,
+        options,
+        root,
+        Console(file=io.StringIO()),
+        stopped=window.over,
+        make_pool=make_pool,
     )
     (pool,) = pools
-    passed, cpu = time.perf_counter() - pool.began, time.process_time() - pool.began_cpu
     assert outcome is not None
-    assert outcome.finished
-    assert pool.made == trials
+    found = window.found()
     return {
         "workers": workers,
         "trial_seconds": trial_seconds,
-        "trials": trials,
-        "seconds": passed,
-        "trials_per_second": trials / passed,
         "offered": workers / trial_seconds,
-        "reports_per_second": trials * EPOCHS / passed,
-        "workers_busy": pool.busy_seconds / (workers * passed),
-        "late_median": statistics.median(pool.late),
-        "late_99": statistics.quantiles(pool.late, n=100)[-1],
-        "coordinator_busy": cpu / passed,
-        "tracking": outcome.tracking_seconds / passed,
-        "tuning": outcome.tuning_seconds / passed,
+        **found,
+        "workers_busy": found["reports_per_second"] * trial_seconds / EPOCHS / workers,
+        "tracking": outcome.tracking_seconds / (window.ended - pool.began),
+        "tuning": outcome.tuning_seconds / (window.ended - pool.began),
     }
 
 
 def table(results: Mapping[str, Any]) -> str:
     """The whole page."""
-    head = ["searches in", "workers", "a trial, s", "trials", "trials per second", "offered", "reports per second"]
+    head = ["kept in", "workers", "a trial, s", "trials per second", "offered", "reports per second"]
     head += ["workers busy", "an event is late, ms (median / 99 %)", "coordinator's processor", "tracking", "tuning"]
     rows = [head, ["---"] * len(head), *(row(entry) for entry in results.get("scale", {}).values())]
     made = sorted({describe_entry(entry) for entry in results.get("scale", {}).values()})
@@ -151,7 +207,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
 def row(entry: Mapping[str, Any]) -> list[str]:
     found = entry["found"]
     return [
-        *(entry["searches"], f"{found['workers']:.0f}", f"{found['trial_seconds']:g}", f"{found['trials']:.0f}"),
+        *(entry["kept_in"], f"{found['workers']:.0f}", f"{found['trial_seconds']:g}"),
         *(f"{found['trials_per_second']:.2f}", f"{found['offered']:.2f}", f"{found['reports_per_second']:.0f}"),
         f"{found['workers_busy']:.0%}",
         f"{1000 * found['late_median']:.1f} / {1000 * found['late_99']:.0f}",
@@ -161,15 +217,15 @@ def row(entry: Mapping[str, Any]) -> list[str]:
 
 def run(given: argparse.Namespace) -> None:
     path, dataset = result_path(given.out, "scale"), load(sample_folder())
-    searches = "PostgreSQL" if os.environ.get(SEARCHES) else "journal"
+    kept_in = STORES[bool(postgres_url(SEARCHES)), bool(tracking_database())]
     for trial_seconds in given.trial_seconds:
         for workers in given.workers:
             with tempfile.TemporaryDirectory(prefix="mmtune-scale-") as folder:
                 found = measure(dataset, workers, given.seconds, trial_seconds, Path(folder) / "mlruns")
-            entry = {"date": today(), "machine": describe("cpu"), "searches": searches, "found": found}
-            keep(path, "scale", f"{searches} {workers} {trial_seconds:g}", entry, table)
+            entry = {"date": today(), "machine": describe("cpu"), "kept_in": kept_in, "found": found}
+            keep(path, "scale", f"{kept_in} {workers} {trial_seconds:g}", entry, table)
             say(
-                f"{searches}, {workers} workers, trials of {trial_seconds:g} s: {found['trials_per_second']:.2f} of "
+                f"{kept_in}, {workers} workers, trials of {trial_seconds:g} s: {found['trials_per_second']:.2f} of "
                 f"{found['offered']:.2f} trials per second, workers {found['workers_busy']:.0%} busy"
             )
 
@@ -178,7 +234,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=whole, nargs="+", default=list(WORKERS))
     parser.add_argument("--trial-seconds", type=float, nargs="+", default=[20.0, 4.0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement, about")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of each measurement")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 

@@ -71,9 +71,9 @@ def studies(store: Store = MLRUNS) -> None:
 
     from mmtune.study import load_study, schedule, studies_folder, study_names
     from mmtune.summary import last_measured
-    from mmtune.tracking import MlflowTracker, has_store
+    from mmtune.tracking import MlflowTracker, store_at
 
-    tracker = MlflowTracker(store) if has_store(store) else None
+    tracker = MlflowTracker(store) if store_at(store).exists() else None
     runs = tracker.studies() if tracker else []
     table = Table("study", "paper", "what", "trials", "reported", "last measured")
     for name in study_names(studies_folder()):
@@ -314,22 +314,24 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000, store: Store = MLRUNS
 ) -> None:
     """Open the MLflow UI on loopback until Ctrl-C."""
-    from mmtune.tracking import MlflowTracker, store_uri
+    from mmtune.tracking import MlflowTracker
 
+    tracker = MlflowTracker(store)
     page = f"http://127.0.0.1:{port}"
     typer.echo(f"MLflow UI: {page}  (Ctrl-C ends it)")
-    for name, number in sorted(MlflowTracker(store).experiments().items()):
+    for name, number in sorted(tracker.experiments().items()):
         typer.echo(f"  trials of {name}: {page}/#/experiments/{number}/runs")
     hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
     origins = [f"http://{host}" for host in hosts]
-    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    words += ["--backend-store-uri", store_uri(store), "--no-serve-artifacts"]
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--workers", "1", "--no-serve-artifacts"]
     # Names are compared whole: MLflow's own list has patterns such as 10.*, which a foreign name can begin with.
     words += ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
     # Settings of MLflow's in the environment could open what this closes.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
-    ours = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(words[0], words, inherited | ours)
+    # Arguments are everybody's to read, and a database's address may have a password.
+    ours = {"MLFLOW_BACKEND_STORE_URI": tracker.store.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    os.execve(words[0], words, inherited | ours | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
 @app.command()
@@ -410,9 +412,9 @@ def open_data(folder: Path | None) -> Dataset:
 
 def open_tracker(store: Path) -> MlflowTracker:
     """The tracker of an existing store."""
-    from mmtune.tracking import MlflowTracker, has_store
+    from mmtune.tracking import MlflowTracker, store_at
 
-    if not has_store(store):
+    if not store_at(store).exists():
         raise InputError(f"--store must name a folder with tracked runs, got {store}; run a study first")
     return MlflowTracker(store)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,10 @@ from mmtune.progress import Progress
 from mmtune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, drawn_values, make_sampler
 from mmtune.space import Value
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
-from mmtune.worker import Died, Done, Epoch, Event, Failed, Job, Ready
+from mmtune.worker import Died, Done, Epoch, Event, Failed, Job
+
+# Many workers may end together; for so long no other one is heard.
+TURN_SECONDS = 0.05
 
 
 class Pool(Protocol):
@@ -81,6 +85,7 @@ class Coordinator:
         self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
         self.pool, self.progress, self.staging = pool, progress, staging
         self.live: dict[int, Live] = {}
+        self.endings: deque[Event] = deque()
         self.open = dict(missing)
         self.divided = len(plan.parts) > 1
         self.parts = parts
@@ -94,10 +99,10 @@ class Coordinator:
         """
         try:
             while (self.open or self.live) and not stop():
-                self._fill()
-                for event in self.pool.events(timeout=0.5):
-                    self._handle(event)
+                self._hear(0 if self._work() else 0.5)
                 self.tracker.deliver_if_due()
+            while self.endings:
+                self._handle(self.endings.popleft())
         except Exception as error:
             if storage_problem(error) is not None:
                 self.live.clear()
@@ -108,16 +113,30 @@ class Coordinator:
 
     # ---- handing out work
 
-    def _fill(self) -> None:
-        while self.pool.idle:
-            waiting = next((index for index, live in sorted(self.live.items()) if live.waiting), None)
-            if waiting is not None:
-                self._submit(waiting, self.live[waiting].waiting.pop(0))
-                continue
-            index = next((i for i in self.open if not self._blocked(i)), None)
-            if index is None:
-                return
-            self._launch(index, self.open.pop(index))
+    def _work(self) -> bool:
+        """End trials that are over and begin others, in turn and not for long; whether there is more to do."""
+        until = time.monotonic() + TURN_SECONDS
+        while time.monotonic() < until:
+            ending = bool(self.endings)
+            if ending:
+                self._handle(self.endings.popleft())
+            if not (self._begin() or ending):
+                return False
+        return True
+
+    def _begin(self) -> bool:
+        """Give an idle worker what is to be done next; whether there were both."""
+        if not self.pool.idle:
+            return False
+        waiting = min((index for index, live in self.live.items() if live.waiting), default=None)
+        if waiting is not None:
+            self._submit(waiting, self.live[waiting].waiting.pop(0))
+            return True
+        index = next((i for i in self.open if not self._blocked(i)), None)
+        if index is None:
+            return False
+        self._launch(index, self.open.pop(index))
+        return True
 
     def _blocked(self, index: int) -> bool:
         return any(i in self.open or i in self.live for i in self.plan.schedule.needs(index))
@@ -221,10 +240,16 @@ class Coordinator:
 
     # ---- hearing what came of it
 
+    def _hear(self, timeout: float) -> None:
+        """Take note of epochs, since a worker may wait for an answer; what takes longer has its turn later."""
+        for event in self.pool.events(timeout):
+            if isinstance(event, Epoch):
+                self._epoch(event)
+            else:
+                self.endings.append(event)
+
     def _handle(self, event: Event) -> None:
         match event:
-            case Epoch():
-                self._epoch(event)
             case Done():
                 self._done(event)
             case Failed():
@@ -236,7 +261,7 @@ class Coordinator:
                 self._fail(event.number, event.reason, retry=event.retry)
             case Died():
                 self._fail(event.number, event.reason, retry=True)
-            case Ready():
+            case _:
                 pass
 
     def _epoch(self, event: Epoch) -> None:

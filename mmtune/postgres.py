@@ -74,10 +74,11 @@ def open_postgres(url: str, note: str = "mmtune") -> Engine:
 
 
 @contextmanager
-def locked_there(url: str, name: str, refusal: str, note: str) -> Iterator[None]:
+def locked_there(url: str, name: str, refusal: str = "", note: str = "mmtune") -> Iterator[None]:
     """Hold a lock in a database, which frees it when the holder's connection ends, however it does.
 
-    One that another process holds raises InputError at once: the refusal, then that holder's own `note`.
+    Without `refusal` this waits. With it, a lock that another process holds raises InputError at once: the refusal,
+    then that holder's own `note`.
     """
     from sqlalchemy import text
 
@@ -85,7 +86,9 @@ def locked_there(url: str, name: str, refusal: str, note: str) -> Iterator[None]
     engine = open_postgres(url, note)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if not connection.execute(text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar():
+            if not refusal:
+                connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": number})
+            elif not connection.execute(text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar():
                 holder = connection.execute(text(HOLDER), {"n": number}).scalar()
                 raise InputError(f"{refusal}: {holder or 'holder unknown'}")
             yield

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,18 @@ from mmtune.search import Search
 from mmtune.settling import Found, reconcile, retire_torn
 from mmtune.space import Space, describe, fingerprint
 from mmtune.study import Study, load_study, schedule, settled
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, MlflowTracker, TrialRun, best_trial, delivering
+from mmtune.tracking import (
+    COMPLETE,
+    FAIL,
+    OBJECTIVE,
+    PRUNED,
+    RUNNING,
+    MlflowTracker,
+    TrialRun,
+    best_trial,
+    delivering,
+    tracking_database,
+)
 from mmtune.worker import WorkerSpec
 
 SEARCHES = "MMTUNE_STORAGE"
@@ -102,8 +113,10 @@ def run_study(
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made_by(options, spec.device))
     key = plan.key
     database = postgres_url(SEARCHES)
+    if database and database == tracking_database():
+        raise InputError(f"{SEARCHES} must not be MLFLOW_TRACKING_URI's database: Optuna and MLflow need one each")
     with (
-        only_coordinator(root, key.slug, database),
+        only_coordinator(root, key.slug, {"search": database, "runs": tracking_database()}),
         delivering(root, partial(say, console)) as deliver,
         Crew(make_pool, spec, options.workers or most_workers(options, spec.device)) as crew,
     ):
@@ -136,12 +149,15 @@ def run_study(
 
 
 @contextmanager
-def only_coordinator(root: Path, slug: str, database: str | None) -> Iterator[None]:
-    """Hold a study's lock, beside its runs and where its search is kept; InputError where another process does."""
+def only_coordinator(root: Path, slug: str, databases: Mapping[str, str | None]) -> Iterator[None]:
+    """Hold a study's lock, beside its files and where its search and runs are kept; InputError if another has it."""
     refusal = f"study {slug} already runs, and one coordinator at a time may write it"
     note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
-    there = locked_there(database, slug, refusal, note) if database else nullcontext()
-    with locked(root / "locks" / slug, refusal, note), there:
+    with ExitStack() as locks:
+        locks.enter_context(locked(root / "locks" / slug, refusal, note))
+        for what, database in databases.items():
+            if database:
+                locks.enter_context(locked_there(database, f"{what} of {slug}", refusal, note))
         yield
 
 

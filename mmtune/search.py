@@ -23,7 +23,7 @@ from mmtune.errors import InputError
 from mmtune.files import make_folder
 from mmtune.halving import Halving, rungs
 from mmtune.journal import Journal, is_operation, repair_journal
-from mmtune.postgres import reached
+from mmtune.postgres import reached, shown
 from mmtune.space import Space, Value, describe, fingerprint, sample
 from mmtune.stopwatch import Stopwatch
 
@@ -122,9 +122,16 @@ def study_in(storage: BaseStorage, name: str) -> optuna.Study:
 
 
 def study_at(url: str, name: str) -> optuna.Study:
-    """Optuna's study in a PostgreSQL database, made if there is none; InputError where that does not answer."""
-    with reached(url):
-        return study_in(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}), name)
+    """Optuna's study in a PostgreSQL database, made if there is none.
+
+    Raises InputError where that does not answer, or has tables that are not this Optuna's.
+    """
+    try:
+        with reached(url):
+            return study_in(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}), name)
+    except RuntimeError as error:
+        reason = str(error).partition(". ")[0]
+        raise InputError(f"{shown(url)} must be empty or a database of Optuna's: {reason}") from error
 
 
 class Search:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run side by side, a process a core: more threads in each would only wait for one another.
@@ -12,11 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from databases import Postgres, running_postgres
 from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import save
-from mmtune.tracking import open_client
+from mmtune.tracking import store_at
 
 PRODUCTS = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
 
@@ -77,7 +79,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty store; copying it saves the seconds that migrations take."""
     folder = tmp_path_factory.mktemp("template")
-    open_client(folder)
+    store_at(folder).open_client()
     return folder
 
 
@@ -85,3 +87,35 @@ def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(tmp_path: Path, store_template: Path) -> Path:
     """An empty store of its own."""
     return Path(shutil.copytree(store_template, tmp_path / "mlruns"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of these tests' own."""
+    with running_postgres() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database with MLflow's tables and nothing in them."""
+    url = postgres.url()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", url)
+        client = store_at(tmp_path_factory.mktemp("nothing")).open_client()
+    client._tracking_client.store.engine.dispose()
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+def shared_store(store: Path, postgres: Postgres, postgres_template: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store with its runs in PostgreSQL."""
+    (store / "mlflow.db").unlink()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.url(postgres_template))
+    return store
+
+
+@pytest.fixture(params=["store", pytest.param("shared_store", marks=pytest.mark.slow)])
+def any_store(request: pytest.FixtureRequest) -> Path:
+    """An empty store, in SQLite and in PostgreSQL."""
+    return Path(request.getfixturevalue(request.param))

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.tracking.dbmodels.models import Base
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from mmtune.config import StudyKey
@@ -26,12 +27,12 @@ from mmtune.tracking import (
     MlflowTracker,
     TrialRun,
     best_trial,
-    open_client,
     read_spool,
+    store_at,
     trial_run,
 )
 from mmtune.tracking.spool import to_line
-from mmtune.tracking.store import is_local, journal_mode
+from mmtune.tracking.sqlite import is_local, journal_mode
 from mmtune.tracking.tables import EXPERIMENTS, LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS
 from mmtune.tracking.writing import write_batch
 
@@ -50,8 +51,8 @@ def start(tracker: MlflowTracker, parent: str, number: int) -> str:
     )
 
 
-def test_a_trial_comes_back_with_params_metrics_curves_and_files(store: Path, tmp_path: Path) -> None:
-    tracker = MlflowTracker(store)
+def test_a_trial_comes_back_with_params_metrics_curves_and_files(any_store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(any_store)
     parent = tracker.open_study(KEY, opened(1))
     run = start(tracker, parent, 4)
     for epoch in (1, 2, 3):
@@ -61,7 +62,7 @@ def test_a_trial_comes_back_with_params_metrics_curves_and_files(store: Path, tm
     tracker.end_trial(run, COMPLETE, {OBJECTIVE: 0.5, "best_epoch": 2}, tmp_path / "left")
     tracker.end_study(parent, True, best_trial(tracker.trials(parent)))
 
-    (trial,) = MlflowTracker(store).trials(parent)
+    (trial,) = MlflowTracker(any_store).trials(parent)
     assert trial.params == {"model.hidden": 320, "train.lr": 1e-4}
     assert (trial.number, trial.state, trial.metrics[OBJECTIVE]) == (4, COMPLETE, 0.5)
     assert not {"broken", "missing"} & set(trial.metrics)
@@ -74,8 +75,8 @@ def test_a_trial_comes_back_with_params_metrics_curves_and_files(store: Path, tm
 
 
 @pytest.mark.parametrize(("state", "status"), [(COMPLETE, "FINISHED"), (PRUNED, "KILLED"), (FAIL, "FAILED")])
-def test_states_are_mlflows_statuses(store: Path, state: str, status: str) -> None:
-    tracker = MlflowTracker(store)
+def test_states_are_mlflows_statuses(any_store: Path, state: str, status: str) -> None:
+    tracker = MlflowTracker(any_store)
     run = start(tracker, tracker.open_study(KEY, opened(1)), 0)
     tracker.end_trial(run, state, {}, reason="because" if state == FAIL else "")
     found = tracker.client.get_run(run)
@@ -84,8 +85,8 @@ def test_states_are_mlflows_statuses(store: Path, state: str, status: str) -> No
     assert found.data.tags.get("mmtune.reason") == ("because" if state == FAIL else None)
 
 
-def test_the_same_key_is_the_same_run_and_the_last_opened_comes_first(store: Path) -> None:
-    tracker = MlflowTracker(store)
+def test_the_same_key_is_the_same_run_and_the_last_opened_comes_first(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
     other = StudyKey(**{**KEY.__dict__, "seed": 1, "fixed": (("model.layers", 2),), "encoders": (("image", "ab"),)})
     first = tracker.open_study(KEY, opened(1))
     second = tracker.open_study(other, opened(2))
@@ -102,8 +103,8 @@ def by_search(tracker: MlflowTracker, condition: str) -> list[TrialRun]:
     return sorted(found, key=lambda trial: (trial.number, trial.tags["mmtune.started"]))
 
 
-def test_trials_are_read_as_mlflow_reads_them(store: Path) -> None:
-    tracker = MlflowTracker(store)
+def test_trials_are_read_as_mlflow_reads_them(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
     parent, other = (tracker.open_study(StudyKey(**{**KEY.__dict__, "seed": n}), opened(n)) for n in (1, 2))
     runs = [start(tracker, parent, number) for number in (3, 0, 1, 4, 2)]
     for run, state, score in zip(
@@ -147,8 +148,8 @@ BATCHES = st.lists(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES)
-def test_a_batch_is_written_as_mlflow_writes_it(store: Path, batches: list[list[Entry]]) -> None:
-    tracker = MlflowTracker(store)
+def test_a_batch_is_written_as_mlflow_writes_it(any_store: Path, batches: list[list[Entry]]) -> None:
+    tracker = MlflowTracker(any_store)
     parent = tracker.open_study(KEY, opened(1))
     ours, theirs = start(tracker, parent, 0), start(tracker, parent, 0)
     for number, entries in enumerate(batches):
@@ -169,7 +170,7 @@ def contents(tracker: MlflowTracker, run_id: str) -> list[object]:
         return [
             sorted(
                 tuple(row)
-                for row in store.exec_driver_sql(f"SELECT {columns} FROM {table} WHERE run_uuid = ?", (run_id,))
+                for row in store.execute(text(f"SELECT {columns} FROM {table} WHERE run_uuid = :run"), {"run": run_id})
             )
             for table, columns in (
                 ("metrics", "key, value, timestamp, step, is_nan"),
@@ -180,8 +181,8 @@ def contents(tracker: MlflowTracker, run_id: str) -> list[object]:
         ]
 
 
-def test_a_deleted_run_is_not_written(store: Path) -> None:
-    tracker = MlflowTracker(store)
+def test_a_deleted_run_is_not_written(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
     run = start(tracker, tracker.open_study(KEY, opened(1)), 0)
     tracker.client.delete_run(run)
     with pytest.raises(InputError, match="it is deleted"):
@@ -198,8 +199,8 @@ def test_the_tables_are_mlflows() -> None:
         assert set(written.columns.keys()) == set(Base.metadata.tables[written.name].columns.keys())
 
 
-def test_studies_are_read_as_mlflow_reads_them(store: Path) -> None:
-    tracker = MlflowTracker(store)
+def test_studies_are_read_as_mlflow_reads_them(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
     for number, name in enumerate(("audio_rnn", "audio_rnn", "image_cnn")):
         tracker.open_study(StudyKey(**{**KEY.__dict__, "study": name, "seed": number}), opened(number))
     tracker.client.delete_experiment(tracker.client.get_experiment_by_name("image_cnn").experiment_id)
@@ -221,8 +222,8 @@ def epochs_of(tracker: MlflowTracker, run: str) -> list[tuple[int, float]]:
     return [(m.step, m.value) for m in tracker.client.get_metric_history(run, "val_loss")]
 
 
-def test_epochs_wait_on_disk_and_are_delivered_with_the_trials_end(store: Path, tmp_path: Path) -> None:
-    tracker, path = MlflowTracker(store), tmp_path / "deep" / "study.spool"
+def test_epochs_wait_on_disk_and_are_delivered_with_the_trials_end(any_store: Path, tmp_path: Path) -> None:
+    tracker, path = MlflowTracker(any_store), tmp_path / "deep" / "study.spool"
     parent = tracker.open_study(KEY, opened(1))
     first, second = start(tracker, parent, 0), start(tracker, parent, 1)
     with tracker.spooled(path):
@@ -247,9 +248,9 @@ def test_epochs_wait_on_disk_and_are_delivered_with_the_trials_end(store: Path, 
 
 
 def test_epochs_are_delivered_no_more_often_than_said(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    any_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = MlflowTracker(store)
+    tracker = MlflowTracker(any_store)
     run = start(tracker, tracker.open_study(KEY, opened(1)), 0)
     with tracker.spooled(tmp_path / "study.spool"):
         tracker.log_epoch(run, 1, {"val_loss": 1.0})
@@ -261,8 +262,8 @@ def test_epochs_are_delivered_no_more_often_than_said(
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"run_id":"', b"\0\0\0"])
-def test_what_a_dead_process_left_is_delivered_once_however_often(store: Path, tmp_path: Path, torn: bytes) -> None:
-    tracker, path = MlflowTracker(store), tmp_path / "study.spool"
+def test_what_a_dead_process_left_is_delivered_once_however_often(any_store: Path, tmp_path: Path, torn: bytes) -> None:
+    tracker, path = MlflowTracker(any_store), tmp_path / "study.spool"
     parent = tracker.open_study(KEY, opened(1))
     run, deleted = start(tracker, parent, 0), start(tracker, parent, 1)
     gone = "f" * 32
@@ -276,19 +277,19 @@ def test_what_a_dead_process_left_is_delivered_once_however_often(store: Path, t
     tracker.client.delete_run(deleted)
     for content in (lines[: len(lines) // 3 + 10], lines, lines):
         path.write_bytes(content + torn)
-        with MlflowTracker(store).spooled(path):
+        with MlflowTracker(any_store).spooled(path):
             pass
         assert not path.exists()
     assert epochs_of(tracker, run) == [(1, 1.1), (2, 2.1), (3, 3.1)]
     assert tracker.client.get_run(run).data.metrics == {"val_loss": 3.1, "lr": 1e-3}
 
 
-def test_rubbish_among_waiting_epochs_is_refused_and_stays(store: Path, tmp_path: Path) -> None:
+def test_rubbish_among_waiting_epochs_is_refused_and_stays(any_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "study.spool"
     good = to_line(Entry(run_id="a", step=1, time=1, metrics={}))
     for bad in (b"rubbish", b"[]", b"{}", b'{"run_id":"a","step":1,"time":1,"metrics":{"x":"y"}}', b"\xff"):
         path.write_bytes(good + bad + b"\n" + good)
-        tracker = MlflowTracker(store)
+        tracker = MlflowTracker(any_store)
         with pytest.raises(InputError, match="line 2 is none") as caught, tracker.spooled(path):
             pass
         assert "\n" not in str(caught.value)
@@ -336,13 +337,13 @@ def test_a_store_keeps_a_write_ahead_log_only_where_its_file_system_is_local(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for local, mode in ((True, "wal"), (False, "delete"), (True, "wal")):
-        monkeypatch.setattr("mmtune.tracking.store.is_local", lambda root, local=local: local)
+        monkeypatch.setattr("mmtune.tracking.sqlite.is_local", lambda root, local=local: local)
         tracker = MlflowTracker(tmp_path)
         tracker.engine.dispose()
         assert journal_mode(tmp_path) == mode
     reader = sqlite3.connect(tmp_path / "mlflow.db")
     reader.execute("SELECT COUNT(*) FROM runs").fetchone()
-    monkeypatch.setattr("mmtune.tracking.store.is_local", lambda root: False)
+    monkeypatch.setattr("mmtune.tracking.sqlite.is_local", lambda root: False)
     with pytest.raises(InputError, match="must keep no write-ahead log"):
         MlflowTracker(tmp_path)
 
@@ -388,7 +389,7 @@ def test_a_store_is_made_where_none_was_and_where_a_kill_left_half_of_one(tmp_pa
     folder = tmp_path / "deep" / "er"
     folder.mkdir(parents=True)
     (folder / ".new.mlflow.db").write_bytes(b"half a database")
-    assert open_client(folder) is not None
+    assert store_at(folder).open_client() is not None
     left = {path.name for path in folder.iterdir()}
     assert left - {"mlflow.db-wal", "mlflow.db-shm"} == {".store.lock", "mlflow.db"}
 
@@ -396,13 +397,13 @@ def test_a_store_is_made_where_none_was_and_where_a_kill_left_half_of_one(tmp_pa
 def test_what_is_no_store_is_refused(tmp_path: Path, store: Path) -> None:
     (store / "mlflow.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(InputError, match=r"mlflow\.db must be an MLflow store"):
-        open_client(store)
+        store_at(store).open_client()
     for name in ("50%", "a?b", "a#b"):
         with pytest.raises(InputError, match=r"without %, [?] and #"):
-            open_client(tmp_path / name)
+            store_at(tmp_path / name).open_client()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="must be a folder that can be made"):
-        open_client(tmp_path / "file" / "mlruns")
+        store_at(tmp_path / "file" / "mlruns").open_client()
 
 
 def test_a_path_with_spaces_and_other_letters_is_a_path(tmp_path: Path) -> None:
@@ -414,8 +415,8 @@ def test_a_path_with_spaces_and_other_letters_is_a_path(tmp_path: Path) -> None:
     assert tracker.artifact(run, "é").read_text() == "ü"
 
 
-def test_a_deleted_experiment_is_named(store: Path) -> None:
-    tracker = MlflowTracker(store)
+def test_a_deleted_experiment_is_named(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
     tracker.open_study(KEY, opened(1))
     tracker.client.delete_experiment(tracker.client.get_experiment_by_name("audio_rnn").experiment_id)
     with pytest.raises(InputError, match=r"experiment audio_rnn in .* was deleted"):

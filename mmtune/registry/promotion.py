@@ -26,7 +26,7 @@ from mmtune.registry.gate import Verdict, verdict
 from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
 from mmtune.registry.scoring import score_test
 from mmtune.registry.versions import TAG, Registry, known_models, predictor_folder
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, has_store, open_client, trial_run
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, store_at, trial_run
 
 SIGNIFICANT = 0.05
 
@@ -242,9 +242,10 @@ def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int |
 
     Raises InputError, with what is registered, where there is none.
     """
-    if not has_store(root):
-        raise InputError(f"{root} must hold a registry (mlflow.db), it has none: promote a study first")
-    client = open_client(root)
+    store = store_at(root)
+    if not store.exists():
+        raise InputError(f"{root} must hold a registry, {store} is none: promote a study first")
+    client = store.open_client()
     registry = Registry(client, name)
     number = registry.aliased(alias) if version is None else str(version)
     found = next((v for v in registry.versions() if str(v.version) == number), None)

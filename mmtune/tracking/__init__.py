@@ -1,5 +1,6 @@
 """MLflow in, MLflow out: a parent run for a study, a child run for each trial."""
 
+from mmtune.tracking.address import tracking_database
 from mmtune.tracking.courier import Tally, delivering, sync
 from mmtune.tracking.runs import (
     COMPLETE,
@@ -16,12 +17,11 @@ from mmtune.tracking.runs import (
     trial_run,
 )
 from mmtune.tracking.spool import Entry, Spool, read_spool
-from mmtune.tracking.store import DATABASE, has_store, open_client, store_uri
+from mmtune.tracking.store import store_at
 from mmtune.tracking.tracker import MlflowTracker
 
 __all__ = [
     "COMPLETE",
-    "DATABASE",
     "FAIL",
     "INTERRUPTED",
     "OBJECTIVE",
@@ -37,10 +37,9 @@ __all__ = [
     "TrialRun",
     "best_trial",
     "delivering",
-    "has_store",
-    "open_client",
     "read_spool",
-    "store_uri",
+    "store_at",
     "sync",
+    "tracking_database",
     "trial_run",
 ]

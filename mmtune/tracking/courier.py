@@ -19,11 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mmtune.errors import InputError
 from mmtune.files import locked
+from mmtune.tracking.address import VARIABLE, Server, tracking_database, tracking_server
 from mmtune.tracking.delivery import Delivery
 from mmtune.tracking.reading import read_studies
 from mmtune.tracking.runs import StudyRun
-from mmtune.tracking.server import RULE, Server, UnavailableError, server_client, tracking_server
-from mmtune.tracking.store import open_engine
+from mmtune.tracking.server import UnavailableError, server_client
+from mmtune.tracking.store import store_at
 
 Say = Callable[[str], None]
 SWEEP_SECONDS = 3.0
@@ -123,7 +124,7 @@ class Courier(threading.Thread):
 
     def work(self) -> None:
         """Take the study's lock, again and again while `mmtune sync` has it, and serve."""
-        engine = open_engine(self.root)
+        engine = store_at(self.root).open_engine()
         with disposing(engine):
             study = next(study for study in read_studies(engine, None) if study.run_id == self.parent)
             while True:
@@ -208,8 +209,9 @@ def sync(root: Path, advance: Callable[[str, int, int], None] = lambda *_: None)
     """
     server = tracking_server()
     if server is None:
-        raise InputError(f"{RULE}, it is not set")
-    engine, client, tally = open_engine(root), server_client(server), Tally(server=server)
+        found = "names a database" if tracking_database() else "is not set"
+        raise InputError(f"{VARIABLE} must be the http(s) URL of an MLflow server, it {found}")
+    engine, client, tally = store_at(root).open_engine(), server_client(server), Tally(server=server)
     for study in reversed(read_studies(engine, None)):
         try:
             with delivery_of(root, engine, study, server, client) as delivery:

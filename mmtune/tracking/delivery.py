@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmtune.tracking.address import Server
 from mmtune.tracking.reading import PARENT
 from mmtune.tracking.receipts import Receipt, Receipts
 from mmtune.tracking.runs import RUNNING, StudyRun
-from mmtune.tracking.server import RefusedError, Server, UnavailableError, answers
+from mmtune.tracking.server import RefusedError, UnavailableError, answers
 from mmtune.tracking.snapshot import (
     STUDY,
     Row,

@@ -1,44 +1,18 @@
-"""The MLflow server that MLFLOW_TRACKING_URI names: its address, a client for it, and what its answers mean."""
+"""An MLflow server: a client for it, and what its answers mean."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from mmtune.errors import InputError
-from mmtune.tracking.store import quiet
+from mmtune.tracking.address import Server
+from mmtune.tracking.client import quiet
 
-VARIABLE = "MLFLOW_TRACKING_URI"
-RULE = f"{VARIABLE} must be the http(s) URL of an MLflow server (--store names the local folder)"
 # A request that is not answered so soon is tried again later; the user's own setting counts.
 TIMEOUT_SECONDS = 15
 UNKNOWN_USER, TOO_MANY, SERVER_FAULTS = 401, 429, 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """An MLflow server. uri: as it was given, perhaps with a password; name: without one, to be shown."""
-
-    uri: str = field(repr=False)
-    name: str
-
-    @property
-    def slug(self) -> str:
-        """A name for files."""
-        plain = re.sub(r"[^\w.-]+", "_", self.name.partition("://")[2])
-        return f"{plain[:60]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
-
-    def without_secrets(self, text: str) -> str:
-        """The first line of a text, without what the address has before its host."""
-        secret = urlsplit(self.uri).netloc.rpartition("@")[0]
-        line = text.partition("\n")[0]
-        return line.replace(f"{secret}@", "") if secret else line
 
 
 class UnavailableError(Exception):
@@ -47,27 +21,6 @@ class UnavailableError(Exception):
 
 class RefusedError(Exception):
     """A server has understood and will not: one line that says why."""
-
-
-def tracking_server() -> Server | None:
-    """The server that the environment names, None where it names none; InputError where it names something else."""
-    uri = os.environ.get(VARIABLE, "").strip()
-    if not uri:
-        return None
-    try:
-        parts = urlsplit(uri)
-        named = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise InputError(f"{RULE}, got one with a bad host or port") from None
-    if parts.scheme not in ("http", "https") or not named:
-        raise InputError(f"{RULE}, got {without_login(uri)}")
-    host = parts.netloc.rpartition("@")[2]
-    return Server(uri=uri.rstrip("/"), name=f"{parts.scheme}://{host}{parts.path.rstrip('/')}")
-
-
-def without_login(uri: str) -> str:
-    """An address of any kind without what may be secret: user, password, query."""
-    return re.split(r"[?#]", re.sub(r"//.*@", "//", uri))[0]
 
 
 def server_client(server: Server) -> Any:

@@ -5,7 +5,7 @@ Importing those models takes a second, which is most of what a reader of a store
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Float, Integer, String, column, table
+from sqlalchemy import BigInteger, Boolean, Float, Integer, String, column, select, table
 
 EXPERIMENTS = table(
     "experiments", column("experiment_id", Integer), column("name", String), column("lifecycle_stage", String)
@@ -30,3 +30,5 @@ METRICS, LATEST_METRICS = (
     )
     for name in ("metrics", "latest_metrics")
 )
+# What every MLflow store answers, whatever is in it.
+ANY_RUN = select(RUNS).join(TAGS, TAGS.c.run_uuid == RUNS.c.run_uuid).limit(1)

@@ -20,7 +20,6 @@ from urllib.request import url2pathname
 from mmtune.clock import CLOCK, milliseconds, now
 from mmtune.config import StudyKey
 from mmtune.errors import InputError
-from mmtune.files import locked
 from mmtune.stopwatch import Stopwatch
 from mmtune.tracking.reading import (
     PARENT,
@@ -43,7 +42,7 @@ from mmtune.tracking.runs import (
     key_to_json,
 )
 from mmtune.tracking.spool import Entry, Spool
-from mmtune.tracking.store import analyse, open_client, open_engine, secure
+from mmtune.tracking.store import store_at
 from mmtune.tracking.writing import is_active, write_batch
 
 PAGE = 1_000
@@ -52,14 +51,15 @@ DELIVERY_SECONDS = 5.0
 
 
 class MlflowTracker:
-    """Runs in `root`: `mlflow.db` (SQLite) and `artifacts/`.
+    """Runs in the store of `root`, an SQLite file there or a PostgreSQL; their files in its `artifacts/`.
 
     watch: counts the seconds of the calls that a running study makes.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.engine = open_engine(self.root)
+        self.store = store_at(self.root)
+        self.engine = self.store.open_engine()
         self.watch = Stopwatch()
         self.spool: Spool | None = None
         self.delivered = time.monotonic()
@@ -69,7 +69,7 @@ class MlflowTracker:
     @cached_property
     def client(self) -> Any:
         """MLflow's own client, which takes a second to import: whoever only reads does without."""
-        return open_client(self.root)
+        return self.store.open_client()
 
     # ---- a study
 
@@ -101,8 +101,8 @@ class MlflowTracker:
         else:
             self._log(parent, own)
         self._terminate(parent, "FINISHED" if finished else "KILLED")
-        secure(self.root)
-        analyse(self.root)
+        self.store.secure()
+        self.store.analyse()
 
     @contextmanager
     def spooled(self, path: Path) -> Iterator[None]:
@@ -205,7 +205,7 @@ class MlflowTracker:
             why = {"mmtune.reason": reason[:5000], "mmtune.retry": str(retry)} if reason else {}
             self._deliver(run_id, last, tags={**why, "mmtune.state": state})
             self._terminate(run_id, RUN_STATUS[state])
-            secure(self.root)
+            self.store.secure()
 
     def close_run(self, trial: TrialRun) -> None:
         """Bring MLflow's status of a run that has ended into line with its state."""
@@ -259,10 +259,10 @@ class MlflowTracker:
 
     def artifact(self, run_id: str, path: str) -> Path:
         """A local path of a run's artifact, a file or a folder; InputError where the run has none of that name."""
-        folder = urlparse(self._artifact_uri(run_id))
-        local = Path(url2pathname(folder.path)) / path
-        if folder.scheme != "file" or not local.exists():
-            raise InputError(f"run {run_id} has no artifact {path!r} in {folder.geturl()}, where it was made")
+        folder = self._artifact_uri(run_id)
+        local = path_of(folder) / path
+        if urlparse(folder).scheme != "file" or not local.exists():
+            raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
         return local
 
     # ---- MLflow's own terms
@@ -279,14 +279,18 @@ class MlflowTracker:
     def _experiment(self, name: str) -> str:
         # Opening a client takes the lock too.
         client = self.client
-        with locked(self.root / ".store.lock"):
+        folder = self.root / "artifacts" / name
+        with self.store.locked():
             found = client.get_experiment_by_name(name)
-            if found is not None and found.lifecycle_stage != "active":
-                raise InputError(f"experiment {name} in {self.root} was deleted: restore it, or use another --store")
-            if found is not None:
-                return str(found.experiment_id)
-            folder = self.root / "artifacts" / name
-            return str(client.create_experiment(name, artifact_location=folder.as_uri()))
+            if found is None:
+                self.store.require_room(folder)
+                return str(client.create_experiment(name, artifact_location=folder.as_uri()))
+        if found.lifecycle_stage != "active":
+            raise InputError(f"experiment {name} in {self.store} was deleted: restore it, or use another store")
+        there = path_of(str(found.artifact_location))
+        if there != folder:
+            raise InputError(f"experiment {name} in {self.store} must keep its files in {folder}, it does in {there}")
+        return str(found.experiment_id)
 
     def _experiment_of(self, run_id: str) -> str:
         if run_id not in self.experiment_ids:
@@ -323,6 +327,11 @@ class MlflowTracker:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         write_batch(self.engine, run_id, [report(run_id, 0, metrics or {})], params, tags)
+
+
+def path_of(uri: str) -> Path:
+    """The path in a file:// address."""
+    return Path(url2pathname(urlparse(uri).path))
 
 
 def report(run_id: str, step: int, metrics: Mapping[str, float]) -> Entry:

@@ -9,14 +9,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from checks import begin, check_whole, command, eventually, gone, run, wait_for
+from checks import begin, check_whole, command, eventually, gone, results, run, wait_for
 from nodes import Cluster, actors
 
 from mmtune.data.dataset import Dataset
-from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.tracking import MlflowTracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EPOCHS = 30
@@ -29,33 +28,9 @@ def on_ray(cluster: Cluster, *words: str) -> list[str]:
     return [*given[:place], *given[place + 2 :]]
 
 
-def table(store: Path, study: str = "audio_rnn") -> list[dict[str, Any]]:
-    """All that a study's trials have in common, however and wherever they are made: no time, no id."""
-    tracker = MlflowTracker(store)
-    (parent,) = tracker.studies(study)
-    return [row(tracker, trial) for trial in tracker.trials(parent.run_id) if trial.state != "FAIL"]
-
-
 def chatter(text: str) -> list[str]:
     """Lines that are Ray's or Python's and not ours."""
     return [line for line in text.splitlines() if line.startswith(("[20", "(ray", "Traceback")) or "Warning" in line]
-
-
-def row(tracker: MlflowTracker, trial: TrialRun) -> dict[str, Any]:
-    tags = ("mmtune.seed", "mmtune.drawn", "mmtune.versions", "mmtune.data_digest", "mmtune.device")
-    metrics = {n: v for n, v in trial.metrics.items() if n not in ("fit_seconds", "rows_per_second")}
-    names = [name for name in trial.metrics if not name.startswith(("best_", "fit_", "rows_"))]
-    curves = {name: points for name, points in tracker.curves(trial.run_id, names).items() if "seconds" not in name}
-    folder = tracker.artifact(trial.run_id, "model")
-    return {
-        "number": trial.number,
-        "state": trial.state,
-        "params": trial.params,
-        "tags": {name: trial.tags[name] for name in tags},
-        "metrics": {n: v for n, v in metrics.items() if "seconds" not in n},
-        "curves": curves,
-        "weights": {p.name: p.read_bytes() for p in sorted(folder.iterdir())} if folder.exists() else {},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +48,7 @@ def test_a_study_on_three_nodes_is_that_of_local_workers(
     assert "Ray: 3 nodes, room for 3 trials side by side" in text
     assert not chatter(text)
     check_whole(store, epochs=EPOCHS)
-    assert table(store) == table(calm)
+    assert results(store) == results(calm)
     assert overlap(store) >= 2
 
 
@@ -87,7 +62,7 @@ def test_a_node_that_is_killed_costs_its_trial_one_attempt(
     assert process.returncode == 0, text
     assert not chatter(text)
     check_whole(store, epochs=EPOCHS)
-    assert table(store) == table(calm)
+    assert results(store) == results(calm)
     tracker = MlflowTracker(store)
     runs = tracker.trials(tracker.studies()[0].run_id)
     lost = [trial for trial in runs if trial.state == "FAIL"]
@@ -118,7 +93,7 @@ def test_a_killed_driver_leaves_no_actor_and_goes_on(tiny: Dataset, store: Path,
     text = run(words)
     assert "cut short by an earlier interruption" in text
     check_whole(store, epochs=EPOCHS)
-    assert table(store) == table(calm)
+    assert results(store) == results(calm)
 
 
 def test_asked_to_stop_it_leaves_no_actor_and_no_run_running(tiny: Dataset, store: Path, cluster: Cluster) -> None:
@@ -139,14 +114,14 @@ def test_trained_encoders_reach_the_nodes(tiny: Dataset, store: Path, tmp_path: 
     local = tmp_path / "local"
     words = command(tiny, store, "--sampler", "random", study="latent_fusion", trials=2, epochs=2)
     run(on_ray(cluster, *words))
-    there = table(store, "latent_fusion")
+    there = results(store, "latent_fusion")
     # In the same place, for its runs name it.
     store.rename(local)
     shutil.copytree(local, store)
     forget(store, "latent_fusion")
     run(words)
     assert len(there) == 2
-    assert table(store, "latent_fusion") == there
+    assert results(store, "latent_fusion") == there
 
 
 def forget(store: Path, study: str) -> None:
@@ -166,8 +141,8 @@ def test_hopeless_trials_are_pruned_alike(tiny: Dataset, tmp_path: Path, store: 
     words = command(tiny, local, *more, trials=8, epochs=9)
     run(words)
     run(on_ray(lone_node, *on_ray_words(words, local, store)))
-    assert "PRUNED" in {one["state"] for one in table(local)}
-    assert table(store) == table(local)
+    assert "PRUNED" in {one["state"] for one in results(local)}
+    assert results(store) == results(local)
     check_whole(store, trials=8, epochs=9, pruned=True)
 
 
@@ -223,7 +198,7 @@ def test_ray_of_its_own_hears_nobody_else_and_ends_with_the_study(
     assert eventually(lambda: all(gone(pid) for pid in started), 60)
     run(words)
     check_whole(store, epochs=EPOCHS)
-    assert table(store) == table(calm)
+    assert results(store) == results(calm)
 
 
 def family(pid: int) -> list[int]:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -134,3 +135,28 @@ def journal_attempts(store: Path, slug: str = "*") -> list[Attempt]:
 def scores(trials: Sequence[TrialRun]) -> list[tuple[float, float]]:
     """What two runs of the same study have in common."""
     return [(trial.metrics[OBJECTIVE], trial.metrics["val_nmi"]) for trial in trials]
+
+
+def results(store: Path, study: str = "audio_rnn") -> list[dict[str, Any]]:
+    """All that a study's trials have in common, however and wherever they are made: no time, no id."""
+    tracker = MlflowTracker(store)
+    (parent,) = tracker.studies(study)
+    return [result(tracker, trial) for trial in tracker.trials(parent.run_id) if trial.state != "FAIL"]
+
+
+def result(tracker: MlflowTracker, trial: TrialRun) -> dict[str, Any]:
+    """One of them."""
+    tags = ("mmtune.seed", "mmtune.drawn", "mmtune.versions", "mmtune.data_digest", "mmtune.device")
+    metrics = {n: v for n, v in trial.metrics.items() if n not in ("fit_seconds", "rows_per_second")}
+    names = [name for name in trial.metrics if not name.startswith(("best_", "fit_", "rows_"))]
+    curves = {name: points for name, points in tracker.curves(trial.run_id, names).items() if "seconds" not in name}
+    folder = tracker.artifact(trial.run_id, "model")
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "params": trial.params,
+        "tags": {name: trial.tags[name] for name in tags},
+        "metrics": {n: v for n, v in metrics.items() if "seconds" not in n},
+        "curves": curves,
+        "weights": {p.name: p.read_bytes() for p in sorted(folder.iterdir())} if folder.exists() else {},
+    }

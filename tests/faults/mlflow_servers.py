@@ -21,7 +21,7 @@ import requests
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
-from mmtune.tracking import MlflowTracker, open_client
+from mmtune.tracking import MlflowTracker, store_at
 
 LINKS = ("mlflow.parentRunId", "mmtune.study_run", "mmtune.best_run")
 
@@ -145,7 +145,7 @@ def check_delivered(store: Path, server: ServerProcess) -> dict[str, str]:
     Each is there once, with the same params, tags, history of metrics, status, times and files; tags that name runs
     name those of the server; the server has no other run.
     """
-    ours, theirs = open_client(store), server.client
+    ours, theirs = store_at(store).open_client(), server.client
     remote = {run_id: found_once(theirs, run_id) for run_id in local_runs(store)}
     names = {local: run.info.run_id for local, run in remote.items()}
     for run_id, run in remote.items():

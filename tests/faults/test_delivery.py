@@ -20,9 +20,10 @@ from mmtune.errors import InputError
 from mmtune.files import locked
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, Entry, MlflowTracker, best_trial, sync
 from mmtune.tracking import delivery as delivery_module
+from mmtune.tracking.address import tracking_server
 from mmtune.tracking.delivery import Delivery
 from mmtune.tracking.receipts import Receipt, Receipts
-from mmtune.tracking.server import UnavailableError, server_client, tracking_server
+from mmtune.tracking.server import UnavailableError, server_client
 from mmtune.tracking.writing import write_batch
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -297,7 +298,7 @@ def test_a_study_that_somebody_else_delivers_is_skipped(store: Path, tmp_path: P
     ("uri", "said"),
     [
         ("sqlite:///x.db", "got sqlite:///x.db"),
-        ("postgresql://me:secret@host/db?password=secret", "got postgresql://host/db"),
+        ("mysql://me:secret@host/db?password=secret", "got mysql://host/db"),
         ("databricks", "got databricks"),
         ("http://", "got http://"),
         ("http://me:secret@host:port", "bad host or port"),

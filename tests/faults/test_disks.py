@@ -17,7 +17,8 @@ from checks import begin, check_whole, command, journal_attempts, run, scores, w
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.models.storage import load_model
-from mmtune.tracking import DATABASE, MlflowTracker
+from mmtune.tracking import MlflowTracker
+from mmtune.tracking.sqlite import DATABASE
 
 Scores = list[tuple[float, float]]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from checks import check_whole
-from databases import running_postgres
+from databases import Postgres
 from servers import EXPERIMENTS, LOOPBACK, addresses, free_port, status, wait_until_up
 
 from mmtune.data.dataset import Dataset
@@ -68,19 +68,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[dict[str, str]]:
-    with running_postgres() as made:
-        yield made.environment
-
-
-@pytest.fixture(scope="module")
-def server(postgres: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("flask_wtf", reason="needs the extra `team`")
     home, port = tmp_path_factory.mktemp("srv") / "mlflow", free_port()
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PG"))}
     own = {"SERVER_HOME": str(home), "SERVER_PORT": str(port), "SERVER_URL": f"http://127.0.0.1:{port}"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    made = Server(home=home, port=port, environment={**plain, **postgres, **own, "PATH": path})
+    made = Server(home=home, port=port, environment={**plain, **postgres.environment, **own, "PATH": path})
     for block in ("secrets", "databases", "permissions"):
         done = made.runs(block)
         assert done.returncode == 0, done.stderr

@@ -45,7 +45,7 @@ from mmtune.tracking import (
     MlflowTracker,
     StudyRun,
     best_trial,
-    store_uri,
+    store_at,
 )
 from mmtune.train.batches import Resident
 from mmtune.train.trial import Origin, run_trial
@@ -577,7 +577,7 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
     elsewhere.mkdir()
     source = str(Path(mmtune.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, store_uri(tracker.root), str(tmp_path / "given.npz")],
+        [sys.executable, "-c", FRESH, store_at(tracker.root).uri, str(tmp_path / "given.npz")],
         cwd=elsewhere,
         env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -15,7 +15,7 @@ import pytest
 from mmtune.config import PROTOCOLS
 from mmtune.data.dataset import Dataset
 from mmtune.report.tables import percent
-from mmtune.tracking import MlflowTracker, has_store
+from mmtune.tracking import MlflowTracker, store_at
 
 
 def command(dataset: Dataset, *words: str) -> list[str]:
@@ -44,7 +44,7 @@ def interrupt(dataset: Dataset, folder: Path, number: int, *words: str) -> None:
 def wait_for_training(store: Path) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        if has_store(store) and statuses(MlflowTracker(store)).count("RUNNING"):
+        if store_at(store).exists() and statuses(MlflowTracker(store)).count("RUNNING"):
             return
         time.sleep(0.2)
 

@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
 from servers import free_port
 
 ADMINISTRATOR, PASSWORD = "postgres", "of the administrator"
+NUMBERS = count()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,11 @@ class Postgres:
         """What its administrator's psql needs."""
         return {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": ADMINISTRATOR, "PGPASSWORD": PASSWORD}
 
-    def url(self, name: str) -> str:
-        """A new, empty database's."""
+    def url(self, template: str = "template1") -> str:
+        """A new database's, a copy of another one; the usual one is empty."""
+        name = f"database_{next(NUMBERS)}"
         self.run("psql", "--host", str(self.folder), "--port", str(self.port), "--user", ADMINISTRATOR,
-                 "--command", f"CREATE DATABASE {name}", "postgres")  # fmt: skip
+                 "--command", f"CREATE DATABASE {name} TEMPLATE {template}", "postgres")  # fmt: skip
         return f"postgresql://{ADMINISTRATOR}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{name}"
 
     def run(self, *words: str) -> None:
