@@ -34,7 +34,6 @@ from mmtune.run import run_study
 from mmtune.space import Categorical, Integer, Value, draw
 from mmtune.study import load_study
 from mmtune.tracking import MlflowTracker, TrialRun
-from mmtune.tracking.store import analyse
 
 STUDY, EPOCHS, CHUNK = "multihead_fusion", 20, 250
 ENDS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -52,7 +51,7 @@ def fill(root: Path, trials: int, seed: int = 0) -> None:
     for first in range(len(real), trials, CHUNK):
         numbers = range(first, min(first + CHUNK, trials))
         insert_all(tracker.engine, [copied(rng.choice(real), number, rng) for number in numbers])
-    analyse(root)
+    tracker.store.analyse()
 
 
 def copied(pattern: TrialRun, number: int, rng: random.Random) -> dict[str, Any]:

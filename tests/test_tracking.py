@@ -7,6 +7,7 @@ import sqlite3
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,7 +35,7 @@ from mmtune.tracking import (
 from mmtune.tracking.spool import to_line
 from mmtune.tracking.sqlite import is_local, journal_mode
 from mmtune.tracking.tables import EXPERIMENTS, LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS
-from mmtune.tracking.writing import write_batch
+from mmtune.tracking.writing import End, begin_run, write_batch
 
 KEY = StudyKey(
     study="audio_rnn", data="tiny", digest="0" * 64, protocol="clip_disjoint", seed=0, epochs=3, sampler="grid"
@@ -162,6 +163,34 @@ def test_a_batch_is_written_as_mlflow_writes_it(any_store: Path, batches: list[l
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
     assert contents(tracker, ours) == contents(tracker, theirs)
+
+
+def test_a_run_begins_and_ends_as_mlflow_has_it(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
+    parent = tracker.open_study(KEY, opened(1))
+    number = tracker.client.get_run(parent).info.experiment_id
+    tags, params = {"mmtune.kind": "trial", "t": "é"}, {"model.hidden": 320, "train.lr": 1e-4}
+    ours, folder = begin_run(tracker.engine, int(number), "a run", 1234, params, tags)
+    made = tracker.client.create_run(number, start_time=1234, run_name="a run", tags=tags)
+    theirs = made.info.run_id
+    tracker.client.log_batch(theirs, params=[Param(name, str(value)) for name, value in params.items()])
+    assert folder.replace(ours, theirs) == made.info.artifact_uri
+    assert contents(tracker, ours) == contents(tracker, theirs)
+    assert row(tracker, ours) == row(tracker, theirs)
+    write_batch(tracker.engine, ours, end=End(status="KILLED", time=5678))
+    tracker.client.set_terminated(theirs, "KILLED", end_time=5678)
+    assert row(tracker, ours) == row(tracker, theirs)
+    tracker.client.delete_experiment(number)
+    for experiment in (int(number), 99):
+        with pytest.raises(InputError, match=f"experiment {experiment} must be there"):
+            begin_run(tracker.engine, experiment, "late", 1, {}, {})
+
+
+def row(tracker: MlflowTracker, run_id: str) -> dict[str, Any]:
+    """What MLflow's table says of a run, but for its id."""
+    with tracker.engine.connect() as store:
+        found = store.execute(text("SELECT * FROM runs WHERE run_uuid = :run"), {"run": run_id}).one()
+    return {name: str(value).replace(run_id, "") for name, value in found._mapping.items()}
 
 
 def contents(tracker: MlflowTracker, run_id: str) -> list[object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmtune.errors import InputError
@@ -61,7 +61,7 @@ class Spool:
 
 def to_line(entry: Entry) -> bytes:
     """An entry as a line of JSON."""
-    return json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+    return json.dumps(vars(entry), separators=(",", ":")).encode() + b"\n"
 
 
 def read_spool(path: Path) -> list[Entry]:

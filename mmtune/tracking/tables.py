@@ -8,11 +8,14 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Float, Integer, String, column, select, table
 
 EXPERIMENTS = table(
-    "experiments", column("experiment_id", Integer), column("name", String), column("lifecycle_stage", String)
+    "experiments",
+    column("experiment_id", Integer),
+    *(column(name, String) for name in ("name", "lifecycle_stage", "artifact_location")),
 )
 RUNS = table(
     "runs",
     *(column(name, String) for name in ("run_uuid", "name", "status", "lifecycle_stage", "artifact_uri")),
+    *(column(name, String) for name in ("source_type", "source_name", "source_version", "entry_point_name", "user_id")),
     column("experiment_id", Integer),
     *(column(name, BigInteger) for name in ("start_time", "end_time")),
 )

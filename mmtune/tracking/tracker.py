@@ -43,7 +43,7 @@ from mmtune.tracking.runs import (
 )
 from mmtune.tracking.spool import Entry, Spool
 from mmtune.tracking.store import store_at
-from mmtune.tracking.writing import is_active, write_batch
+from mmtune.tracking.writing import End, begin_run, is_active, write_batch, write_epochs
 
 PAGE = 1_000
 # How long an epoch may wait for others before they go to the store together.
@@ -85,22 +85,18 @@ class MlflowTracker:
             self._log(run_id, tags=tags)
         else:
             own = {"mmtune.kind": "study", "mmtune.key": key.slug, "mmtune.key_json": key_to_json(key)}
-            run = self._create(experiment, key.title, {**own, **tags})
-            run_id = str(run.info.run_id)
             fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
-            self._log(run_id, params={name: getattr(key, name) for name in fields})
+            params = {name: getattr(key, name) for name in fields}
+            run_id = self._begin(experiment, key.title, params, {**own, **tags})
         return run_id
 
     def end_study(
         self, parent: str, finished: bool, best: TrialRun | None, metrics: Mapping[str, float] | None = None
     ) -> None:
         """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
-        own = dict(metrics or {})
-        if best is not None:
-            self._log(parent, own | {OBJECTIVE: best.metrics[OBJECTIVE]}, tags={"mmtune.best_run": best.run_id})
-        else:
-            self._log(parent, own)
-        self._terminate(parent, "FINISHED" if finished else "KILLED")
+        own = dict(metrics or {}) | ({} if best is None else {OBJECTIVE: best.metrics[OBJECTIVE]})
+        tags = {} if best is None else {"mmtune.best_run": best.run_id}
+        self._log(parent, own, tags=tags, end="FINISHED" if finished else "KILLED")
         self.store.secure()
         self.store.analyse()
 
@@ -144,12 +140,7 @@ class MlflowTracker:
                 "mmtune.state": RUNNING,
                 PARENT: parent,
             }
-            run = self._create(self._experiment_of(parent), name, {**own, **tags})
-            run_id = str(run.info.run_id)
-            self.experiment_ids[run_id] = str(run.info.experiment_id)
-            self.artifact_uris[run_id] = str(run.info.artifact_uri)
-            self._log(run_id, params=params)
-            return run_id
+            return self._begin(self._experiment_of(parent), name, params, {**own, **tags})
 
     def adopt(self, part: str, trial: str) -> None:
         """Make a part's run that has ended the child of another attempt at its trial."""
@@ -177,14 +168,19 @@ class MlflowTracker:
     def deliver(self) -> None:
         """Bring every epoch that waits into the store."""
         with self.watch:
-            for run_id in list(self.spool.waiting if self.spool else ()):
-                self._deliver(run_id)
+            if self.spool is not None and self.spool.waiting:
+                runs = list(self.spool.waiting)
+                write_epochs(self.engine, [entry for run_id in runs for entry in self.spool.of(run_id)])
+                for run_id in runs:
+                    self.spool.delivered(run_id)
             self.delivered = time.monotonic()
 
-    def _deliver(self, run_id: str, *more: Entry, tags: Mapping[str, str] | None = None) -> None:
+    def _deliver(
+        self, run_id: str, *more: Entry, tags: Mapping[str, str] | None = None, end: End | None = None
+    ) -> None:
         """What waits of a run, and more, in one batch."""
         waiting = self.spool.of(run_id) if self.spool else ()
-        write_batch(self.engine, run_id, [*waiting, *more], tags=tags)
+        write_batch(self.engine, run_id, [*waiting, *more], tags=tags, end=end)
         if self.spool is not None:
             self.spool.delivered(run_id)
 
@@ -197,19 +193,19 @@ class MlflowTracker:
         reason: str = "",
         retry: bool = False,
     ) -> None:
-        """Store what the trial left, then its state, and the run's status last: a run that ended has everything."""
+        """Store what the trial left, then its metrics, state and status at once: a run that ended has everything."""
         with self.watch:
             if folder is not None:
                 self._log_files(run_id, folder)
             last = report(run_id, int(metrics.get("best_epoch", 0)), metrics)
             why = {"mmtune.reason": reason[:5000], "mmtune.retry": str(retry)} if reason else {}
-            self._deliver(run_id, last, tags={**why, "mmtune.state": state})
-            self._terminate(run_id, RUN_STATUS[state])
+            end = End(status=RUN_STATUS[state], time=milliseconds())
+            self._deliver(run_id, last, tags={**why, "mmtune.state": state}, end=end)
             self.store.secure()
 
     def close_run(self, trial: TrialRun) -> None:
         """Bring MLflow's status of a run that has ended into line with its state."""
-        self._terminate(trial.run_id, RUN_STATUS[trial.state])
+        self._log(trial.run_id, end=RUN_STATUS[trial.state])
 
     def record(
         self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], folder: Path | None = None
@@ -267,11 +263,10 @@ class MlflowTracker:
 
     # ---- MLflow's own terms
 
-    def _create(self, experiment: str, name: str, tags: Mapping[str, str]) -> Any:
-        return self.client.create_run(experiment, start_time=milliseconds(), run_name=name, tags=dict(tags))
-
-    def _terminate(self, run_id: str, status: str) -> None:
-        self.client.set_terminated(run_id, status=status, end_time=milliseconds())
+    def _begin(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        run_id, folder = begin_run(self.engine, int(experiment), name, milliseconds(), params, tags)
+        self.experiment_ids[run_id], self.artifact_uris[run_id] = experiment, folder
+        return run_id
 
     def _experiments(self) -> list[Any]:
         return list(self.client.search_experiments(max_results=PAGE))
@@ -294,16 +289,19 @@ class MlflowTracker:
 
     def _experiment_of(self, run_id: str) -> str:
         if run_id not in self.experiment_ids:
-            self.experiment_ids[run_id] = str(self.client.get_run(run_id).info.experiment_id)
+            self.experiment_ids[run_id] = str(self._run(run_id).experiment_id)
         return self.experiment_ids[run_id]
 
     def _artifact_uri(self, run_id: str) -> str:
         if run_id not in self.artifact_uris:
-            run = read_run(self.engine, run_id)
-            if run is None:
-                raise InputError(f"run {run_id} must be in {self.root}, it is not")
-            self.artifact_uris[run_id] = str(run.artifact_uri)
+            self.artifact_uris[run_id] = str(self._run(run_id).artifact_uri)
         return self.artifact_uris[run_id]
+
+    def _run(self, run_id: str) -> Any:
+        run = read_run(self.engine, run_id)
+        if run is None:
+            raise InputError(f"run {run_id} must be in {self.store}, it is not")
+        return run
 
     def _log_files(self, run_id: str, folder: Path) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -325,8 +323,10 @@ class MlflowTracker:
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        end: str = "",
     ) -> None:
-        write_batch(self.engine, run_id, [report(run_id, 0, metrics or {})], params, tags)
+        ended = End(status=end, time=milliseconds()) if end else None
+        write_batch(self.engine, run_id, [report(run_id, 0, metrics or {})], params, tags, ended)
 
 
 def path_of(uri: str) -> Path:

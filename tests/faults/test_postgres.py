@@ -118,16 +118,9 @@ def test_runs_whose_database_goes_away_wait_for_it(
     wait_for(process, "[1/4]")
     postgres.kill()
     text, _ = process.communicate(timeout=120)
-    commands = [
-        "study audio_rnn",
-        "studies",
-        "report audio_rnn",
-        "promote audio_rnn",
-        "ui",
-        "predict --model a --image x.png",
-    ]
-    away = [subprocess.run([*mmtune(*words.split()), "--store", str(store)], capture_output=True, text=True, timeout=60)
-            for words in commands]  # fmt: skip
+    verbs = ("study audio_rnn", "studies", "report audio_rnn", "promote audio_rnn", "ui", "predict --model a --image x")
+    words = [[*mmtune(*verb.split()), "--store", str(store)] for verb in verbs]
+    away = [subprocess.run(own, capture_output=True, text=True, timeout=60) for own in words]
     postgres.start()
     assert process.returncode == 2, text
     assert "Traceback" not in text
