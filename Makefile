@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RAY := $(VENV)/.ray
 
 # Options of the verbs, given as NAME=value on the command line; the environment does not count.
 given = $(if $(findstring command,$(origin $(1))),$($(1)))
@@ -11,7 +12,8 @@ switch = $(if $(call given,$(2)),--$(1))
 need = $(if $(call given,$(1)),'$($(1))',$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
 DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED) $(call flag,store,STORE)
 RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,REPEATS) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
-	$(call flag,workers,WORKERS) $(call flag,device,DEVICE)
+	$(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,pool,POOL) $(call flag,ray-address,RAY_ADDRESS) \
+	$(call flag,gpus-per-trial,GPUS_PER_TRIAL)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study ui sync report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
@@ -31,7 +33,13 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-study: $(READY) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= REPEATS= WORKERS= DEVICE= FIX= STORE=]
+# What POOL=ray needs beside the rest.
+$(RAY): $(READY)
+	@echo "installing Ray into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	@touch $@
+
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= REPEATS= WORKERS= DEVICE= FIX= STORE= POOL=ray]
 	@$(BIN)/mmtune study $(call need,NAME) $(DATA_FLAGS) $(RUN_FLAGS)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]

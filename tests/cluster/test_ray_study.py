@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 from checks import begin, check_whole, command, eventually, gone, results, run, wait_for
+from databases import Postgres
 from nodes import Cluster, actors
 
 from mmtune.data.dataset import Dataset
+from mmtune.run import SEARCHES
 from mmtune.tracking import MlflowTracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EPOCHS = 30
+RUNS, MMTUNE = "MLFLOW_TRACKING_URI", (sys.executable, "-m", "mmtune.cli")
 
 
 def on_ray(cluster: Cluster, *words: str) -> list[str]:
@@ -69,6 +72,41 @@ def test_a_node_that_is_killed_costs_its_trial_one_attempt(
     assert len(lost) == 1
     assert "died" in lost[0].tags["mmtune.reason"]
     assert len(runs) == 5
+
+
+def test_one_study_is_the_same_here_in_postgresql_and_on_a_cluster_that_loses_a_node(
+    tiny: Dataset,
+    tmp_path: Path,
+    shared_store: Path,
+    postgres: Postgres,
+    postgres_template: str,
+    cluster: Cluster,
+    calm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = os.environ.pop(RUNS)
+    expected = [results(calm), listed(calm)]
+    monkeypatch.setenv(RUNS, runs)
+    monkeypatch.setenv(SEARCHES, postgres.url())
+    run(command(tiny, shared_store, epochs=EPOCHS))
+    assert [results(shared_store), listed(shared_store)] == expected
+
+    there = tmp_path / "there"
+    monkeypatch.setenv(RUNS, postgres.url(postgres_template))
+    monkeypatch.setenv(SEARCHES, postgres.url())
+    process = begin(on_ray(cluster, *command(tiny, there, epochs=EPOCHS)))
+    wait_for(process, "trial 02")
+    cluster.kill(cluster.others[0])
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    assert [results(there), listed(there)] == expected
+    assert not [*shared_store.rglob("*.db"), *there.rglob("*.db")]
+
+
+def listed(store: Path) -> str:
+    """What the list of studies says of it."""
+    (line,) = [line for line in run([*MMTUNE, "studies", "--store", str(store)]).splitlines() if "audio_rnn" in line]
+    return line
 
 
 def test_a_node_that_joins_gets_trials(tiny: Dataset, store: Path, lone_node: Cluster) -> None:
