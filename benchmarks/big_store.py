@@ -1,7 +1,8 @@
-"""Seconds of `mmtune report` and `mmtune studies` on a store of many trials.
+"""Seconds of mmtune's commands, and of the searches that MLflow's UI makes, on a store of many trials.
 
 A few real trials on the bundled sample are the pattern; the store is filled with copies of their rows, each with its
-own draw of the study's choices, its own scores below those of the real ones, and 20 epochs of metrics.
+own draw of the study's choices, its own scores below those of the real ones, and 20 epochs of metrics. A second study
+is there to be compared.
 """
 
 from __future__ import annotations
@@ -33,17 +34,16 @@ from mmtune.plan import Options
 from mmtune.run import run_study
 from mmtune.space import Categorical, Integer, Value, draw
 from mmtune.study import load_study
-from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
 
-STUDY, EPOCHS, CHUNK = "multihead_fusion", 20, 250
+STUDY, PARTNER, EPOCHS, CHUNK = "multihead_fusion", "image_cnn", 20, 250
 ENDS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
 def fill(root: Path, trials: int, seed: int = 0) -> None:
     """A store in `root` with a study of `trials` trials, the first few of them real."""
-    options = Options(sampler="random", trials=3, epochs=2, workers=1, device="cpu", prune=False)
-    outcome = run_study(load_study(STUDY), load(sample_folder()), options, root, Console(file=io.StringIO()))
-    assert outcome is not None
+    run_small(root, PARTNER)
+    run_small(root, STUDY)
     tracker = MlflowTracker(root)
     parent = tracker.studies(STUDY)[0].run_id
     real = tracker.trials(parent)
@@ -52,6 +52,13 @@ def fill(root: Path, trials: int, seed: int = 0) -> None:
         numbers = range(first, min(first + CHUNK, trials))
         insert_all(tracker.engine, [copied(rng.choice(real), number, rng) for number in numbers])
     tracker.store.analyse()
+
+
+def run_small(root: Path, name: str) -> None:
+    """A few real trials of a study."""
+    options = Options(sampler="random", trials=3, epochs=2, workers=1, device="cpu", prune=False)
+    outcome = run_study(load_study(name), load(sample_folder()), options, root, Console(file=io.StringIO()))
+    assert outcome is not None
 
 
 def copied(pattern: TrialRun, number: int, rng: random.Random) -> dict[str, Any]:
@@ -152,8 +159,21 @@ def timed(*words: str) -> float:
 
 def measure(root: Path, repeats: int) -> dict[str, list[float]]:
     """Seconds of each command, every time."""
-    commands = {"report": ["report", STUDY], "studies": ["studies"]}
-    return {name: [timed(*words, "--store", str(root)) for _ in range(repeats)] for name, words in commands.items()}
+    commands = ("report", STUDY), ("compare", PARTNER, STUDY), ("promote", STUDY), ("studies",)
+    return {own[0]: [timed(*own, "--store", str(root)) for _ in range(repeats)] for own in commands}
+
+
+def measure_searches(root: Path, repeats: int) -> dict[str, list[float]]:
+    """Seconds of MLflow's own searches for the 100 runs that its list of a study's runs begins with."""
+    client = MlflowTracker(root).client
+    experiment = client.get_experiment_by_name(STUDY).experiment_id
+    orders = {"the last runs": "attributes.start_time DESC", "the best runs": f"metrics.{OBJECTIVE} DESC"}
+    found: dict[str, list[float]] = {name: [] for name in orders}
+    for name in [*orders] * repeats:
+        began = time.perf_counter()
+        assert len(client.search_runs([experiment], max_results=100, order_by=[orders[name]])) == 100
+        found[name].append(time.perf_counter() - began)
+    return found
 
 
 def rows_of(root: Path) -> dict[str, int]:
@@ -176,15 +196,24 @@ def main() -> None:
         if not root.exists():
             fill(root, given.trials)
         counted, found = rows_of(root), measure(root, given.repeats)
+        searches = measure_searches(root, given.repeats)
+        size = (root / "mlflow.db").stat().st_size / 2**30
         pages = [page.stat().st_size / 2**20 for page in (root / "reports").glob("*.html")]
     print(", ".join(f"{count:,} {table}" for table, count in counted.items()))
     for name, seconds in found.items():
-        print(f"mmtune {name:<8} {min(seconds):.2f} s (of {len(seconds)}: {', '.join(f'{s:.2f}' for s in seconds)})")
-    print(f"page: {max(pages):.1f} MiB")
+        print(f"mmtune {name:<8} {told(seconds)}")
+    for name, seconds in searches.items():
+        print(f"MLflow's search for {name}: {told(seconds)}")
+    print(f"page: {max(pages):.1f} MiB, store: {size:.1f} GiB")
     if given.out:
         made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "mlflow": version("mlflow")}
-        told = {"rows": counted, "seconds": found, "page_mib": max(pages), "versions": made_with}
-        print(keep_dated(given.out, "big-store", told))
+        own = {"rows": counted, "seconds": found, "searches": searches, "page_mib": max(pages), "store_gib": size}
+        print(keep_dated(given.out, f"big-store-{counted['runs'] // 1000}k", {**own, "versions": made_with}))
+
+
+def told(seconds: list[float]) -> str:
+    """Times in words."""
+    return f"{min(seconds):.2f} s (of {len(seconds)}: {', '.join(f'{s:.2f}' for s in seconds)})"
 
 
 if __name__ == "__main__":

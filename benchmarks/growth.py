@@ -1,0 +1,121 @@
+"""What a trial costs the coordinator once its study has many: by sampler, and the seconds until such a study goes on.
+
+A real search and a real store, and a pool whose work costs nothing (benchmarks/coordinator.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.command import command, say, whole
+from benchmarks.coordinator import EPOCHS, InstantPool
+from benchmarks.machine import describe
+from benchmarks.results import keep, result_path, today
+from benchmarks.scale import describe_entry
+from mmtune.data.bundled import sample_folder
+from mmtune.data.dataset import Dataset
+from mmtune.data.store import load
+from mmtune.plan import Options
+from mmtune.run import run_study
+from mmtune.study import load_study
+from mmtune.worker import Event, Job, WorkerSpec
+
+MARKS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+@dataclass(kw_only=True)
+class TimedPool(InstantPool):
+    """Notes when it had made so many trials. passed: seconds since the first job, by number of trials."""
+
+    passed: dict[int, float] = field(default_factory=dict)
+
+    def submit(self, job: Job) -> None:
+        super().submit(job)
+        if self.made in MARKS or self.made % 100 == 0:
+            self.passed.setdefault(self.made, time.perf_counter() - self.began)
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        yield from super().events(timeout)
+        self.passed[self.made] = time.perf_counter() - self.began
+
+
+def measure(dataset: Dataset, sampler: str, trials: int, root: Path) -> dict[str, Any]:
+    """By number of trials, milliseconds that one took of the last tenth before it; seconds until the study goes on."""
+    pools: list[TimedPool] = []
+
+    def make_pool(spec: WorkerSpec, count: int) -> TimedPool:
+        pools.append(TimedPool(spec=spec, count=count))
+        return pools[-1]
+
+    options = Options(sampler=sampler, trials=trials, epochs=EPOCHS, workers=2, device="cpu")
+    study, silent = load_study("image_cnn"), Console(file=io.StringIO())
+    outcome = run_study(study, dataset, options, root, silent, make_pool=make_pool)
+    assert outcome is not None
+    assert outcome.finished
+    (pool,) = pools
+    began = time.perf_counter()
+    run_study(study, dataset, options, root, silent, make_pool=make_pool)
+    again = time.perf_counter() - began
+    (journal,) = (root / "optuna").glob("*.journal")
+    mib = {name: path.stat().st_size / 2**20 for name, path in (("store", root / "mlflow.db"), ("journal", journal))}
+    return {"milliseconds": dict(slopes(pool.passed, trials)), "again_seconds": again, "mib": mib}
+
+
+def slopes(passed: Mapping[int, float], trials: int) -> Iterator[tuple[int, float]]:
+    """Of each mark, milliseconds a trial, over the tenth before it."""
+    for mark in (mark for mark in MARKS if mark <= trials):
+        first = max(made for made in passed if made <= 0.9 * mark)
+        last = min(made for made in passed if made >= mark)
+        yield mark, 1000 * (passed[last] - passed[first]) / (last - first)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The whole page."""
+    entries = results.get("growth", {}).values()
+    marks = sorted({int(mark) for entry in entries for mark in entry["found"]["milliseconds"]})
+    head = ["sampler", *(f"{mark:,} trials" for mark in marks), "goes on after, s", "store, MiB", "journal, MiB"]
+    lines = ["# What a trial costs the coordinator, in milliseconds, once there are many", ""]
+    lines += [f"- {line}" for line in sorted({describe_entry(entry) for entry in entries})]
+    rows = [head, ["---"] * len(head), *(row(entry, marks) for entry in entries)]
+    return "\n".join([*lines, "", *(f"| {' | '.join(cells)} |" for cells in rows), ""])
+
+
+def row(entry: Mapping[str, Any], marks: list[int]) -> list[str]:
+    found = entry["found"]
+    costs = {int(mark): f"{value:.1f}" for mark, value in found["milliseconds"].items()}
+    sizes = [f"{found['mib'].get(name, 0):.0f}" for name in ("store", "journal")]
+    return [entry["sampler"], *(costs.get(mark, "") for mark in marks), f"{found['again_seconds']:.1f}", *sizes]
+
+
+def run(given: argparse.Namespace) -> None:
+    path, dataset = result_path(given.out, "growth"), load(sample_folder())
+    for named in given.samplers:
+        sampler, _, trials = named.partition("=")
+        with tempfile.TemporaryDirectory(prefix="mmtune-growth-", dir=os.environ.get("TMPDIR")) as folder:
+            found = measure(dataset, sampler, int(trials or given.trials), Path(folder) / "mlruns")
+        entry = {"date": today(), "machine": describe("cpu"), "sampler": sampler, "found": found}
+        keep(path, "growth", sampler, entry, table)
+        costs = ", ".join(f"{mark:,}: {value:.1f} ms" for mark, value in found["milliseconds"].items())
+        say(f"{sampler}: a trial costs at {costs}; goes on after {found['again_seconds']:.1f} s")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.growth", description=__doc__.splitlines()[0])
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe"], help="perhaps each with its own =trials")
+    parser.add_argument("--trials", type=whole, default=10_000)
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    command(lambda: run(arguments()))
