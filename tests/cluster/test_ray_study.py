@@ -200,6 +200,10 @@ def test_a_node_with_other_code_is_refused_in_a_line(
     package = Path(sys.modules["mmtune"].__file__ or "").parent
     shutil.copytree(package, tmp_path / "older" / "mmtune", ignore=shutil.ignore_patterns("__pycache__", lacks))
     (tmp_path / "older" / "mmtune" / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    if lacks == "ray_pool":
+        # An editable installation would find the folder in the checkout.
+        missing = "raise ModuleNotFoundError(\"No module named 'mmtune.ray_pool'\")\n"
+        (tmp_path / "older" / "mmtune" / "ray_pool.py").write_text(missing)
     path = os.pathsep.join([str(tmp_path / "older"), os.environ.get("PYTHONPATH", "")])
     lone_node.add(env_vars={"PYTHONPATH": path})
     words = on_ray(lone_node, *command(tiny, store, epochs=EPOCHS))
