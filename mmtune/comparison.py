@@ -25,7 +25,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
 from mmtune.models.card import HELD
 from mmtune.parts import best_part, part_of
-from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.answers import NUMBERS, read_answers
 
 HELD_ACCURACY = f"{UNIT}held_accuracy"
@@ -146,11 +146,9 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
 
     Raises InputError where no trial is complete, or where the rows that were held out have chosen among several.
     """
-    trials = tracker.trials(study.run_id)
-    best = best_trial(trials)
+    best, count = tracker.best(study.run_id), tracker.count(study.run_id)
     if best is None:
         raise InputError(f"a comparison needs a complete trial, study {study.key.slug} has none")
-    count = len({trial.number for trial in trials})
     if study.key.folds and count > 1:
         raise InputError(
             f"a cross-validated study that is compared must have one trial, {study.key.slug} has {count}, and every "

@@ -45,7 +45,7 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, options: Optio
         and (run.key.sampler == "reported" or options.sampler != "reported")
         and run.status == "FINISHED"
     ]
-    return best_trial(trial for run in same for trial in tracker.trials(run.run_id))
+    return best_trial(best for run in same if (best := tracker.best(run.run_id)))
 
 
 def with_encoders(base: TrialConfig, folders: Mapping[str, Path]) -> TrialConfig:

@@ -123,6 +123,9 @@ def test_trials_are_read_as_mlflow_reads_them(any_store: Path) -> None:
     assert tracker.parts(parent) == by_search(tracker, f"tags.`mmtune.study_run` = '{parent}'")
     assert [run.run_id for run in tracker.parts(parent)] == [part]
     assert tracker.best(parent) == best_trial(expected) == expected[0]
+    assert tracker.count(parent) == 5
+    start(tracker, parent, 4)
+    assert tracker.count(parent) == 5
     assert tracker.best(tracker.open_study(StudyKey(**{**KEY.__dict__, "seed": 9}), opened(3))) is None
     for run in runs:
         history = tracker.client.get_metric_history(run, "val_loss")
@@ -386,6 +389,17 @@ def test_readers_do_not_hold_the_writer_up(store: Path) -> None:
     start(tracker, tracker.open_study(KEY, opened(1)), 0)
     assert time.monotonic() - began < 5
     assert reader.execute("SELECT COUNT(*) FROM runs").fetchone() == before
+
+
+def test_the_planner_is_told_of_a_store_that_grows(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmtune.tracking.tracker.FIRST_ANALYSIS", 2)
+    tracker = MlflowTracker(store)
+    parent = tracker.open_study(KEY, opened(1))
+    for number in range(2):
+        tracker.end_trial(start(tracker, parent, number), COMPLETE, {OBJECTIVE: 0.5, "best_epoch": 1})
+    with sqlite3.connect(store / "mlflow.db") as reader:
+        known = {table for (table,) in reader.execute("SELECT tbl FROM sqlite_stat1")}
+    assert {"runs", "latest_metrics", "tags", "params", "metrics"} <= known
 
 
 def test_a_run_id_in_the_environment_does_not_become_everyones_parent(

@@ -26,7 +26,7 @@ from mmtune.registry.gate import Verdict, verdict
 from mmtune.registry.pyfunc import REGISTERED, write_pyfunc
 from mmtune.registry.scoring import score_test
 from mmtune.registry.versions import TAG, Registry, known_models, predictor_folder
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial, store_at, trial_run
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, store_at, trial_run
 
 SIGNIFICANT = 0.05
 
@@ -104,10 +104,10 @@ def promote(
             f"{study.key.slug} must be promoted with its own data: {study.key.data} has digest {study.key.digest}, "
             f"{dataset.name} has {dataset.digest}"
         )
-    trials = tracker.trials(study.run_id)
-    trial = best_trial(trials)
+    trial = tracker.best(study.run_id)
     if trial is None:
-        raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {len(trials)} is")
+        count = tracker.count(study.run_id)
+        raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {count} is")
     registry = Registry(tracker.client, study.key.study)
     with changing(tracker.root):
         registry.repair()

@@ -97,6 +97,14 @@ def read_best(engine: Any, parent: str) -> TrialRun | None:
     return read_trials(engine, [run_id])[0] if run_id else None
 
 
+def read_count(engine: Any, parent: str) -> int:
+    """How many numbers the trials of a study have between them."""
+    of_study = TAGS.c.run_uuid.in_(tagged(PARENT, parent))
+    found = select(func.count(TAGS.c.value.distinct())).where(TAGS.c.key == "mmtune.number", of_study)
+    with engine.connect() as store:
+        return int(store.execute(found).scalar() or 0)
+
+
 def read_tally(engine: Any, parent: str) -> dict[str, int]:
     """How many of a study's trials are in each state."""
     of_study = TAGS.c.run_uuid.in_(tagged(PARENT, parent))

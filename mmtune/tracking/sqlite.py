@@ -103,9 +103,10 @@ class SqliteStore:
                 os.close(log)
 
     def analyse(self) -> None:
+        # Without it MLflow's UI takes minutes, not a second, to order 100,000 runs by a metric.
         with closing(sqlite3.connect(self.root / DATABASE, timeout=0)) as store, suppress(sqlite3.OperationalError):
             store.execute(f"PRAGMA analysis_limit={SAMPLED_ROWS}")
-            store.execute("PRAGMA optimize")
+            store.execute("ANALYZE")
             store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

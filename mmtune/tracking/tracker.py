@@ -24,6 +24,7 @@ from mmtune.stopwatch import Stopwatch
 from mmtune.tracking.reading import (
     PARENT,
     read_best,
+    read_count,
     read_curves,
     read_latest,
     read_run,
@@ -48,6 +49,8 @@ from mmtune.tracking.writing import End, begin_run, is_active, write_batch, writ
 PAGE = 1_000
 # How long an epoch may wait for others before they go to the store together.
 DELIVERY_SECONDS = 5.0
+# The store is analysed when so many trials have ended, and whenever that number has doubled.
+FIRST_ANALYSIS = 128
 
 
 class MlflowTracker:
@@ -63,6 +66,7 @@ class MlflowTracker:
         self.watch = Stopwatch()
         self.spool: Spool | None = None
         self.delivered = time.monotonic()
+        self.ended = 0
         self.experiment_ids: dict[str, str] = {}
         self.artifact_uris: dict[str, str] = {}
 
@@ -202,6 +206,9 @@ class MlflowTracker:
             end = End(status=RUN_STATUS[state], time=milliseconds())
             self._deliver(run_id, last, tags={**why, "mmtune.state": state}, end=end)
             self.store.secure()
+            self.ended += 1
+            if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
+                self.store.analyse()
 
     def close_run(self, trial: TrialRun) -> None:
         """Bring MLflow's status of a run that has ended into line with its state."""
@@ -233,6 +240,10 @@ class MlflowTracker:
     def best(self, parent: str) -> TrialRun | None:
         """The `best_trial` of a study, without reading the others."""
         return read_best(self.engine, parent)
+
+    def count(self, parent: str) -> int:
+        """How many of a study's trials were ever attempted."""
+        return read_count(self.engine, parent)
 
     def tally(self, parent: str) -> dict[str, int]:
         """How many attempts at trials of a study are in each state that occurs."""
