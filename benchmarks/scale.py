@@ -55,14 +55,13 @@ class Window:
     began_cpu: float = 0.0
     ended: float = 0.0
     ended_cpu: float = 0.0
-    trials: int = 0
     reports: int = 0
     late: list[float] = field(default_factory=list)
 
     def open(self) -> None:
         """Begin, and forget what was before."""
         self.began, self.began_cpu = time.perf_counter(), time.process_time()
-        self.trials, self.reports, self.late = 0, 0, []
+        self.reports, self.late = 0, []
 
     def over(self) -> bool:
         """Whether it is; the first to be told so closes it."""
@@ -75,7 +74,8 @@ class Window:
         passed = self.ended - self.began
         return {
             "seconds": passed,
-            "trials_per_second": self.trials / passed,
+            # Ends of trials come in waves, of which a window has now one more, now one less.
+            "trials_per_second": self.reports / EPOCHS / passed,
             "reports_per_second": self.reports / passed,
             "late_median": statistics.median(self.late),
             "late_99": statistics.quantiles(self.late, n=100)[-1],
@@ -141,7 +141,6 @@ class SimulatedPool(UntrainedPool):
 
     def _end(self, job: Job) -> Event:
         self.made += 1
-        self.window.trials += 1
         shutil.copytree(self.pattern, job.folder, copy_function=os.link, dirs_exist_ok=True)
         del self.jobs[job.number]
         if self.made == self.count:

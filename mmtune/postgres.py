@@ -67,7 +67,9 @@ def open_postgres(url: str, note: str = "mmtune") -> Engine:
     """SQLAlchemy's engine on a database; `note` is what its administrator sees of us. InputError if it is not there."""
     from sqlalchemy import create_engine
 
-    engine = create_engine(url, pool_pre_ping=True, connect_args={"application_name": note[:63]})
+    # A lock's connection says nothing for hours, and what lies between must not take it for dead.
+    own = {"application_name": note[:63], "keepalives_idle": 60}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=own)
     with reached(url), engine.connect():
         pass
     return engine

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +80,12 @@ class Attempt:
 
     id: int
     index: int
-    values: Mapping[str, Value]
-    run_id: str
-    state: str
-    score: float | None
-    interrupted: bool
-    retry: bool
+    values: Mapping[str, Value] = field(default_factory=dict)
+    run_id: str = ""
+    state: str = "RUNNING"
+    score: float | None = None
+    interrupted: bool = False
+    retry: bool = False
 
     @property
     def ended_well(self) -> bool:
@@ -111,7 +111,7 @@ def open_study(path: Path, name: str) -> optuna.Study:
 def study_in(storage: BaseStorage, name: str) -> optuna.Study:
     """Optuna's study of that name, made if there is none."""
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=name,
             storage=storage,
             direction="maximize",
@@ -119,6 +119,9 @@ def study_in(storage: BaseStorage, name: str) -> optuna.Study:
             pruner=optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2),
             load_if_exists=True,
         )
+    # Nothing waits in Optuna's own queue, and to look there reads every trial under way from a database.
+    study._pop_waiting_trial_id = lambda: None  # type: ignore[method-assign]
+    return study
 
 
 def study_at(url: str, name: str) -> optuna.Study:
@@ -210,16 +213,16 @@ class Search:
             trial = self.study.ask()
             trial.set_user_attr("index", index)
             self.live[index] = trial
-            self._look(trial)
+            self._note(Attempt(id=trial.number, index=index))
             values = sample(self.space, self.base, trial)
-            self._look(trial)
+            self._change(trial, values=trial.params)
             return values
 
     def attach(self, index: int, run_id: str) -> None:
         """Name the tracked run of the attempt under way."""
         with self.watch:
             self.live[index].set_user_attr("run_id", run_id)
-            self._look(self.live[index])
+            self._change(self.live[index], run_id=run_id)
 
     def report(self, index: int, step: int, score: float) -> bool:
         """Report a rung, or a part; whether the trial is worth going on with."""
@@ -260,13 +263,14 @@ class Search:
         if state == "FAIL":
             trial.set_user_attr("interrupted", interrupted)
             trial.set_user_attr("retry", retry)
+            self._change(trial, interrupted=interrupted, retry=retry)
         value = score if state == "COMPLETE" else None
         self.study.tell(trial, value, state=TrialState[state])
-        self._look(trial)
+        self._change(trial, state=state, score=value)
 
-    def _look(self, trial: optuna.Trial) -> None:
-        """Note how a trial of Optuna's stands; reading all of them again would cost more with every trial."""
-        self._note(attempt_of(self.storage.get_trial(trial._trial_id)))
+    def _change(self, trial: optuna.Trial, **news: Any) -> None:
+        """Note what was just written of a trial of Optuna's; to read it again would cost a database more than that."""
+        self._note(replace(self.made[trial.number], **news))
 
     def _note(self, attempt: Attempt) -> None:
         if attempt.id == len(self.made):
