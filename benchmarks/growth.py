@@ -1,6 +1,7 @@
 """What a trial costs the coordinator once its study has many: by sampler, and the seconds until such a study goes on.
 
-A real search and a real store, and a pool whose work costs nothing (benchmarks/coordinator.py).
+A real search and a real store, and a pool whose work costs nothing (benchmarks/coordinator.py). What Optuna's samplers
+take for a draw is also measured alone, with so many complete trials in memory.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import InMemoryStorage
 from rich.console import Console
 
 from benchmarks.command import command, say, whole
@@ -22,11 +25,14 @@ from benchmarks.coordinator import EPOCHS, InstantPool
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from benchmarks.scale import describe_entry
+from mmtune.config import flatten
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.plan import Options
 from mmtune.run import run_study
+from mmtune.search import make_sampler, study_in
+from mmtune.space import sample
 from mmtune.study import load_study
 from mmtune.worker import Event, Job, WorkerSpec
 
@@ -71,6 +77,24 @@ def measure(dataset: Dataset, sampler: str, trials: int, root: Path) -> dict[str
     return {"milliseconds": dict(slopes(pool.passed, trials)), "again_seconds": again, "mib": mib}
 
 
+def measure_draw(sampler: str, trials: int) -> float:
+    """Milliseconds of a draw from the study's space after so many complete trials, the fastest of five."""
+    study, base = load_study("image_cnn"), flatten(load_study("image_cnn").base)
+    search, rng = study_in(InMemoryStorage(), "draws"), random.Random(0)
+    search.sampler = make_sampler("random", 0)
+    for _ in range(trials):
+        trial = search.ask()
+        sample(study.space, base, trial)
+        search.tell(trial, rng.random())
+    search.sampler = make_sampler(sampler, 1)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        sample(study.space, base, search.ask())
+        taken.append(1000 * (time.perf_counter() - began))
+    return min(taken)
+
+
 def slopes(passed: Mapping[int, float], trials: int) -> Iterator[tuple[int, float]]:
     """Of each mark, milliseconds a trial, over the tenth before it."""
     for mark in (mark for mark in MARKS if mark <= trials):
@@ -87,7 +111,9 @@ def table(results: Mapping[str, Any]) -> str:
     lines = ["# What a trial costs the coordinator, in milliseconds, once there are many", ""]
     lines += [f"- {line}" for line in sorted({describe_entry(entry) for entry in entries})]
     rows = [head, ["---"] * len(head), *(row(entry, marks) for entry in entries)]
-    return "\n".join([*lines, "", *(f"| {' | '.join(cells)} |" for cells in rows), ""])
+    draws = results.get("draws", {}).values()
+    told = [f"- {d['sampler']} takes {d['milliseconds']:.1f} ms for a draw after {d['trials']:,} trials" for d in draws]
+    return "\n".join([*lines, "", *(f"| {' | '.join(cells)} |" for cells in rows), "", *told, ""])
 
 
 def row(entry: Mapping[str, Any], marks: list[int]) -> list[str]:
@@ -108,11 +134,20 @@ def run(given: argparse.Namespace) -> None:
         costs = ", ".join(f"{mark:,}: {value:.1f} ms" for mark, value in found["milliseconds"].items())
         say(f"{sampler}: a trial costs at {costs}; goes on after {found['again_seconds']:.1f} s")
 
+    for sampler in given.draw:
+        for trials in given.after:
+            cost = measure_draw(sampler, trials)
+            entry = {"date": today(), "sampler": sampler, "trials": trials, "milliseconds": cost}
+            keep(path, "draws", f"{sampler} {trials}", entry, table)
+            say(f"{sampler} takes {cost:.1f} ms for a draw after {trials:,} trials")
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.growth", description=__doc__.splitlines()[0])
-    parser.add_argument("--samplers", nargs="+", default=["random", "tpe"], help="perhaps each with its own =trials")
+    parser.add_argument("--samplers", nargs="*", default=["random", "tpe"], help="perhaps each with its own =trials")
     parser.add_argument("--trials", type=whole, default=10_000)
+    parser.add_argument("--draw", nargs="*", default=["tpe"], help="samplers whose draws are measured alone")
+    parser.add_argument("--after", type=whole, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 

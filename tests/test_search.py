@@ -50,6 +50,20 @@ def test_an_ended_attempt_closes_its_index_and_survives_reopening(tmp_path: Path
     assert (attempt.index, attempt.run_id, attempt.state, attempt.score) == (1, "run1", "COMPLETE", 0.5)
 
 
+def test_what_is_known_of_attempts_is_what_is_read_back(tmp_path: Path) -> None:
+    search = open_search(tmp_path, prune=True)
+    finish(search, 0, 0.5)
+    for index, ended in ((1, ("FAIL", None, False, True)), (1, ("FAIL", None, True, False)), (2, ("PRUNED", 0.1))):
+        search.ask(index, make_sampler("random", index))
+        search.attach(index, f"run{index}")
+        search.report(index, 1, 0.1)
+        search.tell(index, *ended)
+    search.ask(3, make_sampler("random", 3))
+    assert list(open_search(tmp_path, prune=True).attempts()) == list(search.attempts())
+    search.attach(3, "run3")
+    assert list(open_search(tmp_path, prune=True).attempts()) == list(search.attempts())
+
+
 def test_an_interrupted_attempt_is_made_again_with_its_own_values(tmp_path: Path) -> None:
     search = open_search(tmp_path)
     values = search.ask(0, make_sampler("random", 7))
