@@ -11,69 +11,38 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from mmtune.clock import CLOCK, milliseconds, now
 from mmtune.config import StudyKey
 from mmtune.errors import InputError
 from mmtune.stopwatch import Stopwatch
-from mmtune.tracking.reading import (
-    PARENT,
-    read_best,
-    read_count,
-    read_curves,
-    read_latest,
-    read_run,
-    read_studies,
-    read_tally,
-    read_trials,
-    tagged,
-)
-from mmtune.tracking.runs import (
-    OBJECTIVE,
-    RUN_STATUS,
-    RUNNING,
-    UNIT,
-    StudyRun,
-    TrialRun,
-    key_to_json,
-)
+from mmtune.tracking.reader import PAGE, Reader, path_of
+from mmtune.tracking.reading import PARENT, read_latest
+from mmtune.tracking.runs import OBJECTIVE, RUN_STATUS, RUNNING, UNIT, TrialRun, key_to_json
 from mmtune.tracking.spool import Entry, Spool
-from mmtune.tracking.store import store_at
 from mmtune.tracking.writing import End, begin_run, is_active, write_batch, write_epochs
 
-PAGE = 1_000
 # How long an epoch may wait for others before they go to the store together.
 DELIVERY_SECONDS = 5.0
 # The store is analysed when so many trials have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
 
 
-class MlflowTracker:
-    """Runs in the store of `root`, an SQLite file there or a PostgreSQL; their files in its `artifacts/`.
+class MlflowTracker(Reader):
+    """What is tracked in the store of `root`, read and written.
 
     watch: counts the seconds of the calls that a running study makes.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-        self.store = store_at(self.root)
-        self.engine = self.store.open_engine()
+        super().__init__(root)
         self.watch = Stopwatch()
         self.spool: Spool | None = None
         self.delivered = time.monotonic()
         self.ended = 0
         self.experiment_ids: dict[str, str] = {}
-        self.artifact_uris: dict[str, str] = {}
-
-    @cached_property
-    def client(self) -> Any:
-        """MLflow's own client, which takes a second to import: whoever only reads does without."""
-        return self.store.open_client()
 
     # ---- a study
 
@@ -223,54 +192,11 @@ class MlflowTracker:
                 self._log_files(run_id, folder)
             self._log(run_id, metrics, tags=tags)
 
-    # ---- reading
-
-    def experiments(self) -> dict[str, str]:
-        """MLflow's experiment id of every study that was ever tracked, by the study's name."""
-        return {e.name: str(e.experiment_id) for e in self._experiments() if e.name != "Default"}
-
-    def studies(self, study: str | None = None) -> list[StudyRun]:
-        """The tracked studies, all or those of one name, the last opened first."""
-        return read_studies(self.engine, study)
-
-    def trials(self, parent: str) -> list[TrialRun]:
-        """Every attempt at every trial of a study, by trial number, then time."""
-        return read_trials(self.engine, tagged(PARENT, parent))
-
-    def best(self, parent: str) -> TrialRun | None:
-        """The `best_trial` of a study, without reading the others."""
-        return read_best(self.engine, parent)
-
-    def count(self, parent: str) -> int:
-        """How many of a study's trials were ever attempted."""
-        return read_count(self.engine, parent)
-
-    def tally(self, parent: str) -> dict[str, int]:
-        """How many attempts at trials of a study are in each state that occurs."""
-        return read_tally(self.engine, parent)
-
-    def parts(self, parent: str) -> list[TrialRun]:
-        """Every part of every trial of a study, by trial number, then time."""
-        return read_trials(self.engine, tagged("mmtune.study_run", parent))
-
-    def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
-        """By metric, its (epoch, value) pairs in order of epochs."""
-        return self.curves_of([run_id], names)[run_id]
-
     def curves_of(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-        """By run and metric, its (epoch, value) pairs in order of epochs."""
         with self.watch:
             for run_id in set(runs) & set(self.spool.waiting if self.spool else ()):
                 self._deliver(run_id)
-            return read_curves(self.engine, runs, names)
-
-    def artifact(self, run_id: str, path: str) -> Path:
-        """A local path of a run's artifact, a file or a folder; InputError where the run has none of that name."""
-        folder = self._artifact_uri(run_id)
-        local = path_of(folder) / path
-        if urlparse(folder).scheme != "file" or not local.exists():
-            raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
-        return local
+            return super().curves_of(runs, names)
 
     # ---- MLflow's own terms
 
@@ -278,9 +204,6 @@ class MlflowTracker:
         run_id, folder = begin_run(self.engine, int(experiment), name, milliseconds(), params, tags)
         self.experiment_ids[run_id], self.artifact_uris[run_id] = experiment, folder
         return run_id
-
-    def _experiments(self) -> list[Any]:
-        return list(self.client.search_experiments(max_results=PAGE))
 
     def _experiment(self, name: str) -> str:
         # Opening a client takes the lock too.
@@ -302,17 +225,6 @@ class MlflowTracker:
         if run_id not in self.experiment_ids:
             self.experiment_ids[run_id] = str(self._run(run_id).experiment_id)
         return self.experiment_ids[run_id]
-
-    def _artifact_uri(self, run_id: str) -> str:
-        if run_id not in self.artifact_uris:
-            self.artifact_uris[run_id] = str(self._run(run_id).artifact_uri)
-        return self.artifact_uris[run_id]
-
-    def _run(self, run_id: str) -> Any:
-        run = read_run(self.engine, run_id)
-        if run is None:
-            raise InputError(f"run {run_id} must be in {self.store}, it is not")
-        return run
 
     def _log_files(self, run_id: str, folder: Path) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -338,11 +250,6 @@ class MlflowTracker:
     ) -> None:
         ended = End(status=end, time=milliseconds()) if end else None
         write_batch(self.engine, run_id, [report(run_id, 0, metrics or {})], params, tags, ended)
-
-
-def path_of(uri: str) -> Path:
-    """The path in a file:// address."""
-    return Path(url2pathname(urlparse(uri).path))
 
 
 def report(run_id: str, step: int, metrics: Mapping[str, float]) -> Entry:
