@@ -43,8 +43,6 @@ def reconcile(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -
     for run in (*found.trials, *found.parts):
         if run.state == RUNNING:
             tracker.end_trial(run.run_id, FAIL, {}, reason=INTERRUPTED)
-        elif run.status == RUNNING:
-            tracker.close_run(run)
     return found
 
 

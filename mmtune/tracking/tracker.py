@@ -179,10 +179,6 @@ class MlflowTracker(Reader):
             if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
                 self.store.analyse()
 
-    def close_run(self, trial: TrialRun) -> None:
-        """Bring MLflow's status of a run that has ended into line with its state."""
-        self._log(trial.run_id, end=RUN_STATUS[trial.state])
-
     def record(
         self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], folder: Path | None = None
     ) -> None:

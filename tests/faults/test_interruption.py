@@ -56,7 +56,11 @@ def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
 
 
 DEATHS = {
-    "after a run's state, before its status": ("mlflow.MlflowClient", "set_terminated", "FINISHED"),
+    "after a finished training, before its run hears of it": (
+        "mmtune.tracking.tracker.MlflowTracker",
+        "end_trial",
+        "COMPLETE",
+    ),
     "after a finished run, before the search hears of it": ("mmtune.search.Search", "tell", "COMPLETE"),
     "after an interrupted run, before the search hears of it": ("mmtune.search.Search", "tell", "FAIL"),
 }

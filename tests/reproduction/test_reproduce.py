@@ -51,7 +51,8 @@ def wait_for_training(store: Path) -> None:
 
 def statuses(tracker: MlflowTracker) -> list[str]:
     runs = tracker.studies()
-    return [run.status for run in runs] + [trial.status for run in runs for trial in tracker.trials(run.run_id)]
+    trials = [trial for run in runs for trial in tracker.trials(run.run_id)]
+    return sorted(run.status for run in (*runs, *trials))
 
 
 def rows(folder: Path) -> list[list[str]]:
