@@ -189,6 +189,16 @@ def test_a_run_begins_and_ends_as_mlflow_has_it(any_store: Path) -> None:
             begin_run(tracker.engine, experiment, "late", 1, {}, {})
 
 
+def test_long_names_and_odd_reasons_are_kept_as_far_as_any_store_can(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
+    name = "é" * 300
+    run = tracker.start_trial(tracker.open_study(KEY, opened(1)), 0, name, {}, {"mmtune.started": "1"})
+    tracker.end_trial(run, FAIL, {}, reason="it\0broke\n" + "x" * 9_000)
+    found = tracker.client.get_run(run)
+    assert found.info.run_name == found.data.tags["mlflow.runName"] == name[:250]
+    assert found.data.tags["mmtune.reason"].startswith("itbroke\nxxx")
+
+
 def row(tracker: MlflowTracker, run_id: str) -> dict[str, Any]:
     """What MLflow's table says of a run, but for its id."""
     with tracker.engine.connect() as store:

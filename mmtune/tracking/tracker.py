@@ -28,6 +28,7 @@ from mmtune.tracking.writing import End, begin_run, is_active, write_batch, writ
 DELIVERY_SECONDS = 5.0
 # The store is analysed when so many trials have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
+LONGEST_REASON = 5_000
 
 
 class MlflowTracker(Reader):
@@ -171,7 +172,9 @@ class MlflowTracker(Reader):
             if folder is not None:
                 self._log_files(run_id, folder)
             last = report(run_id, int(metrics.get("best_epoch", 0)), metrics)
-            why = {"mmtune.reason": reason[:5000], "mmtune.retry": str(retry)} if reason else {}
+            # PostgreSQL has no text with a NUL.
+            said = reason[:LONGEST_REASON].replace("\0", "")
+            why = {"mmtune.reason": said, "mmtune.retry": str(retry)} if reason else {}
             end = End(status=RUN_STATUS[state], time=milliseconds())
             self._deliver(run_id, last, tags={**why, "mmtune.state": state}, end=end)
             self.store.secure()

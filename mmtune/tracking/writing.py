@@ -20,6 +20,8 @@ from mmtune.tracking.spool import Entry
 from mmtune.tracking.tables import EXPERIMENTS, LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
+# MLflow's column, which SQLite does not enforce.
+LONGEST_NAME = 250
 NEW_RUN = {
     "status": "RUNNING",
     "lifecycle_stage": "active",
@@ -42,6 +44,8 @@ def begin_run(
 ) -> tuple[str, str]:
     """A new run, all of it or nothing: its id, and the address of its files. time: in milliseconds since 1970.
 
+    A name is cut off after LONGEST_NAME letters.
+
     Raises InputError where the experiment is not there, or was deleted by a hand in the UI.
     """
     run_id = uuid.uuid4().hex
@@ -50,10 +54,10 @@ def begin_run(
         if found is None or found.lifecycle_stage != "active":
             raise InputError(f"experiment {experiment} must be there as long as it is written, it is not")
         folder = f"{found.artifact_location.rstrip('/')}/{run_id}/artifacts"
-        own = {"run_uuid": run_id, "experiment_id": experiment, "name": name, "start_time": time}
+        own = {"run_uuid": run_id, "experiment_id": experiment, "name": name[:LONGEST_NAME], "start_time": time}
         store.execute(insert(RUNS).values(**NEW_RUN, **own, artifact_uri=folder))
         add_params(store, run_id, params)
-        set_tags(store, run_id, {**tags, "mlflow.runName": name})
+        set_tags(store, run_id, {**tags, "mlflow.runName": name[:LONGEST_NAME]})
     return run_id, folder
 
 
