@@ -11,6 +11,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,10 +107,19 @@ class Coordinator:
         except Exception as error:
             if storage_problem(error) is not None:
                 self.live.clear()
+            else:
+                with suppress(Exception):
+                    self._keep_heard()
             raise
         finally:
             for index in list(self.live):
                 self._interrupt(index)
+
+    def _keep_heard(self) -> None:
+        """What was trained to its end has ended, whatever else went wrong."""
+        for event in self.endings:
+            if isinstance(event, Done):
+                self._done(event)
 
     # ---- handing out work
 
@@ -245,8 +255,11 @@ class Coordinator:
         for event in self.pool.events(timeout):
             if isinstance(event, Epoch):
                 self._epoch(event)
-            else:
-                self.endings.append(event)
+                continue
+            if isinstance(event, Failed) and event.memory:
+                # How many may train goes by how many do at this moment.
+                self.progress.say(f"memory gave out: from now on at most {self.pool.narrow()} train side by side")
+            self.endings.append(event)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -256,8 +269,6 @@ class Coordinator:
                 if event.storage:
                     # Not the trial's fault: it is made again once there is room.
                     raise unusable(event.storage)
-                if event.memory:
-                    self.progress.say(f"memory gave out: from now on at most {self.pool.narrow()} train side by side")
                 self._fail(event.number, event.reason, retry=event.retry)
             case Died():
                 self._fail(event.number, event.reason, retry=True)

@@ -17,6 +17,12 @@ from mmtune.bounds import MEBIBYTE, read_bounded
 from mmtune.errors import InputError
 
 LONGEST_JSON = 4 * MEBIBYTE
+POSTGRES_PROBLEMS = {
+    "OperationalError",
+    "InterfaceError",
+    "ReadOnlySqlTransaction",
+    "IdleInTransactionSessionTimeout",
+}
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
@@ -39,9 +45,8 @@ def storage_problem(error: BaseException | None) -> str | None:
 
 def of_postgres(error: BaseException) -> bool:
     """Whether psycopg, which need not be installed, says that its database does not do what it should."""
-    return type(error).__module__.startswith("psycopg") and any(
-        kind.__name__ == "OperationalError" for kind in type(error).__mro__
-    )
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return type(error).__module__.startswith("psycopg") and bool(names & POSTGRES_PROBLEMS)
 
 
 def unusable(problem: str) -> InputError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,11 @@ def postgres_url(variable: str) -> str | None:
     rule = f"{variable} must be the URL of a PostgreSQL database, such as postgresql://user@host/name"
     try:
         url = make_url(given)
+        url = url.set(drivername=url.drivername.lower())
     except (ArgumentError, ValueError):
         raise InputError(f"{rule}, got one that cannot be read") from None
     if url.drivername not in SCHEMES or not url.database:
-        raise InputError(f"{rule}, got {url.render_as_string(hide_password=True)}")
+        raise InputError(f"{rule}, got {shown(given)}")
     try:
         import psycopg  # noqa: F401
     except ImportError:
@@ -42,10 +43,11 @@ def postgres_url(variable: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """A URL without its password."""
+    """A URL without its password, which may also be among its options."""
     from sqlalchemy import make_url
 
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
+    plain = make_url(url).set(query={})
+    return plain.set(drivername=plain.drivername.partition("+")[0]).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -76,8 +78,10 @@ def open_postgres(url: str, note: str = "mmtune") -> Engine:
 
 
 @contextmanager
-def locked_there(url: str, name: str, refusal: str = "", note: str = "mmtune") -> Iterator[None]:
+def locked_there(url: str, name: str, refusal: str = "", note: str = "mmtune") -> Iterator[Callable[[], None]]:
     """Hold a lock in a database, which frees it when the holder's connection ends, however it does.
+
+    Gives a function that raises InputError where the lock was lost with its connection.
 
     Without `refusal` this waits. With it, a lock that another process holds raises InputError at once: the refusal,
     then that holder's own `note`.
@@ -93,7 +97,12 @@ def locked_there(url: str, name: str, refusal: str = "", note: str = "mmtune") -
             elif not connection.execute(text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar():
                 holder = connection.execute(text(HOLDER), {"n": number}).scalar()
                 raise InputError(f"{refusal}: {holder or 'holder unknown'}")
-            yield
+
+            def confirm() -> None:
+                with reached(url):
+                    connection.execute(text("SELECT 1"))
+
+            yield confirm
     finally:
         engine.dispose()
 

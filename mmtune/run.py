@@ -45,6 +45,7 @@ from mmtune.tracking import (
     TrialRun,
     best_trial,
     delivering,
+    kept_in,
     tracking_database,
 )
 from mmtune.worker import WorkerSpec
@@ -54,6 +55,7 @@ SEARCHES = "MMTUNE_STORAGE"
 Stopped = Callable[[], bool]
 PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
 ENDLESS = 100_000
+CONFIRM_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ def run_study(
     if database and database == tracking_database():
         raise InputError(f"{SEARCHES} must not be MLFLOW_TRACKING_URI's database: Optuna and MLflow need one each")
     with (
-        only_coordinator(root, key.slug, {"search": database, "runs": tracking_database()}),
+        only_coordinator(root, key.slug, {"search": database, "runs": tracking_database()}) as confirm,
         delivering(root, partial(say, console)) as deliver,
         Crew(make_pool, spec, options.workers or most_workers(options, spec.device)) as crew,
     ):
@@ -127,6 +129,7 @@ def run_study(
         journal = searches / f"{key.slug}.journal"
         parts = len(plan.parts)
         search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, parts, url=database)
+        search.check_runs_in(kept_in())
         search.check_unchanged("made", [*trials.lines(), *settings(base, trials.space), f"repeats={study.repeats}"])
         # Workers load while the store is opened; that none of the search's runs was deleted is likely enough.
         likely = search.open_indices(plan.trials, {attempt.run_id for attempt in search.attempts()})
@@ -140,7 +143,7 @@ def run_study(
             found = reconcile(plan, search, tracker, parent)
             say_where(console, plan, sum(run.state == RUNNING for run in found.trials))
             try:
-                drive(plan, search, tracker, parent, found, crew, console, stopped)
+                drive(plan, search, tracker, parent, found, crew, console, lambda: confirm() or stopped())
             except BaseException as error:
                 if storage_problem(error) is None:
                     close(plan, search, tracker, parent)
@@ -149,16 +152,30 @@ def run_study(
 
 
 @contextmanager
-def only_coordinator(root: Path, slug: str, databases: Mapping[str, str | None]) -> Iterator[None]:
-    """Hold a study's lock, beside its files and where its search and runs are kept; InputError if another has it."""
+def only_coordinator(root: Path, slug: str, databases: Mapping[str, str | None]) -> Iterator[Callable[[], None]]:
+    """Hold a study's lock, beside its files and where its search and runs are kept; InputError if another has it.
+
+    Gives a function that raises InputError where a lock was lost, which it looks for every few seconds.
+    """
     refusal = f"study {slug} already runs, and one coordinator at a time may write it"
     note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
     with ExitStack() as locks:
         locks.enter_context(locked(root / "locks" / slug, refusal, note))
-        for what, database in databases.items():
-            if database:
-                locks.enter_context(locked_there(database, f"{what} of {slug}", refusal, note))
-        yield
+        held = [
+            locks.enter_context(locked_there(database, f"{what} of {slug}", refusal, note))
+            for what, database in databases.items()
+            if database
+        ]
+        looked = time.monotonic()
+
+        def confirm() -> None:
+            nonlocal looked
+            if time.monotonic() - looked > CONFIRM_SECONDS:
+                looked = time.monotonic()
+                for lock in held:
+                    lock()
+
+        yield confirm
 
 
 class Crew:

@@ -182,6 +182,14 @@ class Search:
             self.check_unchanged("space_lines", describe(self.space))
             self.study.set_user_attr("space", wanted)
 
+    def check_runs_in(self, place: str) -> None:
+        """Remember where the runs of its attempts are, or raise InputError where that is another place now."""
+        before = self.study.user_attrs.get("runs_in")
+        if before is None:
+            self.study.set_user_attr("runs_in", place)
+        elif before != place:
+            raise InputError(f"the runs of {self.study.study_name} must be in {before}, where it began; not in {place}")
+
     def check_unchanged(self, name: str, lines: Sequence[str]) -> None:
         """Remember what the trials are made from, or raise InputError where it is no longer what it was."""
         before = self.study.user_attrs.get(name)

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import pytest
 from rich.console import Console
 
 from mmtune.data.dataset import Dataset
+from mmtune.errors import InputError
 from mmtune.plan import Options
 from mmtune.run import run_study
 from mmtune.search import REPORTED
 from mmtune.study import load_study
 from mmtune.tracking import OBJECTIVE, MlflowTracker
-from mmtune.worker import Done, Epoch, Event, Job, WorkerSpec
+from mmtune.worker import Done, Epoch, Event, Failed, Job, WorkerSpec
 
 CROWD, EPOCHS = 80, 9
 
@@ -82,3 +84,31 @@ def test_a_worker_that_waits_for_an_answer_does_not_wait_for_all_that_have_ended
     assert len(pool.given) == 3 * CROWD
     tracker = MlflowTracker(store)
     assert tracker.tally(tracker.studies()[0].run_id) == {"COMPLETE": 3 * CROWD}
+
+
+@dataclass(kw_only=True)
+class Unlucky(Crowd):
+    """All end together, and first of all one whose disk is full."""
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        if self.idle:
+            return
+        yield Failed(number=0, reason="OSError", retry=False, storage="No space left on device")
+        for number in list(self.busy)[1:]:
+            self.busy.pop(number).folder.mkdir(parents=True, exist_ok=True)
+            yield Done(number=number, metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}, pruned=False)
+
+
+def test_what_has_ended_beside_a_full_disk_has_ended(tiny: Dataset, store: Path) -> None:
+    options = Options(sampler="random", trials=4, epochs=EPOCHS, workers=4, device="cpu")
+    with pytest.raises(InputError, match="No space left on device"):
+        run_study(
+            load_study("audio_rnn"),
+            tiny,
+            options,
+            store,
+            Console(quiet=True),
+            make_pool=lambda spec, count: Unlucky(spec=spec, count=count),
+        )
+    tracker = MlflowTracker(store)
+    assert tracker.tally(tracker.studies()[0].run_id) == {"COMPLETE": 3, "FAIL": 1}

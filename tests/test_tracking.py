@@ -199,6 +199,16 @@ def test_long_names_and_odd_reasons_are_kept_as_far_as_any_store_can(any_store: 
     assert found.data.tags["mmtune.reason"].startswith("itbroke\nxxx")
 
 
+def test_a_tag_is_no_longer_than_mlflows_column_and_none_that_is_read_again_is_cut(any_store: Path) -> None:
+    tracker = MlflowTracker(any_store)
+    parent = tracker.open_study(KEY, opened(1))
+    tracker.record(parent, {}, {"mmtune.mixture": "x" * 9_000})
+    assert tracker.client.get_run(parent).data.tags["mmtune.mixture"] == "x" * 8_000
+    with pytest.raises(InputError, match=r"mmtune\.params must have at most 8000 letters, it has 9\d{3}"):
+        tracker.start_trial(parent, 0, "a", {"long": "x" * 9_000}, {"mmtune.started": "1"})
+    assert tracker.trials(parent) == []
+
+
 def row(tracker: MlflowTracker, run_id: str) -> dict[str, Any]:
     """What MLflow's table says of a run, but for its id."""
     with tracker.engine.connect() as store:

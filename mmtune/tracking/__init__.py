@@ -1,6 +1,6 @@
 """MLflow in, MLflow out: a parent run for a study, a child run for each trial."""
 
-from mmtune.tracking.address import tracking_database
+from mmtune.tracking.address import kept_in, tracking_database
 from mmtune.tracking.courier import Tally, delivering, sync
 from mmtune.tracking.runs import (
     COMPLETE,
@@ -37,6 +37,7 @@ __all__ = [
     "TrialRun",
     "best_trial",
     "delivering",
+    "kept_in",
     "read_spool",
     "store_at",
     "sync",

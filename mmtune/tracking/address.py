@@ -36,7 +36,10 @@ class Server:
 
 
 def given_address() -> str:
-    """The variable's value, "" where it is not set; InputError where it names neither a server nor a database."""
+    """The variable's value, "" where it is not set, its scheme in small letters.
+
+    Raises InputError where it names neither a server nor a database.
+    """
     uri = os.environ.get(VARIABLE, "").strip()
     try:
         parts = urlsplit(uri)
@@ -45,12 +48,21 @@ def given_address() -> str:
         raise InputError(f"{RULE}, got one with a bad host or port") from None
     if uri and not ((parts.scheme in ("http", "https") and named) or parts.scheme in SCHEMES):
         raise InputError(f"{RULE} (--store names the local folder), got {without_login(uri)}")
-    return uri
+    return parts.scheme + uri[len(parts.scheme) :]
 
 
 def tracking_database() -> str | None:
     """The database that runs are kept in, as SQLAlchemy's URL; None where they are in the local folder."""
     return postgres_url(VARIABLE) if given_address().startswith(SCHEMES) else None
+
+
+def kept_in() -> str:
+    """Where runs are kept, whoever asks: the local folder, or a database by host, port and name."""
+    database = tracking_database()
+    if database is None:
+        return "the local folder"
+    parts = urlsplit(database)
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def tracking_server() -> Server | None:

@@ -38,11 +38,11 @@ def client_on(uri: str) -> Any:
 
 @contextmanager
 def of_mlflow(name: str) -> Iterator[None]:
-    """Turn MLflow's refusal of a database into an InputError."""
-    from mlflow.exceptions import MlflowException
-
+    """Turn MLflow's refusal of a database into an InputError, without importing MLflow for it."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except Exception as error:
+        if not (isinstance(error, SQLAlchemyError) or type(error).__module__ == "mlflow.exceptions"):
+            raise
         reason = str(error).partition("\n")[0]
         raise InputError(f"{name} must be an MLflow store: {reason}") from error

@@ -33,7 +33,7 @@ class PostgresStore:
         finally:
             engine.dispose()
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[object]:
         return locked_there(self.uri, "MLflow's tables")
 
     def open_engine(self) -> Engine:

@@ -60,7 +60,7 @@ class SqliteStore:
     def exists(self) -> bool:
         return (self.root / DATABASE).is_file()
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[object]:
         return locked(self.root / LOCK)
 
     def open_engine(self) -> Engine:

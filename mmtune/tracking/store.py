@@ -28,7 +28,7 @@ class Store(Protocol):
         """Whether there are MLflow's tables."""
         ...
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[object]:
         """Wait for, and hold, the right to change what the store is made of."""
         ...
 

@@ -20,8 +20,9 @@ from mmtune.tracking.spool import Entry
 from mmtune.tracking.tables import EXPERIMENTS, LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS
 
 DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
-# MLflow's column, which SQLite does not enforce.
-LONGEST_NAME = 250
+# MLflow's columns, which SQLite does not enforce.
+LONGEST_NAME, LONGEST_TAG = 250, 8_000
+READ_AGAIN = {"mmtune.params", "mmtune.drawn", "mmtune.key_json", "mmtune.versions"}
 NEW_RUN = {
     "status": "RUNNING",
     "lifecycle_stage": "active",
@@ -56,8 +57,9 @@ def begin_run(
         folder = f"{found.artifact_location.rstrip('/')}/{run_id}/artifacts"
         own = {"run_uuid": run_id, "experiment_id": experiment, "name": name[:LONGEST_NAME], "start_time": time}
         store.execute(insert(RUNS).values(**NEW_RUN, **own, artifact_uri=folder))
-        add_params(store, run_id, params)
+        # The tag that has all params is refused before one of them is too long for PostgreSQL.
         set_tags(store, run_id, {**tags, "mlflow.runName": name[:LONGEST_NAME]})
+        add_params(store, run_id, params)
     return run_id, folder
 
 
@@ -147,12 +149,19 @@ def add_params(store: Any, run_id: str, params: Mapping[str, Any]) -> None:
 
 def set_tags(store: Any, run_id: str, tags: Mapping[str, str]) -> None:
     """Tags, the new value in the place of an old one."""
-    rows = [{"run_uuid": run_id, "key": name, "value": value} for name, value in tags.items()]
+    rows = [{"run_uuid": run_id, "key": name, "value": fitting(name, value)} for name, value in tags.items()]
     if rows:
         new = insert_into(store, TAGS)
         store.execute(
             new.on_conflict_do_update(index_elements=["key", "run_uuid"], set_={"value": new.excluded.value}), rows
         )
+
+
+def fitting(name: str, value: str) -> str:
+    """A tag's value as far as MLflow's column takes it; InputError where it would be read again and is too long."""
+    if len(value) > LONGEST_TAG and name in READ_AGAIN:
+        raise InputError(f"{name} must have at most {LONGEST_TAG} letters, it has {len(value)}")
+    return value[:LONGEST_TAG]
 
 
 def insert_into(store: Any, table: Any) -> Any:

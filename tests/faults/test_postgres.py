@@ -21,10 +21,11 @@ from servers import free_port, status, wait_until_up
 from mmtune.config import StudyKey
 from mmtune.data.dataset import Dataset
 from mmtune.errors import InputError
-from mmtune.postgres import locked_there, postgres_url
+from mmtune.postgres import locked_there, open_postgres, postgres_url
 from mmtune.run import SEARCHES
 from mmtune.search import Attempt, attempt_of
-from mmtune.tracking import MlflowTracker, store_at
+from mmtune.tracking import MlflowTracker, store_at, tracking_database
+from mmtune.tracking.address import tracking_server
 
 Scores = list[tuple[float, float]]
 RUNS = "MLFLOW_TRACKING_URI"
@@ -286,6 +287,69 @@ def test_what_is_no_database_is_refused_without_its_password(given: str, monkeyp
     with pytest.raises(InputError, match=f"{RUNS} must be .*the URL of a PostgreSQL database") as refusal:
         store_at(Path("mlruns"))
     assert "secret" not in str(refusal.value)
+
+
+def test_a_scheme_may_be_written_in_any_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RUNS, "POSTGRESQL://somebody@here/there")
+    assert (tracking_database(), tracking_server()) == ("postgresql+psycopg://somebody@here/there", None)
+    monkeypatch.setenv(RUNS, "HTTP://here:5000/")
+    found = tracking_server()
+    assert tracking_database() is None
+    assert found is not None
+    assert found.name == found.uri == "http://here:5000"
+
+
+def test_a_password_among_the_options_of_an_address_is_not_shown() -> None:
+    with pytest.raises(InputError, match="there must answer, it does not") as refusal:
+        open_postgres("postgresql+psycopg://somebody@127.0.0.1:1/there?password=secret")
+    assert "secret" not in str(refusal.value)
+
+
+def end_locks(postgres: Postgres) -> None:
+    """End, at the server, every connection that holds a lock of ours."""
+    end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    postgres.run("psql", "--host", str(postgres.folder), "--port", str(postgres.port), "--user", "postgres",
+                 "--command", end, "postgres")  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_lost_with_its_connection_is_missed(searches: str, postgres: Postgres) -> None:
+    with locked_there(str(postgres_url(SEARCHES)), "a", "taken", "the first one") as confirm:
+        confirm()
+        end_locks(postgres)
+        with pytest.raises(InputError, match="must answer, it does not"):
+            confirm()
+
+
+@pytest.mark.slow
+def test_a_study_that_loses_its_lock_stops_and_goes_on_when_it_is_called_again(
+    tiny: Dataset, store: Path, both: str, postgres: Postgres
+) -> None:
+    words = command(tiny, store, epochs=500)
+    process = begin(words)
+    wait_for(process, "trial 01")
+    end_locks(postgres)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, text
+    assert "must answer, it does not" in text
+    run(words)
+    check_whole(store, epochs=500, found=attempts(both))
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_only_where_its_runs_are(
+    tiny: Dataset, store: Path, undisturbed: Scores, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = begin(command(tiny, store))
+    wait_for(process, "[1/4]")
+    process.kill()
+    process.wait()
+    monkeypatch.setenv(RUNS, postgres.url())
+    text = run(command(tiny, store), code=2)
+    assert "must be in the local folder, where it began; not in postgresql://127.0.0.1" in text
+    monkeypatch.delenv(RUNS)
+    run(command(tiny, store))
+    assert scores(check_whole(store)) == undisturbed
 
 
 @pytest.mark.slow
