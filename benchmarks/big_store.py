@@ -34,10 +34,9 @@ from mmtune.plan import Options
 from mmtune.run import run_study
 from mmtune.space import Categorical, Integer, Value, draw
 from mmtune.study import load_study
-from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
+from mmtune.tracking import OBJECTIVE, RUN_STATUS, MlflowTracker, TrialRun
 
 STUDY, PARTNER, EPOCHS, CHUNK = "multihead_fusion", "image_cnn", 20, 250
-ENDS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
 def fill(root: Path, trials: int, seed: int = 0) -> None:
@@ -64,7 +63,7 @@ def run_small(root: Path, name: str) -> None:
 def copied(pattern: TrialRun, number: int, rng: random.Random) -> dict[str, Any]:
     """A trial like a real one, with its own draw, scores and end; one in twenty failed, one in five was pruned."""
     study = load_study(STUDY)
-    state = rng.choices(list(ENDS), (15, 4, 1))[0]
+    state = rng.choices(list(RUN_STATUS), (15, 4, 1))[0]
     base = flatten(study.base)
     values = draw(study.space, base, lambda choice: pick(choice, rng))
     share = rng.uniform(0.3, 0.999)
@@ -81,7 +80,7 @@ def copied(pattern: TrialRun, number: int, rng: random.Random) -> dict[str, Any]
         "of": pattern.run_id,
         "run_id": uuid.UUID(int=rng.getrandbits(128)).hex,
         "name": f"{number:02d} copied",
-        "status": ENDS[state],
+        "status": RUN_STATUS[state],
         "params": flatten(replace_paths(study.base, values)),
         "tags": tags | failed,
         "metrics": {} if state == "FAIL" else scores,

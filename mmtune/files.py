@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from mmtune.bounds import MEBIBYTE, read_bounded
 from mmtune.errors import InputError
@@ -88,6 +90,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, holds a {type(content).__name__}")
     return content
+
+
+def path_of(uri: str) -> Path:
+    """The path in a file:// address."""
+    return Path(url2pathname(urlparse(uri).path))
 
 
 def make_folder(path: Path) -> Path:

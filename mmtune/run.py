@@ -114,11 +114,11 @@ def run_study(
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made_by(options, spec.device))
     key = plan.key
-    database = postgres_url(SEARCHES)
-    if database and database == tracking_database():
+    database, runs_database = postgres_url(SEARCHES), tracking_database()
+    if database and database == runs_database:
         raise InputError(f"{SEARCHES} must not be MLFLOW_TRACKING_URI's database: Optuna and MLflow need one each")
     with (
-        only_coordinator(root, key.slug, {"search": database, "runs": tracking_database()}) as confirm,
+        only_coordinator(root, key.slug, {"search": database, "runs": runs_database}) as confirm,
         delivering(root, partial(say, console)) as deliver,
         Crew(make_pool, spec, options.workers or most_workers(options, spec.device)) as crew,
     ):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from mmtune.bounds import inside
 from mmtune.clock import now
 from mmtune.errors import InputError
+from mmtune.files import path_of
 from mmtune.predict.predictor import FEATURES
 from mmtune.registry.champions import CHAMPION, Event, missing_event
 from mmtune.registry.pyfunc import PREDICTOR, REGISTERED
@@ -82,9 +82,8 @@ class Registry:
 
 def predictor_folder(version: Any) -> Path:
     """Where the predictor of MLflow's model version lies; InputError where it is not there or not of our making."""
-    place = urlparse(version.source)
-    folder = inside(Path(url2pathname(place.path)), f"data/{PREDICTOR}")
-    if place.scheme != "file" or not (folder / FEATURES).is_file():
+    folder = inside(path_of(version.source), f"data/{PREDICTOR}")
+    if urlparse(version.source).scheme != "file" or not (folder / FEATURES).is_file():
         said = f"{version.name} version {version.version} must lie in a local folder with data/{PREDICTOR}/{FEATURES}"
         raise InputError(f"{said}, {version.source} has none")
     return folder

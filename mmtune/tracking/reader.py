@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from mmtune.errors import InputError
+from mmtune.files import path_of
 from mmtune.tracking.reading import (
     PARENT,
     read_best,
@@ -96,8 +96,3 @@ class Reader:
         if run is None:
             raise InputError(f"run {run_id} must be in {self.store}, it is not")
         return run
-
-
-def path_of(uri: str) -> Path:
-    """The path in a file:// address."""
-    return Path(url2pathname(urlparse(uri).path))

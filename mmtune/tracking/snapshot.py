@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from sqlalchemy import func, or_, select
 
+from mmtune.files import path_of
 from mmtune.tracking.reading import MOST_BOUND, PARENT, tagged
 from mmtune.tracking.runs import RUNNING
 from mmtune.tracking.tables import LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS
@@ -92,7 +91,7 @@ def read_some(engine: Any, ids: Sequence[str]) -> dict[str, Snapshot]:
             status=run.status,
             start=run.start_time or 0,
             end=run.end_time or 0,
-            folder=Path(url2pathname(urlparse(run.artifact_uri).path)),
+            folder=path_of(run.artifact_uri),
             params=params.get(run.run_uuid, {}),
             tags=tags.get(run.run_uuid, {}),
             latest=latest.get(run.run_uuid, []),

@@ -17,8 +17,9 @@ from typing import Any
 from mmtune.clock import CLOCK, milliseconds, now
 from mmtune.config import StudyKey
 from mmtune.errors import InputError
+from mmtune.files import path_of
 from mmtune.stopwatch import Stopwatch
-from mmtune.tracking.reader import PAGE, Reader, path_of
+from mmtune.tracking.reader import PAGE, Reader
 from mmtune.tracking.reading import PARENT, read_latest
 from mmtune.tracking.runs import OBJECTIVE, RUN_STATUS, RUNNING, UNIT, TrialRun, key_to_json
 from mmtune.tracking.spool import Entry, Spool
