@@ -52,7 +52,7 @@ report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SE
 	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) $(call flag,out,OUT)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
-	@$(BIN)/mmtune reproduce $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \
+	@$(BIN)/python -m reproduction $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \
 		$(call flag,seeds,SEEDS) $(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,store,STORE) \
 		$(call flag,results,RESULTS)
 

@@ -22,10 +22,10 @@ from benchmarks.machine import ceiling, describe, trial_flops
 from benchmarks.measure import measure_side
 from benchmarks.results import keep, result_path, today
 from benchmarks.table import table
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.splits import split
-from mmtune.errors import InputError
-from mmtune.run import resolve_device
+from mmtune.data.protocols import split
+from mmtune.tune.run import resolve_device
 
 SIDES = ("plain", "mmtune")
 IDLE = 0.05

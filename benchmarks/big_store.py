@@ -27,14 +27,14 @@ from rich.console import Console
 from sqlalchemy import insert, select
 
 from benchmarks.results import keep_dated
-from mmtune.config import flatten, replace_paths
+from mmtune.base.fields import flatten, replace_paths
 from mmtune.data.bundled import sample_folder
 from mmtune.data.store import load
-from mmtune.plan import Options
-from mmtune.run import run_study
-from mmtune.space import Categorical, Integer, Value, draw
 from mmtune.study import load_study
+from mmtune.study.space import Categorical, Integer, Value, draw
 from mmtune.tracking import OBJECTIVE, RUN_STATUS, MlflowTracker, TrialRun
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
 
 STUDY, PARTNER, EPOCHS, CHUNK = "multihead_fusion", "image_cnn", 20, 250
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from mmtune.config import TrialConfig
+from mmtune.base.errors import InputError
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset, Partition
 from mmtune.data.store import load, save
-from mmtune.errors import InputError
-from mmtune.study import Study, load_study, schedule, settled
+from mmtune.study import Study, load_study, settled
+from mmtune.study.definition import schedule
+from mmtune.train.recipe import TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 
 class IncompleteError(RuntimeError):

@@ -25,11 +25,11 @@ from benchmarks.results import keep_dated
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
-from mmtune.plan import Options
-from mmtune.run import run_study
+from mmtune.pool.worker import Done, Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.tracking import OBJECTIVE
-from mmtune.worker import Done, Epoch, Event, Job, WorkerSpec
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
 
 EPOCHS = 20
 FILES = {"model/model.safetensors": 60_000, "model/model.json": 700, "validation.npz": 20_000, "history.json": 3_000}

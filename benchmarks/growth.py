@@ -25,16 +25,16 @@ from benchmarks.coordinator import EPOCHS, InstantPool
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from benchmarks.scale import describe_entry
-from mmtune.config import flatten
+from mmtune.base.fields import flatten
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
-from mmtune.plan import Options
-from mmtune.run import run_study
-from mmtune.search import make_sampler, study_in
-from mmtune.space import sample
+from mmtune.pool.worker import Event, Job, WorkerSpec
 from mmtune.study import load_study
-from mmtune.worker import Event, Job, WorkerSpec
+from mmtune.study.space import sample
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
+from mmtune.tune.search import make_sampler, study_in
 
 MARKS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 

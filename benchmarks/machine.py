@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.printed import printed
-from mmtune.config import TrialConfig, class_count
+from mmtune.base.provenance import git_commit, installed
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
-from mmtune.provenance import git_commit, installed
+from mmtune.networks.config import class_count
+from mmtune.train.recipe import TrialConfig
 
 ROWS = 4
 PACKAGES = ("torch", "optuna", "mlflow", "numpy", "scikit-learn")

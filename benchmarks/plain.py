@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.printed import printed
-from mmtune.config import DualCNNConfig, TrialConfig, flatten
+from mmtune.base.fields import flatten
 from mmtune.data.dataset import Partition
-from mmtune.data.splits import Split
-from mmtune.search import derive_seed
+from mmtune.data.protocols import Split
+from mmtune.networks.config import DualCNNConfig
+from mmtune.train.recipe import TrialConfig
+from mmtune.tune.search import derive_seed
 
 Loader = DataLoader[tuple[Tensor, ...]]
 EVALUATION_BATCH = 512

@@ -22,20 +22,19 @@ from benchmarks.cases import CPU, data_set
 from benchmarks.command import command, say, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
-from mmtune.config import TrialConfig
-from mmtune.config.trial import PRECISIONS
+from mmtune.base.errors import InputError
 from mmtune.data.bundled import sample_folder
-from mmtune.data.splits import split
+from mmtune.data.protocols import split
 from mmtune.data.store import load
-from mmtune.errors import InputError
-from mmtune.models.build import build_model
-from mmtune.run import resolve_device
+from mmtune.networks.build import build_model
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.device import settle
 from mmtune.train.engines import Engine, make_engine
 from mmtune.train.fit import fit, prepared, step_of
+from mmtune.train.recipe import PRECISIONS, TrialConfig
 from mmtune.train.step import DivergenceError, Step
 from mmtune.train.trial import take
+from mmtune.tune.run import resolve_device
 
 ENOUGH = 1.05
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.printed_xflow import XFlow
-from mmtune.config import AudioRNNConfig, DualCNNConfig, ImageCNNConfig, ModelConfig, MultiheadFusionConfig
-from mmtune.config.venkatachalam import numbers
-from mmtune.config.xflow import XFlowMLPConfig
+from mmtune.networks.config import AudioRNNConfig, DualCNNConfig, ImageCNNConfig, ModelConfig, MultiheadFusionConfig
+from mmtune.networks.config.venkatachalam import numbers
+from mmtune.networks.config.xflow import XFlowMLPConfig
 
 
 class AudioRNN(nn.Module):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmtune.config.xflow import XFlowMLPConfig
+from mmtune.networks.config.xflow import XFlowMLPConfig
 
 Shape = tuple[int, int, int]
 

@@ -23,10 +23,10 @@ from benchmarks.command import command, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.data.dataset import Dataset
-from mmtune.plan import Options
-from mmtune.run import run_study
 from mmtune.study import load_study, parse_fixed
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
 
 KINDS = ("full", "pruned")
 

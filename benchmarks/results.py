@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mmtune.errors import InputError
-from mmtune.files import make_folder, read_json, write_whole
+from mmtune.base.errors import InputError
+from mmtune.base.files import make_folder, read_json, write_whole
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -26,15 +26,15 @@ from benchmarks.command import command, say, whole
 from benchmarks.coordinator import EPOCHS, UntrainedPool, leave_files, metrics, score
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
+from mmtune.base.postgres import postgres_url
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
-from mmtune.plan import Options
-from mmtune.postgres import postgres_url
-from mmtune.run import ENDLESS, SEARCHES, run_study
+from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.tracking import tracking_database
-from mmtune.worker import Epoch, Event, Job, WorkerSpec
+from mmtune.tune.plan import Options
+from mmtune.tune.run import ENDLESS, SEARCHES, run_study
 
 WORKERS = (1, 8, 64, 256)
 # Where searches are kept, and runs: in PostgreSQL or not.

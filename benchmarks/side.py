@@ -18,7 +18,7 @@ from mmtune.data.store import load
 def plain(case: Case, dataset: Dataset, root: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Everything by the plain loop."""
     from benchmarks.plain import plain_study
-    from mmtune.data.splits import split
+    from mmtune.data.protocols import split
 
     made = split(dataset.train, "clip_disjoint", 0)
     return {"best": plain_study(case.configs, dataset.train, made, root, given.device)}
@@ -28,9 +28,9 @@ def mmtune(case: Case, dataset: Dataset, root: Path, given: argparse.Namespace) 
     """Everything by `mmtune study`."""
     from rich.console import Console
 
-    from mmtune.plan import Options
-    from mmtune.run import run_study
     from mmtune.tracking import OBJECTIVE
+    from mmtune.tune.plan import Options
+    from mmtune.tune.run import run_study
 
     options = Options(trials=case.trials, epochs=case.epochs, device=given.device, workers=given.workers, prune=False)
     outcome = run_study(case.made, dataset, options, root, Console(quiet=True))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmtune.files import read_json
+from mmtune.base.files import read_json
 
 Entry = Mapping[str, Any]
 TITLES = {"studies": "Whole studies", "single": "One trial alone"}

@@ -16,11 +16,11 @@ from benchmarks.command import command, whole
 from benchmarks.machine import describe
 from benchmarks.measure import measure_side
 from benchmarks.results import keep, result_path, today
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.errors import InputError
-from mmtune.plan import Options, make_splits
-from mmtune.pool import LocalPool
-from mmtune.worker import Ready, WorkerSpec
+from mmtune.pool.local import LocalPool
+from mmtune.pool.worker import Ready, WorkerSpec
+from mmtune.tune.plan import Options, make_splits
 
 
 def start_seconds(dataset: Dataset, device: str, times: int) -> list[float]:

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from mmtune.config import PROTOCOLS, SAMPLERS, require_choice
-from mmtune.errors import InputError
-from mmtune.files import storage_problem, unusable
+from mmtune.base.errors import InputError
+from mmtune.base.files import storage_problem, unusable
+from mmtune.base.rules import require_choice
+from mmtune.data.protocols import PROTOCOLS
+from mmtune.study.key import SAMPLERS
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
-    from mmtune.run import Outcome
     from mmtune.tracking import MlflowTracker, StudyRun
+    from mmtune.tune.run import Outcome
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__.split("\n")[0]
@@ -44,11 +46,16 @@ MLRUNS = Path("mlruns")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    """Run the command line."""
+    answer(app)
+
+
+def answer(command: Callable[[], object]) -> None:
+    """Run a command line; a user's mistake is one line on standard error and exit code 2."""
     # A report reads half a million small values, which hold no cycles: looking for some took a seventh of its time.
     gc.set_threshold(100_000, 50, 50)
     try:
-        app()
+        command()
     except InputError as error:
         refuse(error)
     except Exception as error:
@@ -69,8 +76,9 @@ def studies(store: Store = MLRUNS) -> None:
     """List the studies: paper, grid, reported number, last measured number."""
     from rich.table import Table
 
-    from mmtune.study import load_study, schedule, studies_folder, study_names
-    from mmtune.summary import last_measured
+    from mmtune.report.summary import last_measured
+    from mmtune.study import load_study, studies_folder, study_names
+    from mmtune.study.definition import schedule
     from mmtune.tracking import MlflowTracker, store_at
 
     tracker = MlflowTracker(store) if store_at(store).exists() else None
@@ -119,8 +127,8 @@ def study(
     found = load_study(name)
     fixed = parse_fixed(fix or [], found.base)
 
-    from mmtune.plan import Options
-    from mmtune.run import interruptible, pool_maker, run_study
+    from mmtune.tune.plan import Options
+    from mmtune.tune.run import interruptible, pool_maker, run_study
 
     options = Options(
         protocol=protocol,
@@ -173,7 +181,7 @@ def report(
     store: Store = MLRUNS,
 ) -> None:
     """Write one HTML page on the study's last run, or on the last that fits the options."""
-    from mmtune.summary import write_study_report
+    from mmtune.report.summary import write_study_report
 
     tracker = open_tracker(store)
     run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
@@ -192,9 +200,9 @@ def compare(
     store: Store = MLRUNS,
 ) -> None:
     """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
-    from mmtune import comparison
+    from mmtune.report import comparing
+    from mmtune.report.summary import comparison_table
     from mmtune.study import load_study
-    from mmtune.summary import comparison_table
 
     for name in (reference, *others):
         load_study(name)
@@ -202,49 +210,12 @@ def compare(
     given = open_data(data) if data else None
     run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True)
     dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-    runs = [run, *(comparison.matching(tracker.studies(name), run) for name in others)]
-    first, *rest = (comparison.answers_of(tracker, own, dataset) for own in runs)
-    found = comparison.compared(rest, first)
+    runs = [run, *(comparing.matching(tracker.studies(name), run) for name in others)]
+    first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
+    found = comparing.compared(rest, first)
     console.print(comparison_table(found))
     for own in found:
         typer.echo(own.sentence())
-
-
-@app.command()
-def reproduce(
-    names: Annotated[list[str] | None, typer.Argument(help="Studies; all of them if not given.")] = None,
-    data: Data = None,
-    epochs: Annotated[int | None, typer.Option(help="Of every training; the report's on a GPU, else fewer.")] = None,
-    seeds: Annotated[str, typer.Option(help="One or several, such as '0 1 2'.")] = "0",
-    workers: Annotated[int | None, typer.Option(help="Studies at once; one a core, two on a GPU.")] = None,
-    device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
-    store: Store = MLRUNS,
-    results: Annotated[Path | None, typer.Option(help="Where the table goes; studies/RESULTS.md if not given.")] = None,
-) -> None:
-    """Make the reports' own configurations again under every protocol; hold them against what is reported."""
-    from mmtune.reproduction.run import Order, reproduce, studies_of
-    from mmtune.reproduction.tasks import parse_seeds
-    from mmtune.run import interruptible, resolve_device
-    from mmtune.study import studies_folder
-
-    order = Order(
-        seeds=parse_seeds(seeds),
-        epochs=epochs,
-        workers=workers,
-        device=resolve_device(device),
-        data=data,
-        store=store,
-        results=results or studies_folder() / "RESULTS.md",
-    )
-    chosen = studies_of(names or [])
-    dataset = open_data(data)
-    with interruptible() as stopped:
-        found = reproduce(order, chosen, dataset, console, stopped)
-    if found is None:
-        typer.echo("interrupted; the same command goes on with the tasks that are missing")
-        raise typer.Exit(130)
-    if any(result.problem.startswith("failed") for result in found):
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -259,23 +230,23 @@ def promote(
     store: Store = MLRUNS,
 ) -> None:
     """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
-    from mmtune import registry
+    from mmtune import serve
+    from mmtune.report.summary import history_table
     from mmtune.study import load_study
-    from mmtune.summary import history_table
 
     load_study(name)
     tracker = open_tracker(store)
     if rollback:
-        before, after = registry.rollback(tracker, name)
+        before, after = serve.rollback(tracker, name)
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         given = open_data(data) if data else None
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        promotion = registry.promote(tracker, run, dataset, force=force)
+        promotion = serve.promote(tracker, run, dataset, force=force)
         typer.echo(promotion.describe())
-    console.print(history_table(registry.history(tracker, name)))
+    console.print(history_table(serve.history(tracker, name)))
 
 
 @app.command()
@@ -293,20 +264,17 @@ def predict(
         raise InputError("predict takes --image and/or --audio, or --data with --out, got both or neither")
     if (data is None) != (out is None):
         raise InputError("predict takes --data and --out together, got one of them")
-    from mmtune.registry import champion_folder
+    from mmtune import serve
 
-    folder = champion_folder(store, model, version=version)
-
-    from mmtune import predict as serving
-
-    predictor = serving.Predictor.load(folder)
+    folder = serve.champion_folder(store, model, version=version)
+    predictor = serve.Predictor.load(folder)
     if data is not None and out is not None:
         dataset = open_data(data)
-        serving.write_submission(out, serving.predict_partition(predictor, dataset))
+        serve.write_submission(out, serve.predict_partition(predictor, dataset))
         typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
-        prediction = serving.predict_files(predictor, image, audio)
-        typer.echo(serving.describe(prediction))
+        prediction = serve.predict_files(predictor, image, audio)
+        typer.echo(serve.describe(prediction))
 
 
 @app.command()
@@ -429,8 +397,8 @@ def pick_study(
     finished: bool = False,
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, and the other tracked studies of that name."""
+    from mmtune.report.summary import fits
     from mmtune.study import load_study
-    from mmtune.summary import fits
 
     load_study(name)
     digest = dataset.digest if dataset else None
@@ -445,7 +413,7 @@ def pick_study(
 
 def data_progress() -> AbstractContextManager[Callable[[str, int, int], None]]:
     """A progress display; gives a function of (step, done, total)."""
-    from mmtune.progress import steps
+    from mmtune.base.progress import steps
 
     return steps(console)
 

@@ -8,10 +8,10 @@ Time, 2 cores: about half a minute on the bundled sample, about 5 minutes on 60,
 Reported: 92.9 % accuracy (320 hidden units, one layer).
 """
 
-from mmtune.catalogue import AUDIO_RNN, OPTIMISER
-from mmtune.config import AudioRNNConfig, TrainConfig, TrialConfig
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import AudioRNNConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import AUDIO_RNN, OPTIMISER
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="audio_rnn",

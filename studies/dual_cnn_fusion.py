@@ -9,10 +9,10 @@ Time, 2 cores: about 40 minutes on the bundled sample, days on 60,000 pairs; `EP
 Reported: 99.9 % macro-F1 (kernel 5, stride 1, dropout .5, learning rate .0001).
 """
 
-from mmtune.catalogue import DUAL_CNN_FUSION, SLOW_OPTIMISER
-from mmtune.config import DualCNNConfig, TrainConfig, TrialConfig
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import DualCNNConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import DUAL_CNN_FUSION, SLOW_OPTIMISER
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="dual_cnn_fusion",

@@ -8,10 +8,10 @@ Time, 2 cores: about 1 minute on the bundled sample, about 15 minutes on 60,000 
 Reported: 98.48 % accuracy (all layers normalised, 3x3, tanh).
 """
 
-from mmtune.catalogue import IMAGE_CNN, OPTIMISER
-from mmtune.config import NORM_CODES, ImageCNNConfig, TrainConfig, TrialConfig
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import NORM_CODES, ImageCNNConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import IMAGE_CNN, OPTIMISER
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="image_cnn",

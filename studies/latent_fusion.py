@@ -11,10 +11,10 @@ Time, 2 cores, with the encoders there: seconds on the bundled sample, under a m
 Reported: 99.0 % accuracy (one layer).
 """
 
-from mmtune.catalogue import LATENT_FUSION, OPTIMISER
-from mmtune.config import LatentFusionConfig, TrainConfig, TrialConfig
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import LatentFusionConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import LATENT_FUSION, OPTIMISER
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="latent_fusion",

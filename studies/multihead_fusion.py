@@ -10,11 +10,11 @@ Time, 2 cores: about half an hour on the bundled sample, days on 60,000 pairs; `
 Reported: 99.76 % accuracy, 99.8 % macro-F1 (Try 10, final weights).
 """
 
-from mmtune.catalogue import MULTIHEAD_FUSION, OPTIMISER
-from mmtune.config import MultiheadFusionConfig, TrainConfig, TrialConfig
-from mmtune.config.venkatachalam import RESUMES, TRIES
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import MultiheadFusionConfig
+from mmtune.networks.config.venkatachalam import RESUMES, TRIES
+from mmtune.study import Study, under
+from mmtune.study.catalogue import MULTIHEAD_FUSION, OPTIMISER
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="multihead_fusion",

@@ -11,11 +11,11 @@ Time, 2 cores: about 15 minutes on the bundled sample, a day on 60,000 pairs; `E
 Reported: no number.
 """
 
-from mmtune.catalogue import SPECTROGRAM_FUSION, SPECTROGRAM_OPTIMISER
-from mmtune.config import SpectrogramFusionConfig, TrainConfig, TrialConfig
-from mmtune.schedule import GridPhase, RandomPhase, RefinePhase
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import SpectrogramFusionConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import SPECTROGRAM_FUSION, SPECTROGRAM_OPTIMISER
+from mmtune.study.schedule import GridPhase, RandomPhase, RefinePhase
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="spectrogram_fusion",

@@ -11,10 +11,10 @@ Time, 2 cores: about 20 minutes on the bundled sample; `EPOCHS=2` is a first loo
 Reported: no number on these data; on AVletters and CUAVE the connections lower the error significantly.
 """
 
-from mmtune.catalogue import OPTIMISER, XFLOW_MLP
-from mmtune.config import TrainConfig, TrialConfig, XFlowMLPConfig
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import XFlowMLPConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import OPTIMISER, XFLOW_MLP
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="xflow_cnn_mlp",

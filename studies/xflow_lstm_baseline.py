@@ -11,10 +11,10 @@ Time, 2 cores: about 2 hours on the bundled sample; `EPOCHS=2` is a first look a
 Reported: no number on these data; on AVletters and CUAVE the connections lower the error significantly.
 """
 
-from mmtune.catalogue import OPTIMISER, XFLOW_LSTM_STREAMS
-from mmtune.config import TrainConfig, TrialConfig, XFlowLSTMConfig
-from mmtune.space import under
-from mmtune.study import Study
+from mmtune.networks.config import XFlowLSTMConfig
+from mmtune.study import Study, under
+from mmtune.study.catalogue import OPTIMISER, XFLOW_LSTM_STREAMS
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 STUDY = Study(
     name="xflow_lstm_baseline",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.embeddings import sample_rows
-from mmtune.config import CLASSES
+from mmtune.base.rules import CLASSES
 
 MOST_SILHOUETTES = 4_000
 """Silhouettes compare every row with every other, so more rows than these are sampled."""

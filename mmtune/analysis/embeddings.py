@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 COMBINED = "combined"
 MOST_TSNE = 2_000

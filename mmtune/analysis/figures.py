@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
-from mmtune.config import CLASSES
+from mmtune.base.rules import CLASSES
 
 # Okabe and Ito's colours, told apart in all common forms of colour blindness, on white and on black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

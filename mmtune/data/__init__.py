@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from mmtune.data.info import draw_pairs as draw_pairs
     from mmtune.data.info import lines as lines
     from mmtune.data.pictures import read_digit as read_digit
+    from mmtune.data.protocols import Split as Split
+    from mmtune.data.protocols import folds as folds
+    from mmtune.data.protocols import leakage as leakage
+    from mmtune.data.protocols import split as split
     from mmtune.data.recordings import one_second as one_second
     from mmtune.data.recordings import read_wav as read_wav
-    from mmtune.data.splits import Split as Split
-    from mmtune.data.splits import folds as folds
-    from mmtune.data.splits import leakage as leakage
-    from mmtune.data.splits import split as split
     from mmtune.data.store import load as load
     from mmtune.data.store import save as save
     from mmtune.data.zenodo import fetch as fetch
@@ -41,8 +41,8 @@ HOMES = {
     "features": ("FeatureStats", "mfcc"),
     "info": ("describe", "draw_pairs", "lines"),
     "pictures": ("read_digit",),
+    "protocols": ("Split", "folds", "leakage", "split"),
     "recordings": ("one_second", "read_wav"),
-    "splits": ("Split", "folds", "leakage", "split"),
     "store": ("load", "save"),
     "zenodo": ("fetch",),
 }

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mmtune.bounds import MEBIBYTE, open_raw
-from mmtune.errors import InputError
+from mmtune.base.bounds import MEBIBYTE, open_raw
+from mmtune.base.errors import InputError
 
 MOST_BYTES = 4 * 2**30
 # What a small file may grow to: deflated floats and pictures shrink to a tenth, a bomb to a thousandth.

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.bounds import open_bounded
-from mmtune.config import CLASSES
+from mmtune.base.bounds import open_bounded
+from mmtune.base.errors import InputError
+from mmtune.base.rules import CLASSES
 from mmtune.data.archives import LONGEST_HEADER, MOST_BYTES, parse_header
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
-from mmtune.errors import InputError
 
 IMAGE_VALUES = math.prod(IMAGE_SHAPE)
 AUDIO_VALUES = math.prod(AUDIO_SHAPE)

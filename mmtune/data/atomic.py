@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 STALE_SECONDS = 3600.0
 

@@ -13,8 +13,8 @@ from mmtune.data.dataset import SAMPLE_RATE, Progress
 from mmtune.data.holdout import TEST_SHARE, drawn, require_digits
 from mmtune.data.naming import Named, recognise
 from mmtune.data.pairing import Recordings
+from mmtune.data.protocols import best_groups
 from mmtune.data.recordings import one_second, read_wav, to_int16
-from mmtune.data.splits import best_groups
 
 
 def read_recordings(folder: Path, seed: int, report: Progress) -> tuple[Recordings, Recordings, dict[str, Any]]:

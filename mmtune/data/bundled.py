@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmtune.base.errors import InputError
 from mmtune.data.atomic import require_writable
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.espeak import Utterance, speak_all
@@ -20,7 +21,6 @@ from mmtune.data.pairing import Images, Recordings, make_dataset, pair
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import one_second, to_float, to_int16
 from mmtune.data.store import load, save
-from mmtune.errors import InputError
 
 VERSION = 1  # raise it whenever the sample's content changes: caches of older versions are then left alone
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")

@@ -8,9 +8,9 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.config import CLASSES
+from mmtune.base.errors import InputError
+from mmtune.base.rules import CLASSES
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Partition
-from mmtune.errors import InputError
 
 LONGEST_NAME = 1024
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 IMAGE_SHAPE = (28, 28)
 AUDIO_SHAPE = (39, 13)

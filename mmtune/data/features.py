@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE
 from mmtune.data.hearing import load_librosa
-from mmtune.errors import InputError
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
 COEFFICIENTS = AUDIO_SHAPE[1]

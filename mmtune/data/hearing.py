@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 
 def load_librosa() -> Any:

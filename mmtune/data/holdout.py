@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.config import CLASSES
+from mmtune.base.errors import InputError
+from mmtune.base.rules import CLASSES
 from mmtune.data.naming import WORDS
-from mmtune.errors import InputError
 
 TEST_SHARE = 1 / 7  # as MNIST: one of seven
 

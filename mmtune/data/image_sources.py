@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.bounds import require_file
+from mmtune.base.bounds import require_file
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import IMAGE_SHAPE, Progress
 from mmtune.data.holdout import drawn, require_digits
 from mmtune.data.naming import digit_of, folders
 from mmtune.data.pairing import Images
 from mmtune.data.pictures import read_digit
-from mmtune.errors import InputError
 
 IDX_STEMS = {"train": "train", "test": "t10k"}
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # unsigned bytes in three dimensions, and in one

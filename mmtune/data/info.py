@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mmtune.config import PROTOCOLS
+from mmtune.base.errors import InputError, one_line
 from mmtune.data.dataset import SAMPLE_RATE, Dataset, Partition
-from mmtune.data.splits import leakage, split
-from mmtune.errors import InputError, one_line
+from mmtune.data.protocols import PROTOCOLS, leakage, split
 
 
 def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmtune.bounds import MEBIBYTE, read_bounded
-from mmtune.errors import InputError
+from mmtune.base.bounds import MEBIBYTE, read_bounded
+from mmtune.base.errors import InputError
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PLAIN = re.compile(r"(\d)_(.+)_(\d+)")  # FSDD and AudioMNIST: digit, speaker, index or take

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.config import CLASSES
+from mmtune.base.errors import InputError
+from mmtune.base.rules import CLASSES
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.recordings import to_float
-from mmtune.errors import InputError
 
 BATCH = 512
 

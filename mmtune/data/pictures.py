@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.bounds import MEBIBYTE, read_bounded
+from mmtune.base.bounds import MEBIBYTE, read_bounded
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import IMAGE_SHAPE
-from mmtune.errors import InputError
 
 SIDE = IMAGE_SHAPE[0]
 BOX = 20  # MNIST's digits fit a box of 20 x 20 pixels

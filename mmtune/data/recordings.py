@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.bounds import MEBIBYTE, open_bounded
+from mmtune.base.bounds import MEBIBYTE, open_bounded
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import SAMPLE_RATE
 from mmtune.data.hearing import load_librosa
-from mmtune.errors import InputError
 
 SIXTEEN_BIT = 32768.0
 MAX_SECONDS = 60.0

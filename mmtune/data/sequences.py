@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.base.errors import InputError
 from mmtune.data.archives import MOST_BYTES, Header, opened, read_array, read_header, require_size
 from mmtune.data.checks import require_names
 from mmtune.data.dataset import Dataset, Partition
-from mmtune.errors import InputError
 
 ARRAYS = {
     "frames": (4, "uf", "uint8 or floats in [0, 1]"),

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.bounds import inside, require_file
+from mmtune.base.bounds import inside, require_file
+from mmtune.base.errors import InputError
+from mmtune.base.files import read_json
 from mmtune.data.archives import MOST_BYTES, read_npz
 from mmtune.data.arrays import (
     AUDIO_VALUES,
@@ -40,8 +42,6 @@ from mmtune.data.checks import check_partition, content_digest, require_classes
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE, Dataset, Partition
 from mmtune.data.features import FeatureStats
 from mmtune.data.sequences import as_dataset, load_sequences
-from mmtune.errors import InputError
-from mmtune.files import read_json
 
 FORMAT = 1
 PARTS = ("train", "test")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmtune.base.errors import InputError
+from mmtune.base.files import LONGEST_JSON
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.store import KHACEF_FILES, load, require_replaceable, save
-from mmtune.errors import InputError
-from mmtune.files import LONGEST_JSON
 
 DOI = "10.5281/zenodo.4452953"
 RECORD = "4452953"

@@ -1,5 +1,1 @@
-"""Tracked runs as one HTML page that works offline."""
-
-from mmtune.report.page import write_report
-
-__all__ = ["write_report"]
+"""Tracked runs as one HTML page that works offline, and as tables of the command line."""

@@ -1,4 +1,4 @@
-"""The section on embeddings: each part drawn in two ways, scored, and held against what the reports say of it."""
+"""The section on embeddings: each part drawn in two ways, and scored."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis import claims
 from mmtune.analysis.clusters import MOST_SILHOUETTES, count_classes, embedding_scores, kmeans_labels
 from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows, split_parts, tsne
 from mmtune.analysis.network_figures import embedding
-from mmtune.config import StudyKey
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
+from mmtune.study import StudyKey
 from mmtune.tracking import TrialRun
 
 # t-SNE of 1,000 rows takes two seconds for each part, which is most of what a whole page takes.
@@ -24,9 +23,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict[str, Any]:
-    """Pictures of each part of the embedding, scores of those that can be drawn, and claims.
+    """Pictures of each part of the embedding, and scores of those that can be drawn.
 
-    validation: row, label, prediction (N,), embedding (N, E); parts and widths (P,) and recording (N,) if known.
+    validation: row, label, prediction (N,), embedding (N, E); parts and widths (P,) if known.
     """
     # The trial's own seed gives the very clusters that its tracked scores speak of.
     seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
@@ -38,8 +37,6 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict
     return {
         "parts": pictures,
         "scores": embedding_scores(labels, sound, seed),
-        "claims": claims.embedding_claims(labels, sound, validation.get("recording"), seed),
-        "replicates": claims.REPLICATES,
         "seed": seed,
         "clusters": count_classes(labels),
         "most_points": MOST_POINTS,

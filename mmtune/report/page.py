@@ -17,9 +17,9 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from mmtune.analysis.figures import shown
-from mmtune.errors import InputError
-from mmtune.files import write_whole
-from mmtune.models.card import VALIDATION
+from mmtune.base.errors import InputError
+from mmtune.base.files import write_whole
+from mmtune.networks.card import VALIDATION
 from mmtune.report import figures as drawn
 from mmtune.report import tables as tables
 from mmtune.report.comparison import fold_table, published_table
@@ -126,7 +126,7 @@ def plots_of(
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's validation file."""
     best = trials[0]
-    fields, optional = ("row", "label", "prediction", "embedding"), ("parts", "widths", "recording")
+    fields, optional = ("row", "label", "prediction", "embedding"), ("parts", "widths")
     validation = drawn.load_rows(tracker, best, VALIDATION, *fields, optional=optional)
     test = drawn.load_rows(tracker, best, "test.npz", "label") if "test_accuracy" in best.metrics else {"label": ()}
     complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
@@ -160,9 +160,9 @@ def render(values: Mapping[str, Any]) -> str:
     )
 
 
-def templates() -> tuple[jinja2.PackageLoader, jinja2.Environment]:
-    """Where all pages come from; what a template does not mark as safe is escaped."""
-    loader = jinja2.PackageLoader("mmtune.report")
+def templates(*packages: str) -> tuple[jinja2.BaseLoader, jinja2.Environment]:
+    """Where pages come from: `packages`, then this one; what a template does not mark as safe is escaped."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in (*packages, "mmtune.report")])
     return loader, jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

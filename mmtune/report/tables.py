@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
-from mmtune.models.card import FINAL
+from mmtune.networks.card import FINAL
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
 
 STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running"}

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from mmtune.errors import InputError
-from mmtune.postgres import SCHEMES, postgres_url
+from mmtune.base.errors import InputError
+from mmtune.base.postgres import SCHEMES, postgres_url
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 RULE = f"{VARIABLE} must be the http(s) URL of an MLflow server or the URL of a PostgreSQL database"

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 
 def quiet() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from mmtune.errors import InputError
-from mmtune.files import locked
+from mmtune.base.errors import InputError
+from mmtune.base.files import locked
 from mmtune.tracking.address import VARIABLE, Server, tracking_database, tracking_server
 from mmtune.tracking.delivery import Delivery
 from mmtune.tracking.reading import read_studies

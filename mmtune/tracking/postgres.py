@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Engine, inspect
 
-from mmtune.errors import InputError
-from mmtune.postgres import locked_there, open_postgres, reached, shown
+from mmtune.base.errors import InputError
+from mmtune.base.postgres import locked_there, open_postgres, reached, shown
 from mmtune.tracking.client import client_on, of_mlflow, quiet
 from mmtune.tracking.tables import ANY_RUN
 

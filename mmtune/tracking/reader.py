@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from mmtune.errors import InputError
-from mmtune.files import path_of
+from mmtune.base.errors import InputError
+from mmtune.base.files import path_of
 from mmtune.tracking.reading import (
     PARENT,
     read_best,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mmtune.files import append_whole, make_folder, write_whole
+from mmtune.base.files import append_whole, make_folder, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import func, or_, select
 
-from mmtune.files import path_of
+from mmtune.base.files import path_of
 from mmtune.tracking.reading import MOST_BOUND, PARENT, tagged
 from mmtune.tracking.runs import RUNNING
 from mmtune.tracking.tables import LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmtune.errors import InputError
-from mmtune.files import append_whole, make_folder
+from mmtune.base.errors import InputError
+from mmtune.base.files import append_whole, make_folder
 
 
 @dataclass(frozen=True, kw_only=True)

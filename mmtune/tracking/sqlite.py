@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from mmtune.errors import InputError
-from mmtune.files import locked, unusable
+from mmtune.base.errors import InputError
+from mmtune.base.files import locked, unusable
 from mmtune.tracking.client import client_on, of_mlflow, quiet
 from mmtune.tracking.tables import ANY_RUN
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmtune.clock import CLOCK, milliseconds, now
-from mmtune.config import StudyKey
-from mmtune.errors import InputError
-from mmtune.files import path_of
-from mmtune.stopwatch import Stopwatch
+from mmtune.base.clock import CLOCK, milliseconds, now
+from mmtune.base.errors import InputError
+from mmtune.base.files import path_of
+from mmtune.base.stopwatch import Stopwatch
+from mmtune.study import StudyKey
 from mmtune.tracking.reader import PAGE, Reader
 from mmtune.tracking.reading import PARENT, read_latest
 from mmtune.tracking.runs import OBJECTIVE, RUN_STATUS, RUNNING, UNIT, TrialRun, key_to_json

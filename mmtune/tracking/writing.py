@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 from mmtune.tracking.reading import MOST_BOUND
 from mmtune.tracking.spool import Entry
 from mmtune.tracking.tables import EXPERIMENTS, LATEST_METRICS, METRICS, PARAMS, RUNS, TAGS

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.base.errors import InputError
 from mmtune.data.archives import read_npz
 from mmtune.data.checks import require_names
-from mmtune.errors import InputError
 
 NUMBERS = ("row", "label", "prediction", "recording")
 MOST_CLASSES = 4096  # a confusion matrix has their square

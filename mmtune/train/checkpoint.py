@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mmtune.bounds import inside, read_bounded
-from mmtune.config import ModelConfig
-from mmtune.errors import InputError
-from mmtune.files import write_whole
-from mmtune.models.build import build_model
-from mmtune.models.storage import MOST_BYTES, load_model, read_tensors, save_model
+from mmtune.base.bounds import inside, read_bounded
+from mmtune.base.errors import InputError
+from mmtune.base.files import write_whole
+from mmtune.networks.build import build_model
+from mmtune.networks.config import ModelConfig
+from mmtune.networks.storage import MOST_BYTES, load_model, read_tensors, save_model
 from mmtune.train.adam import Adam
 
 OPTIMIZER, DIGEST = "optimizer.safetensors", "sha256"
@@ -49,7 +49,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Adam) -> None:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: ModelConfig) -> None:
-    """Write a saved model of the weights (see `mmtune.models.storage`), and the optimiser's state beside it."""
+    """Write a saved model of the weights (see `mmtune.networks.storage`), and the optimiser's state beside it."""
     model = build_model(config)
     model.load_state_dict(checkpoint.weights)
     save_model(folder, model, config)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.models.output import Output, embedding_parts
+from mmtune.networks.output import Output, embedding_parts
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
 from mmtune.train.metrics import confusion, f1_per_class, scores

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mmtune.config import LatentFusionConfig, TrialConfig, class_count
-from mmtune.models.build import build_model
-from mmtune.models.fusion import LatentFusion
+from mmtune.networks.build import build_model
+from mmtune.networks.config import LatentFusionConfig, class_count
+from mmtune.networks.fusion import LatentFusion
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, as_input, clips_in_use
 from mmtune.train.checkpoint import Checkpoint, checkpoint_of, restore
 from mmtune.train.device import evaluation_batch
 from mmtune.train.engines import make_engine
 from mmtune.train.evaluate import evaluate
+from mmtune.train.recipe import TrialConfig
 from mmtune.train.step import Step
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]

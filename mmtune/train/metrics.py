@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmtune.config import CLASSES
+from mmtune.base.rules import CLASSES
 
 
 def confusion(labels: Tensor, predictions: Tensor, classes: int = CLASSES) -> Tensor:

@@ -15,17 +15,17 @@ from torch import nn
 
 from mmtune.analysis.clusters import embedding_scores
 from mmtune.analysis.embeddings import split_parts
-from mmtune.config import TrialConfig
-from mmtune.data.splits import Rows as RowNumbers
-from mmtune.data.splits import Split
-from mmtune.files import write_whole
-from mmtune.models.build import count_parameters
-from mmtune.models.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
-from mmtune.models.storage import load_model, save_model
+from mmtune.base.files import write_whole
+from mmtune.data.protocols import Rows as RowNumbers
+from mmtune.data.protocols import Split
+from mmtune.networks.build import count_parameters
+from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
+from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.checkpoint import load_checkpoint, save_checkpoint
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
+from mmtune.train.recipe import TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)

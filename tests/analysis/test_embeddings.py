@@ -16,7 +16,7 @@ from mmtune.analysis.embeddings import (
     split_parts,
     tsne,
 )
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 
 def test_components_are_those_of_the_singular_value_decomposition() -> None:

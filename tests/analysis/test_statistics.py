@@ -22,7 +22,7 @@ from mmtune.analysis.statistics import (
     sign_flip_p,
     summary,
 )
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 
 def hits(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

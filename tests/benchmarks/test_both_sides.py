@@ -24,10 +24,11 @@ from benchmarks.measure import busy_seconds, measure_side, read_store, watch
 from benchmarks.plain import plain_study
 from benchmarks.results import keep, result_path
 from benchmarks.table import shares_of_ceiling, table
-from mmtune.config import AudioRNNConfig, TrainConfig, TrialConfig
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.splits import split
-from mmtune.errors import InputError
+from mmtune.data.protocols import split
+from mmtune.networks.config import AudioRNNConfig
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = Case(study="audio_rnn", trials=2, epochs=3, rows=300)

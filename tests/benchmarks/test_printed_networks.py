@@ -14,15 +14,16 @@ from torch.utils.data import DataLoader
 from benchmarks.cases import CPU, GPU
 from benchmarks.plain import loss_of, tensors, train_epoch
 from benchmarks.printed import parameters, printed
-from mmtune.config import AudioRNNConfig, ImageCNNConfig, ModelConfig, TrialConfig, XFlowMLPConfig
-from mmtune.config.venkatachalam import TRIES, MultiheadFusionConfig
 from mmtune.data.dataset import Dataset
-from mmtune.data.splits import Split, split
-from mmtune.models.build import build_model, count_parameters
-from mmtune.models.crossing import CrossTo1D
-from mmtune.models.layers import FlattenPlaces
+from mmtune.data.protocols import Split, split
+from mmtune.networks.build import build_model, count_parameters
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, ModelConfig, XFlowMLPConfig
+from mmtune.networks.config.venkatachalam import TRIES, MultiheadFusionConfig
+from mmtune.networks.crossing import CrossTo1D
+from mmtune.networks.layers import FlattenPlaces
 from mmtune.train.batches import rows_of
 from mmtune.train.fit import class_weights, fit, prepared
+from mmtune.train.recipe import TrialConfig
 from mmtune.train.trial import take
 
 CPU_DEVICE = torch.device("cpu")

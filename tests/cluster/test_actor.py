@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from mmtune.config import AudioRNNConfig, TrainConfig, TrialConfig
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.splits import split
-from mmtune.errors import InputError
-from mmtune.plan import Options
-from mmtune.ray_pool.actor import PREFIX, ActorLine, Errand, Parcel, made_with, own_folder, pack, unpack
-from mmtune.ray_pool.engine import Engine, require_answer
-from mmtune.ray_pool.pool import differences
-from mmtune.worker import Done, Epoch, Job, Ready, WorkerSpec, live
+from mmtune.data.protocols import split
+from mmtune.networks.config import AudioRNNConfig
+from mmtune.pool.ray.actor import PREFIX, ActorLine, Errand, Parcel, made_with, own_folder, pack, unpack
+from mmtune.pool.ray.engine import Engine, require_answer
+from mmtune.pool.ray.pool import differences
+from mmtune.pool.worker import Done, Epoch, Job, Ready, WorkerSpec, live
+from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.tune.plan import Options
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=2))
 

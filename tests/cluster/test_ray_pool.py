@@ -13,15 +13,16 @@ import torch
 from checks import eventually
 from nodes import Cluster, actors
 
-from mmtune.config import AudioRNNConfig, LatentFusionConfig, TrainConfig, TrialConfig
 from mmtune.data.dataset import Dataset
-from mmtune.data.splits import split
-from mmtune.models.build import build_model
-from mmtune.models.storage import load_model, save_model
-from mmtune.pool import LocalPool, Workers
-from mmtune.ray_pool import Engine, RayPool, RaySession
-from mmtune.ray_pool.actor import PREFIX, pack
-from mmtune.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
+from mmtune.data.protocols import split
+from mmtune.networks.build import build_model
+from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
+from mmtune.networks.storage import load_model, save_model
+from mmtune.pool.local import LocalPool, Workers
+from mmtune.pool.ray import Engine, RayPool, RaySession
+from mmtune.pool.ray.actor import PREFIX, pack
+from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
+from mmtune.train.recipe import TrainConfig, TrialConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))

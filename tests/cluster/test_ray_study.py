@@ -16,8 +16,8 @@ from databases import Postgres
 from nodes import Cluster, actors
 
 from mmtune.data.dataset import Dataset
-from mmtune.run import SEARCHES
 from mmtune.tracking import MlflowTracker
+from mmtune.tune.run import SEARCHES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EPOCHS = 30
@@ -192,7 +192,7 @@ def on_ray_words(words: list[str], before: Path, after: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("lacks", "told"), [("nothing", "has mmtune 0.0.1 ("), ("ray_pool", "No module named 'mmtune.ray_pool'")]
+    ("lacks", "told"), [("nothing", "has mmtune 0.0.1 ("), ("ray", "No module named 'mmtune.pool.ray'")]
 )
 def test_a_node_with_other_code_is_refused_in_a_line(
     tiny: Dataset, store: Path, tmp_path: Path, lone_node: Cluster, lacks: str, told: str
@@ -200,10 +200,10 @@ def test_a_node_with_other_code_is_refused_in_a_line(
     package = Path(sys.modules["mmtune"].__file__ or "").parent
     shutil.copytree(package, tmp_path / "older" / "mmtune", ignore=shutil.ignore_patterns("__pycache__", lacks))
     (tmp_path / "older" / "mmtune" / "__init__.py").write_text('__version__ = "0.0.1"\n')
-    if lacks == "ray_pool":
+    if lacks == "ray":
         # An editable installation would find the folder in the checkout.
-        missing = "raise ModuleNotFoundError(\"No module named 'mmtune.ray_pool'\")\n"
-        (tmp_path / "older" / "mmtune" / "ray_pool.py").write_text(missing)
+        missing = "raise ModuleNotFoundError(\"No module named 'mmtune.pool.ray'\")\n"
+        (tmp_path / "older" / "mmtune" / "pool" / "ray.py").write_text(missing)
     path = os.pathsep.join([str(tmp_path / "older"), os.environ.get("PYTHONPATH", "")])
     lone_node.add(env_vars={"PYTHONPATH": path})
     words = on_ray(lone_node, *command(tiny, store, epochs=EPOCHS))

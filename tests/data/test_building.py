@@ -15,12 +15,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmtune.base.errors import InputError
 from mmtune.data.building import build
 from mmtune.data.dataset import Partition
 from mmtune.data.naming import WORDS, recognise
 from mmtune.data.pairing import match
 from mmtune.data.store import load
-from mmtune.errors import InputError
 
 WriteWav = Callable[..., Path]
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]

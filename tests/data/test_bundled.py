@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmtune.base.errors import InputError
 from mmtune.data.bundled import cache_folder, sample, sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.espeak import Utterance, speak_all
 from mmtune.data.features import FeatureStats
 from mmtune.data.pairing import raw_features
 from mmtune.data.store import load
-from mmtune.errors import InputError
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -15,9 +15,9 @@ import pytest
 import soundfile
 from sklearn.preprocessing import StandardScaler
 
+from mmtune.base.errors import InputError
 from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.recordings import one_second, read_wav, to_float, to_int16
-from mmtune.errors import InputError
 
 
 def noise(*shape: int) -> np.ndarray:

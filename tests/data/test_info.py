@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.info import describe, draw_pairs, lines
-from mmtune.data.splits import leakage, split
-from mmtune.errors import InputError
+from mmtune.data.protocols import leakage, split
 
 
 def test_the_description_is_what_can_be_counted(tiny: Dataset) -> None:

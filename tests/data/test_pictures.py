@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from mmtune.base.errors import InputError
 from mmtune.data.pictures import normalise, read_digit
-from mmtune.errors import InputError
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Draw = Callable[[Image.Image, Path], object]

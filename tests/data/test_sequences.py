@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mmtune.base.errors import InputError
 from mmtune.data import sequences as module
 from mmtune.data.sequences import as_partition, load_sequences
-from mmtune.errors import InputError
 
 Arrays = dict[str, NDArray[Any]]
 ROWS, STEPS = 12, 7

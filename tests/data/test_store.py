@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmtune.base.errors import InputError
 from mmtune.data.checks import content_digest
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats
 from mmtune.data.store import CLIPS, KHACEF_FILES, MANIFEST, load, save
-from mmtune.errors import InputError
 
 ARRAYS = ("images", "clips", "clip_index", "labels", "speaker", "clip_id")
 STATS = FeatureStats(mean=(0.1,) * 13, std=(1 / 3,) * 13, low=-1.7, high=2.3)

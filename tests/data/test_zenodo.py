@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmtune.base.errors import InputError
 from mmtune.data.store import KHACEF_FILES, load
 from mmtune.data.zenodo import CHUNK, DOI, fetch
-from mmtune.errors import InputError
 
 HTML = b"<!doctype html><html><body>Down for maintenance</body></html>"
 

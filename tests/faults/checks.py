@@ -12,9 +12,9 @@ from typing import Any
 import optuna
 
 from mmtune.data.dataset import Dataset
-from mmtune.models.storage import load_model
-from mmtune.search import Attempt, attempt_of
+from mmtune.networks.storage import load_model
 from mmtune.tracking import COMPLETE, OBJECTIVE, RUN_STATUS, MlflowTracker, TrialRun
+from mmtune.tune.search import Attempt, attempt_of
 
 EPOCHS, TRIALS = 60, 4
 

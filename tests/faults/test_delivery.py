@@ -15,9 +15,9 @@ import pytest
 from mlflow.entities import Metric, ViewType
 from mlflow_servers import Proxy, ServerProcess, all_runs, check_delivered, dump, history
 
-from mmtune.config import StudyKey
-from mmtune.errors import InputError
-from mmtune.files import locked
+from mmtune.base.errors import InputError
+from mmtune.base.files import locked
+from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, Entry, MlflowTracker, best_trial, sync
 from mmtune.tracking import delivery as delivery_module
 from mmtune.tracking.address import tracking_server

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from checks import begin, check_whole, command, journal_attempts, run, scores, wait_for
 
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.errors import InputError
-from mmtune.models.storage import load_model
+from mmtune.networks.storage import load_model
 from mmtune.tracking import MlflowTracker
 from mmtune.tracking.sqlite import DATABASE
 

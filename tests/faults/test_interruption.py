@@ -61,8 +61,8 @@ DEATHS = {
         "end_trial",
         "COMPLETE",
     ),
-    "after a finished run, before the search hears of it": ("mmtune.search.Search", "tell", "COMPLETE"),
-    "after an interrupted run, before the search hears of it": ("mmtune.search.Search", "tell", "FAIL"),
+    "after a finished run, before the search hears of it": ("mmtune.tune.search.Search", "tell", "COMPLETE"),
+    "after an interrupted run, before the search hears of it": ("mmtune.tune.search.Search", "tell", "FAIL"),
 }
 DYING = """
 import importlib, os, sys

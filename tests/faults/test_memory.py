@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from mmtune.data.dataset import Dataset
-from mmtune.plan import Options
-from mmtune.pool import LocalPool
-from mmtune.run import run_study
-from mmtune.space import Categorical
+from mmtune.pool.local import LocalPool
+from mmtune.pool.worker import WorkerSpec
 from mmtune.study import load_study
+from mmtune.study.space import Categorical
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker
-from mmtune.worker import WorkerSpec
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
 
 
 def small_pool(spec: WorkerSpec, count: int) -> LocalPool:

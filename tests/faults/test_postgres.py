@@ -18,14 +18,14 @@ from checks import begin, check_whole, command, results, run, scores, wait_for
 from databases import Postgres
 from servers import free_port, status, wait_until_up
 
-from mmtune.config import StudyKey
+from mmtune.base.errors import InputError
+from mmtune.base.postgres import locked_there, open_postgres, postgres_url
 from mmtune.data.dataset import Dataset
-from mmtune.errors import InputError
-from mmtune.postgres import locked_there, open_postgres, postgres_url
-from mmtune.run import SEARCHES
-from mmtune.search import Attempt, attempt_of
+from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, store_at, tracking_database
 from mmtune.tracking.address import tracking_server
+from mmtune.tune.run import SEARCHES
+from mmtune.tune.search import Attempt, attempt_of
 
 Scores = list[tuple[float, float]]
 RUNS = "MLFLOW_TRACKING_URI"

@@ -15,9 +15,9 @@ import pytest
 import soundfile
 from checks import check_whole, command, journal_attempts, scores, wait_for
 
+from mmtune.base.provenance import git_commit
 from mmtune.data.dataset import SAMPLE_RATE, Dataset
 from mmtune.data.store import load, save
-from mmtune.provenance import git_commit
 from mmtune.tracking import OBJECTIVE, MlflowTracker
 
 REPOSITORY = Path(__file__).parent.parent.parent

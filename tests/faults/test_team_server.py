@@ -17,7 +17,7 @@ from databases import Postgres
 from servers import EXPERIMENTS, LOOPBACK, addresses, free_port, status, wait_until_up
 
 from mmtune.data.dataset import Dataset
-from mmtune.models.storage import load_model
+from mmtune.networks.storage import load_model
 from mmtune.tracking import MlflowTracker
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, TrialRun
 SPOILT = """
 import os, time
 import torch
-from mmtune.models.audio import AudioRNN
+from mmtune.networks.audio import AudioRNN
 
 forward = AudioRNN.forward
 

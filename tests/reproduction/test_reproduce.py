@@ -1,4 +1,4 @@
-"""`mmtune reproduce` as a stranger meets it: interrupted, resumed, and looked at."""
+"""`make reproduce` as a stranger meets it: interrupted, resumed, and looked at."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from mmtune.config import PROTOCOLS
 from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.tables import percent
 from mmtune.tracking import MlflowTracker, store_at
 
 
 def command(dataset: Dataset, *words: str) -> list[str]:
-    own = ["reproduce", *words, "--data", str(dataset.folder), "--device", "cpu", "--results", "RESULTS.md"]
-    return [sys.executable, "-m", "mmtune.cli", *own]
+    own = [*words, "--data", str(dataset.folder), "--device", "cpu", "--results", "RESULTS.md"]
+    return [sys.executable, "-m", "reproduction", *own]
 
 
 def reproduced(dataset: Dataset, folder: Path, *words: str) -> str:

@@ -6,14 +6,14 @@ import pytest
 from rich.console import Console
 
 from mmtune.data.dataset import Dataset
-from mmtune.plan import Options
-from mmtune.reproduction.measured import Result
-from mmtune.reproduction.statements import is_reference, statements
-from mmtune.reproduction.stored import with_stored
-from mmtune.reproduction.tasks import Task
-from mmtune.run import run_study
 from mmtune.study import load_study
 from mmtune.tracking import MlflowTracker
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
+from reproduction.measured import Result
+from reproduction.statements import is_reference, statements
+from reproduction.stored import with_stored
+from reproduction.tasks import Task
 
 QUIET = Console(quiet=True)
 

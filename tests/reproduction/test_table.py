@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from mmtune.analysis.statistics import summary
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.errors import InputError
-from mmtune.reproduction.measured import Result
-from mmtune.reproduction.page import dots, write_page
-from mmtune.reproduction.results_file import block, markers, placed, read_results, write_results
-from mmtune.reproduction.table import Line, caption, lines_of, notes
-from mmtune.reproduction.tasks import Task
 from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, TrialRun
+from reproduction.measured import Result
+from reproduction.page import dots, write_page
+from reproduction.results_file import block, markers, placed, read_results, write_results
+from reproduction.table import Line, caption, lines_of, notes
+from reproduction.tasks import Task
 
 BEST = {"best_val_accuracy": 0.9, "best_val_macro_f1": 0.89, "test_accuracy": 0.8, "test_macro_f1": 0.79}
 FINAL = {"final_val_accuracy": 0.7, "final_val_macro_f1": 0.69, "final_test_accuracy": 0.6, "final_test_macro_f1": 0.59}

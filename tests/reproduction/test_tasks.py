@@ -1,4 +1,4 @@
-"""What `mmtune reproduce` runs, and at what length."""
+"""What `make reproduce` runs, and at what length."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmtune.config import PROTOCOLS
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.errors import InputError
-from mmtune.reproduction.tasks import (
-    Task,
-    cost,
-    length,
-    needs,
-    obstacle,
-    parse_seeds,
-    tasks_of,
-    with_needed,
-)
+from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import load_study, studies_folder, study_names
+from reproduction.tasks import Task, cost, length, needs, obstacle, parse_seeds, tasks_of, with_needed
 
 ALL = with_needed(study_names(studies_folder()))
 
@@ -143,7 +134,7 @@ def test_mistakes_get_one_line_and_leave_nothing(tiny: Dataset, tmp_path: Path, 
     (tmp_path / "broken.md").write_text("<!-- reproduction: tiny begin -->\n")
     own = [str(tiny.folder) if word == "TINY" else word for word in words]
     done = subprocess.run(
-        [sys.executable, "-m", "mmtune.cli", "reproduce", *own],
+        [sys.executable, "-m", "reproduction", *own],
         cwd=tmp_path,
         env=os.environ,
         capture_output=True,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune import cli
-from mmtune.errors import InputError
+from mmtune.base.errors import InputError
 
 MEBIBYTE = 2**20
 # What a child may map beyond what its parent has, touch, and compute: without bounds a hostile file takes gigabytes.

@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 from world import World, write_fsdd, write_idx
 
-from mmtune.config import DualCNNConfig, StudyKey, TrainConfig, TrialConfig
 from mmtune.data.building import build
-from mmtune.data.splits import split
+from mmtune.data.protocols import split
 from mmtune.data.store import load
-from mmtune.registry import champion_folder, promote
+from mmtune.networks.config import DualCNNConfig
+from mmtune.serve import champion_folder, promote
+from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, MlflowTracker, best_trial
 from mmtune.train.batches import Resident
+from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.trial import run_trial
 
 

@@ -38,7 +38,7 @@ with redirect_stderr(StringIO()), atheris.instrument_imports(include=list(UNDER_
     from children import MEBIBYTE, count_memory, memory
     from valid import READERS, Reader
 
-    from mmtune.errors import LONGEST, InputError
+    from mmtune.base.errors import LONGEST, InputError
 
 FILE_SECONDS, MOST_MIB, TOUCHED_MIB, LONGEST_FILE = 10, 3072, 400, 65_536
 MEMORY = Path("/dev/shm")

@@ -17,7 +17,7 @@ from world import World
 
 from mmtune.data.sequences import load_sequences
 from mmtune.data.store import CLIPS, MANIFEST, load
-from mmtune.models.storage import load_model
+from mmtune.networks.storage import load_model
 from mmtune.train.answers import NUMBERS, read_answers
 
 
@@ -379,7 +379,7 @@ def test_code_in_an_mlmodel_is_not_run_by_mmtune(world: World, run: Path, marker
     hostile.bare_pickle(folder / "python_model.pkl", marker)
     own = "loader_module: evil\n    code: code\n    python_model: python_model.pkl"
     text = (folder / "MLmodel").read_text()
-    (folder / "MLmodel").write_text(text.replace("loader_module: mmtune.predict.loader", own))
+    (folder / "MLmodel").write_text(text.replace("loader_module: mmtune.serve.loader", own))
     assert "evil" in (folder / "MLmodel").read_text()
     ran = command(*predict(world, tmp_path), folder=tmp_path)
     assert (ran.code, ran.said) == (0, "")
@@ -436,7 +436,7 @@ def test_what_folds_held_out_is_read_like_other_rows(marker: Path, tmp_path: Pat
 
 def test_what_lies_beside_a_model_is_not_registered(world: World, tmp_path: Path) -> None:
     """A link beside the weights would carry a private file into the registry."""
-    from mmtune.predict.predictor import save_predictor
+    from mmtune.serve.predictor import save_predictor
 
     model = Path(shutil.copytree(world.run / "model", tmp_path / "model"))
     (tmp_path / "private").write_text("secret")

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from valid import READERS, Reader, heard, require_sound
 
-from mmtune.config import (
+from mmtune.base.errors import LONGEST, InputError, one_line
+from mmtune.data.features import FeatureStats
+from mmtune.networks.build import build_model
+from mmtune.networks.config import (
     AudioRNNConfig,
     ImageCNNConfig,
     LatentFusionConfig,
@@ -23,14 +26,11 @@ from mmtune.config import (
     XFlowMLPConfig,
     model_from_json,
 )
-from mmtune.data.features import FeatureStats
-from mmtune.errors import LONGEST, InputError, one_line
-from mmtune.models.build import build_model
-from mmtune.models.storage import save_model
-from mmtune.predict.loader import ServedPredictor
-from mmtune.predict.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files
-from mmtune.predict.sealed import write_sealed
-from mmtune.registry.champions import Event
+from mmtune.networks.storage import save_model
+from mmtune.serve.champions import Event
+from mmtune.serve.loader import ServedPredictor
+from mmtune.serve.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files
+from mmtune.serve.sealed import write_sealed
 
 CONFIGS = {
     "image": ImageCNNConfig(),

@@ -15,7 +15,6 @@ import torch
 from hostile import idx_bytes
 from PIL import Image
 
-from mmtune.config import AudioRNNConfig
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats
 from mmtune.data.image_sources import IMAGES_MAGIC, read_idx
@@ -24,16 +23,17 @@ from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import one_second, read_wav
 from mmtune.data.sequences import load_sequences
 from mmtune.data.store import CLIPS, MANIFEST, load, save
-from mmtune.journal import repair_journal
-from mmtune.models.build import build_model
-from mmtune.models.card import CARD, WEIGHTS
-from mmtune.predict.predictor import FEATURES, MODEL, Predictor, save_predictor
-from mmtune.predict.sealed import seal
-from mmtune.search import make_sampler, open_study
+from mmtune.networks.build import build_model
+from mmtune.networks.card import CARD, WEIGHTS
+from mmtune.networks.config import AudioRNNConfig
+from mmtune.serve.predictor import FEATURES, MODEL, Predictor, save_predictor
+from mmtune.serve.sealed import seal
 from mmtune.tracking.spool import Entry, read_spool, to_line
 from mmtune.train.adam import Adam
 from mmtune.train.answers import read_answers
 from mmtune.train.checkpoint import OPTIMIZER, checkpoint_of, load_checkpoint, save_checkpoint
+from mmtune.tune.journal import repair_journal
+from mmtune.tune.search import make_sampler, open_study
 
 Read = Callable[[Path], Any]
 

@@ -62,7 +62,7 @@ def test_it_goes_on_where_it_stopped() -> None:
 def test_a_training_imports_no_compiler() -> None:
     code = (
         "import sys, torch; from mmtune.train.fit import fit; from mmtune.train.batches import Rows;"
-        "from mmtune.config import AudioRNNConfig, TrainConfig, TrialConfig;"
+        "from mmtune.networks.config import AudioRNNConfig; from mmtune.train.recipe import TrainConfig, TrialConfig;"
         "index = torch.arange(40); rows = Rows(images=None, clips=torch.randn(40, 39, 13), image_index=index,"
         " clip_index=index, labels=index % 10);"
         "fit(TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=1)), rows, rows, seed=0);"

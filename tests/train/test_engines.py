@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmtune.config import (
+from mmtune.data.dataset import Dataset
+from mmtune.networks.build import build_model
+from mmtune.networks.config import (
     AudioRNNConfig,
     DualCNNConfig,
     ImageCNNConfig,
@@ -17,18 +19,15 @@ from mmtune.config import (
     ModelConfig,
     MultiheadFusionConfig,
     SpectrogramFusionConfig,
-    TrainConfig,
-    TrialConfig,
     XFlowLSTMConfig,
     XFlowMLPConfig,
 )
-from mmtune.data.dataset import Dataset
-from mmtune.models.build import build_model
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.device import prefer_onednn, products_are_float32
 from mmtune.train.engines import Eager, Engine, Graphed, Moving
 from mmtune.train.fit import fit, prepared
+from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.step import Step
 
 MODELS: list[ModelConfig] = [

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmtune.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig, TrainConfig, TrialConfig
 from mmtune.data.dataset import Dataset
-from mmtune.models.build import build_model
+from mmtune.networks.build import build_model
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import fit
+from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.step import DivergenceError
 
 CPU = torch.device("cpu")

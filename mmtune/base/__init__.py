@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, files within bounds, time, progress, rules for fields."""

@@ -1,0 +1,64 @@
+"""The kinds of model configurations, and the way of each to plain JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.base.rules import CLASSES
+from mmtune.networks.config.bajaj import DualCNNConfig
+from mmtune.networks.config.joshi import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
+from mmtune.networks.config.venkatachalam import MultiheadFusionConfig
+from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
+
+ModelConfig = (
+    ImageCNNConfig
+    | AudioRNNConfig
+    | LatentFusionConfig
+    | MultiheadFusionConfig
+    | DualCNNConfig
+    | SpectrogramFusionConfig
+    | XFlowMLPConfig
+    | XFlowLSTMConfig
+)
+MODEL_CONFIGS: dict[str, type[Any]] = {
+    "image_cnn": ImageCNNConfig,
+    "audio_rnn": AudioRNNConfig,
+    "latent_fusion": LatentFusionConfig,
+    "multihead_fusion": MultiheadFusionConfig,
+    "dual_cnn_fusion": DualCNNConfig,
+    "spectrogram_fusion": SpectrogramFusionConfig,
+    "xflow_cnn_mlp": XFlowMLPConfig,
+    "xflow_lstm": XFlowLSTMConfig,
+}
+
+
+def class_count(config: ModelConfig) -> int:
+    """How many classes a model tells apart: the ten digits, unless its configuration says otherwise."""
+    return int(getattr(config, "classes", CLASSES))
+
+
+def model_kind(config: ModelConfig) -> str:
+    """The name of an architecture, as in MODEL_CONFIGS."""
+    return next(kind for kind, cls in MODEL_CONFIGS.items() if type(config) is cls)
+
+
+def model_to_json(config: ModelConfig) -> dict[str, Any]:
+    """A model configuration as plain JSON, with its kind."""
+    return {"kind": model_kind(config), **dataclasses.asdict(config)}
+
+
+def model_from_json(data: Mapping[str, Any]) -> ModelConfig:
+    """The inverse of `model_to_json`; InputError on an unknown kind, an unknown field or a bad value."""
+    values = {name: value for name, value in data.items() if name != "kind"}
+    cls = MODEL_CONFIGS.get(str(data.get("kind")))
+    if cls is None:
+        raise InputError(f"model kind must be one of {', '.join(MODEL_CONFIGS)}, got {data.get('kind')!r}")
+    parts = {"image": ImageCNNConfig, "audio": AudioRNNConfig}
+    try:
+        return cls(**{k: parts[k](**v) if k in parts else v for k, v in values.items()})
+    except TypeError as error:
+        raise InputError(f"model of kind {data['kind']!r} does not take these fields: {error}") from error

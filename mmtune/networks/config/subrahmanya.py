@@ -1,0 +1,64 @@
+"""Subrahmanya's network: a CNN on the picture and one over time on the spectrogram, joined flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmtune.base.errors import InputError
+from mmtune.base.rules import require_choice, require_count, require_range
+
+SAMPLES = 16_000
+CLIP_FRAMES, COEFFICIENTS = 39, 13
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrogramFusionConfig:
+    """Subrahmanya's multimodal network (sections 2.1, 2.2 and 2.4); the defaults are the printed values.
+
+    layers: convolutions in each pathway, each with BN and a pool of 2; filters: of the first, doubled each time.
+    fc_layers, hidden: linear layers before the ten outputs and their width, each with `dropout` after it.
+    view: "stft" reads waveforms, "mfcc" the 39 x 13 clips, for data that has no waveforms.
+    n_fft, hop: of the spectrogram, in samples at 16 kHz.
+
+    Not printed and assumed: ReLU, padding 1, one hidden layer of 128, and an STFT of 32 ms every 16 ms, which parts
+    the harmonics of a voice and gives one second 61 frames of 257 bins.
+    """
+
+    layers: int = 2
+    filters: int = 32
+    fc_layers: int = 1
+    hidden: int = 128
+    dropout: float = 0.5
+    view: str = "stft"
+    n_fft: int = 512
+    hop: int = 256
+
+    def __post_init__(self) -> None:
+        require_count("layers", self.layers, 1, 3)
+        require_count("filters", self.filters, 1, 1024)
+        require_count("fc_layers", self.fc_layers, 1, 4)
+        require_count("hidden", self.hidden, 1, 8192)
+        require_range("dropout", self.dropout, 0.0, 0.95)
+        require_choice("view", self.view, ("stft", "mfcc"))
+        require_count("n_fft", self.n_fft, 16, SAMPLES)
+        require_count("hop", self.hop, 1, self.n_fft)
+        least = 2**self.layers
+        if self.frames < least:
+            raise InputError(
+                f"n_fft and hop must give at least {least} frames where layers={self.layers}, "
+                f"got n_fft {self.n_fft} and hop {self.hop}: {self.frames} frames of {SAMPLES} samples"
+            )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return ("image", "waveform" if self.view == "stft" else "audio")
+
+    @property
+    def bins(self) -> int:
+        """Channels of the audio pathway's input."""
+        return self.n_fft // 2 + 1 if self.view == "stft" else COEFFICIENTS
+
+    @property
+    def frames(self) -> int:
+        """Length of the audio pathway's input."""
+        return 1 + (SAMPLES - self.n_fft) // self.hop if self.view == "stft" else CLIP_FRAMES

@@ -1,0 +1,109 @@
+"""Audio as a network's first layer wants it; what is learnt from the training rows is kept with the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import AUDIO_SHAPE
+
+SIXTEEN_BIT = 32768.0
+BATCH = 256
+
+
+class Standardised(nn.Module):
+    """Clips (B, 39, 13) to (B, 507) of mean 0 and variance 1 over the training rows (Bajaj, section 2.1).
+
+    Equal to scikit-learn's StandardScaler: population variance, and columns without any are only centred.
+    Before `prepare` the values pass as they are.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(math.prod(AUDIO_SHAPE)))
+        self.register_buffer("scale", torch.ones(math.prod(AUDIO_SHAPE)))
+
+    @torch.no_grad()
+    def prepare(self, audio: Tensor, weights: Tensor) -> None:
+        """Learn from distinct clips (m, 39, 13), clip i standing in weights[i] of the training rows, (m,) int64."""
+        columns, rows = audio.flatten(1).double(), weights.double()
+        count = rows.sum()
+        mean = rows @ columns / count
+        variance = rows @ (columns - mean).square_() / count
+        eps = torch.finfo(torch.float64).eps
+        # scikit-learn's bound: what summing `count` equal numbers may leave as variance.
+        constant = variance <= count * eps * variance + (count * eps * mean).square()
+        self.mean.copy_(mean)
+        self.scale.copy_(variance.sqrt().masked_fill(constant, 1.0))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return (audio.flatten(1) - self.mean) / self.scale
+
+
+class Spectrogram(nn.Module):
+    """Waveforms (B, 16000) int16 to STFT magnitudes (B, n_fft // 2 + 1, frames) float32 (Subrahmanya, section 2.1).
+
+    Samples are read as [-1, 1), the window is Hann's; no frame reaches beyond the ends.
+    """
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        samples = waves.float() / SIXTEEN_BIT
+        return torch.stft(
+            samples, self.n_fft, self.hop, window=self.window, center=False, return_complex=True
+        ).abs()  # (B, bins, frames)
+
+
+def one_channel(values: Tensor) -> Tensor:
+    """Signals (B, L) to (B, 1, L), or pictures (B, H, W) to (B, 1, H, W), strided with the channels last.
+
+    Convolutions and pools hand that layout on: the channels of a place lie together, and pooling on a CPU is
+    several times faster.
+    """
+    return values.unsqueeze(-1).movedim(-1, 1)
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """The same (B, C, H, W), laid out as `one_channel` does it."""
+    return maps.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+class CoefficientsFirst(nn.Module):
+    """Clips (B, 39, 13) to (B, 13, 39): 13 channels over 39 steps of time."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return clips.transpose(1, 2)
+
+
+class ScaledByMaximum(nn.Module):
+    """`features` of the audio, divided by the greatest magnitude in the training set (Subrahmanya, section 2.1)."""
+
+    maximum: Tensor
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+        self.register_buffer("maximum", torch.ones(()))
+
+    @torch.no_grad()
+    def prepare(self, audio: Tensor, weights: Tensor) -> None:
+        """Learn from the training rows' distinct audio, which is not all silent; how often each is used is the same."""
+        maximum = torch.stack([self.features(part).abs().amax() for part in audio.split(BATCH)]).amax()
+        if not float(maximum) > 0:
+            raise InputError(f"training audio must have a maximum above 0 to be divided by, got {float(maximum):g}")
+        self.maximum.copy_(maximum)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.features(audio) / self.maximum

@@ -1,0 +1,120 @@
+"""Venkatachalam's fusion of an image CNN with a multi-head, or a sequential, audio CNN."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmtune.base.rules import CLASSES
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
+from mmtune.networks.config.venkatachalam import MultiheadFusionConfig, numbers
+from mmtune.networks.inputs import one_channel
+from mmtune.networks.layers import Conv1d, Dropout, FlattenPlaces
+from mmtune.networks.output import Output
+
+LENGTH = math.prod(AUDIO_SHAPE)
+IMAGE_CHANNELS = (32, 64, 128, 256)
+AUDIO_CHANNELS = (32, 64)
+HEAD_CHANNELS, EXTRA_CHANNELS = 32, 64
+ENCODER_HIDDEN, FUSION_HIDDEN = 128, 64
+
+
+class MultiheadFusion(nn.Module):
+    """Venkatachalam's network (sections 2.2 and 2.4): two encoders, batch norm, one or two linear layers.
+
+    With `softmax`, as in the report, training returns softmax(z) as its logits, so that the cross-entropy takes a
+    second softmax; evaluation returns z itself, whose softmax are the probabilities that the report predicts with.
+    """
+
+    def __init__(self, config: MultiheadFusionConfig) -> None:
+        super().__init__()
+        joined = 2 * config.width
+        hidden = [nn.Linear(joined, FUSION_HIDDEN), nn.ReLU()] if config.fusion_fc == 2 else []
+        self.parts = {"image": config.width, "audio": config.width}
+        self.image = image_encoder(config)
+        self.audio = multihead_encoder(config) if config.audio_net == "multihead" else sequential_encoder(config)
+        self.norm = nn.BatchNorm1d(joined) if config.fusion_norm else nn.Identity()
+        self.head = nn.Sequential(*hidden, nn.Linear(FUSION_HIDDEN if hidden else joined, CLASSES))
+        self.double_softmax = config.softmax
+
+    def forward(self, image: Tensor, audio: Tensor) -> Output:
+        seen, heard = self.image(one_channel(image.squeeze(1))), self.audio(one_channel(audio.flatten(1)))
+        joined = torch.cat([seen, heard], dim=1)
+        logits = self.head(self.norm(joined))
+        return Output(logits.softmax(1) if self.double_softmax and self.training else logits, joined)
+
+
+class Heads(nn.Module):
+    """Convolutions of different kernels beside each other: (B, 1, L) to (B, 32 x heads, L) (section 2.2)."""
+
+    def __init__(self, kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(Conv1d(1, HEAD_CHANNELS, k, padding=k // 2) for k in kernels)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        # Joined with the channels last, as they lie in memory: joining (B, 32, L) would lay them out anew.
+        return torch.cat([head(audio).transpose(1, 2) for head in self.heads], dim=2).transpose(1, 2)
+
+
+def image_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
+    """(B, 1, 28, 28) in [0, 1] to (B, width)."""
+    kernels, before, side = numbers(config.image_kernels), 1, IMAGE_SHAPE[0]
+    layers: list[nn.Module] = []
+    for n, (kernel, after) in enumerate(zip(kernels, IMAGE_CHANNELS, strict=False), start=1):
+        last = n == len(kernels)
+        pooled = n <= config.image_pools
+        layers += [nn.Conv2d(before, after, kernel, padding=kernel // 2)]
+        # ReLU comes after the pool: the same, and a quarter of the work.
+        layers += [nn.MaxPool2d(2)] if pooled else []
+        layers += activation(config, last)
+        layers += dropout(config, config.image_dropouts, n, last)
+        before, side = after, side // 2 if pooled else side
+    flat = before * side**2
+    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, flat, config.image_fc, config.image_dropouts))
+
+
+def multihead_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
+    """(B, 1, 507) to (B, width): parallel heads, then perhaps one more convolution."""
+    heads, code = numbers(config.heads), config.audio_dropouts
+    channels, length = HEAD_CHANNELS * len(heads), LENGTH
+    layers: list[nn.Module] = [Heads(heads), nn.MaxPool1d(3, stride=1, padding=1)]
+    layers += [*activation(config, not config.extra_conv), *dropout(config, code, 1, not config.extra_conv)]
+    if config.extra_conv:
+        layers += [Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2)]
+        layers += [*activation(config, True), *dropout(config, code, 2, True)]
+        channels, length = EXTRA_CHANNELS, (LENGTH - 2) // 2
+    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, channels * length, config.audio_fc, code))
+
+
+def sequential_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
+    """(B, 1, 507) to (B, width): two unpadded convolutions and one pool."""
+    (first, second), (few, many), code = numbers(config.audio_kernels), AUDIO_CHANNELS, config.audio_dropouts
+    length = (LENGTH - (first - 1) - (second - 1)) // config.audio_pool
+    layers: list[nn.Module] = [Conv1d(1, few, first), *activation(config, False), *dropout(config, code, 1, False)]
+    layers += [Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool)]
+    layers += [*activation(config, True), *dropout(config, code, 2, True)]
+    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, many * length, config.audio_fc, code))
+
+
+def linear_layers(config: MultiheadFusionConfig, flat: int, count: int, code: str) -> list[nn.Module]:
+    """`count` linear layers from `flat` to the encoder's width, the first one 128 wide unless it is the last."""
+    widths = (config.width,) if count == 1 else (ENCODER_HIDDEN, *[config.width] * (count - 1))
+    layers: list[nn.Module] = []
+    for n, (before, after) in enumerate(zip((flat, *widths), widths, strict=False), start=1):
+        layers += [nn.Linear(before, after)]
+        layers += [nn.ReLU()] if n < count else []
+        layers += [Dropout(config.dropout)] if n == 1 and "fc1" in code.split("-") else []
+    return layers
+
+
+def activation(config: MultiheadFusionConfig, last: bool) -> list[nn.Module]:
+    """What follows a convolution."""
+    return [nn.ReLU()] if config.last_relu or not last else []
+
+
+def dropout(config: MultiheadFusionConfig, code: str, n: int, last: bool) -> list[nn.Module]:
+    """The dropout after convolution `n`, if the code of places has one there."""
+    here = {f"conv{n}", "last"} if last else {f"conv{n}"}
+    return [Dropout(config.dropout)] if here & set(code.split("-")) else []

@@ -1,0 +1,85 @@
+"""A model on disk: `weights.safetensors`, and `model.json` with the architecture and the weights' SHA-256.
+
+Nothing in it can run code, and a changed byte is refused. What a card asks for is laid out without memory first, so
+that it takes as much as the weights beside it, whatever it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from mmtune.base.bounds import inside, read_bounded
+from mmtune.base.errors import InputError
+from mmtune.base.files import write_whole
+from mmtune.networks.build import build_model
+from mmtune.networks.card import CARD, FORMAT, WEIGHTS, read_card
+from mmtune.networks.config import ModelConfig, model_from_json, model_to_json
+
+MOST_BYTES = 4 * 2**30
+
+
+def save_model(folder: Path, model: nn.Module, config: ModelConfig) -> None:
+    """Write `model` and its configuration into `folder`, which is made; the card comes last and makes it valid.
+
+    Raises InputError where the weights take more than MOST_BYTES.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    if len(weights) > MOST_BYTES:
+        raise InputError(f"{folder / WEIGHTS}: must have at most {MOST_BYTES:,} bytes, has {len(weights):,}")
+    card = {"format": FORMAT, "model": model_to_json(config), "sha256": hashlib.sha256(weights).hexdigest()}
+    write_whole(folder / WEIGHTS, weights)
+    write_whole(folder / CARD, json.dumps(card, indent=2).encode())
+
+
+def load_model(folder: Path) -> tuple[nn.Module, ModelConfig]:
+    """The module, in eval mode, and its configuration; InputError where a file is missing, changed or misfits.
+
+    The folder may be a symbolic link, its files may not lead out of it.
+    """
+    card = read_card(folder)
+    config = model_from_json(card["model"])
+    path = inside(folder, WEIGHTS)
+    weights = read_bounded(path, MOST_BYTES)
+    found = hashlib.sha256(weights).hexdigest()
+    if found != card["sha256"]:
+        raise InputError(f"{path} must have SHA-256 {card['sha256']}, got {found}: it was changed or cut")
+    tensors = read_tensors(path, weights)
+    require_fit(path, config, tensors)
+    model = build_model(config)
+    model.load_state_dict(tensors)
+    return model.eval(), config
+
+
+def read_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The tensors in the bytes of a safetensors file; InputError where they are none."""
+    try:
+        return load(content)
+    except Exception as error:  # a header may name types that torch has not, and shapes that no tensor has
+        raise InputError(f"{path} must hold tensors as safetensors: {str(error) or type(error).__name__}") from error
+
+
+def require_fit(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Raise InputError unless tensors have the names, shapes and types of a configuration's weights.
+
+    The module is built without memory: a card of a few bytes may ask for terabytes.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = build_model(config).state_dict()
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path.parent / CARD} must describe a network that can be built: {error}") from error
+    odd = sorted(wanted.keys() ^ tensors.keys())
+    if odd:
+        raise InputError(f"{path} does not fit the architecture in {CARD}: {odd[0]} is in one of them only")
+    for name, tensor in tensors.items():
+        there, asked = (f"{tuple(t.shape)} {t.dtype}" for t in (tensor, wanted[name]))
+        if there != asked:
+            raise InputError(f"{path} does not fit the architecture in {CARD}: {name} is {there}, must be {asked}")

@@ -1,0 +1,233 @@
+"""Pools of workers, which the coordinator hands jobs and hears events from; the one of this machine.
+
+A worker dies with its coordinator, and when it dies itself its job comes back as a `Died` event.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Generic, Self, TypeVar
+
+from mmtune.base.errors import InputError
+from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, WorkerSpec, live
+
+STARTS = 3
+# To load torch and the data may take so long on a slow disk.
+START_SECONDS = 300.0
+# What one look at the workers may add to their silence: a coordinator that was stopped itself has not listened.
+LOOK_SECONDS = 5.0
+
+
+@dataclass(kw_only=True, eq=False)
+class Worker:
+    """The job that a worker has, and for how many seconds it has said nothing.
+
+    begun: whether it has a place to run; ready: whether it has its data.
+    """
+
+    job: Job | None = None
+    begun: bool = True
+    ready: bool = False
+    silent: float = 0.0
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class Workers(ABC, Generic[W]):
+    """What pools have in common: who has which job, who hangs, who died; `count` jobs at most run side by side."""
+
+    workers: list[W]
+
+    def __init__(self, spec: WorkerSpec, count: int) -> None:
+        self.spec = spec
+        self.looked = time.monotonic()
+        self.failed_starts = 0
+        self.limit = count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def idle(self) -> int:
+        """How many workers are ready, have no job and may have one."""
+        busy = sum(worker.job is not None for worker in self.workers)
+        return min(sum(worker.ready and worker.job is None for worker in self.workers), self.limit - busy)
+
+    def narrow(self) -> int:
+        """From now on let fewer jobs run side by side than ran when memory gave out; returns how many may."""
+        busy = sum(worker.job is not None for worker in self.workers)
+        self.limit = max(1, min(self.limit - 1, busy))
+        return self.limit
+
+    def submit(self, job: Job) -> None:
+        """Give a job to an idle worker; there must be one."""
+        worker = next(worker for worker in self.workers if worker.ready and worker.job is None)
+        worker.job, worker.silent = job, 0.0
+        self._send(worker, job)
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """Tell the worker that waits at a rung of job `number` whether to go on."""
+        worker = next(worker for worker in self.workers if worker.job is not None and worker.job.number == number)
+        self._send(worker, go_on)
+
+    @abstractmethod
+    def events(self, timeout: float) -> Iterator[Event]:
+        """What has happened, waiting up to `timeout` seconds for the first event.
+
+        Raises InputError where workers cannot start.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop every worker at once."""
+
+    @abstractmethod
+    def _send(self, worker: W, message: Job | bool) -> None:
+        """Say something to a worker; one that is already dead is reported by `events`, with its job."""
+
+    @abstractmethod
+    def _kill(self, worker: W) -> None:
+        """End a worker that may not listen."""
+
+    @abstractmethod
+    def _take_away(self, worker: W) -> str:
+        """What is left of a worker that is dead; returns how it died."""
+
+    @abstractmethod
+    def _replace(self, worker: W) -> None:
+        """Put another one in the place of a worker that is dead."""
+
+    def _end_hung(self) -> Iterator[Event]:
+        now = time.monotonic()
+        passed, self.looked = min(now - self.looked, LOOK_SECONDS), now
+        for worker in list(self.workers):
+            owes_word = worker.job is not None or (worker.begun and not worker.ready)
+            worker.silent += passed if owes_word else 0.0
+            patience = self.spec.hung_after if worker.ready else max(self.spec.hung_after, START_SECONDS)
+            if worker.silent > patience:
+                self._kill(worker)
+                yield from self._bury(worker, f"worker hung: it said nothing for {patience:g} s")
+
+    def _note(self, worker: W, event: Event) -> Event:
+        worker.silent = 0.0
+        if isinstance(event, Broken):
+            raise InputError(f"workers cannot start: {event.reason}")
+        if isinstance(event, Ready):
+            worker.ready, self.failed_starts = True, 0
+        if isinstance(event, Done | Failed):
+            worker.job = None
+        return event
+
+    def _bury(self, worker: W, reason: str = "") -> Iterator[Event]:
+        found = self._take_away(worker)
+        reason = reason or found
+        self.failed_starts += not worker.ready
+        if self.failed_starts >= STARTS * len(self.workers):
+            raise InputError(f"workers cannot start: {reason}")
+        self._replace(worker)
+        if worker.job is not None:
+            yield Died(number=worker.job.number, reason=reason)
+
+
+@dataclass(kw_only=True, eq=False)
+class LocalWorker(Worker):
+    """A process, and our end of its pipe."""
+
+    process: SpawnProcess
+    pipe: Connection
+
+
+class LocalPool(Workers[LocalWorker]):
+    """`count` worker processes on this machine; a worker that dies or hangs is replaced."""
+
+    def __init__(self, spec: WorkerSpec, count: int) -> None:
+        super().__init__(spec, count)
+        self.workers = [start_worker(spec) for _ in range(count)]
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        ends = {worker.pipe: worker for worker in self.workers}
+        for pipe in wait(list(ends), timeout):
+            worker = ends[pipe]  # type: ignore[index]
+            try:
+                event = worker.pipe.recv()
+            except (EOFError, OSError):
+                yield from self._bury(worker)
+            else:
+                yield self._note(worker, event)
+        yield from self._end_hung()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            self._take_away(worker)
+
+    def _send(self, worker: LocalWorker, message: Job | bool) -> None:
+        with suppress(OSError):
+            worker.pipe.send(message)
+
+    def _kill(self, worker: LocalWorker) -> None:
+        worker.process.kill()
+
+    def _take_away(self, worker: LocalWorker) -> str:
+        worker.process.join()
+        worker.pipe.close()
+        return exit_reason(worker.process.exitcode)
+
+    def _replace(self, worker: LocalWorker) -> None:
+        self.workers[self.workers.index(worker)] = start_worker(self.spec)
+
+
+def exit_reason(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        return f"worker was killed by {signal.Signals(-code).name}"
+    return f"worker exited with code {code}"
+
+
+def start_worker(spec: WorkerSpec) -> LocalWorker:
+    """A new worker process, which loads its data while the caller goes on."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(spec, theirs), daemon=True)
+    # Ctrl-C and SIGTERM reach the whole process group, but stopping is the coordinator's to decide: a worker
+    # inherits the mask, so that neither can end it, from its first instruction on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return LocalWorker(process=process, pipe=ours)
+
+
+def work(spec: WorkerSpec, pipe: Connection) -> None:
+    """The life of a worker process."""
+    threading.Thread(target=die_with_parent, daemon=True).start()
+
+    from mmtune.data.store import load
+
+    with suppress(EOFError):
+        live(spec, lambda: load(spec.data, verify=False).train, pipe)
+
+
+def die_with_parent() -> None:
+    """End this process as soon as the coordinator is gone, also if it was killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,204 @@
+"""What runs on a node: an actor that trains, and how files reach it and leave it.
+
+Nothing here needs a file system that the driver shares.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import mmtune
+from mmtune.base.bounds import inside
+from mmtune.base.files import write_whole
+from mmtune.base.provenance import installed
+from mmtune.data.dataset import Partition
+from mmtune.pool.worker import Done, Event, Failed, Job, WorkerSpec, live
+
+Files = Mapping[str, bytes]
+PREFIX = "mmtune-trainer-"
+# So long a process has from making its folder to locking it.
+YOUNG_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """A job, and references to the files of the folders that it starts from."""
+
+    job: Job
+    encoders: Mapping[str, Any]
+    checkpoint: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """How a job ended, and the files of its folder."""
+
+    event: Done | Failed
+    files: Files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Over:
+    """A worker can do no more."""
+
+    reason: str
+
+
+class ActorLine:
+    """The `mmtune.pool.worker.Line` of an actor: files that come with a job are put in a folder of its own, and those
+    that it leaves there are sent along with its end.
+
+    fetch: from a reference, what it stands for.
+    """
+
+    def __init__(self, fetch: Callable[[Any], Files]) -> None:
+        self.fetch = fetch
+        self.inbox: SimpleQueue[Errand | bool] = SimpleQueue()
+        self.outbox: SimpleQueue[Event | Parcel | Over] = SimpleQueue()
+        self.folder, self.lock = own_folder()
+
+    def send(self, event: Event, /) -> None:
+        if not isinstance(event, Done | Failed):
+            self.outbox.put(event)
+            return
+        if isinstance(event, Failed) and event.storage:
+            event = replace(event, storage=f"{event.storage} (on {platform.node()})")
+        parcel = Parcel(event=event, files=pack(self.folder / "job"))
+        empty(self.folder)
+        self.outbox.put(parcel)
+
+    def recv(self) -> Job | bool:
+        said = self.inbox.get()
+        return self._unpacked(said) if isinstance(said, Errand) else said
+
+    def listen(self) -> list[Event | Parcel | Over]:
+        """Everything that has been sent since the last call, waiting for the first."""
+        said = [self.outbox.get()]
+        with suppress(Empty):
+            while True:
+                said.append(self.outbox.get_nowait())
+        return said
+
+    def _unpacked(self, errand: Errand) -> Job:
+        empty(self.folder)
+        encoders = {name: self.folder / "encoders" / name for name in errand.encoders}
+        for name, reference in errand.encoders.items():
+            unpack(self.fetch(reference), encoders[name])
+        checkpoint = None if errand.checkpoint is None else self.folder / "checkpoint"
+        if checkpoint is not None:
+            unpack(self.fetch(errand.checkpoint), checkpoint)
+        return replace(errand.job, folder=self.folder / "job", encoders=encoders, checkpoint=checkpoint)
+
+
+class Trainer:
+    """The actor; its methods are called from the driver, `work` first and for as long as it lives."""
+
+    def __init__(self) -> None:
+        import ray
+
+        # The object store's arrays may not be written to, and no training writes to its data.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        self.line = ActorLine(ray.get)
+
+    def introduce(self) -> dict[str, Any]:
+        """Where this is, and what it trains with: nothing that another version of mmtune could not read."""
+        import ray
+
+        node = f"{platform.node()} (Ray's node {ray.get_runtime_context().get_node_id()[:8]})"
+        return {"node": node, "made_with": made_with()}
+
+    def work(self, spec: WorkerSpec, partition: Partition) -> None:
+        """Train whatever is told, until the device gives out."""
+        try:
+            live(spec, lambda: partition, self.line)
+            reason = "its device gave out"
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        self.line.outbox.put(Over(reason=reason))
+
+    def tell(self, message: Errand | bool) -> None:
+        """A job, or the answer at a rung."""
+        self.line.inbox.put(message)
+
+    def listen(self) -> list[Event | Parcel | Over]:
+        """What has happened since the last call."""
+        return self.line.listen()
+
+    def leave(self) -> None:
+        """Leave no file behind."""
+        shutil.rmtree(self.line.folder, ignore_errors=True)
+
+
+@cache
+def made_with() -> dict[str, str]:
+    """What decides a training's result on the same hardware: versions, and mmtune's source."""
+    source = hashlib.sha256()
+    root = Path(mmtune.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        source.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    # The builds of one version of torch for CPUs and for GPUs differ in what follows the plus.
+    versions = {name: installed(name).partition("+")[0] for name in ("torch", "numpy", "scikit-learn")}
+    return {"mmtune": f"{mmtune.__version__} ({source.hexdigest()[:8]})", **versions}
+
+
+def pack(folder: Path) -> Files:
+    """The files in a folder, by their path in it; none where it is missing."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def unpack(files: Files, folder: Path) -> None:
+    """Write the files of a folder; InputError where one would lie outside of it."""
+    for name, content in files.items():
+        path = inside(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in a folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def own_folder() -> tuple[Path, int]:
+    """A folder that this process has locked for its life; those that killed ones have left are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    return folder, locked_folder(folder)
+
+
+def locked_folder(folder: Path) -> int:
+    """The descriptor that holds a folder's lock; BlockingIOError where another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def remove_if_left(folder: Path) -> None:
+    """Remove a folder of this user's unless a process holds it; OSError where that cannot be."""
+    facts = folder.lstat()
+    if facts.st_uid != os.getuid() or time.time() - facts.st_ctime < YOUNG_SECONDS:
+        return
+    descriptor = locked_folder(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)

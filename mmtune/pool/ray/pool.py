@@ -1,0 +1,179 @@
+"""The pool of a study on Ray: its actors, what they are told and what they say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.pool.local import Worker, Workers
+from mmtune.pool.ray.actor import Errand, Over, Parcel, Trainer, made_with, pack, unpack
+from mmtune.pool.ray.engine import Engine
+from mmtune.pool.worker import Event, Job, WorkerSpec
+
+FOLLOW_SECONDS = 2.0
+# A start that failed is tried again so much later, so that one broken node does not keep the others busy.
+RETRY_SECONDS = 10.0
+PATIENCE_SECONDS = 15.0
+GOODBYE_SECONDS = 5.0
+SAME = "every node must have this machine's mmtune and torch"
+
+
+@dataclass(kw_only=True, eq=False)
+class RayWorker(Worker):
+    """An actor, the node it runs on, and the reference to what it says next."""
+
+    actor: Any
+    heard: Any
+    node: str = ""
+
+
+class RayPool(Workers[RayWorker]):
+    """Actors wherever Ray finds room, `count` of them at most; one that is lost is asked for again.
+
+    data: the reference to the partition in the object store.
+    """
+
+    def __init__(self, spec: WorkerSpec, count: int, engine: Engine, data: Any, say: Callable[[str], None]) -> None:
+        import ray
+
+        super().__init__(spec, count)
+        self.ray, self.count, self.engine, self.data, self.say = ray, count, engine, data, say
+        self.spec_there = ray.put(spec)
+        self.parcels: dict[Path, Any] = {}
+        self.workers: list[RayWorker] = []
+        self.due = 0.0
+        self.waits_since: float | None = time.monotonic()
+        options = {"num_cpus": 1, "num_gpus": engine.gpus, "max_restarts": 0, "max_task_retries": 0}
+        # One thread trains, one hears what it is told, one says what has happened.
+        self.trainer = ray.remote(Trainer).options(**options, max_concurrency=3)
+        self._follow()
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        self._follow()
+        ends = {worker.heard: worker for worker in self.workers}
+        for reference in self._spoken(list(ends), timeout):
+            worker = ends[reference]
+            try:
+                said = self.ray.get(reference)
+            except self.ray.exceptions.RayError as error:
+                yield from self._bury(worker, self._cause(worker, error))
+            else:
+                yield from self._hear(worker, said)
+        yield from self._end_hung()
+
+    def close(self) -> None:
+        begun = [worker for worker in self.workers if worker.begun]
+        goodbyes = [worker.actor.leave.remote() for worker in begun]
+        if goodbyes:
+            self.ray.wait(goodbyes, num_returns=len(goodbyes), timeout=GOODBYE_SECONDS)
+        for worker in self.workers:
+            self._kill(worker)
+        self.workers = []
+
+    # ---- how many
+
+    def _follow(self) -> None:
+        """Ask for the actors that are missing: those that were asked for, or as many as the cluster has room for."""
+        now = time.monotonic()
+        if now < self.due:
+            return
+        self.due = now + FOLLOW_SECONDS
+        wanted = self.count
+        if self.engine.workers is None:
+            # At least one, for an autoscaler to see that there is something to do.
+            wanted = min(self.count, max(1, self.engine.room(self.ray.nodes())))
+        self.workers += [self._ask_for_one() for _ in range(wanted - len(self.workers))]
+        self._tell_of_waiting(now)
+
+    def _ask_for_one(self) -> RayWorker:
+        actor = self.trainer.remote()
+        return RayWorker(actor=actor, heard=actor.introduce.remote(), begun=False)
+
+    def _tell_of_waiting(self, now: float) -> None:
+        if any(worker.begun for worker in self.workers):
+            self.waits_since = None
+        elif self.waits_since is not None and now - self.waits_since > PATIENCE_SECONDS:
+            self.say(f"waiting for a node with room: a trial needs {self.engine.needs}")
+            self.waits_since = None
+
+    # ---- saying and hearing
+
+    def _send(self, worker: RayWorker, message: Job | bool) -> None:
+        worker.actor.tell.remote(self._errand(message) if isinstance(message, Job) else message)
+
+    def _errand(self, job: Job) -> Errand:
+        encoders = {modality: self._parcel(folder) for modality, folder in job.encoders.items()}
+        checkpoint = None if job.checkpoint is None else self._parcel(job.checkpoint)
+        bare = replace(job, folder=Path(), encoders={}, checkpoint=None)
+        return Errand(job=bare, encoders=encoders, checkpoint=checkpoint)
+
+    def _parcel(self, folder: Path) -> Any:
+        """A reference to the files of a finished run, which never change."""
+        if folder not in self.parcels:
+            self.parcels[folder] = self.ray.put(pack(folder))
+        return self.parcels[folder]
+
+    def _spoken(self, references: list[Any], timeout: float) -> list[Any]:
+        """Those that can be got, waiting up to `timeout` seconds for the first."""
+        self.ray.wait(references, num_returns=1, timeout=timeout)
+        spoken, _ = self.ray.wait(references, num_returns=len(references), timeout=0)
+        found: list[Any] = spoken
+        return found
+
+    def _hear(self, worker: RayWorker, said: Any) -> Iterator[Event]:
+        if not worker.begun:
+            self._welcome(worker, said)
+            return
+        worker.heard = worker.actor.listen.remote()
+        for message in said:
+            if isinstance(message, Over):
+                yield from self._bury(worker, f"worker on {worker.node}: {message.reason}")
+            elif isinstance(message, Parcel):
+                assert worker.job is not None
+                unpack(message.files, worker.job.folder)
+                yield self._note(worker, message.event)
+            else:
+                yield self._note(worker, message)
+
+    def _welcome(self, worker: RayWorker, introduction: Mapping[str, Any]) -> None:
+        """Give an actor its data; InputError where it would train with other code than this machine's."""
+        worker.begun, worker.silent, worker.node = True, 0.0, introduction["node"]
+        differing = differences(introduction["made_with"], made_with())
+        if differing:
+            raise InputError(f"{SAME}: {worker.node} has {', '.join(differing)}")
+        worker.actor.work.remote(self.spec_there, self.data)
+        worker.heard = worker.actor.listen.remote()
+
+    # ---- dying
+
+    def _cause(self, worker: RayWorker, error: Exception) -> str:
+        """Why an actor does not answer, in a line."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        missing = next((line for line in lines if line.startswith(("ModuleNotFoundError:", "ImportError:"))), "")
+        if missing:
+            raise InputError(f"{SAME}: {missing}")
+        causes = [line for line in lines if line.startswith(("The actor", "The node", "Task was killed", "The worker"))]
+        return f"worker on {worker.node or 'a node'} died: {causes[-1] if causes else lines[0]}"
+
+    def _kill(self, worker: RayWorker) -> None:
+        self.ray.kill(worker.actor, no_restart=True)
+
+    def _take_away(self, worker: RayWorker) -> str:
+        # It may be out of reach and yet alive; what it still says, nobody hears.
+        self._kill(worker)
+        return "worker died"
+
+    def _replace(self, worker: RayWorker) -> None:
+        self.workers.remove(worker)
+        if any(own.ready for own in self.workers):
+            self.failed_starts = 0
+        self.due = 0.0 if worker.ready else time.monotonic() + RETRY_SECONDS
+
+
+def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    """What they have otherwise than we, in words."""
+    return [f"{name} {theirs.get(name)} instead of {own}" for name, own in ours.items() if theirs.get(name) != own]

@@ -1,0 +1,192 @@
+"""A worker's life: it loads the data once, then trains job after job, and says what comes of each.
+
+A worker knows neither Optuna nor MLflow, nor how it is tied to its pool: it hears jobs and verdicts, and sends events.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmtune.base.errors import InputError
+from mmtune.base.files import storage_problem
+from mmtune.data.dataset import Partition
+from mmtune.data.protocols import Split
+from mmtune.train.recipe import TrialConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmtune.train.batches import Resident
+
+HUNG_AFTER = 1800.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training to do in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on.
+
+    split: the number of the split to train on. encoders: by modality, the folder of a trained model to start from.
+    checkpoint: the folder of a training to go on from.
+    """
+
+    number: int
+    config: TrialConfig
+    seed: int
+    folder: Path
+    split: int = 0
+    rungs: frozenset[int] = frozenset()
+    encoders: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A worker has its data and names its device."""
+
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A worker cannot get its data, and no other one could."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """An epoch of a job is done."""
+
+    number: int
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A job is done, or was pruned; its folder is complete."""
+
+    number: int
+    metrics: Mapping[str, float]
+    pruned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A job raised; its folder holds `error.txt`.
+
+    retry: whether another attempt makes sense. memory: whether there was too little of it for this job beside others.
+    storage: what kept its files from being written, "" if nothing did.
+    """
+
+    number: int
+    reason: str
+    retry: bool
+    memory: bool = False
+    storage: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Died:
+    """A worker died under a job."""
+
+    number: int
+    reason: str
+
+
+Event = Ready | Broken | Epoch | Done | Failed | Died
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """What every worker is started with: the data, the rows of each split, and the device.
+
+    hung_after: after so many seconds without a word a worker that has something to do counts as hung.
+    """
+
+    data: Path
+    splits: tuple[Split, ...]
+    device: str
+    hung_after: float = HUNG_AFTER
+
+
+class Line(Protocol):
+    """A worker's end of what ties it to its pool: it sends events, and receives jobs and verdicts at rungs."""
+
+    def send(self, event: Event, /) -> None: ...
+    def recv(self) -> Any: ...
+
+
+def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
+    """A worker's life: load the data once, then train job after job for as long as the device does."""
+    import torch
+
+    from mmtune.train.batches import Resident
+    from mmtune.train.device import settle
+
+    device = torch.device(spec.device)
+    settle(device)
+    try:
+        partition = read()
+    except InputError as error:
+        line.send(Broken(reason=str(error)))
+        return
+    line.send(Ready(device=spec.device))
+    data = Resident(partition, device)
+    while device_lives(device):
+        line.send(run_job(line.recv(), data, spec, line))
+
+
+def device_lives(device: torch.device) -> bool:
+    """Whether more can be done on the device; after a failed assertion on a GPU its process never can."""
+    import torch
+
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True
+
+
+def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
+    """Train one job; whatever it raises becomes a Failed event."""
+    from mmtune.train.step import DivergenceError
+    from mmtune.train.trial import Origin, run_trial
+
+    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> bool:
+        line.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
+        return bool(line.recv()) if epoch in job.rungs else True
+
+    try:
+        origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)
+        split = spec.splits[job.split]
+        metrics, pruned = run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin)
+        return Done(number=job.number, metrics=metrics, pruned=pruned)
+    except Exception as error:  # a worker outlives every job
+        # Where the disk is what failed, this fails too.
+        with suppress(OSError):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            (job.folder / "error.txt").write_text(traceback.format_exc())
+        return Failed(
+            number=job.number,
+            reason=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            retry=not isinstance(error, DivergenceError | InputError),
+            memory=out_of_memory(error),
+            storage=("" if isinstance(error, InputError) else storage_problem(error)) or "",
+        )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed, of Python's, of numpy's, or of torch's on any device."""
+    import torch
+
+    # On a CPU torch has no class of its own for it.
+    told = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)

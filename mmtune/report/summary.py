@@ -1,0 +1,116 @@
+"""What the command line says of tracked studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from mmtune.base.files import make_folder
+from mmtune.study import StudyKey
+from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+
+if TYPE_CHECKING:
+    from mmtune.report.comparing import Comparison
+    from mmtune.serve import VersionRecord
+
+# Importances are estimated from so many complete trials at most; more take seconds and tell little.
+MOST_IMPORTANCE = 500
+
+
+def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None, folds: int | None = None) -> bool:
+    """Whether a study has these properties; None fits all."""
+    wanted = ((digest, key.digest), (protocol, key.protocol), (seed, key.seed), (folds, key.folds))
+    return all(want is None or want == have for want, have in wanted)
+
+
+def last_measured(tracker: MlflowTracker, runs: Sequence[StudyRun]) -> str:
+    """The best trial of the last of a study's runs that has one, in a few words, "-" where there is none."""
+    for run in runs:
+        best = tracker.best(run.run_id)
+        if best is not None:
+            return f"{measured(best)} ({run.key.data}, {run.key.protocol}, seed {run.key.seed})"
+    return "-"
+
+
+def measured(trial: TrialRun) -> str:
+    """Accuracy of a trial on validation, and on test if it was scored."""
+    test = trial.metrics.get("test_accuracy")
+    shown = f"val accuracy {trial.metrics['best_val_accuracy']:.2%}"
+    return shown if test is None else f"{shown}, test {test:.2%}"
+
+
+def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[StudyRun], out: Path) -> Path:
+    """The report page of a tracked study, with the importances of its choices."""
+    from mmtune.report.page import write_report
+    from mmtune.study import load_study
+    from mmtune.study.space import importances
+
+    study = load_study(run.key.study)
+    trials = tracker.trials(run.run_id)
+    complete = [t for t in trials if t.state == COMPLETE]
+    # Their order is that of time, so that evenly spaced ones stand for early and late ones alike.
+    some = complete[:: -(-len(complete) // MOST_IMPORTANCE) or 1]
+    drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in some]
+    make_folder(out.parent)
+    best = best_trial(complete)
+    return write_report(
+        tracker,
+        run,
+        importances(study.space, drawn),
+        study.reported,
+        out,
+        study.paper,
+        others,
+        published=study.published,
+        published_source=study.published_source,
+        folds=unit_lines(tracker, run.key, best) if best is not None and run.key.division else (),
+        trials=trials,
+        estimated_from=len(some),
+    )
+
+
+def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[dict[str, object]]:
+    """What was measured in each fold, or repeat, of a trial."""
+    from mmtune.tune.parts import SUMMARISED
+
+    found = tracker.curves(trial.run_id, tuple(f"{UNIT}{name}" for name in SUMMARISED))
+    kind = "fold" if key.folds else "repeat"
+    steps = sorted({step for values in found.values() for step, _ in values})
+    by_name = {name.removeprefix(UNIT): dict(values) for name, values in found.items() if values}
+    return [{kind: step, **{name: values[step] for name, values in by_name.items()}} for step in steps]
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Studies against a reference: accuracies, their difference, and the tests of it."""
+    table = Table()
+    for heading in ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm"):
+        table.add_column(heading, overflow="fold")
+    for own in comparisons:
+        spread = f" ± {own.spread.deviation:.2%}" if own.spread else ""
+        over_folds = ["-", "-"] if own.folds is None else [p(own.folds.p_value), p(own.folds.corrected_p)]
+        tests = [*over_folds, p(own.rows_p), p(own.recordings.p_value), p(own.adjusted)]
+        scores = [f"{own.accuracy:.2%}{spread}", f"{own.reference_accuracy:.2%} {own.reference}"]
+        table.add_row(own.name, *scores, f"{100 * own.difference:+.2f}", *tests)
+    return table
+
+
+def p(value: float) -> str:
+    """A p-value for a table."""
+    from mmtune.report.comparing import p_text
+
+    return p_text(value).removeprefix("p ").removeprefix("= ")
+
+
+def history_table(records: Sequence[VersionRecord]) -> Table:
+    """The versions of a registered model: scores, study, when each was champion."""
+    table = Table("version", "trial", "val F1", "test F1", "test acc.", "champion")
+    table.add_column("of study", overflow="fold")
+    for record in records:
+        reigns = [f"{start[:10]} to {end[:10] if end else 'now'}" for start, end in record.reigns]
+        name = f"{record.version}{' (forced)' if record.forced else ''}"
+        scores = [f"{value:.4f}" for value in (record.val_macro_f1, record.test_macro_f1, record.test_accuracy)]
+        table.add_row(name, record.trial.partition(" ")[0], *scores, "\n".join(reigns) or "never", record.study_key)
+    return table

@@ -1,0 +1,95 @@
+"""The versions of a registered model, which of them is champion, and who was it before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from mmtune.base.bounds import inside
+from mmtune.base.clock import now
+from mmtune.base.errors import InputError
+from mmtune.base.files import path_of
+from mmtune.serve.champions import CHAMPION, Event, missing_event
+from mmtune.serve.predictor import FEATURES
+from mmtune.serve.pyfunc import PREDICTOR, REGISTERED
+
+TAG, EVENT = "mmtune.", "mmtune.champion."
+MOST_MODELS = 1000
+
+
+class Registry:
+    """The versions of one registered model."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def model(self) -> Any | None:
+        """MLflow's registered model, or None where there is none of this name."""
+        models = self.client.search_registered_models(max_results=MOST_MODELS)
+        return next((model for model in models if model.name == self.name), None)
+
+    def versions(self) -> list[Any]:
+        """MLflow's model versions, the first one first."""
+        found = [] if self.model() is None else self.client.search_model_versions(f"name = '{self.name}'")
+        return sorted(found, key=lambda version: int(version.version))
+
+    def version_of(self, run_id: str) -> str | None:
+        """The version of a trial's run, or None."""
+        return next((str(v.version) for v in self.versions() if v.run_id == run_id), None)
+
+    def aliased(self, alias: str = CHAMPION) -> str | None:
+        """The version that an alias names, or None."""
+        model = self.model()
+        version = None if model is None else model.aliases.get(alias)
+        return None if version is None else str(version)
+
+    def events(self) -> list[Event]:
+        """Every change of champion, in order."""
+        model = self.model()
+        tags = {} if model is None else model.tags
+        return [Event.from_json(tags[name]) for name in sorted(tags) if name.startswith(EVENT)]
+
+    def create(self, run_id: str, tags: Mapping[str, str]) -> str:
+        """A version of what a run keeps under `registered`, with its tags; returns its number."""
+        if self.model() is None:
+            self.client.create_registered_model(self.name)
+        source = f"{self.client.get_run(run_id).info.artifact_uri}/{REGISTERED}"
+        named = {TAG + name: value for name, value in tags.items()}
+        return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
+
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            self.client.set_model_version_tag(self.name, version, TAG + name, value)
+
+    def crown(self, version: str, how: str) -> None:
+        """Make a version champion. The alias comes first: `repair` can mend a log that lacks its last event."""
+        self.client.set_registered_model_alias(self.name, CHAMPION, version)
+        self._log(Event(version=version, at=now(), how=how))
+
+    def repair(self) -> None:
+        """Bring the log into line with the alias, after a kill or a change by hand."""
+        event = missing_event(self.events(), self.aliased())
+        if event is not None:
+            self._log(event)
+
+    def _log(self, event: Event) -> None:
+        number = len(self.events()) + 1
+        self.client.set_registered_model_tag(self.name, f"{EVENT}{number:06}", event.to_json())
+
+
+def predictor_folder(version: Any) -> Path:
+    """Where the predictor of MLflow's model version lies; InputError where it is not there or not of our making."""
+    folder = inside(path_of(version.source), f"data/{PREDICTOR}")
+    if urlparse(version.source).scheme != "file" or not (folder / FEATURES).is_file():
+        said = f"{version.name} version {version.version} must lie in a local folder with data/{PREDICTOR}/{FEATURES}"
+        raise InputError(f"{said}, {version.source} has none")
+    return folder
+
+
+def known_models(client: Any) -> str:
+    """What is registered, as the end of a sentence."""
+    names = [model.name for model in client.search_registered_models()]
+    return f"registered: {', '.join(names)}" if names else "nothing is registered"

@@ -1,0 +1,79 @@
+"""Every tunable choice of the reports, with its range and where it comes from; paths are below the part they tune."""
+
+from __future__ import annotations
+
+from mmtune.networks.config import NORM_CODES
+from mmtune.study.space import Categorical, Integer, Real, Space
+
+IMAGE_CNN: Space = (
+    Categorical(path="norm", values=NORM_CODES, source="Joshi 2.4"),
+    Categorical(path="kernel", values=(3, 5), source="Joshi 2.4"),
+    Categorical(path="activation", values=("tanh", "relu"), source="Joshi 2.4"),
+    Categorical(path="pools", values=("2-4", "3-4"), source="Joshi figure 9, both readings"),
+    Categorical(path="l5", values=("absent", "fc1"), source="Joshi 2.4, both readings", when=("norm", NORM_CODES[0])),
+    Real(path="dropout", low=0.0, high=0.5, source="Joshi 2.2 (.05); Bajaj 2.4 varies it up to .5"),
+)
+AUDIO_RNN: Space = (
+    Categorical(path="hidden", values=(320, 350, 400), source="Joshi 2.4"),
+    Categorical(path="layers", values=(1, 2), source="Joshi 2.4"),
+    Categorical(path="view", values=("step", "sequence"), source="Joshi 2.2; the sequence is its obvious extension"),
+)
+LATENT_FUSION: Space = (
+    Categorical(path="layers", values=(1, 2), source="Joshi 2.4"),
+    Categorical(path="embedding", values=(10, 64), source="Joshi 2.2", when=("encoders", "frozen")),
+)
+OPTIMISER: Space = (Real(path="learning_rate", low=1e-4, high=1e-1, log=True, source="Joshi 2.3 (.1 .01 .001 .0001)"),)
+
+LADDER = "Venkatachalam 2.4"
+IMAGE_DROPOUTS = ("none", "conv2", "fc1", "conv2-fc1", "conv2-last-fc1")
+AUDIO_DROPOUTS = ("none", "conv1", "fc1", "conv1-fc1", "conv1-last-fc1")
+HEADS, IN_TURN = ("audio_net", "multihead"), ("audio_net", "sequential")
+MULTIHEAD_FUSION: Space = (
+    Categorical(path="image_kernels", values=("3-3", "5-3-3", "7-5-3-3", "5-5-3-3"), source=LADDER),
+    Categorical(path="image_pools", values=(2, 3), source=LADDER),
+    Categorical(path="image_dropouts", values=IMAGE_DROPOUTS, source=LADDER),
+    Categorical(path="image_fc", values=(1, 2), source=LADDER),
+    Categorical(path="audio_net", values=("multihead", "sequential"), source=LADDER),
+    Categorical(path="heads", values=("7-5-3", "5-3", "9-7-5-3"), source="Venkatachalam 2.2; wishes, 4", when=HEADS),
+    Categorical(path="extra_conv", values=(False, True), source=LADDER, when=HEADS),
+    Categorical(path="audio_kernels", values=("5-3", "7-3", "7-5", "3-3", "5-5"), source=LADDER, when=IN_TURN),
+    Categorical(path="audio_pool", values=(2, 3), source=LADDER, when=IN_TURN),
+    Categorical(path="audio_dropouts", values=AUDIO_DROPOUTS, source=LADDER),
+    Categorical(path="audio_fc", values=(1, 2, 3), source=LADDER),
+    Categorical(path="width", values=(64, 128), source=LADDER),
+    Categorical(path="fusion_norm", values=(True, False), source=LADDER),
+    Categorical(path="fusion_fc", values=(1, 2), source=LADDER),
+    Categorical(path="softmax", values=(True, False), source="Venkatachalam 2.4, Try 3"),
+    Real(path="dropout", low=0.0, high=0.6, source="Venkatachalam 2.4 (.3 throughout)"),
+)
+DUAL_CNN_FUSION: Space = (
+    Categorical(path="kernel", values=(3, 5, 7), source="Bajaj 2.4 (5; no range printed)"),
+    Categorical(path="stride", values=(1, 2), source="Bajaj 2.4 (1; no range printed)"),
+    Real(path="dropout", low=0.0, high=0.7, source="Bajaj 2.4 (.5; no range printed)"),
+)
+SPECTROGRAM_FUSION: Space = (
+    Integer(path="layers", low=1, high=3, source="Subrahmanya 2.4, random search"),
+    Integer(path="fc_layers", low=1, high=3, source="Subrahmanya 2.4, random search"),
+    Real(path="dropout", low=0.1, high=0.7, source="Subrahmanya 2.4, random search"),
+    Integer(path="filters", low=8, high=64, log=True, source="Subrahmanya 2.4, manual tuning"),
+    Integer(path="hidden", low=32, high=512, log=True, source="Subrahmanya 2.4, manual tuning"),
+)
+SPECTROGRAM_OPTIMISER: Space = (
+    Real(path="learning_rate", low=1e-5, high=1e-2, log=True, source="Subrahmanya 2.4, grid search (.0005)"),
+    Categorical(path="batch_size", values=(16, 32, 64, 128), source="Subrahmanya 2.4, grid search (32)"),
+)
+SLOW_OPTIMISER: Space = (Real(path="learning_rate", low=1e-5, high=1e-2, log=True, source="Bajaj 2.3 (.0001)"),)
+XFLOW_MLP_STREAMS: Space = (
+    Real(path="pool_dropout", low=0.0, high=0.5, source="XFlow, appendix A (.25)"),
+    Real(path="dense_dropout", low=0.0, high=0.7, source="XFlow, appendix A (.5)"),
+    Real(path="merge_dropout", low=0.0, high=0.7, source="XFlow, appendix A (.5)"),
+)
+XFLOW_LSTM_STREAMS: Space = (Real(path="merge_dropout", low=0.0, high=0.7, source="XFlow, appendix A (.5; .25)"),)
+CROSSINGS: Space = (
+    Categorical(path="cross", values=(True, False), source="XFlow 2.1"),
+    Categorical(path="residual", values=(True, False), source="XFlow 2.1"),
+    Categorical(path="kernel1", values=(4, 8, 11), source="XFlow, figure 4, for 14 x 14"),
+    Categorical(path="kernel2", values=(2, 4, 6), source="XFlow, figure 4, for 7 x 7"),
+)
+XFLOW_MLP: Space = CROSSINGS + XFLOW_MLP_STREAMS
+XFLOW_LSTM: Space = CROSSINGS + XFLOW_LSTM_STREAMS

@@ -1,0 +1,162 @@
+"""What a study is: a search that a report made, as data, and the trials that it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.base.fields import flatten, replace_path, replace_paths
+from mmtune.base.rules import require_choice, require_count
+from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated, require_trials
+from mmtune.study.space import Space, Value, pin
+from mmtune.train.recipe import TrialConfig
+
+NONE = Enumerated(space=(), points=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A search that a report made, as data.
+
+    reported: the report's own number by metric ("accuracy", "macro_f1"), as a share; of the configuration in `base`.
+    base: the configuration that a trial's draws are put into; its epochs are the report's budget.
+    space: what any sampler may vary; trials: how many trials such a sampler makes unless told otherwise.
+    What the report itself tried is one of three, and the study's usual sampler:
+      grid: the values that it combined, by path, the rest staying at the base;
+      tries: configurations that it lists by name; going_on: by name, the try whose last epoch a try goes on from;
+      phases: searches one after the other, each around the best trial so far.
+    encoders: by modality, the study whose best tracked model this study starts from.
+    baseline: the study that this one is compared with.
+    repeats: what stands for several trainings of a fold, their "mean" or the "best" by validation.
+    reduced: epochs of the reduced budget on 48,000 training rows, for where the report's would take too long.
+    published: accuracies of others that the report compares itself with, as shares; published_source: where.
+    """
+
+    name: str
+    paper: str
+    title: str
+    reported: Mapping[str, float]
+    base: TrialConfig
+    space: Space
+    grid: Mapping[str, tuple[Value, ...]] | None = None
+    tries: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    going_on: Mapping[str, str] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    trials: int = 30
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    baseline: str = ""
+    repeats: str = "mean"
+    reduced: int = 5
+    published: Mapping[str, float] = field(default_factory=dict)
+    published_source: str = ""
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        known, space = flatten(self.base), {choice.path: choice for choice in self.space}
+        named = [*space, *(path for values in self.tries.values() for path in values), *(self.grid or {})]
+        for path in named:
+            if path not in known:
+                raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
+        for listed in (self.grid or {}, *(phase.settles for phase in self.phases)):
+            for path, values in listed.items():
+                if path not in space:
+                    raise InputError(f"study {self.name}: {path} is varied, so it must be in the space")
+                for value in values:
+                    if not space[path].admits(value):
+                        raise InputError(f"study {self.name}: {path} must be in {space[path]}, got {value!r}")
+        names = list(self.tries)
+        for later, earlier in self.going_on.items():
+            if later not in names or earlier not in names[: names.index(later)]:
+                raise InputError(f"study {self.name}: {later} must go on from a try before it, got {earlier!r}")
+        require_count(f"study {self.name}: reduced", self.reduced)
+
+    @property
+    def sampler(self) -> str:
+        """The usual sampler: what makes the trials that the report made."""
+        listed = "tries" if self.tries else "phases" if self.phases else ""
+        return listed or ("tpe" if self.grid is None else "grid")
+
+    @property
+    def epochs(self) -> tuple[int, int]:
+        """The least and the most epochs of a trial that the report made."""
+        own = [int(values["train.epochs"]) for values in self.tries.values() if "train.epochs" in values]
+        return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
+
+
+def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
+    """The base configuration with choices settled by the user, and with another budget if one is given."""
+    for path in fixed:
+        if path not in flatten(study.base):
+            raise InputError(f"study {study.name} has no choice {path}; it has {', '.join(flatten(study.base))}")
+    base: TrialConfig = replace_paths(study.base, fixed)
+    return base if epochs is None else replace_path(base, "train.epochs", epochs)
+
+
+def schedule(
+    study: Study,
+    sampler: str,
+    base: TrialConfig,
+    fixed: Mapping[str, Value],
+    trials: int | None = None,
+    epochs: int | None = None,
+) -> Schedule:
+    """The trials that `sampler` makes of a study around `base`; "reported" is the base alone.
+
+    trials: how many a sampler draws. Raises InputError where the study has no such trials.
+    """
+    space = pin(study.space, fixed)
+    match sampler:
+        case "reported":
+            made: Schedule = Enumerated(space=(), points=({},))
+        case "grid":
+            axes = {path: values for path, values in (study.grid or {}).items() if path not in fixed}
+            made = NONE if study.grid is None else enumerated(axes)
+        case "tries":
+            own = fixed if epochs is None else {**fixed, "train.epochs": epochs}
+            tries = {name: {**values, **own} for name, values in study.tries.items()}
+            made = resumable(Tries(tries=tries, going_on=study.going_on), study.name, base)
+        case "phases":
+            phases = tuple(phase.without(fixed) for phase in study.phases)
+            made = Phased(space=space, phases=phases, base=flatten(base))
+        case _:
+            made = Sampled(space=space, trials=trials or study.trials, sampler=sampler)
+    return require_trials(made, study.name, sampler)
+
+
+def resumable(tries: Tries, study: str, base: TrialConfig) -> Tries:
+    """The tries; InputError where one goes on from another that does not keep its last epoch."""
+    for later, earlier in tries.going_on.items():
+        if not tries.configure(base, {TRY: earlier}).train.keep_final:
+            raise InputError(f"study {study}: {later} goes on from {earlier}, so keep_final must be True, got False")
+    return tries
+
+
+def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
+    """`path=value` texts as typed values; a path's last part is enough where it is unambiguous."""
+    flat = flatten(base)
+    fixed: dict[str, Value] = {}
+    for text in texts:
+        name, equals, raw = text.partition("=")
+        paths = [path for path in flat if path == name or path.rpartition(".")[2] == name]
+        exact = [path for path in paths if path == name] or paths
+        if not equals or len(exact) != 1:
+            known = ", ".join(exact or flat)
+            raise InputError(f"--fix takes NAME=VALUE with one of {known}, got {text!r}")
+        if exact[0] == "train.epochs":
+            raise InputError(f"--fix settles what is searched, the budget is --epochs; got {text!r}")
+        fixed[exact[0]] = parse_value(exact[0], raw, type(flat[exact[0]]))
+    return fixed
+
+
+def parse_value(path: str, raw: str, kind: type[Any]) -> Value:
+    """A text as a value of `kind`."""
+    if kind is bool:
+        require_choice(path, raw, ("True", "False"))
+        return raw == "True"
+    try:
+        value: Value = kind(raw)
+    except ValueError as error:
+        raise InputError(f"{path} must be of type {kind.__name__}, got {raw!r}") from error
+    return value

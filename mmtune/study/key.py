@@ -1,0 +1,80 @@
+"""What makes a study the same study."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mmtune.base.rules import require_choice, require_count
+from mmtune.data.protocols import PROTOCOLS
+
+DRAWN = ("tpe", "random", "gp", "cmaes")
+SAMPLERS = ("grid", "tries", "phases", "reported", *DRAWN)
+LONGEST_SLUG = 180
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyKey:
+    """What makes two trials comparable; two studies with the same key are one study, resumed.
+
+    data: the data set's name, digest: of its content. prune: whether hopeless trials are stopped early.
+    folds: of the cross-validation of every trial, 0 for the one split of the protocol. repeats: how often each fold,
+        or the split, is trained on, every time with another seed.
+    fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (modality, run id).
+    """
+
+    study: str
+    data: str
+    digest: str
+    protocol: str
+    seed: int
+    epochs: int
+    sampler: str
+    prune: bool = False
+    folds: int = 0
+    repeats: int = 1
+    fixed: tuple[tuple[str, Any], ...] = ()
+    encoders: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        require_choice("protocol", self.protocol, PROTOCOLS)
+        require_choice("sampler", self.sampler, SAMPLERS)
+        require_count("seed", self.seed, 0)
+        require_count("epochs", self.epochs, 1, 100_000)
+        require_count("folds", self.folds, 0, 10_000)
+        require_count("repeats", self.repeats, 1, 10_000)
+
+    @property
+    def division(self) -> tuple[str, ...]:
+        """Into what parts every trial is divided, in words; nothing for a single training."""
+        folds = (f"{self.folds} folds",) if self.folds else ()
+        return folds + ((f"{self.repeats} repeats",) if self.repeats > 1 else ())
+
+    @property
+    def title(self) -> str:
+        """What sets this study apart from others of its name, in words."""
+        facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
+        return ", ".join([*facts, *self.division, *(f"{path}={value}" for path, value in self.fixed)])
+
+    @property
+    def slug(self) -> str:
+        """A readable name that is safe in a path: study.data-digest.protocol.seed.epochs.sampler."""
+        parts = [
+            self.study,
+            f"{self.data}-{self.digest[:8]}",
+            self.protocol,
+            f"seed{self.seed}",
+            f"epochs{self.epochs}",
+        ]
+        how = [self.sampler + ("-pruned" if self.prune else ""), *(words.replace(" ", "-") for words in self.division)]
+        settled = [f"{path}={value}" for path, value in self.fixed]
+        started = [f"{modality}-{run_id[:8]}" for modality, run_id in self.encoders]
+        text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))
+        # Names of files end at 255 bytes, suffixes included.
+        return (
+            text
+            if len(text) <= LONGEST_SLUG
+            else f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        )

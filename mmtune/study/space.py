@@ -1,0 +1,190 @@
+"""Search spaces as data.
+
+A space is a tuple of choices, each naming a field by its dotted path: it can be listed, printed, hashed,
+enumerated and narrowed; drawing from it is the only thing that needs Optuna.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mmtune.base.errors import InputError
+
+if TYPE_CHECKING:
+    import optuna
+
+Value = str | int | float | bool
+When = tuple[str, Value]
+FEW_TRIALS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Categorical:
+    """One of `values`. Here as below: `source` is the report, `when` the (path, value) that makes it apply."""
+
+    path: str
+    values: tuple[Value, ...]
+    source: str
+    when: When | None = None
+
+    def suggest(self, trial: optuna.Trial) -> Value:
+        drawn = trial.suggest_categorical(self.path, self.values)
+        assert drawn is not None
+        return drawn
+
+    def admits(self, value: object) -> bool:
+        return any(value == v and type(value) is type(v) for v in self.values)
+
+    def __str__(self) -> str:
+        return "{" + ", ".join(map(str, self.values)) + "}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integer:
+    """A whole number from `low` to `high`."""
+
+    path: str
+    low: int
+    high: int
+    source: str
+    log: bool = False
+    when: When | None = None
+
+    def suggest(self, trial: optuna.Trial) -> Value:
+        return trial.suggest_int(self.path, self.low, self.high, log=self.log)
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{' (log)' if self.log else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A real number from `low` to `high`."""
+
+    path: str
+    low: float
+    high: float
+    source: str
+    log: bool = False
+    when: When | None = None
+
+    def suggest(self, trial: optuna.Trial) -> Value:
+        return trial.suggest_float(self.path, self.low, self.high, log=self.log)
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+
+
+Choice = Categorical | Integer | Real
+Space = tuple[Choice, ...]
+
+
+def under(prefix: str, space: Space) -> Space:
+    """The same choices for fields below `prefix`, conditions included."""
+
+    def moved(choice: Choice) -> Choice:
+        when = (f"{prefix}.{choice.when[0]}", choice.when[1]) if choice.when else None
+        return replace(choice, path=f"{prefix}.{choice.path}", when=when)
+
+    return tuple(map(moved, space))
+
+
+def only(space: Space, paths: tuple[str, ...]) -> Space:
+    """The choices at `paths`, in the order of `paths`."""
+    by_path = {choice.path: choice for choice in space}
+    return tuple(by_path[path] for path in paths)
+
+
+def pin(space: Space, fixed: Mapping[str, Value]) -> Space:
+    """The space without the choices that `fixed` settles; InputError where it does not admit a value."""
+    by_path = {choice.path: choice for choice in space}
+    for path, value in fixed.items():
+        if path in by_path and not by_path[path].admits(value):
+            raise InputError(f"{path} must be in {by_path[path]}, got {value!r}")
+    return tuple(choice for choice in space if choice.path not in fixed)
+
+
+def draw(space: Space, base: Mapping[str, Any], pick: Callable[[Choice], Value]) -> dict[str, Value]:
+    """Values by path for the choices that apply, `base` standing for whatever the space leaves open."""
+    drawn: dict[str, Value] = {}
+    for choice in space:
+        if choice.when is None or {**base, **drawn}.get(choice.when[0]) == choice.when[1]:
+            drawn[choice.path] = pick(choice)
+    return drawn
+
+
+def sample(space: Space, base: Mapping[str, Any], trial: optuna.Trial) -> dict[str, Value]:
+    """Values drawn by an Optuna trial."""
+    return draw(space, base, lambda choice: choice.suggest(trial))
+
+
+def grid(space: Space, base: Mapping[str, Any]) -> list[dict[str, Value]]:
+    """Every combination exactly once, the last choice varying fastest; InputError for a space with ranges."""
+    ranges = [choice.path for choice in space if not isinstance(choice, Categorical)]
+    if ranges:
+        raise InputError(f"a grid takes listed values only, got a range for {', '.join(ranges)}")
+    axes = [[(choice.path, value) for value in choice.values] for choice in space if isinstance(choice, Categorical)]
+    combinations = (dict(combination) for combination in itertools.product(*axes))
+    drawn = [draw(space, base, lambda choice, c=c: c[choice.path]) for c in combinations]  # type: ignore[misc]
+    return [values for n, values in enumerate(drawn) if values not in drawn[:n]]
+
+
+def describe(space: Space) -> list[str]:
+    """A line for each choice: path, range, condition, source."""
+    width = max((len(choice.path) for choice in space), default=0)
+    conditions = [f"  when {c.when[0]}={c.when[1]}" if c.when else "" for c in space]
+    return [f"{c.path:<{width}}  {c}{w}  [{c.source}]" for c, w in zip(space, conditions, strict=True)]
+
+
+def fingerprint(space: Space) -> str:
+    """SHA-256 of what can be drawn from the space; its sources do not count."""
+    plain = [{"type": type(c).__name__, **asdict(replace(c, source=""))} for c in space]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def importances(space: Space, trials: list[tuple[Mapping[str, Any], float]]) -> dict[str, float]:
+    """How much each choice moved the objective, the largest first; {} where too few trials tell.
+
+    trials: (drawn values, objective) of each complete trial. fANOVA up to FEW_TRIALS, whose forest is exact enough
+    on small grids where PED-ANOVA's density estimates are not, and PED-ANOVA beyond, which stays fast.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    varied = [c for c in space if len({values.get(c.path) for values, _ in trials}) > 1 and c.when is None]
+    if len(trials) < 4 or not varied or len({value for _, value in trials}) < 2:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    for values, objective in trials:
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={c.path: values[c.path] for c in varied},
+                distributions={c.path: distribution(c) for c in varied},
+                value=objective,
+            )
+        )
+    few = len(trials) <= FEW_TRIALS
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0) if few else None
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def distribution(choice: Choice) -> optuna.distributions.BaseDistribution:
+    """A choice in Optuna's terms."""
+    from optuna import distributions
+
+    if isinstance(choice, Categorical):
+        return distributions.CategoricalDistribution(choice.values)
+    if isinstance(choice, Integer):
+        return distributions.IntDistribution(choice.low, choice.high, log=choice.log)
+    return distributions.FloatDistribution(choice.low, choice.high, log=choice.log)

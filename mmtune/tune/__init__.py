@@ -1,0 +1,1 @@
+"""A study and a data set to finished trials: plan, search, coordinator."""

@@ -1,0 +1,57 @@
+"""Trained encoders that another study starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmtune.base.errors import InputError
+from mmtune.base.fields import replace_path
+from mmtune.networks.card import read_card
+from mmtune.networks.config import LatentFusionConfig, model_from_json
+from mmtune.study import Study
+from mmtune.tracking import MlflowTracker, TrialRun, best_trial
+from mmtune.train.recipe import TrialConfig
+from mmtune.tune.plan import Options
+
+
+def needed_encoders(study: Study, base: TrialConfig, options: Options) -> Mapping[str, str]:
+    """By modality, the study whose best model this one starts from; none where it trains from fresh weights.
+
+    Raises InputError where the options settle what such an encoder decides, or hold out what it has seen.
+    """
+    frozen = isinstance(base.model, LatentFusionConfig) and base.model.encoders == "frozen"
+    needed = study.encoders if frozen else {}
+    if needed and options.folds:
+        raise InputError(
+            f"--folds must be 0 where {study.name} starts from trained encoders, got {options.folds}: they have seen "
+            "what a fold holds out; use --fix encoders=joint"
+        )
+    for path in options.fixed:
+        if any(path.startswith(f"model.{modality}.") for modality in needed):
+            raise InputError(f"{path} is decided by the trained encoder; settle it with --fix encoders=joint, or there")
+    return needed
+
+
+def best_encoder(tracker: MlflowTracker, study: str, digest: str, options: Options) -> TrialRun | None:
+    """The best tracked trial of a finished study on the same data, protocol and seed, whatever its budget.
+
+    The same seed means the same split: no validation row was trained on. A cross-validation trains on other rows,
+    and the report's own configuration starts from the report's own encoders, so those are kept apart.
+    """
+    same = [
+        run
+        for run in tracker.studies(study)
+        if (run.key.digest, run.key.protocol, run.key.seed) == (digest, options.protocol, options.seed)
+        and run.key.folds == 0
+        and (run.key.sampler == "reported" or options.sampler != "reported")
+        and run.status == "FINISHED"
+    ]
+    return best_trial(best for run in same if (best := tracker.best(run.run_id)))
+
+
+def with_encoders(base: TrialConfig, folders: Mapping[str, Path]) -> TrialConfig:
+    """The configuration of a fusion model with the architectures of the encoders in `folders`."""
+    for modality, folder in folders.items():
+        base = replace_path(base, f"model.{modality}", model_from_json(read_card(folder)["model"]))
+    return base

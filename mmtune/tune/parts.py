@@ -1,0 +1,85 @@
+"""A trial in parts: folds of a cross-validation, repeats with other seeds, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mmtune.analysis.statistics import summary
+from mmtune.base.rules import require_choice
+from mmtune.tracking import OBJECTIVE, TrialRun
+
+SUMMARISED = (
+    OBJECTIVE,
+    "best_val_accuracy",
+    "best_val_loss",
+    "held_macro_f1",
+    "held_accuracy",
+    "held_loss",
+)
+CURVES = tuple(f"{side}_{name}" for side in ("train", "val") for name in ("loss", "accuracy", "macro_f1"))
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Part:
+    """One training of a trial, by the numbers of its fold and its repeat, both from 0."""
+
+    fold: int = 0
+    repeat: int = 0
+
+
+def parts_of(folds: int, repeats: int) -> tuple[Part, ...]:
+    """The parts of every trial; 0 folds stand for the one split of a protocol."""
+    return tuple(Part(fold=fold, repeat=repeat) for fold in range(max(folds, 1)) for repeat in range(repeats))
+
+
+def part_of(run: TrialRun) -> Part:
+    """Which part of its trial a run is."""
+    return Part(fold=int(run.tags["mmtune.fold"]), repeat=int(run.tags["mmtune.repeat"]))
+
+
+def units(done: Mapping[Part, Metrics], repeats: str) -> list[Metrics]:
+    """The metrics of each fold, or, where there is one split only, of each repeat.
+
+    repeats: what stands for several trainings of one fold: their "mean", or the "best" by validation, as XFlow has it.
+    """
+    require_choice("repeats", repeats, ("mean", "best"))
+    folds = [[done[part] for part in sorted(done) if part.fold == fold] for fold in sorted({p.fold for p in done})]
+    if repeats == "best":
+        return [max(runs, key=lambda metrics: metrics[OBJECTIVE]) for runs in folds]
+    return folds[0] if len(folds) == 1 else [mean(runs) for runs in folds]
+
+
+def mean(runs: list[Metrics]) -> Metrics:
+    """The mean of every metric that all runs have."""
+    shared = [name for name in runs[0] if all(name in run for run in runs)]
+    return {name: sum(run[name] for run in runs) / len(runs) for name in shared}
+
+
+def spread(found: list[Metrics]) -> dict[str, float]:
+    """The metrics of a trial from those of its units: means, and for the scores deviation and 95 % interval."""
+    metrics = dict(mean(found))
+    for name in SUMMARISED:
+        if len(found) > 1 and name in metrics:
+            told = summary([unit[name] for unit in found])
+            metrics |= {f"{name}_sd": told.deviation, f"{name}_low": told.low, f"{name}_high": told.high}
+    return metrics
+
+
+def mean_curves(curves: Sequence[Mapping[str, Sequence[tuple[int, float]]]]) -> dict[int, dict[str, float]]:
+    """By epoch, the mean of each metric over the parts that trained so long, from (epoch, value) pairs by metric."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for own in curves:
+        for name, points in own.items():
+            for epoch, value in points:
+                found.setdefault(epoch, {}).setdefault(name, []).append(value)
+    return {
+        epoch: {name: sum(values) / len(values) for name, values in by_name.items()}
+        for epoch, by_name in sorted(found.items())
+    }
+
+
+def best_part(done: Mapping[Part, Metrics]) -> Part:
+    """The part with the best validation score, whose model stands for the trial; of equals the first."""
+    return max(sorted(done), key=lambda part: (done[part][OBJECTIVE], -part.fold, -part.repeat))

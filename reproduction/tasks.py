@@ -1,0 +1,163 @@
+"""What is to be run: each report's own configuration under every protocol and seed, and at what length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmtune.base.errors import InputError
+from mmtune.data.checks import require_modalities
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import PROTOCOLS
+from mmtune.study import Study, load_study, parse_fixed, settled
+from mmtune.tune.plan import Options, make_splits, shapes
+
+# What `Study.reduced` counts for: 80 % of the reports' 60,000 pairs.
+PAIRS = 60_000
+# XFlow, section 3.2: the best of five runs in each fold; ten persons at most.
+BEST_OF, LEAST_FOLDS, MOST_FOLDS = 5, 3, 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One call of `mmtune study`. epochs: None for the report's own; fixed: choices settled, as NAME=VALUE."""
+
+    study: str
+    protocol: str
+    seed: int = 0
+    epochs: int | None = None
+    folds: int = 0
+    repeats: int = 1
+    fixed: tuple[str, ...] = ()
+
+    def command(self, data: Path | None = None) -> list[str]:
+        """The words of that call, as a user would type them."""
+        words = ["mmtune", "study", self.study, "--sampler", "reported"]
+        words += ["--protocol", self.protocol, "--seed", str(self.seed)]
+        words += [] if self.epochs is None else ["--epochs", str(self.epochs)]
+        words += ["--folds", str(self.folds)] if self.folds else []
+        words += ["--repeats", str(self.repeats)] if self.repeats > 1 else []
+        words += [word for text in self.fixed for word in ("--fix", text)]
+        return words + ([] if data is None else ["--data", str(data)])
+
+    @property
+    def title(self) -> str:
+        """The task in a few words."""
+        folds = [f"{self.folds} folds"] if self.folds else []
+        return ", ".join([self.study, self.protocol, f"seed {self.seed}", *folds])
+
+    def options(self, study: Study) -> Options:
+        """The same as options of a study that is run in this process."""
+        return Options(
+            protocol=self.protocol,
+            seed=self.seed,
+            sampler="reported",
+            epochs=self.epochs,
+            folds=self.folds,
+            repeats=self.repeats,
+            fixed=parse_fixed(list(self.fixed), study.base),
+        )
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text such as "0 1 2"; InputError unless each is a whole number from 0."""
+    words = text.replace(",", " ").split()
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise InputError(f"--seeds must be whole numbers from 0, such as '0 1', got {text!r}")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def with_needed(names: Iterable[str]) -> dict[str, Study]:
+    """The studies of these names, each after those whose models it starts from, which need not be named."""
+    found: dict[str, Study] = {}
+    for name in names:
+        study = load_study(name)
+        found |= {**with_needed(study.encoders.values()), name: study} if name not in found else {}
+    return found
+
+
+def tasks_of(
+    studies: Mapping[str, Study], dataset: Dataset, seeds: Sequence[int], epochs: int | None, reduced: bool
+) -> list[Task]:
+    """Every task of these studies. epochs: of every training, None for the report's own, or fewer where `reduced`.
+
+    Where speakers are not known, there is no `speaker_disjoint`.
+    """
+    known = dataset.train.speakers_known
+    protocols = [protocol for protocol in PROTOCOLS if known or protocol != "speaker_disjoint"]
+    plain = [
+        Task(
+            study=study.name,
+            protocol=protocol,
+            seed=seed,
+            epochs=length(study, dataset, epochs, reduced),
+            fixed=adapted(study, dataset),
+        )
+        for seed in seeds
+        for protocol in protocols
+        for study in studies.values()
+    ]
+    crossed = [crossed_task(study, dataset, seed, epochs, reduced) for seed in seeds for study in studies.values()]
+    return plain + [task for task in crossed if task is not None]
+
+
+def length(study: Study, dataset: Dataset, epochs: int | None, reduced: bool) -> int | None:
+    """The epochs to ask for: those given, or of the reduced budget; None where they are the report's own."""
+    own = study.base.train.epochs
+    fewer = min(own, -(-study.reduced * PAIRS // len(dataset.train))) if reduced else own
+    asked = fewer if epochs is None else epochs
+    return None if asked == own else asked
+
+
+def crossed_task(study: Study, dataset: Dataset, seed: int, epochs: int | None, reduced: bool) -> Task | None:
+    """The cross-validation that a report makes of large models: persons are held out, the best of several runs counts.
+
+    None where the report makes none, or too few persons are known.
+    """
+    persons = len(np.unique(dataset.train.speaker)) if dataset.train.speakers_known else 0
+    if study.repeats != "best" or persons < LEAST_FOLDS:
+        return None
+    asked = length(study, dataset, epochs, reduced)
+    shorter = (reduced and epochs is None) or (asked or study.base.train.epochs) < study.base.train.epochs
+    return Task(
+        study=study.name,
+        protocol="speaker_disjoint",
+        seed=seed,
+        epochs=asked,
+        folds=min(persons, MOST_FOLDS),
+        repeats=1 if shorter else BEST_OF,
+        fixed=adapted(study, dataset),
+    )
+
+
+def adapted(study: Study, dataset: Dataset) -> tuple[str, ...]:
+    """What has to be settled for this data: a network that hears waveforms reads features where there are no others."""
+    deaf = "waveform" in study.base.model.modalities and dataset.train.waveforms is None
+    return ("view=mfcc",) if deaf else ()
+
+
+def obstacle(task: Task, study: Study, dataset: Dataset) -> str:
+    """Why a task cannot run on this data, "" where it can."""
+    try:
+        options = task.options(study)
+        values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
+        require_modalities(dataset.train, settled(study, values, options.epochs).model.modalities)
+        make_splits(dataset, options)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def needs(task: Task, tasks: Iterable[Task], study: Study) -> list[Task]:
+    """The tasks whose models this one starts from."""
+    wanted = set(study.encoders.values())
+    return [t for t in tasks if t.study in wanted and (t.protocol, t.seed, t.folds) == (task.protocol, task.seed, 0)]
+
+
+def cost(task: Task, study: Study) -> float:
+    """How long a task takes, in no particular unit: the reduced budgets of all studies take about as long."""
+    epochs = task.epochs or study.base.train.epochs
+    return epochs / study.reduced * max(task.folds, 1) * task.repeats

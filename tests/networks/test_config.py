@@ -1,0 +1,59 @@
+"""Configurations check themselves and survive the trip through JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mmtune.base.errors import InputError
+from mmtune.base.fields import flatten, replace_path, replace_paths
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, model_from_json, model_to_json
+from mmtune.train.recipe import TrainConfig, TrialConfig
+
+MODELS = [
+    ImageCNNConfig(kernel=5, activation="relu", norm="l1-l2", pools="3-4"),
+    AudioRNNConfig(hidden=400, layers=2, view="sequence"),
+    LatentFusionConfig(layers=2, image=ImageCNNConfig(dropout=0.2), audio=AudioRNNConfig(hidden=7)),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_json_round_trip(model: Any) -> None:
+    assert model_from_json(json.loads(json.dumps(model_to_json(model)))) == model
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_a_configuration_is_its_flat_values(model: Any) -> None:
+    config = TrialConfig(model=model)
+    blank = TrialConfig(model=type(model)())
+    assert replace_paths(blank, flatten(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "said"),
+    [
+        (ImageCNNConfig, {"kernel": 4}, "kernel must be one of 3, 5, got 4"),
+        (ImageCNNConfig, {"kernel": 3.0}, "kernel must be one of 3, 5, got 3.0"),
+        (ImageCNNConfig, {"dropout": float("nan")}, "dropout must be a number from 0 to 0.95, got nan"),
+        (AudioRNNConfig, {"hidden": 0}, "hidden must be a whole number from 1 to 8192, got 0"),
+        (AudioRNNConfig, {"layers": True}, "layers must be a whole number"),
+        (LatentFusionConfig, {"encoders": "joint", "embedding": 10}, "embedding must be 64 where encoders=joint"),
+        (TrainConfig, {"batch_size": 1}, "batch_size must be a whole number from 2"),
+        (TrainConfig, {"learning_rate": float("inf")}, "learning_rate must be a number"),
+    ],
+)
+def test_bad_values_are_refused_with_rule_and_value(cls: Any, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
+        cls(**values)
+    assert str(caught.value).startswith(said)
+
+
+def test_unknown_fields_and_kinds_are_refused() -> None:
+    with pytest.raises(InputError, match="has no field 'kernle'; it has kernel"):
+        replace_path(TrialConfig(model=ImageCNNConfig()), "model.kernle", 3)
+    with pytest.raises(InputError, match="kind must be one of"):
+        model_from_json({"kind": "resnet"})
+    with pytest.raises(InputError, match="does not take these fields"):
+        model_from_json({"kind": "audio_rnn", "hiden": 3})

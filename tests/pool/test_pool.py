@@ -1,0 +1,208 @@
+"""Real worker processes: jobs, rungs, failures, deaths."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split
+from mmtune.networks.build import build_model
+from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
+from mmtune.networks.storage import save_model
+from mmtune.pool.local import LocalPool
+from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
+from mmtune.train.recipe import TrainConfig, TrialConfig
+
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
+
+
+@pytest.fixture(scope="module")
+def pool(tiny: Dataset) -> Iterator[LocalPool]:
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    with LocalPool(spec, 1) as made:
+        assert made.idle == 0
+        until(made, Ready)
+        yield made
+
+
+def until(pool: LocalPool, kind: type, seconds: float = 60) -> tuple[Event, list[Event]]:
+    seen: list[Event] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for event in pool.events(0.2):
+            seen.append(event)
+            if isinstance(event, kind):
+                return event, seen
+    raise AssertionError(f"no {kind.__name__} among {seen}")
+
+
+def test_a_job_reports_every_epoch_and_leaves_its_folder(pool: LocalPool, tmp_path: Path) -> None:
+    assert pool.idle == 1
+    pool.submit(Job(number=7, config=CONFIG, seed=1, folder=tmp_path / "job"))
+    assert pool.idle == 0
+    done, seen = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.number == 7
+    assert not done.pruned
+    assert [event.epoch for event in seen if isinstance(event, Epoch)] == [1, 2, 3]
+    assert (tmp_path / "job" / "model" / "model.json").exists()
+    assert pool.idle == 1
+
+
+def test_at_a_rung_it_waits_for_the_verdict(pool: LocalPool, tmp_path: Path) -> None:
+    pool.submit(Job(number=8, config=CONFIG, seed=1, folder=tmp_path / "job", rungs=frozenset({2})))
+    until(pool, Epoch)
+    until(pool, Epoch)
+    assert not list(pool.events(0.5))
+    pool.answer(8, go_on=False)
+    done, seen = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.pruned
+    assert not [event for event in seen if isinstance(event, Epoch)]
+
+
+def test_an_exception_costs_the_job_and_not_the_worker(pool: LocalPool, tmp_path: Path) -> None:
+    bad = Job(number=9, config=CONFIG, seed=1, folder=tmp_path / "bad", encoders={"image": tmp_path / "nowhere"})
+    worker = pool.workers[0].process.pid
+    pool.submit(bad)
+    failed, _ = until(pool, Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("InputError: ")
+    assert not failed.retry
+    assert "Traceback" in (tmp_path / "bad" / "error.txt").read_text()
+    assert pool.workers[0].process.pid == worker
+    assert pool.idle == 1
+
+
+def test_a_diverged_trial_is_not_worth_a_retry(pool: LocalPool, tmp_path: Path) -> None:
+    encoder = build_model(AudioRNNConfig(hidden=8))
+    for tensor in encoder.parameters():
+        tensor.data.fill_(float("nan"))
+    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8))
+    config = TrialConfig(model=LatentFusionConfig(audio=AudioRNNConfig(hidden=8)))
+    pool.submit(Job(number=10, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
+    failed, _ = until(pool, Failed)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "DivergenceError: training loss must be finite, got nan"
+    assert not failed.retry
+
+
+def test_too_little_memory_costs_the_job_and_not_the_worker(tiny: Dataset, tmp_path: Path) -> None:
+    """The worker may have 2 GiB; the weights of this network alone need more."""
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, before[1]))
+    try:
+        small = LocalPool(spec, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    with small as pool:
+        until(pool, Ready)
+        wide = TrialConfig(model=AudioRNNConfig(hidden=8192, layers=5))
+        pool.submit(Job(number=12, config=wide, seed=1, folder=tmp_path / "wide"))
+        failed, _ = until(pool, Failed)
+        assert isinstance(failed, Failed)
+        assert failed.memory
+        assert failed.retry
+        assert "allocate" in failed.reason
+        pool.submit(Job(number=13, config=CONFIG, seed=1, folder=tmp_path / "narrow"))
+        until(pool, Done)
+
+
+def test_fewer_jobs_run_side_by_side_once_memory_gave_out(tiny: Dataset, tmp_path: Path) -> None:
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    with LocalPool(spec, 2) as pool:
+        until(pool, Ready)
+        until(pool, Ready)
+        assert pool.idle == 2
+        assert pool.narrow() == 1
+        assert pool.idle == 1
+        pool.submit(Job(number=14, config=CONFIG, seed=1, folder=tmp_path / "one"))
+        assert pool.idle == 0
+        until(pool, Done)
+        assert pool.narrow() == 1
+        assert pool.idle == 1
+
+
+def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path: Path) -> None:
+    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=100_000))
+    pool.submit(Job(number=11, config=long, seed=1, folder=tmp_path / "long"))
+    until(pool, Epoch)
+    pid = pool.workers[0].process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    died, _ = until(pool, Died)
+    assert died == Died(number=11, reason="worker was killed by SIGKILL")
+    until(pool, Ready)
+    pool.submit(Job(number=12, config=CONFIG, seed=1, folder=tmp_path / "next"))
+    done, _ = until(pool, Done)
+    assert isinstance(done, Done)
+    assert done.number == 12
+
+
+def test_stopping_signals_do_not_reach_a_worker(pool: LocalPool, tmp_path: Path) -> None:
+    pid = pool.workers[0].process.pid
+    assert pid is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    pool.submit(Job(number=13, config=CONFIG, seed=1, folder=tmp_path / "job"))
+    done, _ = until(pool, Done)
+    assert isinstance(done, Done)
+    assert pool.workers[0].process.pid == pid
+
+
+def test_workers_that_cannot_get_their_data_end_the_study_with_the_reason(tiny: Dataset, tmp_path: Path) -> None:
+    spec = WorkerSpec(data=tmp_path / "gone", splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    with LocalPool(spec, 1) as broken, pytest.raises(InputError, match=r"workers cannot start: .*gone"):
+        until(broken, Done)
+
+
+def test_workers_that_die_at_the_start_again_and_again_end_the_study(tiny: Dataset) -> None:
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+
+    def kill_every_worker(pool: LocalPool) -> None:
+        for _ in range(100):
+            pool.workers[0].process.kill()
+            list(pool.events(0.5))
+
+    with LocalPool(spec, 1) as broken, pytest.raises(InputError, match="workers cannot start: worker was killed"):
+        kill_every_worker(broken)
+
+
+@pytest.mark.slow
+def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_path: Path) -> None:
+    splits = (split(tiny.train, "clip_disjoint", 0),)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=3.0)
+    with LocalPool(spec, 1) as pool:
+        until(pool, Ready)
+        assert not list(pool.events(4.0))
+        worker = pool.workers[0].process
+        pool.submit(Job(number=20, config=CONFIG, seed=1, folder=tmp_path / "stopped"))
+        os.kill(worker.pid or 0, signal.SIGSTOP)
+        died, _ = until(pool, Died)
+        assert died == Died(number=20, reason="worker hung: it said nothing for 3 s")
+        assert worker.exitcode == -signal.SIGKILL
+        until(pool, Ready)
+        pool.submit(Job(number=21, config=CONFIG, seed=1, folder=tmp_path / "whole"))
+        until(pool, Done)
+
+
+def test_a_coordinator_that_was_stopped_itself_takes_no_worker_for_hung(tiny: Dataset, tmp_path: Path) -> None:
+    splits = (split(tiny.train, "clip_disjoint", 0),)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=20.0)
+    with LocalPool(spec, 1) as pool:
+        until(pool, Ready)
+        pool.submit(Job(number=22, config=CONFIG, seed=1, folder=tmp_path / "x", rungs=frozenset({1})))
+        until(pool, Epoch)
+        pool.looked -= 3600
+        assert not list(pool.events(0.2))
+        pool.answer(22, go_on=True)
+        until(pool, Done)

@@ -1,0 +1,132 @@
+"""Studies held against each other: on real runs, and on answers whose tests are known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.report.comparing import Answers, answers_of, compared, matching, read_held
+from mmtune.study import StudyKey, load_study
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
+
+TRIAL = TrialRun(run_id="t", number=0, name="00", state=COMPLETE, status="FINISHED", params={}, metrics={}, tags={})
+GENERATOR = np.random.default_rng(0)
+
+
+def answers(name: str, right: np.ndarray, folds: tuple[float, ...] = (), first_row: int = 0) -> Answers:
+    key = StudyKey(
+        study=name, data="d", digest="x", protocol="clip_disjoint", seed=0, epochs=1, sampler="grid", folds=len(folds)
+    )
+    study = StudyRun(run_id=name, key=key, started=datetime.now(UTC), status="FINISHED", tags={})
+    rows = np.arange(first_row, first_row + len(right))
+    return Answers(study=study, trial=TRIAL, row=rows, recording=rows // 10, right=right, folds=folds)
+
+
+def test_folds_are_tested_in_pairs_and_decide() -> None:
+    right = GENERATOR.random((2, 100)) < 0.8
+    a, b = (0.9, 0.8, 0.95, 0.7, 0.85), (0.85, 0.79, 0.9, 0.71, 0.8)
+    (found,) = compared([answers("a", right[0], a)], answers("b", right[1], b))
+    assert found.folds is not None
+    assert found.folds.p_value == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert found.adjusted == found.p_value == found.folds.corrected_p > found.folds.p_value
+    assert found.difference == pytest.approx(np.mean(a) - np.mean(b))
+    assert found.sentence().startswith(
+        "a against b (clip_disjoint, 1 epochs, 100 held-out rows, 10 recordings): 84.00%"
+    )
+
+
+def test_without_folds_recordings_decide_and_all_are_corrected_together() -> None:
+    reference = np.zeros(100, dtype=bool)
+    better, same, worse = np.ones(100, dtype=bool), reference.copy(), reference.copy()
+    worse[:10] = True
+    found = compared([answers("x", own) for own in (better, same, worse)], answers("r", reference))
+    assert [own.p_value for own in found] == pytest.approx([2 * 0.5**10, 1.0, 1.0])
+    assert found[0].adjusted == pytest.approx(6 * 0.5**10)
+    assert found[2].rows_p == pytest.approx(2 * 0.5**10)
+    assert "After Holm's correction p = 0.00586: significant." in found[0].sentence()
+    assert found[2].sentence().endswith("not significant.")
+
+
+def test_other_rows_are_refused() -> None:
+    right = np.ones(20, dtype=bool)
+    with pytest.raises(InputError, match="must have answered the same rows"):
+        compared([answers("a", right, first_row=5)], answers("b", right))
+    with pytest.raises(InputError, match="must have answered the same rows"):
+        compared([answers("a", right, (0.5, 0.6, 0.7))], answers("b", right))
+
+
+@pytest.fixture(scope="module")
+def ran(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> MlflowTracker:
+    """Both modalities' studies, one trial each, once on the split and once over three folds of two repeats."""
+    store = tmp_path_factory.mktemp("compared") / "mlruns"
+    for name in ("audio_rnn", "image_cnn"):
+        for folds, repeats in ((0, 1), (3, 2)):
+            options = Options(sampler="reported", epochs=2, folds=folds, repeats=repeats, workers=2, device="cpu")
+            run_study(load_study(name), tiny, options, store, Console(quiet=True))
+    return MlflowTracker(store)
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_real_studies_are_compared_on_the_rows_that_chose_nothing(
+    ran: MlflowTracker, tiny: Dataset, folds: int
+) -> None:
+    audio = next(run for run in ran.studies("audio_rnn") if run.key.folds == folds)
+    image = matching(ran.studies("image_cnn"), audio)
+    assert image.key.folds == folds
+    first, second = answers_of(ran, audio, tiny), answers_of(ran, image, tiny)
+    (found,) = compared([second], first)
+    rows = len(tiny.train) if folds else len(tiny.require_test())
+    assert np.array_equal(first.row, np.repeat(np.arange(rows), 2 if folds else 1))
+    metric = "held_accuracy" if folds else "test_accuracy"
+    trial = next(t for t in ran.trials(image.run_id) if t.state == COMPLETE)
+    assert len(second.folds) == folds
+    expected = np.mean(second.folds) if folds else second.right.mean()
+    assert trial.metrics[metric] == pytest.approx(expected) == pytest.approx(found.accuracy)
+    assert 0 <= found.p_value <= found.adjusted <= 1
+    assert second.right.mean() == pytest.approx(found.accuracy, abs=0.02)
+
+
+def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) -> None:
+    options = Options(epochs=1, trials=2, folds=3, workers=2, device="cpu")
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    with pytest.raises(InputError, match=r"must have one trial, .* has 2, and every row that was held out helped"):
+        answers_of(tracker, tracker.studies("audio_rnn")[0], tiny)
+
+
+def test_a_fold_that_was_deleted_is_missed_and_made_again(tiny: Dataset, store: Path) -> None:
+    options = Options(sampler="reported", epochs=1, folds=3, workers=1, device="cpu")
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    study = tracker.studies("audio_rnn")[0]
+    before = tracker.parts(study.run_id)
+    tracker.client.delete_run(before[1].run_id)
+    with pytest.raises(InputError, match="must be tracked, some were deleted: run the study again"):
+        answers_of(tracker, study, tiny)
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    after = {run.run_id for run in tracker.parts(study.run_id)}
+    assert {before[0].run_id, before[2].run_id} <= after
+    assert len(after) == 3
+    assert len(answers_of(tracker, tracker.studies("audio_rnn")[0], tiny).folds) == 3
+
+
+def test_a_study_that_was_not_run_on_these_rows_is_refused(ran: MlflowTracker) -> None:
+    audio = next(run for run in ran.studies("audio_rnn") if run.key.folds == 3)
+    whole = [run for run in ran.studies("image_cnn") if run.key.folds == 0]
+    with pytest.raises(InputError, match="must be finished on the same rows as audio_rnn "):
+        matching(whole, audio)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "held.npz").write_bytes(b"PK no archive")
+    with pytest.raises(InputError, match=r"must be a complete \.npz file"):
+        read_held(tmp_path / "held.npz")

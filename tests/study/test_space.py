@@ -1,0 +1,98 @@
+"""A search space is data: enumerated once, drawn within its ranges, hashed by what it can draw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from mmtune.base.errors import InputError
+from mmtune.study.space import (
+    Categorical,
+    Integer,
+    Real,
+    describe,
+    fingerprint,
+    grid,
+    importances,
+    only,
+    pin,
+    sample,
+    under,
+)
+
+SPACE = (
+    Categorical(path="a", values=("x", "y"), source="one"),
+    Categorical(path="b", values=(1, 2, 3), source="two", when=("a", "x")),
+    Real(path="c", low=1e-4, high=1e-1, log=True, source="three"),
+    Integer(path="d", low=2, high=5, source="four"),
+)
+
+
+def test_a_grid_has_every_combination_once_and_conditions_prune_it() -> None:
+    drawn = grid(SPACE[:2], {})
+    assert drawn == [{"a": "x", "b": 1}, {"a": "x", "b": 2}, {"a": "x", "b": 3}, {"a": "y"}]
+
+
+def test_a_grid_refuses_ranges() -> None:
+    with pytest.raises(InputError, match="listed values only, got a range for c, d"):
+        grid(SPACE, {})
+
+
+def test_conditions_are_met_by_the_base_where_the_space_leaves_them_open() -> None:
+    assert grid(SPACE[1:2], {"a": "x"}) == [{"b": 1}, {"b": 2}, {"b": 3}]
+    assert grid(SPACE[1:2], {"a": "y"}) == [{}]
+
+
+def test_drawn_values_lie_in_the_space() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    by_path = {choice.path: choice for choice in SPACE}
+    for _ in range(50):
+        values = sample(SPACE, {}, study.ask())
+        assert all(by_path[path].admits(value) for path, value in values.items())
+        assert ("b" in values) == (values["a"] == "x")
+
+
+def test_the_hash_follows_what_can_be_drawn_and_nothing_else() -> None:
+    assert fingerprint(SPACE) == fingerprint((replace(SPACE[0], source="elsewhere"), *SPACE[1:]))
+    changes = [
+        replace(SPACE[0], values=("x", "z")),
+        replace(SPACE[0], path="e"),
+        replace(SPACE[0], when=("q", 1)),
+        Categorical(path="a", values=("y", "x"), source="one"),
+    ]
+    prints = {fingerprint((change, *SPACE[1:])) for change in changes} | {fingerprint(SPACE)}
+    assert len(prints) == len(changes) + 1
+
+
+def test_moving_a_space_moves_its_conditions() -> None:
+    moved = under("model", SPACE[:2])
+    assert [c.path for c in moved] == ["model.a", "model.b"]
+    assert moved[1].when == ("model.a", "x")
+    assert [c.path for c in only(moved, ("model.b",))] == ["model.b"]
+
+
+def test_pinning_removes_a_choice_and_checks_the_value() -> None:
+    assert [c.path for c in pin(SPACE, {"a": "x"})] == ["b", "c", "d"]
+    with pytest.raises(InputError, match=r"d must be in 2..5, got 9"):
+        pin(SPACE, {"d": 9})
+    with pytest.raises(InputError, match="b must be in"):
+        pin(SPACE, {"b": "1"})
+
+
+def test_a_description_names_range_condition_and_source() -> None:
+    lines = describe(SPACE)
+    assert len(lines) == len(SPACE)
+    assert "when a=x" in lines[1]
+    assert "(log)" in lines[2]
+    assert all(f"[{choice.source}]" in line for choice, line in zip(SPACE, lines, strict=True))
+
+
+def test_importance_finds_the_choice_that_matters() -> None:
+    space = (Categorical(path="a", values=("x", "y"), source=""), Categorical(path="b", values=(1, 2, 3), source=""))
+    trials = [(values, float(values["a"] == "x") + 0.001 * int(values["b"])) for values in grid(space, {})]
+    found = importances(space, trials)
+    assert next(iter(found)) == "a"
+    assert found["a"] > found["b"]
+    assert importances(space, trials[:2]) == {}

@@ -1,0 +1,121 @@
+"""Every study file: it loads, says what it is, has the report's grid, and trains a few steps of each combination."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmtune.base.errors import InputError
+from mmtune.base.fields import flatten, replace_path, replace_paths
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split
+from mmtune.networks.build import build_model
+from mmtune.study import Study, load_study, parse_fixed, settled, studies_folder, study_names
+from mmtune.study.definition import schedule
+from mmtune.study.schedule import Schedule
+from mmtune.study.space import Categorical, Choice, Integer, Value, draw
+from mmtune.train.batches import Resident
+from mmtune.train.trial import run_trial
+
+TRIALS = {
+    "image_cnn": 12,
+    "audio_rnn": 6,
+    "latent_fusion": 2,
+    "multihead_fusion": 13,
+    "dual_cnn_fusion": 16,
+    "spectrogram_fusion": 9 + 12 + 4,
+    "xflow_cnn_mlp": 4,
+    "xflow_cnn_mlp_baseline": 1,
+    "xflow_lstm": 4,
+    "xflow_lstm_baseline": 1,
+}
+NAMES = study_names(studies_folder())
+
+
+def usual(study: Study) -> Schedule:
+    return schedule(study, study.sampler, study.base, {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_says_what_it_is(name: str) -> None:
+    study = load_study(name)
+    for fact in ("Paper:", f"Command: make study NAME={name}", "Time, 2 cores", "Reported:"):
+        assert fact in study.doc, fact
+    assert study.paper in study.doc
+    for value in study.reported.values():
+        assert f"{100 * value:g}" in study.doc.replace(".0 %", " %")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_usual_trials_are_the_reports(name: str) -> None:
+    study = load_study(name)
+    made = usual(study)
+    assert made.trials == TRIALS[name]
+    if study.sampler != "phases":
+        drawn = [made.draw(index, ()).given for index in range(made.trials)]
+        assert len({tuple(values.items()) for values in drawn}) == len(drawn)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_trial_it_may_make_is_a_model_that_can_be_built(name: str) -> None:
+    """All of the enumerated ones, and random draws from the whole space."""
+    study = load_study(name)
+    made, generator = usual(study), np.random.default_rng(0)
+    flat = flatten(study.base)
+    drawn = [draw(study.space, flat, lambda choice: pick(choice, generator)) for _ in range(10)]
+    enumerated = [made.draw(index, ()).given for index in range(made.trials)] if study.sampler != "phases" else []
+    configs = [made.configure(study.base, values) for values in enumerated]
+    with torch.device("meta"):
+        for config in [*configs, *(replace_paths(study.base, values) for values in drawn)]:
+            assert sum(p.numel() for p in build_model(config.model).parameters()) > 0
+
+
+def pick(choice: Choice, generator: np.random.Generator) -> Value:
+    if isinstance(choice, Categorical):
+        return choice.values[generator.integers(len(choice.values))]
+    value = generator.uniform(choice.low, choice.high)
+    return round(value) if isinstance(choice, Integer) else float(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp_path: Path) -> None:
+    config = replace_path(load_study(name).base, "train.epochs", 1)
+    made = split(tiny.train, "clip_disjoint", 0)
+    metrics, pruned = run_trial(config, Resident(tiny.train, torch.device("cpu")), made, 0, tmp_path, lambda e, m: True)
+    assert not pruned
+    assert 0 <= metrics["best_val_macro_f1"] <= 1
+    assert {"val_ari", "val_nmi", "val_purity", "val_f1_0", "val_f1_9"} <= set(metrics)
+    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    wanted = {"model/model.json", "model/weights.safetensors", "validation.npz"}
+    if config.train.keep_final:
+        wanted |= {"final/model.json", "final/weights.safetensors", "final/optimizer.safetensors"}
+        assert 0 <= metrics["final_val_macro_f1"] <= 1
+    assert wanted <= written <= wanted | {"maps.npz"}
+
+
+def test_choices_are_settled_by_name_and_checked() -> None:
+    study = load_study("image_cnn")
+    fixed = parse_fixed(["kernel=5", "train.learning_rate=0.001"], study.base)
+    assert fixed == {"model.kernel": 5, "train.learning_rate": 0.001}
+    base = settled(study, fixed, None)
+    assert flatten(base)["model.kernel"] == 5
+    assert [choice.path for choice in schedule(study, "grid", base, fixed).space] == ["model.norm", "model.activation"]
+    for text, said in [
+        ("kernel", "takes NAME=VALUE"),
+        ("kernle=3", "takes NAME=VALUE with one of model.kernel"),
+        ("kernel=x", "model.kernel must be of type int, got 'x'"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            parse_fixed([text], study.base)
+    with pytest.raises(InputError, match="kernel must be one of 3, 5, got 4"):
+        settled(study, {"model.kernel": 4}, None)
+    with pytest.raises(InputError, match=r"train.learning_rate must be in 0.0001 to 0.1 \(log\), got 1.0"):
+        schedule(study, "tpe", study.base, {"train.learning_rate": 1.0})
+
+
+def test_an_unknown_study_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"NAME must be one of audio_rnn, dual_cnn_fusion, .*, got 'audio'"):
+        load_study("audio")

@@ -1,0 +1,114 @@
+"""In what order the coordinator does what many workers ask of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import pytest
+from rich.console import Console
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.pool.worker import Done, Epoch, Event, Failed, Job, WorkerSpec
+from mmtune.study import load_study
+from mmtune.tracking import OBJECTIVE, MlflowTracker
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
+from mmtune.tune.search import REPORTED
+
+CROWD, EPOCHS = 80, 9
+
+
+@dataclass(kw_only=True)
+class Crowd:
+    """All workers but one end together, whatever their job; that one then asks whether to go on.
+
+    given: jobs by number. asked, answered: how many jobs had been given out when that one asked, and was answered.
+    """
+
+    spec: WorkerSpec
+    count: int
+    given: dict[int, Job] = field(default_factory=dict)
+    busy: dict[int, Job] = field(default_factory=dict)
+    asked: int = 0
+    answered: int = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def idle(self) -> int:
+        return self.count - len(self.busy)
+
+    def narrow(self) -> int:
+        return self.count
+
+    def submit(self, job: Job) -> None:
+        self.given[job.number] = self.busy[job.number] = job
+
+    def answer(self, number: int, go_on: bool) -> None:
+        self.answered = len(self.given)
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        if self.idle and not self.asked:
+            return
+        if self.asked and not self.answered:
+            yield Epoch(number=0, epoch=min(self.busy[0].rungs), metrics={REPORTED: 0.5})
+            return
+        ending = [number for number in self.busy if number or self.answered]
+        self.asked = self.asked or len(self.given)
+        for number in ending:
+            self.busy.pop(number).folder.mkdir(parents=True, exist_ok=True)
+            yield Done(number=number, metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}, pruned=False)
+
+
+def test_a_worker_that_waits_for_an_answer_does_not_wait_for_all_that_have_ended(tiny: Dataset, store: Path) -> None:
+    pools: list[Crowd] = []
+
+    def make_pool(spec: WorkerSpec, count: int) -> Crowd:
+        pools.append(Crowd(spec=spec, count=count))
+        return pools[-1]
+
+    options = Options(sampler="random", trials=3 * CROWD, epochs=EPOCHS, workers=CROWD, device="cpu")
+    outcome = run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True), make_pool=make_pool)
+    assert outcome is not None
+    assert outcome.finished
+    (pool,) = pools
+    assert pool.asked == CROWD
+    assert pool.answered < CROWD + CROWD // 2
+    assert len(pool.given) == 3 * CROWD
+    tracker = MlflowTracker(store)
+    assert tracker.tally(tracker.studies()[0].run_id) == {"COMPLETE": 3 * CROWD}
+
+
+@dataclass(kw_only=True)
+class Unlucky(Crowd):
+    """All end together, and first of all one whose disk is full."""
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        if self.idle:
+            return
+        yield Failed(number=0, reason="OSError", retry=False, storage="No space left on device")
+        for number in list(self.busy)[1:]:
+            self.busy.pop(number).folder.mkdir(parents=True, exist_ok=True)
+            yield Done(number=number, metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}, pruned=False)
+
+
+def test_what_has_ended_beside_a_full_disk_has_ended(tiny: Dataset, store: Path) -> None:
+    options = Options(sampler="random", trials=4, epochs=EPOCHS, workers=4, device="cpu")
+    with pytest.raises(InputError, match="No space left on device"):
+        run_study(
+            load_study("audio_rnn"),
+            tiny,
+            options,
+            store,
+            Console(quiet=True),
+            make_pool=lambda spec, count: Unlucky(spec=spec, count=count),
+        )
+    tracker = MlflowTracker(store)
+    assert tracker.tally(tracker.studies()[0].run_id) == {"COMPLETE": 3, "FAIL": 1}

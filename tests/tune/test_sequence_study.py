@@ -1,0 +1,95 @@
+"""A sequence file of the user's own, from the file to a cross-validated study and its comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.data.info import describe, draw_pairs, lines
+from mmtune.data.store import load
+from mmtune.report.comparing import answers_of, compared, matching
+from mmtune.report.page import write_report
+from mmtune.serve import promote
+from mmtune.study import load_study
+from mmtune.tracking import COMPLETE, MlflowTracker
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
+
+QUIET = Console(quiet=True)
+CLASSES, PERSONS, STEPS = 4, 6, 9
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """96 sequences of up to nine steps, of four letters and six persons."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(96) % CLASSES
+    lengths = rng.integers(5, STEPS + 1, len(labels))
+    means, faces = rng.normal(0, 1, (CLASSES, 5)), rng.uniform(0, 0.6, (CLASSES, 20, 24))
+    frames = np.clip(faces[labels][:, None] + rng.normal(0, 0.1, (96, STEPS, 20, 24)), 0, 1)
+    path = tmp_path_factory.mktemp("sequences") / "spoken.npz"
+    np.savez_compressed(
+        path,
+        frames=(255 * frames).astype(np.uint8),
+        mfcc=(means[labels][:, None] + rng.normal(0, 0.5, (96, STEPS, 5))).astype(np.float32),
+        lengths=lengths,
+        labels=labels,
+        person=np.array([f"p{n // CLASSES % PERSONS}" for n in range(96)]),
+    )
+    return load(path)
+
+
+def test_a_sequence_file_is_described_and_drawn(spoken: Dataset, tmp_path: Path) -> None:
+    text = "\n".join(lines(describe(spoken)))
+    assert "96 pairs, 96 clips, 6 speakers" in text
+    assert "speaker_disjoint" in text
+    draw_pairs(spoken, tmp_path / "pairs.png", CLASSES)
+    assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def options(**changes: object) -> Options:
+    usual: dict[str, object] = {
+        "protocol": "speaker_disjoint",
+        "sampler": "reported",
+        "epochs": 1,
+        "folds": 3,
+        "workers": 2,
+        "device": "cpu",
+        "fixed": {"model.kernel1": 4, "model.kernel2": 2},
+    }
+    return Options(**{**usual, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["xflow_cnn_mlp", pytest.param("xflow_lstm", marks=pytest.mark.slow)])
+def test_persons_are_held_out_in_turn_and_partners_are_compared(
+    spoken: Dataset, store: Path, tmp_path: Path, name: str
+) -> None:
+    for study in (name, f"{name}_baseline"):
+        run_study(load_study(study), spoken, options(), store, QUIET)
+    tracker = MlflowTracker(store)
+    (run,) = tracker.studies(name)
+    (trial,) = tracker.trials(run.run_id)
+    assert trial.state == COMPLETE
+    shape = {key: trial.params[f"model.{key}"] for key in ("height", "width", "steps", "coefficients", "classes")}
+    assert shape == {"height": 20, "width": 24, "steps": STEPS, "coefficients": 5, "classes": CLASSES}
+    partner = matching(tracker.studies(f"{name}_baseline"), run)
+    (found,) = compared([answers_of(tracker, run, spoken)], answers_of(tracker, partner, spoken))
+    assert found.rows == 96
+    assert found.folds is not None
+    assert found.folds.n == 3
+    page = write_report(tracker, run, {}, {}, tmp_path / "page.html").read_text()
+    assert "1D-to-2D" in page
+    with pytest.raises(InputError, match="spoken must have a test partition for this, it has none"):
+        promote(tracker, run, spoken)
+
+
+def test_models_of_pairs_and_shapes_that_do_not_fit_are_refused(spoken: Dataset, store: Path) -> None:
+    with pytest.raises(InputError, match="audio_rnn takes pictures"):
+        run_study(load_study("audio_rnn"), spoken, options(fixed={}), store, QUIET)
+    with pytest.raises(InputError, match="kernel1"):
+        run_study(load_study("xflow_cnn_mlp"), spoken, options(fixed={"model.kernel1": 11}), store, QUIET)
