@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from mmtune.base.errors import InputError
+from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.files import storage_problem, unusable
 from mmtune.base.rules import require_choice
+from mmtune.base.signals import interruptible
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study.key import SAMPLERS
 
@@ -56,7 +57,7 @@ def answer(command: Callable[[], object]) -> None:
     gc.set_threshold(100_000, 50, 50)
     try:
         command()
-    except InputError as error:
+    except (InputError, AwayError, GoneError) as error:
         refuse(error)
     except Exception as error:
         problem = storage_problem(error)
@@ -65,7 +66,7 @@ def answer(command: Callable[[], object]) -> None:
         refuse(unusable(problem))
 
 
-def refuse(error: InputError) -> NoReturn:
+def refuse(error: Exception) -> NoReturn:
     """End with a line on what the user can mend."""
     sys.stderr.write(f"mmtune: {error}\n")
     sys.exit(2)
@@ -79,9 +80,9 @@ def studies(store: Store = MLRUNS) -> None:
     from mmtune.report.summary import last_measured
     from mmtune.study import load_study, studies_folder, study_names
     from mmtune.study.definition import schedule
-    from mmtune.tracking import MlflowTracker, store_at
+    from mmtune.tracking import MlflowTracker, exists
 
-    tracker = MlflowTracker(store) if store_at(store).exists() else None
+    tracker = MlflowTracker(store) if exists(store) else None
     runs = tracker.studies() if tracker else []
     table = Table("study", "paper", "what", "trials", "reported", "last measured")
     for name in study_names(studies_folder()):
@@ -114,6 +115,10 @@ def study(
     hung_after: Annotated[
         float, typer.Option(help="Seconds without an epoch after which a worker is replaced.")
     ] = 1800,
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds of a training that an interruption costs at most.")
+    ] = 60,
+    patience: Annotated[float, typer.Option(help="Seconds for which the store may be away.")] = 600,
     prune: Annotated[bool | None, typer.Option(help="Stop hopeless trials early; off for a grid, on else.")] = None,
     fix: Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")] = None,
     store: Store = MLRUNS,
@@ -127,8 +132,9 @@ def study(
     found = load_study(name)
     fixed = parse_fixed(fix or [], found.base)
 
+    from mmtune.tune.machine import pool_maker
     from mmtune.tune.plan import Options
-    from mmtune.tune.run import interruptible, pool_maker, run_study
+    from mmtune.tune.run import run_study
 
     options = Options(
         protocol=protocol,
@@ -141,6 +147,8 @@ def study(
         workers=workers,
         device=device,
         hung_after=hung_after,
+        checkpoint_every=checkpoint_every,
+        patience=patience,
         pool=pool,
         ray_address=ray_address,
         gpus_per_trial=gpus_per_trial,
@@ -298,22 +306,8 @@ def ui(
     # Settings of MLflow's in the environment could open what this closes.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
     # Arguments are everybody's to read, and a database's address may have a password.
-    ours = {"MLFLOW_BACKEND_STORE_URI": tracker.store.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    ours = {"MLFLOW_BACKEND_STORE_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
     os.execve(words[0], words, inherited | ours | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
-
-
-@app.command()
-def sync(store: Store = MLRUNS) -> None:
-    """Deliver the runs that wait for the MLflow server that MLFLOW_TRACKING_URI names."""
-    from mmtune.tracking import sync as deliver
-
-    open_tracker(store)
-    with data_progress() as advance:
-        tally = deliver(store, advance)
-    for line in tally.lines():
-        typer.echo(line)
-    if tally.problems:
-        raise typer.Exit(1)
 
 
 @data_app.command()
@@ -380,9 +374,9 @@ def open_data(folder: Path | None) -> Dataset:
 
 def open_tracker(store: Path) -> MlflowTracker:
     """The tracker of an existing store."""
-    from mmtune.tracking import MlflowTracker, store_at
+    from mmtune.tracking import MlflowTracker, exists
 
-    if not store_at(store).exists():
+    if not exists(store):
         raise InputError(f"--store must name a folder with tracked runs, got {store}; run a study first")
     return MlflowTracker(store)
 

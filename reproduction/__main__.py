@@ -24,8 +24,9 @@ def reproduce(
     results: Annotated[Path | None, typer.Option(help="Where the table goes; studies/RESULTS.md if not given.")] = None,
 ) -> None:
     """Make the reports' own configurations again under every protocol; hold them against what is reported."""
+    from mmtune.base.signals import interruptible
     from mmtune.study import studies_folder
-    from mmtune.tune.run import interruptible, resolve_device
+    from mmtune.tune.machine import resolve_device
     from reproduction.run import Order, reproduce, studies_of
     from reproduction.tasks import parse_seeds
 

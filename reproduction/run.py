@@ -17,7 +17,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.report.tables import percent
 from mmtune.study import Study, studies_folder, study_names
 from mmtune.tracking import MlflowTracker
-from mmtune.tune.run import default_workers
+from mmtune.tune.machine import default_workers
 from reproduction.children import Crew, Where
 from reproduction.display import Display
 from reproduction.measured import Result, epochs_trained, result_of, run_of

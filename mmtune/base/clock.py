@@ -8,6 +8,7 @@ here until it has caught up.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,6 +30,11 @@ class Clock:
     def show(self, moment: datetime) -> None:
         """A time on record, which no time told from now on is before."""
         self.latest = max(self.latest, moment)
+
+    def show_text(self, moment: str) -> None:
+        """The same of a time in ISO 8601; one that a hand has made unreadable counts for nothing."""
+        with suppress(ValueError, TypeError):
+            self.show(datetime.fromisoformat(moment))
 
 
 CLOCK = Clock()

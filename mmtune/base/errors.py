@@ -1,4 +1,4 @@
-"""The one exception that is a user's to mend."""
+"""Exceptions that are not faults of ours: a user's to mend, or a store's."""
 
 LONGEST = 2_000
 
@@ -11,6 +11,18 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class AwayError(Exception):
+    """A store does not answer, and may do so later. name: of the store; reason: one line."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, one_line(reason)
+        super().__init__(f"{name} does not answer: {self.reason}")
+
+
+class GoneError(Exception):
+    """A run is not there to be written: it was deleted."""
 
 
 def one_line(text: str) -> str:

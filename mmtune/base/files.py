@@ -69,6 +69,16 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def write_soon(path: Path, content: bytes) -> None:
+    """Write a file so that a kill leaves it whole or not there; a power cut may not."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def append_whole(file: FileIO, content: bytes) -> None:
     """Append to an unbuffered file all of it or, where the disk is full, nothing: the next line stays a line."""
     before = os.fstat(file.fileno()).st_size

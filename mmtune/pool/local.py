@@ -120,7 +120,7 @@ class Workers(ABC, Generic[W]):
             patience = self.spec.hung_after if worker.ready else max(self.spec.hung_after, START_SECONDS)
             if worker.silent > patience:
                 self._kill(worker)
-                yield from self._bury(worker, f"worker hung: it said nothing for {patience:g} s")
+                yield from self._remove(worker, f"worker hung: it said nothing for {patience:g} s")
 
     def _note(self, worker: W, event: Event) -> Event:
         worker.silent = 0.0
@@ -132,7 +132,7 @@ class Workers(ABC, Generic[W]):
             worker.job = None
         return event
 
-    def _bury(self, worker: W, reason: str = "") -> Iterator[Event]:
+    def _remove(self, worker: W, reason: str = "") -> Iterator[Event]:
         found = self._take_away(worker)
         reason = reason or found
         self.failed_starts += not worker.ready
@@ -165,7 +165,7 @@ class LocalPool(Workers[LocalWorker]):
             try:
                 event = worker.pipe.recv()
             except (EOFError, OSError):
-                yield from self._bury(worker)
+                yield from self._remove(worker)
             else:
                 yield self._note(worker, event)
         yield from self._end_hung()

@@ -17,6 +17,7 @@ from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
 from mmtune.data.protocols import Split
 from mmtune.train.recipe import TrialConfig
+from mmtune.train.staging import ERROR, Point, append_epoch, now_ms, read_epochs
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mmtune.train.batches import Resident
 
 HUNG_AFTER = 1800.0
+CHECKPOINT_EVERY = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class Job:
     """A training to do in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on.
 
     split: the number of the split to train on. encoders: by modality, the folder of a trained model to start from.
-    checkpoint: the folder of a training to go on from.
+    checkpoint: the folder of another training to go on from. checkpoint_every: seconds after which the folder gets a
+    checkpoint of this one.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Job:
     rungs: frozenset[int] = frozenset()
     encoders: Mapping[str, Path] = field(default_factory=dict)
     checkpoint: Path | None = None
+    checkpoint_every: float = CHECKPOINT_EVERY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +64,25 @@ class Broken:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """An epoch of a job is done."""
+    """An epoch of a job is done. new: whether it is not on record from before an interruption."""
 
     number: int
-    epoch: int
-    metrics: Mapping[str, float]
+    point: Point
+    new: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A job has left a checkpoint in its folder."""
+
+    number: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A job is done, or was pruned; its folder is complete."""
+    """A job is done, or was pruned; its folder is complete, and says how it ended."""
 
     number: int
-    metrics: Mapping[str, float]
-    pruned: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +108,7 @@ class Died:
     reason: str
 
 
-Event = Ready | Broken | Epoch | Done | Failed | Died
+Event = Ready | Broken | Epoch | Saved | Done | Failed | Died
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,19 +170,28 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
     from mmtune.train.trial import Origin, run_trial
 
     def on_epoch(epoch: int, metrics: Mapping[str, float]) -> bool:
-        line.send(Epoch(number=job.number, epoch=epoch, metrics=metrics))
+        point = Point(epoch=epoch, time=now_ms(), metrics=metrics)
+        if epoch > recorded:
+            append_epoch(job.folder, point)
+        line.send(Epoch(number=job.number, point=point, new=epoch > recorded))
         return bool(line.recv()) if epoch in job.rungs else True
+
+    def on_saved() -> None:
+        line.send(Saved(number=job.number))
 
     try:
         origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)
         split = spec.splits[job.split]
-        metrics, pruned = run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin)
-        return Done(number=job.number, metrics=metrics, pruned=pruned)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        recorded = max((point.epoch for point in read_epochs(job.folder)), default=0)
+        every = job.checkpoint_every
+        run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin, every, on_saved)
+        return Done(number=job.number)
     except Exception as error:  # a worker outlives every job
         # Where the disk is what failed, this fails too.
         with suppress(OSError):
             job.folder.mkdir(parents=True, exist_ok=True)
-            (job.folder / "error.txt").write_text(traceback.format_exc())
+            (job.folder / ERROR).write_text(traceback.format_exc())
         return Failed(
             number=job.number,
             reason=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",

@@ -176,7 +176,7 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
     parts = [part for part in tracker.parts(study.run_id) if part.tags["mlflow.parentRunId"] == trial.run_id]
     chosen = counted(parts, study.tags.get("mmtune.repeats", "mean"))
     wanted = study.key.folds * (study.key.repeats if len(chosen) > study.key.folds else 1)
-    if len(chosen) != wanted or len({part_of(run).fold for run in chosen}) != study.key.folds:
+    if len(chosen) != wanted or len({part_of(run.tags).fold for run in chosen}) != study.key.folds:
         raise InputError(f"all folds of {study.key.slug} must be tracked, some were deleted: run the study again")
     files = [read_held(tracker.artifact(run.run_id, HELD)) for run in chosen]
     whole = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
@@ -194,7 +194,7 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
 
 def counted(parts: Sequence[TrialRun], repeats: str) -> list[TrialRun]:
     """The complete trainings that a trial's numbers are made of: all, or in each fold the best by validation."""
-    placed = {part_of(run): run for run in parts if run.state == COMPLETE}
+    placed = {part_of(run.tags): run for run in parts if run.state == COMPLETE}
     if repeats == "mean":
         return [placed[place] for place in sorted(placed)]
     folds = sorted({place.fold for place in placed})

@@ -11,9 +11,15 @@ from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.networks.card import FINAL
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
 
-STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running"}
+STATES = {
+    COMPLETE: "complete",
+    PRUNED: "pruned",
+    FAIL: "failed",
+    RUNNING: "running",
+    INTERRUPTED: "interrupted",
+}
 
 
 def ranked(trials: Sequence[TrialRun]) -> list[TrialRun]:

@@ -54,5 +54,5 @@ def verdict(
 def champion_predictions(registry: Registry, champion: str, dataset: Dataset) -> NDArray[np.int64]:
     """What the champion says of this test partition, (N,) int64."""
     version = next(v for v in registry.versions() if str(v.version) == champion)
-    predictor = Predictor.load(predictor_folder(version))
+    predictor = Predictor.load(predictor_folder(registry.tracker, version))
     return predict_partition(predictor, dataset).digit

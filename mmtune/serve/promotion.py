@@ -26,7 +26,7 @@ from mmtune.serve.gate import Verdict, verdict
 from mmtune.serve.pyfunc import REGISTERED, write_pyfunc
 from mmtune.serve.scoring import score_test
 from mmtune.serve.versions import TAG, Registry, known_models, predictor_folder
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, store_at, trial_run
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, exists, trial_run
 
 SIGNIFICANT = 0.05
 
@@ -108,7 +108,7 @@ def promote(
     if trial is None:
         count = tracker.count(study.run_id)
         raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {count} is")
-    registry = Registry(tracker.client, study.key.study)
+    registry = Registry(tracker, study.key.study)
     with changing(tracker.root):
         registry.repair()
         predictions = score_test(tracker, trial, dataset)
@@ -154,7 +154,7 @@ def register(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: 
         tracker.client.log_artifacts(trial.run_id, str(Path(folder) / REGISTERED), REGISTERED)
     numbers = {name: repr(value) for name, value in scores.items()}
     tags = {**facts, "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
-    return Registry(tracker.client, study.key.study).create(trial.run_id, tags)
+    return Registry(tracker, study.key.study).create(trial.run_id, tags)
 
 
 def write_down(registry: Registry, version: str, before: str | None, found: Verdict) -> None:
@@ -186,7 +186,7 @@ def rollback(tracker: MlflowTracker, name: str) -> tuple[str, str]:
 
     Repeated, it walks further back. Raises InputError where there is no champion or none before it.
     """
-    registry = Registry(tracker.client, name)
+    registry = Registry(tracker, name)
     with changing(tracker.root):
         registry.repair()
         champion = registry.aliased()
@@ -202,7 +202,7 @@ def rollback(tracker: MlflowTracker, name: str) -> tuple[str, str]:
 
 def history(tracker: MlflowTracker, name: str) -> list[VersionRecord]:
     """Every version of a model, the first one first; InputError where there is no such model."""
-    registry = Registry(tracker.client, name)
+    registry = Registry(tracker, name)
     if registry.model() is None:
         raise InputError(f"{name} must be a registered model, {known_models(tracker.client)}")
     events, champion = registry.events(), registry.aliased()
@@ -242,14 +242,13 @@ def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int |
 
     Raises InputError, with what is registered, where there is none.
     """
-    store = store_at(root)
-    if not store.exists():
-        raise InputError(f"{root} must hold a registry, {store} is none: promote a study first")
-    client = store.open_client()
-    registry = Registry(client, name)
+    if not exists(root):
+        raise InputError(f"{root} must hold a registry, it has none: promote a study first")
+    tracker = MlflowTracker(root)
+    registry = Registry(tracker, name)
     number = registry.aliased(alias) if version is None else str(version)
     found = next((v for v in registry.versions() if str(v.version) == number), None)
     if found is None:
         asked = f"{name}@{alias}" if version is None else f"{name} version {version}"
-        raise InputError(f"{asked} is not registered in {root}, {known_models(client)}")
-    return predictor_folder(found)
+        raise InputError(f"{asked} is not registered in {root}, {known_models(tracker.client)}")
+    return predictor_folder(tracker, found)

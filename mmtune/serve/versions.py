@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from mmtune.base.bounds import inside
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
-from mmtune.base.files import path_of
 from mmtune.serve.champions import CHAMPION, Event, missing_event
 from mmtune.serve.predictor import FEATURES
 from mmtune.serve.pyfunc import PREDICTOR, REGISTERED
+from mmtune.tracking import MlflowTracker
 
 TAG, EVENT = "mmtune.", "mmtune.champion."
 MOST_MODELS = 1000
@@ -22,8 +21,8 @@ MOST_MODELS = 1000
 class Registry:
     """The versions of one registered model."""
 
-    def __init__(self, client: Any, name: str) -> None:
-        self.client = client
+    def __init__(self, tracker: MlflowTracker, name: str) -> None:
+        self.tracker, self.client = tracker, tracker.client
         self.name = name
 
     def model(self) -> Any | None:
@@ -80,12 +79,16 @@ class Registry:
         self.client.set_registered_model_tag(self.name, f"{EVENT}{number:06}", event.to_json())
 
 
-def predictor_folder(version: Any) -> Path:
-    """Where the predictor of MLflow's model version lies; InputError where it is not there or not of our making."""
-    folder = inside(path_of(version.source), f"data/{PREDICTOR}")
-    if urlparse(version.source).scheme != "file" or not (folder / FEATURES).is_file():
-        said = f"{version.name} version {version.version} must lie in a local folder with data/{PREDICTOR}/{FEATURES}"
-        raise InputError(f"{said}, {version.source} has none")
+def predictor_folder(tracker: MlflowTracker, version: Any) -> Path:
+    """Where the predictor of MLflow's model version lies, brought here first if it is elsewhere.
+
+    Raises InputError where it is not there or not of our making.
+    """
+    where = tracker.client.get_model_version_download_uri(version.name, version.version)
+    folder = inside(tracker.brought(where, f"{version.name}-{version.version}"), f"data/{PREDICTOR}")
+    if not (folder / FEATURES).is_file():
+        said = f"{version.name} version {version.version} must have data/{PREDICTOR}/{FEATURES}"
+        raise InputError(f"{said}, {where} has none")
     return folder
 
 

@@ -1,46 +1,46 @@
 """MLflow in, MLflow out: a parent run for a study, a child run for each trial."""
 
-from mmtune.tracking.address import kept_in, tracking_database
-from mmtune.tracking.courier import Tally, delivering, sync
+from mmtune.tracking.heartbeat import Heartbeat, TakenOverError
+from mmtune.tracking.recorder import Recorder
 from mmtune.tracking.runs import (
     COMPLETE,
     FAIL,
     INTERRUPTED,
+    LOST,
     OBJECTIVE,
+    OWNER,
+    PARENT,
     PRUNED,
-    RUN_STATUS,
     RUNNING,
+    STATUS,
     UNIT,
     StudyRun,
     TrialRun,
     best_trial,
     trial_run,
 )
-from mmtune.tracking.spool import Entry, Spool, read_spool
-from mmtune.tracking.store import store_at
+from mmtune.tracking.store import exists
 from mmtune.tracking.tracker import MlflowTracker
 
 __all__ = [
     "COMPLETE",
     "FAIL",
     "INTERRUPTED",
+    "LOST",
     "OBJECTIVE",
+    "OWNER",
+    "PARENT",
     "PRUNED",
     "RUNNING",
-    "RUN_STATUS",
+    "STATUS",
     "UNIT",
-    "Entry",
+    "Heartbeat",
     "MlflowTracker",
-    "Spool",
+    "Recorder",
     "StudyRun",
-    "Tally",
+    "TakenOverError",
     "TrialRun",
     "best_trial",
-    "delivering",
-    "kept_in",
-    "read_spool",
-    "store_at",
-    "sync",
-    "tracking_database",
+    "exists",
     "trial_run",
 ]

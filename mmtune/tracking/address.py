@@ -1,80 +1,79 @@
-"""What MLFLOW_TRACKING_URI names: an MLflow server that runs are brought to, or a database that they are kept in."""
+"""Where runs and registered models are: what MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI say, as MLflow means them."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from mmtune.base.errors import InputError
-from mmtune.base.postgres import SCHEMES, postgres_url
 
-VARIABLE = "MLFLOW_TRACKING_URI"
-RULE = f"{VARIABLE} must be the http(s) URL of an MLflow server or the URL of a PostgreSQL database"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """An MLflow server. uri: as it was given, perhaps with a password; name: without one, to be shown."""
-
-    uri: str = field(repr=False)
-    name: str
-
-    @property
-    def slug(self) -> str:
-        """A name for files."""
-        plain = re.sub(r"[^\w.-]+", "_", self.name.partition("://")[2])
-        return f"{plain[:60]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
-
-    def without_secrets(self, text: str) -> str:
-        """The first line of a text, without what the address has before its host."""
-        secret = urlsplit(self.uri).netloc.rpartition("@")[0]
-        line = text.partition("\n")[0]
-        return line.replace(f"{secret}@", "") if secret else line
+TRACKING, REGISTRY = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"
+DATABASE = "mlflow.db"
+DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
-def given_address() -> str:
-    """The variable's value, "" where it is not set, its scheme in small letters.
+def tracking_uri(root: Path) -> str:
+    """MLflow's tracking URI: the variable's, or that of the SQLite file in `root`.
 
-    Raises InputError where it names neither a server nor a database.
+    Raises InputError where MLflow would keep runs in plain files, which it no longer does well.
     """
-    uri = os.environ.get(VARIABLE, "").strip()
+    uri = given(TRACKING)
+    if not uri:
+        return sqlite_uri(root / DATABASE)
+    if not re.match(r"[a-z][a-z0-9+.-]*:", uri) or uri.startswith("file:"):
+        raise InputError(f"{TRACKING} must be the address of a server or a database (--store names folders), got {uri}")
+    return uri
+
+
+def registry_uri(root: Path) -> str:
+    """MLflow's registry URI: the variable's, or where the runs are."""
+    return given(REGISTRY) or tracking_uri(root)
+
+
+def given(variable: str) -> str:
+    """A variable's value, "" where it is not set; its scheme in small letters, PostgreSQL's with the driver we have.
+
+    Raises InputError where its host or port is none.
+    """
+    uri = os.environ.get(variable, "").strip()
+    scheme, colon, rest = uri.partition(":")
     try:
-        parts = urlsplit(uri)
-        named = bool(parts.hostname) and parts.port != 0
+        bad = scheme.lower().startswith(("http", "postgres")) and not urlsplit(uri).hostname
+        bad = bad or urlsplit(uri).port == 0
     except ValueError:
-        raise InputError(f"{RULE}, got one with a bad host or port") from None
-    if uri and not ((parts.scheme in ("http", "https") and named) or parts.scheme in SCHEMES):
-        raise InputError(f"{RULE} (--store names the local folder), got {without_login(uri)}")
-    return parts.scheme + uri[len(parts.scheme) :]
+        bad = True
+    if colon and bad and not scheme.lower().startswith("sqlite"):
+        raise InputError(f"{variable} must be an address with a host and a port, got {shown(uri)}")
+    scheme = scheme.lower() if colon else scheme
+    return f"{DRIVERS.get(scheme, scheme)}{colon}{rest}".rstrip("/")
 
 
-def tracking_database() -> str | None:
-    """The database that runs are kept in, as SQLAlchemy's URL; None where they are in the local folder."""
-    return postgres_url(VARIABLE) if given_address().startswith(SCHEMES) else None
+def sqlite_uri(path: Path) -> str:
+    """The URI of an SQLite file; InputError where the path cannot stand in a URI as it is."""
+    text = str(path.resolve())
+    if any(letter in text for letter in "%?#"):
+        raise InputError(f"--store must be a path without %, ? and #, got {path.parent}")
+    return f"sqlite:///{text}"
 
 
-def kept_in() -> str:
-    """Where runs are kept, whoever asks: the local folder, or a database by host, port and name."""
-    database = tracking_database()
-    if database is None:
-        return "the local folder"
-    parts = urlsplit(database)
-    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+def sqlite_path(uri: str) -> Path | None:
+    """The file that an SQLite URI names, None for any other."""
+    return Path(uri.partition(":///")[2]).resolve() if uri.startswith("sqlite:") else None
 
 
-def tracking_server() -> Server | None:
-    """The server that runs are brought to, None where there is none to bring them to."""
-    uri = given_address().rstrip("/")
-    if not uri.startswith("http"):
-        return None
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return Server(uri=uri, name=f"{parts.scheme}://{host}{parts.path}")
+def shown(uri: str) -> str:
+    """An address without what may be secret: user, password, query; an SQLite file by its path."""
+    path = sqlite_path(uri)
+    return str(path) if path else re.split(r"[?#]", re.sub(r"//[^/]*@", "//", uri.replace("+psycopg", "")))[0]
 
 
-def without_login(uri: str) -> str:
-    """An address of any kind without what may be secret: user, password, query."""
-    return re.split(r"[?#]", re.sub(r"//.*@", "//", uri))[0]
+def without_login(uri: str, text: str) -> str:
+    """The first line of a text, without the user and password that an address has."""
+    secret = urlsplit(uri).netloc.rpartition("@")[0] if "://" in uri else ""
+    line = text.strip().partition("\n")[0]
+    password = secret.partition(":")[2]
+    for hidden in filter(None, (f"{secret}@" if secret else "", password)):
+        line = line.replace(hidden, "")
+    return line

@@ -1,34 +1,44 @@
-"""Tracked runs as mmtune sees them."""
+"""Tracked runs as mmtune sees them: made from what MLflow says, which a hand in its UI may have changed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmtune.study import StudyKey
+from mmtune.base.errors import InputError
+from mmtune.study.key import StudyKey
 
-COMPLETE, PRUNED, FAIL, RUNNING = "COMPLETE", "PRUNED", "FAIL", "RUNNING"
-RUN_STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED"}
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+COMPLETE, PRUNED, FAIL, RUNNING, INTERRUPTED = "COMPLETE", "PRUNED", "FAIL", "RUNNING", "INTERRUPTED"
+STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED", RUNNING: "RUNNING", INTERRUPTED: "SCHEDULED"}
+"""MLflow's statuses. One that is scheduled is not under way and goes on with the same command."""
+STATES = {status: state for state, status in STATUS.items()}
 OBJECTIVE = "best_val_macro_f1"
 UNIT = "unit_"
-INTERRUPTED = "interrupted: the study stopped before this trial was done"
+LOST = "interrupted: the files that it had left are gone"
+PARENT, OWNER = "mlflow.parentRunId", "mmtune.study_run"
+FORMAT = "2"
+"""Of what mmtune tracks. In format 1 a run's state was a tag of its own."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRun:
-    """One attempt at a trial, as tracked.
+    """One attempt at a trial, or at a part of one, as tracked.
 
-    state: ours; status: MLflow's, written last. params: typed, by dotted path; metrics: the last value of each.
+    started: milliseconds since 1970. params: typed, by dotted path; metrics: the last value of each.
     """
 
     run_id: str
     number: int
     name: str
     state: str
-    status: str
+    started: int
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
@@ -36,11 +46,12 @@ class TrialRun:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRun:
-    """A study as tracked; `started` is when it was first opened."""
+    """A study as tracked; `started` is when it was first opened, `opened` (ISO 8601) when it was last."""
 
     run_id: str
     key: StudyKey
     started: datetime
+    opened: str
     status: str
     tags: Mapping[str, str]
 
@@ -51,28 +62,78 @@ def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:
     return max(complete, key=lambda t: (t.metrics[OBJECTIVE], -t.number), default=None)
 
 
-def trial_run(run: Any) -> TrialRun:
+def trial_run(run: Run) -> TrialRun:
     """A TrialRun from MLflow's run."""
-    return made_trial(run.info.run_id, run.info.run_name, run.info.status, dict(run.data.metrics), dict(run.data.tags))
+    info = run.info
+    return made_trial(
+        info.run_id, info.run_name or "", info.status, info.start_time, dict(run.data.metrics), dict(run.data.tags)
+    )
 
 
-def made_trial(run_id: str, name: str, status: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> TrialRun:
-    """A TrialRun, most of which its tags say."""
+def made_trial(
+    run_id: str, name: str, status: str, started: int, metrics: Mapping[str, float], tags: Mapping[str, str]
+) -> TrialRun:
+    """A TrialRun, much of which its tags say; InputError where they were changed by hand."""
     return TrialRun(
         run_id=run_id,
-        number=int(tags["mmtune.number"]),
+        number=read_tag(run_id, tags, "mmtune.number", int, "a whole number"),
         name=name,
-        state=tags["mmtune.state"],
-        status=status,
-        params=json.loads(tags["mmtune.params"]),
+        state=STATES.get(status, FAIL),
+        started=started,
+        params=read_tag(run_id, tags, "mmtune.params", json_object, "a JSON object"),
         metrics=metrics,
         tags=tags,
     )
 
 
+def study_run(run_id: str, status: str, started: int, tags: Mapping[str, str]) -> StudyRun:
+    """A StudyRun; InputError where its tags were changed by hand, or an older mmtune wrote it."""
+    if tags.get("mmtune.format") != FORMAT:
+        raise InputError(f"run {run_id} was tracked by another version of mmtune than this one: use another --store")
+    begun = datetime.fromtimestamp(started / 1000, UTC)
+    return StudyRun(
+        run_id=run_id,
+        key=read_tag(run_id, tags, "mmtune.key_json", key_from_json, "a study's key in JSON"),
+        started=begun,
+        opened=tags.get("mmtune.opened", begun.isoformat(timespec="microseconds")),
+        status=status,
+        tags=tags,
+    )
+
+
+def read_tag(run_id: str, tags: Mapping[str, str], name: str, read: Callable[[str], Made], what: str) -> Made:
+    """A tag's value; InputError where it is gone or does not say what it must."""
+    try:
+        return read(tags[name])
+    except KeyError as error:
+        raise InputError(f"run {run_id} must have the tag {name}, it was deleted: delete the run too") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"run {run_id}: its tag {name} must be {what}, got {tags[name][:200]!r}: mend it, or delete the run"
+        ) from error
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object in a text; ValueError where it is none."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(text)
+    return found
+
+
+def drawn_values(run: TrialRun) -> dict[str, Any]:
+    """What was drawn for a trial."""
+    return read_tag(run.run_id, run.tags, "mmtune.drawn", json_object, "a JSON object")
+
+
 def in_order(trials: Iterable[TrialRun]) -> list[TrialRun]:
     """By trial number, then time."""
-    return sorted(trials, key=lambda t: (t.number, t.tags["mmtune.started"]))
+    return sorted(trials, key=lambda t: (t.number, t.started, t.run_id))
+
+
+def last_first(studies: Iterable[StudyRun]) -> list[StudyRun]:
+    """The last opened first."""
+    return sorted(studies, key=lambda study: study.opened, reverse=True)
 
 
 def key_to_json(key: StudyKey) -> str:
@@ -82,6 +143,6 @@ def key_to_json(key: StudyKey) -> str:
 
 def key_from_json(text: str) -> StudyKey:
     """The inverse of `key_to_json`."""
-    data = json.loads(text)
+    data = json_object(text)
     pairs = {name: tuple((first, second) for first, second in data.get(name, ())) for name in ("fixed", "encoders")}
     return StudyKey(**{**data, **pairs})

@@ -1,68 +1,221 @@
-"""The tracker: what a study says of itself and its trials, into MLflow and out of it again.
+"""MLflow in, MLflow out: a parent run for a study, a child run for each trial, through MLflow's own client.
 
-One process writes a study. Every call names its run, so nothing depends on MLflow's global state, and every write but
-an epoch's has reached the store when the call returns; an epoch's is on disk then, and in the store soon after.
+Every call names its run, so nothing depends on MLflow's global state, and every write has reached the store when the
+call returns. A write raises AwayError where the store does not answer, and GoneError where its run was deleted.
 """
 
 from __future__ import annotations
 
-import json
+import getpass
 import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
-from mmtune.base.clock import CLOCK, milliseconds, now
+from mmtune.base.clock import milliseconds, now
 from mmtune.base.errors import InputError
-from mmtune.base.files import path_of
+from mmtune.base.files import locked, make_folder, path_of
 from mmtune.base.stopwatch import Stopwatch
-from mmtune.study import StudyKey
-from mmtune.tracking.reader import PAGE, Reader
-from mmtune.tracking.reading import PARENT, read_latest
-from mmtune.tracking.runs import OBJECTIVE, RUN_STATUS, RUNNING, UNIT, TrialRun, key_to_json
-from mmtune.tracking.spool import Entry, Spool
-from mmtune.tracking.writing import End, begin_run, is_active, write_batch, write_epochs
+from mmtune.study.key import StudyKey
+from mmtune.tracking import store
+from mmtune.tracking.address import DATABASE, shown, sqlite_path, tracking_uri
+from mmtune.tracking.reading import REVISIONS, ClientReading, Curves, Reading, SqlReading, pages
+from mmtune.tracking.runs import (
+    COMPLETE,
+    FORMAT,
+    OBJECTIVE,
+    OWNER,
+    PARENT,
+    PRUNED,
+    RUNNING,
+    STATUS,
+    StudyRun,
+    TrialRun,
+    key_to_json,
+)
+from mmtune.tracking.trouble import reached
+from mmtune.train.staging import Point
 
-# How long an epoch may wait for others before they go to the store together.
-DELIVERY_SECONDS = 5.0
-# The store is analysed when so many trials have ended, and whenever that number has doubled.
-FIRST_ANALYSIS = 128
-LONGEST_REASON = 5_000
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+# MLflow's limits of one request, and of what it keeps.
+MOST_METRICS, MOST_OTHERS = 1_000, 100
+LONGEST_NAME, LONGEST_TAG, LONGEST_PARAM = 250, 8_000, 6_000
+# Tags that are read again, so that half of one is worse than none.
+READ_AGAIN = {"mmtune.params", "mmtune.drawn", "mmtune.key_json", "mmtune.versions"}
 
 
-class MlflowTracker(Reader):
-    """What is tracked in the store of `root`, read and written.
+class MlflowTracker:
+    """What is tracked where MLFLOW_TRACKING_URI says, in `root` if it says nothing; files from afar are kept there too.
 
-    watch: counts the seconds of the calls that a running study makes.
+    watch: counts the seconds of the writes that a running study makes.
     """
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
+        self.root = root.resolve()
+        self.uri = tracking_uri(self.root)
+        self.name = shown(self.uri)
         self.watch = Stopwatch()
-        self.spool: Spool | None = None
-        self.delivered = time.monotonic()
-        self.ended = 0
+        self.own = sqlite_path(self.uri) == self.root / DATABASE
+        self.reading = self._reading()
+        self.artifact_uris: dict[str, str] = {}
         self.experiment_ids: dict[str, str] = {}
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own client, which takes a second to import: whoever only reads does without."""
+        return store.open_client(self.root)
+
+    def _reading(self) -> Reading:
+        by_client = ClientReading(lambda: self.client)
+        if not self.uri.startswith(("sqlite:", "postgresql")):
+            return by_client
+        path = sqlite_path(self.uri)
+        if path is not None:
+            make_folder(path.parent)
+        if not store.exists(self.root):
+            with reached(self.uri):
+                self.client.search_experiments(max_results=1)
+        engine = store.read_only(self.uri)
+        if store.revision(engine, self.uri) not in REVISIONS:
+            engine.dispose()
+            return by_client
+        found = SqlReading(engine)
+        if self.own:
+            self._require_own_files(found.locations())
+        return found
+
+    def _require_own_files(self, locations: Sequence[str]) -> None:
+        """InputError where a store was copied or moved: its runs would be written to the files of the first one."""
+        for location in locations:
+            if urlparse(location).scheme in ("file", "") and not path_of(location).is_relative_to(self.root):
+                if path_of(location).name == "0":  # the Default experiment's, where nothing is ever kept
+                    continue
+                there = path_of(location)
+                raise InputError(f"{self.name} keeps its files in {there}: use that store, this one is a copy of it")
+
+    # ---- reading
+
+    def experiments(self) -> dict[str, str]:
+        """MLflow's experiment id of every study that was ever tracked, by the study's name."""
+        with reached(self.uri):
+            found = list(pages(self.client.search_experiments))
+        return {e.name: str(e.experiment_id) for e in found if e.name != "Default"}
+
+    def studies(self, name: str | None = None) -> list[StudyRun]:
+        """The tracked studies, all or those of one name, the last opened first."""
+        with self._heard():
+            return self.reading.studies(name)
+
+    def trials(self, parent: str) -> list[TrialRun]:
+        """Every attempt at every trial of a study, by trial number, then time."""
+        with self._heard():
+            return self.reading.runs(PARENT, parent)
+
+    def parts(self, parent: str) -> list[TrialRun]:
+        """Every part of every trial of a study, by trial number, then time."""
+        with self._heard():
+            return self.reading.runs(OWNER, parent)
+
+    def tag(self, run_id: str, name: str) -> str:
+        """A tag of a run as it is now, "" where it has none."""
+        with self.watch, reached(self.uri):
+            return str(self.client.get_run(run_id).data.tags.get(name, ""))
+
+    def find(self, identity: str) -> list[TrialRun]:
+        """The runs with an id of ours."""
+        with self._heard():
+            return self.reading.runs("mmtune.id", identity)
+
+    def best(self, parent: str) -> TrialRun | None:
+        """The `best_trial` of a study, without reading the others."""
+        with self._heard():
+            return self.reading.best(parent)
+
+    def count(self, parent: str) -> int:
+        """How many of a study's trials were ever attempted."""
+        with self._heard():
+            return self.reading.count(parent)
+
+    def tally(self, parent: str) -> dict[str, int]:
+        """How many attempts at trials of a study are in each state that occurs."""
+        with self._heard():
+            return self.reading.tally(parent)
+
+    def curves(self, run_id: str, names: Sequence[str]) -> Curves:
+        """By metric, its (epoch, value) pairs in order of epochs."""
+        return self.curves_of([run_id], names)[run_id]
+
+    def curves_of(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
+        """By run and metric, its (epoch, value) pairs in order of epochs."""
+        with self._heard():
+            return self.reading.curves(runs, names)
+
+    def artifact(self, run_id: str, path: str) -> Path:
+        """A local path of a run's artifact, a file or a folder, brought here first if it is elsewhere.
+
+        Raises InputError where the run has none of that name.
+        """
+        folder = self._artifact_uri(run_id)
+        if urlparse(folder).scheme == "file":
+            local = path_of(folder) / path
+            if local.exists():
+                return local
+        else:
+            with suppress(OSError, self._refusals), reached(self.uri):
+                there = make_folder(self.root / "cache" / run_id)
+                return Path(self.client.download_artifacts(run_id, path, str(there)))
+        raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
+
+    def brought(self, uri: str, name: str) -> Path:
+        """The local folder of an artifact's address, brought here under a name if it is elsewhere."""
+        if urlparse(uri).scheme == "file":
+            return path_of(uri)
+        from mlflow.artifacts import download_artifacts
+
+        folder = make_folder(self.root / "cache" / "models" / name)
+        with reached(self.uri):
+            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri))
+
+    @cached_property
+    def _refusals(self) -> type[Exception]:
+        from mlflow.exceptions import MlflowException
+
+        return MlflowException
+
+    def _artifact_uri(self, run_id: str) -> str:
+        if run_id not in self.artifact_uris:
+            with self._heard():
+                uri = self.reading.artifact_uri(run_id)
+            if uri is None:
+                raise InputError(f"run {run_id} must be in {self.name}, it is not")
+            self.artifact_uris[run_id] = uri
+        return self.artifact_uris[run_id]
 
     # ---- a study
 
     def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
         """The parent run of this key, which is now the last opened: the one there is, running again, or a new one."""
-        experiment = self._experiment(key.study)
-        CLOCK.show(read_latest(self.engine, experiment))
+        found = next((study for study in self.studies(key.study) if study.key.slug == key.slug), None)
         tags = {**tags, "mmtune.opened": now()}
-        found = list(self._search([experiment], f"tags.`mmtune.key` = '{key.slug}'"))
-        if found:
-            run_id = str(found[0].info.run_id)
-            self.client.update_run(run_id, status=RUNNING)
-            self._log(run_id, tags=tags)
-        else:
-            own = {"mmtune.kind": "study", "mmtune.key": key.slug, "mmtune.key_json": key_to_json(key)}
-            fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
-            params = {name: getattr(key, name) for name in fields}
-            run_id = self._begin(experiment, key.title, params, {**own, **tags})
+        if found is not None:
+            self.log(found.run_id, tags=tags)
+            self.set_state(found.run_id, RUNNING)
+            return found.run_id
+        own = {
+            "mmtune.kind": "study",
+            "mmtune.format": FORMAT,
+            "mmtune.key": key.slug,
+            "mmtune.key_json": key_to_json(key),
+        }
+        run_id = self.begin(self.experiment(key.study), key.title, milliseconds(), {**own, **tags})
+        fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
+        self.log(run_id, params={name: getattr(key, name) for name in fields})
         return run_id
 
     def end_study(
@@ -70,189 +223,136 @@ class MlflowTracker(Reader):
     ) -> None:
         """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
         own = dict(metrics or {}) | ({} if best is None else {OBJECTIVE: best.metrics[OBJECTIVE]})
-        tags = {} if best is None else {"mmtune.best_run": best.run_id}
-        self._log(parent, own, tags=tags, end="FINISHED" if finished else "KILLED")
-        self.store.secure()
-        self.store.analyse()
+        self.record(parent, own, {} if best is None else {"mmtune.best_run": best.run_id})
+        self.end(parent, COMPLETE if finished else PRUNED, milliseconds())
+        self.secure()
+        self.analyse()
 
-    @contextmanager
-    def spooled(self, path: Path) -> Iterator[None]:
-        """Let epochs wait in a file and go to the store together, first of all those that a dead process left there."""
-        self.spool = Spool(path)
-        try:
-            for run_id in list(self.spool.waiting):
-                if is_active(self.engine, run_id):
-                    self._deliver(run_id)
-                self.spool.delivered(run_id)
-            yield
-            self.deliver()
-        finally:
-            self.spool.close()
-            self.spool = None
-
-    # ---- trials
-
-    def start_trial(
-        self, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str:
-        """A new child run with the whole configuration as its params."""
-        return self._start("trial", parent, number, name, params, tags)
-
-    def start_part(
-        self, study: str, trial: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str:
-        """A new child run of a trial's run: a fold or a repeat, named in `tags`."""
-        return self._start("part", trial, number, name, params, {"mmtune.study_run": study, **tags})
-
-    def _start(
-        self, kind: str, parent: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str:
-        with self.watch:
-            own = {
-                "mmtune.kind": kind,
-                "mmtune.number": str(number),
-                "mmtune.params": json.dumps(dict(params)),
-                "mmtune.state": RUNNING,
-                PARENT: parent,
-            }
-            return self._begin(self._experiment_of(parent), name, params, {**own, **tags})
-
-    def adopt(self, part: str, trial: str) -> None:
-        """Make a part's run that has ended the child of another attempt at its trial."""
-        self._log(part, tags={PARENT: trial})
-
-    def log_units(self, run_id: str, units: Iterable[Mapping[str, float]]) -> None:
-        """The scores of each fold or repeat of a trial, as the steps from 1 of its `unit_...` metrics."""
-        for step, metrics in enumerate(units, start=1):
-            self.log_epoch(run_id, step, {f"{UNIT}{name}": value for name, value in metrics.items()})
-
-    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """The metrics of one epoch (from 1), on disk when this returns, so that a kill loses none of them."""
-        with self.watch:
-            entry = report(run_id, epoch, metrics)
-            if self.spool is None:
-                write_batch(self.engine, run_id, [entry])
-            else:
-                self.spool.add(entry)
-
-    def deliver_if_due(self) -> None:
-        """Bring the epochs that wait into the store, if the last time was long ago."""
-        if time.monotonic() - self.delivered >= DELIVERY_SECONDS:
-            self.deliver()
-
-    def deliver(self) -> None:
-        """Bring every epoch that waits into the store."""
-        with self.watch:
-            if self.spool is not None and self.spool.waiting:
-                runs = list(self.spool.waiting)
-                write_epochs(self.engine, [entry for run_id in runs for entry in self.spool.of(run_id)])
-                for run_id in runs:
-                    self.spool.delivered(run_id)
-            self.delivered = time.monotonic()
-
-    def _deliver(
-        self, run_id: str, *more: Entry, tags: Mapping[str, str] | None = None, end: End | None = None
-    ) -> None:
-        """What waits of a run, and more, in one batch."""
-        waiting = self.spool.of(run_id) if self.spool else ()
-        write_batch(self.engine, run_id, [*waiting, *more], tags=tags, end=end)
-        if self.spool is not None:
-            self.spool.delivered(run_id)
-
-    def end_trial(
-        self,
-        run_id: str,
-        state: str,
-        metrics: Mapping[str, float],
-        folder: Path | None = None,
-        reason: str = "",
-        retry: bool = False,
-    ) -> None:
-        """Store what the trial left, then its metrics, state and status at once: a run that ended has everything."""
-        with self.watch:
-            if folder is not None:
-                self._log_files(run_id, folder)
-            last = report(run_id, int(metrics.get("best_epoch", 0)), metrics)
-            # PostgreSQL has no text with a NUL.
-            said = reason[:LONGEST_REASON].replace("\0", "")
-            why = {"mmtune.reason": said, "mmtune.retry": str(retry)} if reason else {}
-            end = End(status=RUN_STATUS[state], time=milliseconds())
-            self._deliver(run_id, last, tags={**why, "mmtune.state": state}, end=end)
-            self.store.secure()
-            self.ended += 1
-            if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
-                self.store.analyse()
-
-    def record(
-        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], folder: Path | None = None
-    ) -> None:
-        """Add to a run that has ended: test scores, promotion notes, files."""
-        with self.watch:
-            if folder is not None:
-                self._log_files(run_id, folder)
-            self._log(run_id, metrics, tags=tags)
-
-    def curves_of(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-        with self.watch:
-            for run_id in set(runs) & set(self.spool.waiting if self.spool else ()):
-                self._deliver(run_id)
-            return super().curves_of(runs, names)
-
-    # ---- MLflow's own terms
-
-    def _begin(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        run_id, folder = begin_run(self.engine, int(experiment), name, milliseconds(), params, tags)
-        self.experiment_ids[run_id], self.artifact_uris[run_id] = experiment, folder
-        return run_id
-
-    def _experiment(self, name: str) -> str:
-        # Opening a client takes the lock too.
-        client = self.client
+    def experiment(self, name: str) -> str:
+        """MLflow's experiment of a study's name, made if there is none."""
+        if name in self.experiment_ids:
+            return self.experiment_ids[name]
+        client, path = self.client, sqlite_path(self.uri)
         folder = self.root / "artifacts" / name
-        with self.store.locked():
+        lock = (path.parent if path else self.root) / store.LOCK
+        with locked(lock), reached(self.uri):
             found = client.get_experiment_by_name(name)
             if found is None:
-                self.store.require_room(folder)
-                return str(client.create_experiment(name, artifact_location=folder.as_uri()))
+                # A server decides itself where it keeps files.
+                where = None if self.uri.startswith("http") else folder.as_uri()
+                made = client.create_experiment(name, artifact_location=where, tags=EXPERIMENT_TAGS)
+                self.experiment_ids[name] = str(made)
+                return str(made)
         if found.lifecycle_stage != "active":
-            raise InputError(f"experiment {name} in {self.store} was deleted: restore it, or use another store")
-        there = path_of(str(found.artifact_location))
-        if there != folder:
-            raise InputError(f"experiment {name} in {self.store} must keep its files in {folder}, it does in {there}")
-        return str(found.experiment_id)
+            raise InputError(f"experiment {name} in {self.name} was deleted: restore it, or use another store")
+        there = str(found.artifact_location)
+        if urlparse(there).scheme == "file" and path_of(there) != folder:
+            raise InputError(
+                f"experiment {name} in {self.name} must keep its files in {folder}, it does in {path_of(there)}"
+            )
+        self.experiment_ids[name] = str(found.experiment_id)
+        return self.experiment_ids[name]
 
-    def _experiment_of(self, run_id: str) -> str:
-        if run_id not in self.experiment_ids:
-            self.experiment_ids[run_id] = str(self._run(run_id).experiment_id)
-        return self.experiment_ids[run_id]
+    # ---- writing
 
-    def _log_files(self, run_id: str, folder: Path) -> None:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    def begin(self, experiment: str, name: str, started: int, tags: Mapping[str, str]) -> str:
+        """A new run under way. started: milliseconds since 1970. Long names and tags are cut off.
 
-        get_artifact_repository(self._artifact_uri(run_id)).log_artifacts(str(folder))
+        Raises InputError where a tag is too long that would be read again.
+        """
+        own = {"mlflow.user": user(), **{key: fitting(key, value) for key, value in tags.items()}}
+        with self.watch, reached(self.uri):
+            made = self.client.create_run(experiment, start_time=started, tags=own, run_name=name[:LONGEST_NAME])
+        self.artifact_uris[made.info.run_id] = str(made.info.artifact_uri)
+        return str(made.info.run_id)
 
-    def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
-        token: str | None = None
-        while True:
-            page = self.client.search_runs(experiments, condition, max_results=PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _log(
+    def log(
         self,
         run_id: str,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        end: str = "",
+        points: Sequence[Point] = (),
+        params: Mapping[str, Any] = {},
+        tags: Mapping[str, str] = {},
     ) -> None:
-        ended = End(status=end, time=milliseconds()) if end else None
-        write_batch(self.engine, run_id, [report(run_id, 0, metrics or {})], params, tags, ended)
+        """Add to a run, in as few requests as MLflow allows; what is there already stays there once."""
+        from mlflow.entities import Param, RunTag
+
+        metrics = [metric for point in points for metric in metrics_of(point)]
+        given = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
+        noted = [RunTag(name, fitting(name, value)) for name, value in tags.items()]
+        with self.watch, reached(self.uri):
+            while metrics or given or noted:
+                self.client.log_batch(run_id, metrics[:MOST_METRICS], given[:MOST_OTHERS], noted[:MOST_OTHERS])
+                del metrics[:MOST_METRICS], given[:MOST_OTHERS], noted[:MOST_OTHERS]
+
+    def end(self, run_id: str, state: str, time: int) -> None:
+        """A run has ended, with everything it has. time: milliseconds since 1970."""
+        with self.watch, reached(self.uri):
+            self.client.set_terminated(run_id, STATUS[state], end_time=time)
+
+    def set_state(self, run_id: str, state: str) -> None:
+        """A run that has not ended is under way, or waits."""
+        with self.watch, reached(self.uri):
+            self.client.update_run(run_id, status=STATUS[state])
+
+    def add_files(self, run_id: str, folder: Path) -> None:
+        """Keep what is in a folder with a run."""
+        with self.watch, reached(self.uri):
+            self.client.log_artifacts(run_id, str(folder))
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run as a hand in the UI would."""
+        with self.watch, reached(self.uri):
+            self.client.delete_run(run_id)
+
+    def record(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        folder: Path | None = None,
+        step: int = 0,
+    ) -> None:
+        """Add to a run that has ended: files, test scores, notes."""
+        if folder is not None:
+            self.add_files(run_id, folder)
+        self.log(run_id, [Point(epoch=step, time=milliseconds(), metrics=metrics)], tags=tags)
+
+    def secure(self) -> None:
+        """Wait until all that was written is on the disk, also across a power cut, where the store is a file."""
+        store.secure(self.uri)
+
+    def analyse(self) -> None:
+        """Let the store look at how it is filled, where it is a file."""
+        store.analyse(self.uri)
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        with reached(self.uri):
+            yield
 
 
-def report(run_id: str, step: int, metrics: Mapping[str, float]) -> Entry:
-    """What a run says of itself now; SQLite would store an infinity as 1.797e308, so that such a metric is left out."""
-    finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    return Entry(run_id=run_id, step=step, time=milliseconds(), metrics=finite)
+EXPERIMENT_TAGS: dict[str, Any] = {"mlflow.experimentKind": "custom_model_development"}
+
+
+def user() -> str:
+    """Who runs this, as MLflow shows it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def metrics_of(point: Point) -> list[Metric]:
+    """MLflow's metrics of a point; SQLite would store an infinity as 1.797e308, so that such a one is left out."""
+    from mlflow.entities import Metric
+
+    finite = {name: float(value) for name, value in point.metrics.items() if math.isfinite(value)}
+    return [Metric(name, value, point.time, point.epoch) for name, value in finite.items()]
+
+
+def fitting(name: str, value: str) -> str:
+    """A tag's value as far as every store takes it; InputError where it would be read again and is too long."""
+    if len(value) > LONGEST_TAG and name in READ_AGAIN:
+        raise InputError(f"{name} must have at most {LONGEST_TAG} letters, it has {len(value)}")
+    # PostgreSQL has no text with a NUL.
+    return value[:LONGEST_TAG].replace("\0", "")

@@ -1,11 +1,13 @@
-"""Where a training stopped: the weights of its last epoch and the optimiser's state, as safetensors."""
+"""Where a training stopped, or stands: weights, the optimiser's state, generators, as safetensors."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -21,6 +23,7 @@ from mmtune.train.adam import Adam
 
 OPTIMIZER, DIGEST = "optimizer.safetensors", "sha256"
 MOST_MOMENTS = 2 * MOST_BYTES
+WEIGHTS, MOMENTS, BEST, GENERATORS, STORY = "weights/", "moments/", "best/", "generators/", "story"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,3 +87,77 @@ def require_moments(path: Path, moments: Mapping[str, Tensor], model: nn.Module)
     for name, value in moments.items():
         if name not in wanted or value.shape != wanted[name].shape or value.dtype != wanted[name].dtype:
             raise InputError(f"{path} must hold the state of the model beside it, {name} is {tuple(value.shape)}")
+
+
+# ---- a training that is under way
+
+
+class DamagedError(RuntimeError):
+    """A checkpoint under way cannot be gone on from; it was removed."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moment:
+    """A training between two epochs, whole: whoever goes on from it makes the same steps.
+
+    best: the state dict of the best epoch so far. generators: states by name, uint8. story: what else it knows, as JSON
+    has it.
+    """
+
+    checkpoint: Checkpoint
+    best: Mapping[str, Tensor]
+    generators: Mapping[str, Tensor]
+    story: Mapping[str, Any]
+
+
+def save_moment(path: Path, moment: Moment) -> None:
+    """Write a moment, whole or not at all, with its SHA-256."""
+    groups = {
+        WEIGHTS: moment.checkpoint.weights,
+        MOMENTS: moment.checkpoint.moments,
+        BEST: moment.best,
+        GENERATORS: moment.generators,
+    }
+    tensors = {prefix + name: value for prefix, group in groups.items() for name, value in group.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    tensors[STORY] = torch.frombuffer(bytearray(json.dumps(moment.story).encode()), dtype=torch.uint8)
+    write_whole(path, save({**tensors, DIGEST: digest(tensors)}))
+
+
+def load_moment(path: Path) -> Moment | None:
+    """The inverse of `save_moment`, None where there is none; DamagedError where it was changed or cut."""
+    if not path.exists():
+        return None
+    try:
+        tensors = read_tensors(path, read_bounded(path, MOST_MOMENTS + MOST_BYTES))
+        sealed = tensors.pop(DIGEST, None)
+        if sealed is None or not torch.equal(sealed, digest(tensors)):
+            raise InputError(f"{path} must have the SHA-256 that it names")
+        story = json.loads(tensors.pop(STORY).numpy().tobytes())
+    except (InputError, KeyError, ValueError) as error:
+        path.unlink()
+        raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {error}") from error
+    groups: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in (WEIGHTS, MOMENTS, BEST, GENERATORS)}
+    for name, value in tensors.items():
+        prefix, slash, rest = name.partition("/")
+        groups[prefix + slash][rest] = value
+    return Moment(
+        checkpoint=Checkpoint(weights=groups[WEIGHTS], moments=groups[MOMENTS]),
+        best=groups[BEST],
+        generators=groups[GENERATORS],
+        story=story,
+    )
+
+
+def generators_of(order: torch.Generator, device: torch.device) -> dict[str, Tensor]:
+    """The states of everything random in a training: torch's own, that of its order, the device's."""
+    states = {"torch": torch.get_rng_state(), "order": order.get_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_generators(states: Mapping[str, Tensor], order: torch.Generator, device: torch.device) -> None:
+    """Put everything random where it was."""
+    torch.set_rng_state(states["torch"])
+    order.set_state(states["order"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -15,7 +15,7 @@ from mmtune.networks.config import LatentFusionConfig, class_count
 from mmtune.networks.fusion import LatentFusion
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, as_input, clips_in_use
-from mmtune.train.checkpoint import Checkpoint, checkpoint_of, restore
+from mmtune.train.checkpoint import Checkpoint, Moment, checkpoint_of, generators_of, restore, set_generators
 from mmtune.train.device import evaluation_batch
 from mmtune.train.engines import make_engine
 from mmtune.train.evaluate import evaluate
@@ -23,6 +23,7 @@ from mmtune.train.recipe import TrialConfig
 from mmtune.train.step import Step
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
+OnMoment = Callable[[Moment], None]
 Encoders = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -50,11 +51,15 @@ def fit(
     on_epoch: OnEpoch = lambda epoch, metrics: True,
     encoders: Encoders | None = None,
     start: Checkpoint | None = None,
+    moment: Moment | None = None,
+    on_moment: OnMoment | None = None,
+    every: float = math.inf,
 ) -> FitResult:
     """Train on the rows' device; the same seed on the same machine gives the same result.
 
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
     encoders: state dicts by modality for a fusion model. start: where an earlier training stopped, to go on from.
+    moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
     Raises DivergenceError on a loss that is not finite.
     """
     started = time.perf_counter()
@@ -69,7 +74,15 @@ def fit(
     engine = make_engine(step, config.train.batch_size)
     generator = torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
-    best, best_epoch, best_weights, go_on = -math.inf, 0, {}, True
+    best_epoch, best_weights, go_on = 0, {}, True
+    if moment is not None:
+        restore(moment.checkpoint, model, step.optimizer)
+        set_generators(moment.generators, generator, train.labels.device)
+        history, best_epoch = [dict(own) for own in moment.story["history"]], moment.story["best_epoch"]
+        best_weights = {name: value.to(train.labels.device) for name, value in moment.best.items()}
+        started -= moment.story["seconds"]
+    best = history[best_epoch - 1]["val_macro_f1"] if best_epoch else -math.inf
+    saved = time.perf_counter()
     while go_on and len(history) < config.train.epochs:
         before = time.perf_counter()
         step.start_epoch()
@@ -82,6 +95,13 @@ def fit(
             best, best_epoch = metrics["val_macro_f1"], len(history)
             best_weights = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
         go_on = on_epoch(len(history), metrics)
+        more = go_on and len(history) < config.train.epochs
+        if on_moment is not None and more and time.perf_counter() - saved >= every:
+            story = {"history": history, "best_epoch": best_epoch, "seconds": time.perf_counter() - started}
+            states = generators_of(generator, train.labels.device)
+            whole = checkpoint_of(model, step.optimizer)
+            on_moment(Moment(checkpoint=whole, best=best_weights, generators=states, story=story))
+            saved = time.perf_counter()
     final = checkpoint_of(model, step.optimizer) if config.train.keep_final else None
     trained.load_state_dict(best_weights)
     return FitResult(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -22,10 +24,11 @@ from mmtune.networks.build import count_parameters
 from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
-from mmtune.train.checkpoint import load_checkpoint, save_checkpoint
+from mmtune.train.checkpoint import Moment, load_checkpoint, load_moment, save_checkpoint, save_moment
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
 from mmtune.train.recipe import TrialConfig
+from mmtune.train.staging import CHECKPOINT, FILES, Result, now_ms, write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +50,48 @@ def run_trial(
     folder: Path,
     on_epoch: OnEpoch,
     origin: Origin = Origin(),
-) -> tuple[dict[str, float], bool]:
-    """Train where the data are and write into `folder`; returns the final metrics and whether it was pruned.
+    every: float = math.inf,
+    on_saved: Callable[[], None] = lambda: None,
+) -> Result:
+    """Train where the data are, leave everything in `folder`, and last how it ended, which is returned too.
 
-    Written: `model/`, `validation.npz`; for a fold `held.npz`, what it says of the rows held out; `final/`, the last
-    epoch, where the configuration keeps it; `maps.npz`, where the model has maps to show.
+    Every so many seconds the folder gets a checkpoint, and `on_saved` is called; where it has one of this training,
+    that goes on from there. Written in its `files/`: `model/`, `validation.npz`; for a fold `held.npz`, what it says of
+    the rows held out; `final/`, the last epoch, where the configuration keeps it; `maps.npz`, where the model has maps.
     """
     rows, recordings = data.rows(config.model.modalities), data.partition.clip_index
     train, validation = take(rows, split.train), take(rows, split.validation)
+    moment = load_moment(folder / CHECKPOINT)
     checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
-    result = fit(config, train, validation, seed, on_epoch, load_states(origin.encoders) or None, checkpoint)
+
+    def keep(reached: Moment) -> None:
+        save_moment(folder / CHECKPOINT, reached)
+        on_saved()
+
+    encoders = load_states(origin.encoders) or None
+    result = fit(config, train, validation, seed, on_epoch, encoders, checkpoint, moment, keep, every)
+    # What an earlier attempt at this very ending has left would be taken for ours.
+    shutil.rmtree(folder / FILES, ignore_errors=True)
+    files = folder / FILES
+    files.mkdir(parents=True)
     found = evaluate(result.model, validation)
     metrics = final_metrics(result, found, train, seed)
-    save_model(folder / MODEL, result.model, config.model)
-    write_whole(folder / VALIDATION, rows_file(found, split.validation, recordings[split.validation]))
+    save_model(files / MODEL, result.model, config.model)
+    write_whole(files / VALIDATION, rows_file(found, split.validation, recordings[split.validation]))
     if split.held is not None:
         held = evaluate(result.model, take(rows, split.held))
-        write_whole(folder / HELD, rows_file(held, split.held, recordings[split.held]))
+        write_whole(files / HELD, rows_file(held, split.held, recordings[split.held]))
         metrics |= held.scores("held")
     if result.final is not None:
-        save_checkpoint(folder / FINAL, result.final, config.model)
-        final, _ = load_model(folder / FINAL)
+        save_checkpoint(files / FINAL, result.final, config.model)
+        final, _ = load_model(files / FINAL)
         metrics |= evaluate(final.to(data.device), validation).scores("final_val")
     maps = maps_of(result.model, validation, split.validation)
     if maps:
-        write_whole(folder / MAPS, npz(maps))
-    return metrics, result.pruned
+        write_whole(files / MAPS, npz(maps))
+    ended = Result(state="PRUNED" if result.pruned else "COMPLETE", time=now_ms(), metrics=metrics)
+    write_result(folder, ended)
+    return ended
 
 
 def take(rows: Rows, numbers: RowNumbers) -> Rows:

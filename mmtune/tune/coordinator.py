@@ -1,34 +1,60 @@
-"""The one process that asks and tells, writes the tracked runs, and drives the workers.
+"""The one process that asks and tells, drives the workers, and has what they leave brought to the store.
 
-Every write about a trial goes to the tracker first and to the search last: whatever ended in the search is
-in the tracker whole, and whatever did not is settled when the study is resumed.
+Whatever ends is in staging first, with its result, and in the store soon after; so a kill at any moment repeats
+nothing that had ended, and the store may be away for a while.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 
-from mmtune.base.clock import now
-from mmtune.base.errors import InputError
+from mmtune.base.clock import milliseconds
+from mmtune.base.errors import AwayError, InputError
 from mmtune.base.files import storage_problem, unusable
 from mmtune.base.progress import Progress
 from mmtune.networks.card import FINAL
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job
-from mmtune.study import StudyKey
+from mmtune.study.key import StudyKey
 from mmtune.study.space import Value
-from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
+from mmtune.tracking import (
+    COMPLETE,
+    FAIL,
+    OBJECTIVE,
+    PARENT,
+    PRUNED,
+    UNIT,
+    MlflowTracker,
+    Recorder,
+    TakenOverError,
+)
 from mmtune.train.recipe import TrialConfig
-from mmtune.tune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, spread, units
+from mmtune.train.staging import (
+    EPOCHS,
+    ERROR,
+    FILES,
+    PARTS,
+    Point,
+    Result,
+    StagedRun,
+    append_epoch,
+    hand_on,
+    now_ms,
+    read_epochs,
+    read_result,
+    write_result,
+)
+from mmtune.tune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, part_of, spread, units
 from mmtune.tune.plan import Plan
-from mmtune.tune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, drawn_values, make_sampler
+from mmtune.tune.resume import StagedTrial, Standing
+from mmtune.tune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, last_values, make_sampler
 
 # Many workers may end together; for so long no other one is heard.
 TURN_SECONDS = 0.05
@@ -49,26 +75,31 @@ class Pool(Protocol):
 class Live:
     """A trial under way: its run, and its parts that wait, run (by their run) and are done.
 
-    A trial of one part has one run for both. reason: why it has failed; hopeless: whether it is far behind the best.
+    A trial of one part has one run for both. started: parts that wait and have a run already. handed: the folder in
+    which another attempt at a part goes on. reason: why it has failed; hopeless: whether it is far behind the best.
     """
 
-    number: int
-    run_id: str
-    name: str
+    run: StagedRun
     config: TrialConfig
     waiting: list[Part]
-    running: dict[Part, str] = field(default_factory=dict)
-    ended: dict[Part, str] = field(default_factory=dict)
+    running: dict[Part, StagedRun] = field(default_factory=dict)
+    ended: dict[Part, StagedRun] = field(default_factory=dict)
     metrics: dict[Part, Metrics] = field(default_factory=dict)
     failures: Counter[Part] = field(default_factory=Counter)
+    started: dict[Part, StagedRun] = field(default_factory=dict)
+    handed: dict[Part, Path] = field(default_factory=dict)
     reason: str = ""
     hopeless: bool = False
+
+    def own_runs(self) -> list[StagedRun]:
+        """The runs of its parts that have not ended."""
+        return [run for run in (*self.running.values(), *self.started.values()) if run is not self.run]
 
 
 class Coordinator:
     """Runs the missing trials of a plan on a pool until none is left or `stop()` says so.
 
-    tracked: the runs of the study's trials so far, as `reconcile` found them; parts: their complete parts.
+    standing: how the study stood, of which the search and the recorder know. staging: the study's own folder there.
     """
 
     def __init__(
@@ -76,62 +107,70 @@ class Coordinator:
         plan: Plan,
         search: Search,
         tracker: MlflowTracker,
-        parent: str,
+        recorder: Recorder,
         pool: Pool,
         progress: Progress,
         staging: Path,
-        missing: Mapping[int, Mapping[str, Value]],
-        tracked: Iterable[TrialRun] = (),
-        parts: Mapping[tuple[int, Part], TrialRun] = {},
+        standing: Standing,
     ) -> None:
-        self.plan, self.search, self.tracker, self.parent = plan, search, tracker, parent
+        self.plan, self.search, self.tracker, self.recorder = plan, search, tracker, recorder
         self.pool, self.progress, self.staging = pool, progress, staging
+        self.divided = len(plan.parts) > 1
         self.live: dict[int, Live] = {}
         self.endings: deque[Event] = deque()
-        self.open = dict(missing)
-        self.divided = len(plan.parts) > 1
-        self.parts = parts
-        self.part_runs = {place: run.run_id for place, run in self.parts.items()}
-        self.complete = {run.number: run.run_id for run in tracked if run.state == COMPLETE}
+        self.open = search.open_indices(plan.trials)
+        # By trial, and by trial and part, the run whose last epoch another trial may go on from.
+        self.complete: dict[Any, Any] = {run.number: run for run in standing.ended if run.state == COMPLETE}
+        owners = {run.run_id: run.number for run in standing.ended if run.state == COMPLETE}
+        for part in standing.parts:
+            if part.state == COMPLETE and part.tags.get(PARENT) in owners:
+                self.complete[owners[part.tags[PARENT]], part_of(part.tags)] = part
+        # The folder in which another attempt at a trial goes on.
+        self.handed: dict[int, Path] = {}
+        for trial in standing.under_way:
+            self._go_on(trial, standing.states)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Until every index is closed, or `stop()`; then whatever is under way is ended as interrupted.
+        """Until every index is closed, or `stop()`; what is under way then goes on with the next call.
 
-        Where no file can be written, that is left to the next call.
+        Where no file can be written, what is left is for the next call too.
         """
         try:
             while (self.open or self.live) and not stop():
                 self._hear(0 if self._work() else 0.5)
-                self.tracker.deliver_if_due()
             while self.endings:
                 self._handle(self.endings.popleft())
-        except Exception as error:
-            if storage_problem(error) is not None:
-                self.live.clear()
-            else:
-                with suppress(Exception):
-                    self._keep_heard()
+            self._leave()
+        except (TakenOverError, AwayError):
             raise
-        finally:
-            for index in list(self.live):
-                self._interrupt(index)
+        except Exception as error:
+            if storage_problem(error) is None:
+                with suppress(Exception):
+                    # What was trained to its end has ended, whatever else went wrong.
+                    for event in self.endings:
+                        if isinstance(event, Done):
+                            self._done(event)
+                    self._leave()
+            raise
 
-    def _keep_heard(self) -> None:
-        """What was trained to its end has ended, whatever else went wrong."""
-        for event in self.endings:
-            if isinstance(event, Done):
-                self._done(event)
+    def _leave(self) -> None:
+        """Bring the store all there is; what is under way there waits for the next call."""
+        self.recorder.finish()
+        trials = list(self.live.values())
+        self.recorder.pause_all([live.run for live in trials] + [run for live in trials for run in live.own_runs()])
 
     # ---- handing out work
 
     def _work(self) -> bool:
-        """End trials that are over and begin others, in turn and not for long; whether there is more to do."""
-        until = time.monotonic() + TURN_SECONDS
-        while time.monotonic() < until:
+        """End trials that are over, begin others, bring runs to the store, in turn and not for long; whether more is
+        to be done."""
+        until = monotonic() + TURN_SECONDS
+        while monotonic() < until:
             ending = bool(self.endings)
             if ending:
                 self._handle(self.endings.popleft())
-            if not (self._begin() or ending):
+            begun, brought = self._begin(), self.recorder.work()
+            if not (begun or ending or brought):
                 return False
         return True
 
@@ -152,28 +191,82 @@ class Coordinator:
     def _blocked(self, index: int) -> bool:
         return any(i in self.open or i in self.live for i in self.plan.schedule.needs(index))
 
+    def _go_on(self, trial: StagedTrial, states: Mapping[str, str]) -> None:
+        """Take up a trial of an earlier call."""
+        run, index = trial.run, trial.run.number
+        config = self.plan.schedule.configure(self.plan.base, run.values)
+        live = self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
+        for staged in trial.runs:
+            self.recorder.resume(staged, states.get(staged.run_id, ""))
+        for own in trial.parts:
+            part, result = part_of(own.tags), own.result
+            if result is None:
+                live.started[part] = own
+            elif result.state == COMPLETE:
+                live.waiting.remove(part)
+                live.ended[part], live.metrics[part] = own, result.metrics
+                self.complete[index, part] = own
+                self.progress.done += 1
+                self._report_part(index, part, result.metrics[OBJECTIVE])
+            else:
+                live.failures[part] += 1
+                if not result.retry or live.failures[part] >= ATTEMPTS:
+                    live.reason = result.reason
+        self._conclude_if_over(index)
+
     def _launch(self, index: int, earlier: Mapping[str, Value]) -> None:
-        values = self.search.ask(index, self._sampler(index, earlier))
-        name = trial_name(index, values)
+        started = milliseconds()
+        values = self.search.ask(index, self._sampler(index, earlier), started)
         seed = derive_seed(self.plan.key.seed, index)
-        own = {"mmtune.seed": str(seed), "mmtune.started": now(), "mmtune.drawn": json.dumps(values)}
-        tags = {**self.plan.tags, **own}
         try:
             config = self.plan.schedule.configure(self.plan.base, values)
             params, reason = self.plan.params(config), self._obstacle(index)
         except InputError as error:
             params, reason = dict(values), str(error)
-        run_id = self.tracker.start_trial(self.parent, index, name, params, tags)
-        self.search.attach(index, run_id)
+        folder = self.handed.pop(index, None) or self._new_folder(self.staging, index)
+        run = self._stage(folder, index, trial_name(index, values), params, started, {"seed": seed}, values)
         if reason:
-            self.tracker.end_trial(run_id, FAIL, {}, reason=reason)
-            self.search.tell(index, FAIL, None)
-            self.progress.say(f"trial {name}: fail, {reason}")
+            self._end(run, Result(state=FAIL, time=now_ms(), reason=reason))
+            self.search.tell(index, FAIL)
+            self.progress.say(f"trial {run.name}: fail, {reason}")
             return
-        self.live[index] = Live(number=index, run_id=run_id, name=name, config=config, waiting=list(self.plan.parts))
-        for part in self.plan.parts:
-            self._adopt(index, part)
-        self._conclude_if_over(index)
+        self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
+
+    def _new_folder(self, folder: Path, number: int) -> Path:
+        return folder / f"{number:05d}-{uuid.uuid4().hex[:8]}"
+
+    def _stage(
+        self,
+        folder: Path,
+        index: int,
+        name: str,
+        params: Mapping[str, Any],
+        started: int,
+        facts: Mapping[str, Any],
+        values: Mapping[str, Value],
+        parent: str = "",
+    ) -> StagedRun:
+        """A new run, in staging and soon in the store."""
+        own = {
+            "mmtune.number": str(index),
+            "mmtune.params": json.dumps(dict(params)),
+            **({} if parent else {"mmtune.drawn": json.dumps(dict(values))}),
+            **{f"mmtune.{fact}": str(value) for fact, value in facts.items()},
+        }
+        run = StagedRun(
+            id=uuid.uuid4().hex,
+            number=index,
+            name=name,
+            started=started,
+            folder=folder,
+            params=params,
+            tags={**self.plan.tags, **own},
+            values=values,
+            parent=parent,
+        )
+        run.write()
+        self.recorder.add(run)
+        return run
 
     def _obstacle(self, index: int) -> str:
         """Why a trial cannot begin, "" where it can."""
@@ -182,6 +275,7 @@ class Coordinator:
             return ""
         if needed not in self.complete:
             return f"trial {needed:02d}, which it goes on from, is not complete"
+        self.recorder.finish()
         for part in self.plan.parts:
             self._checkpoint(index, part)
         return ""
@@ -193,57 +287,51 @@ class Coordinator:
         sampler = make_sampler(drawn.sampler, derive_seed(self.plan.key.seed, index, 1))
         return Given(drawn.given, sampler) if drawn.given else sampler
 
-    def _adopt(self, index: int, part: Part) -> None:
-        """Take over a part that an interrupted attempt at this trial had finished."""
-        live, run = self.live[index], self.parts.get((index, part))
-        if run is not None and run.params == self.plan.params(live.config):
-            self.tracker.adopt(run.run_id, live.run_id)
-            live.waiting.remove(part)
-            live.ended[part], live.metrics[part] = run.run_id, run.metrics
-            self.progress.done += 1
-            self._report_part(index, part, run.metrics[OBJECTIVE])
-
     def _submit(self, index: int, part: Part) -> None:
-        live = self.live[index]
-        ticket = self._ticket(index, part)
-        seed, name = derive_seed(self.plan.key.seed, index), live.name
-        run_id = live.run_id
-        if self.divided:
-            seed = self._part_seed(index, part)
-            name = f"{live.name} {part_name(part, self.plan.key)}"
-            place = {"mmtune.fold": str(part.fold), "mmtune.repeat": str(part.repeat)}
-            tags = {**self.plan.tags, **place, "mmtune.seed": str(seed), "mmtune.started": now()}
-            run_id = self.tracker.start_part(self.parent, live.run_id, index, name, self.plan.params(live.config), tags)
-        live.running[part] = run_id
-        self.progress.begin(ticket, name, live.config.train.epochs)
-        shutil.rmtree(self._folder(ticket), ignore_errors=True)
+        live, ticket = self.live[index], self._ticket(index, part)
+        run = live.started.pop(part, None) or self._part_run(live, part)
+        live.running[part] = run
+        self.progress.begin(ticket, run.name, live.config.train.epochs)
         job = Job(
             number=ticket,
             config=live.config,
-            seed=seed,
-            folder=self._folder(ticket),
+            seed=self._seed(index, part),
+            folder=run.folder,
             split=part.fold,
             rungs=self.search.rungs,
             encoders=self.plan.encoders,
             checkpoint=self._checkpoint(index, part),
+            checkpoint_every=self.plan.checkpoint_every,
         )
         self.pool.submit(job)
 
-    def _part_seed(self, index: int, part: Part) -> int:
+    def _part_run(self, live: Live, part: Part) -> StagedRun:
+        """The run of a part that begins; of a trial that has only one it is the trial's."""
+        if not self.divided:
+            return live.run
+        index = live.run.number
+        facts = {"fold": part.fold, "repeat": part.repeat, "seed": self._seed(index, part)}
+        name = f"{live.run.name} {part_name(part, self.plan.key)}"
+        folder = live.handed.pop(part, None) or self._part_folder(live, part)
+        return self._stage(folder, index, name, live.run.params, milliseconds(), facts, {}, live.run.id)
+
+    def _part_folder(self, live: Live, part: Part) -> Path:
+        return self._new_folder(live.run.folder / PARTS, self.plan.parts.index(part))
+
+    def _seed(self, index: int, part: Part) -> int:
+        if not self.divided:
+            return derive_seed(self.plan.key.seed, index)
         return derive_seed(self.plan.key.seed, index, 2 + part.fold, 1 + part.repeat)
 
     def _ticket(self, index: int, part: Part) -> int:
         return index * len(self.plan.parts) + self.plan.parts.index(part)
 
-    def _folder(self, ticket: int) -> Path:
-        return self.staging / f"{ticket}"
-
     def _checkpoint(self, index: int, part: Part) -> Path | None:
         needed = self.plan.schedule.resumes(index)
         if needed is None:
             return None
-        run_id = self.part_runs[needed, part] if self.divided else self.complete[needed]
-        return self.tracker.artifact(run_id, FINAL)
+        run = self.complete[(needed, part) if self.divided else needed]
+        return self.tracker.artifact(run.run_id, FINAL)
 
     def _place(self, ticket: int) -> tuple[int, Part]:
         index, place = divmod(ticket, len(self.plan.parts))
@@ -268,7 +356,7 @@ class Coordinator:
                 self._done(event)
             case Failed():
                 if event.storage:
-                    # Not the trial's fault: it is made again once there is room.
+                    # Not the trial's fault: it goes on once there is room.
                     raise unusable(event.storage)
                 self._fail(event.number, event.reason, retry=event.retry)
             case Died():
@@ -278,23 +366,27 @@ class Coordinator:
 
     def _epoch(self, event: Epoch) -> None:
         index, part = self._place(event.number)
-        self.tracker.log_epoch(self.live[index].running[part], event.epoch, event.metrics)
-        self.progress.advance(event.number, event.epoch, event.metrics)
-        if event.epoch in self.search.rungs:
-            go_on = self.search.report(index, event.epoch, event.metrics[REPORTED])
-            self.pool.answer(event.number, go_on)
+        if event.new:
+            self.recorder.epoch(self.live[index].running[part], event.point)
+        metrics, epoch = event.point.metrics, event.point.epoch
+        self.progress.advance(event.number, epoch, metrics)
+        if epoch in self.search.rungs:
+            self.pool.answer(event.number, self.search.report(index, epoch, metrics[REPORTED]))
 
     def _done(self, event: Done) -> None:
         index, part = self._place(event.number)
         live = self.live[index]
-        run_id = live.running.pop(part)
-        live.ended[part], live.metrics[part] = run_id, event.metrics
-        self.part_runs[index, part] = run_id
-        live.hopeless |= event.pruned
-        state, score = PRUNED if event.pruned else COMPLETE, event.metrics[OBJECTIVE]
-        self.tracker.end_trial(run_id, state, event.metrics, self._folder(event.number))
-        shutil.rmtree(self._folder(event.number), ignore_errors=True)
-        self.progress.finish(event.number, state, score)
+        run = live.running[part]
+        result = read_result(run.folder)
+        if result is None:
+            raise InputError(f"{run.folder} must hold what trial {run.name} has left, it was emptied by somebody")
+        del live.running[part]
+        live.ended[part], live.metrics[part] = run, result.metrics
+        self.complete[index, part] = run
+        live.hopeless |= result.state == PRUNED
+        self.recorder.end(run, result)
+        score = result.metrics[OBJECTIVE]
+        self.progress.finish(event.number, result.state, score)
         self._report_part(index, part, score)
         self._conclude_if_over(index)
 
@@ -308,20 +400,32 @@ class Coordinator:
     def _fail(self, ticket: int, reason: str, retry: bool) -> None:
         index, part = self._place(ticket)
         live = self.live[index]
-        self._end_failed(live.running.pop(part), ticket, reason, retry)
-        self.progress.finish(ticket, FAIL, None, reason)
+        run = live.running.pop(part)
         live.failures[part] += 1
-        if self.divided and retry and live.failures[part] < ATTEMPTS:
+        again = self.divided and retry and live.failures[part] < ATTEMPTS
+        if again:
+            live.handed[part] = self._part_folder(live, part)
+            hand_on(run.folder, live.handed[part])
+        elif retry and not self.divided:
+            self.handed[index] = self._new_folder(self.staging, index)
+            hand_on(run.folder, self.handed[index])
+        self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
+        self.progress.finish(ticket, FAIL, None, reason)
+        if again:
             live.waiting.insert(0, part)
         else:
             live.reason = live.reason or reason
         self._conclude_if_over(index, retry=retry and not self.divided)
 
-    def _end_failed(self, run_id: str, ticket: int, reason: str, retry: bool = False) -> None:
-        folder = self._folder(ticket)
-        kept = folder if (folder / "error.txt").exists() else None
-        self.tracker.end_trial(run_id, FAIL, {}, kept, reason, retry=retry)
-        shutil.rmtree(folder, ignore_errors=True)
+    def _end(self, run: StagedRun, result: Result) -> None:
+        """End a run that no worker has ended; of its files only what went wrong is kept."""
+        failed = run.folder / "failed"
+        if (run.folder / ERROR).exists():
+            failed.mkdir(exist_ok=True)
+            (run.folder / ERROR).replace(failed / ERROR)
+        result = replace(result, files=failed.name)
+        write_result(run.folder, result)
+        self.recorder.end(run, result)
 
     # ---- ending a trial
 
@@ -340,36 +444,47 @@ class Coordinator:
         score = metrics.get(OBJECTIVE)
         self.search.tell(index, state, score, retry=retry)
         if state == COMPLETE and score is not None:
-            self.complete[index] = live.run_id
-            self.progress.rate(live.name, score)
+            self.complete[index] = live.run
+            self.progress.rate(live.run.name, score)
         attempts = self.search.attempts_at(index)
         if not closed(attempts):
-            self.open = dict(sorted([*self.open.items(), (index, drawn_values(attempts))]))
+            self.open = dict(sorted([*self.open.items(), (index, last_values(attempts))]))
 
     def _sum_up(self, live: Live, state: str) -> Metrics:
         """End the run of a trial whose parts have their own: with what they say together, and the best one's files."""
         if state == FAIL:
-            self.tracker.end_trial(live.run_id, FAIL, {}, reason=live.reason)
+            self._end(live.run, Result(state=FAIL, time=now_ms(), reason=live.reason))
             return {}
+        folder = live.run.folder
+        (folder / EPOCHS).unlink(missing_ok=True)
         found = units(live.metrics, self.plan.repeats)
         metrics, best = spread(found), best_part(live.metrics)
-        curves = self.tracker.curves_of(list(live.ended.values()), CURVES)
-        for epoch, means in mean_curves(list(curves.values())).items():
-            self.tracker.log_epoch(live.run_id, epoch, means)
-        self.tracker.log_units(live.run_id, [{n: unit[n] for n in SUMMARISED if n in unit} for unit in found])
+        curves = [epochs_by_metric(read_epochs(run.folder)) for run in live.ended.values()]
+        points = [Point(epoch=e, time=now_ms(), metrics=means) for e, means in mean_curves(curves).items()]
+        for step, unit in enumerate(found, start=1):
+            told_of = {f"{UNIT}{name}": unit[name] for name in SUMMARISED if name in unit}
+            points.append(Point(epoch=step, time=now_ms(), metrics=told_of))
+        for point in points:
+            append_epoch(folder, point)
+            self.recorder.epoch(live.run, point)
         # The files are those of one part, and so is the seed that made its clusters.
-        self.tracker.record(live.run_id, {}, {"mmtune.seed": str(self._part_seed(live.number, best))})
-        self.tracker.end_trial(live.run_id, state, metrics, self.tracker.artifact(live.ended[best], ""))
-        self.progress.say(f"trial {live.name}: {state.lower()}, {told(metrics, len(found), self.plan)}")
+        tags = {"mmtune.seed": str(self._seed(live.run.number, best))}
+        files = str((live.ended[best].folder / FILES).relative_to(folder))
+        result = Result(state=state, time=now_ms(), metrics=metrics, files=files, tags=tags)
+        write_result(folder, result)
+        self.recorder.end(live.run, result)
+        self.progress.say(f"trial {live.run.name}: {state.lower()}, {told(metrics, len(found), self.plan)}")
         return metrics
 
-    def _interrupt(self, index: int) -> None:
-        live = self.live.pop(index)
-        for part, run_id in live.running.items():
-            self._end_failed(run_id, self._ticket(index, part), INTERRUPTED)
-        if self.divided:
-            self.tracker.end_trial(live.run_id, FAIL, {}, reason=INTERRUPTED)
-        self.search.tell(index, FAIL, None, interrupted=True)
+
+def epochs_by_metric(points: Iterable[Point]) -> dict[str, list[tuple[int, float]]]:
+    """By metric that is summed up, its (epoch, value) pairs."""
+    found: dict[str, list[tuple[int, float]]] = {name: [] for name in CURVES}
+    for point in points:
+        for name in CURVES:
+            if name in point.metrics:
+                found[name].append((point.epoch, point.metrics[name]))
+    return found
 
 
 def part_name(part: Part, key: StudyKey) -> str:

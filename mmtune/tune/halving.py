@@ -8,7 +8,7 @@ scores say least and an epoch costs least, it is the best half and one more.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 REDUCTION = 3
 RUNGS = 3
@@ -24,18 +24,18 @@ def rungs(epochs: int) -> list[int]:
 
 
 class Halving:
-    """The scores that trials had at each rung, in ascending order; `reported` are those of (rung, score) so far."""
+    """The scores that trials had at each rung, in ascending order."""
 
-    def __init__(self, rungs: Collection[int], reported: Iterable[tuple[int, float]] = ()) -> None:
+    def __init__(self, rungs: Collection[int]) -> None:
         self.scores: dict[int, list[float]] = {rung: [] for rung in rungs}
         self.first = min(rungs, default=0)
-        for rung, score in reported:
-            if rung in self.scores:
-                bisect.insort(self.scores[rung], score)
+
+    def add(self, rung: int, score: float) -> None:
+        """Add the score that a trial had at a rung."""
+        bisect.insort(self.scores[rung], score)
 
     def goes_on(self, rung: int, score: float) -> bool:
-        """Add a trial's score; whether the trial is among those that go on."""
+        """Whether a trial with this score, which was added, is among those that go on."""
         scores = self.scores[rung]
-        bisect.insort(scores, score)
         better = len(scores) - bisect.bisect_right(scores, score)
         return better <= len(scores) // (FIRST if rung == self.first else REDUCTION)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmtune.analysis.statistics import summary
+from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice
-from mmtune.tracking import OBJECTIVE, TrialRun
+from mmtune.tracking import OBJECTIVE
 
 SUMMARISED = (
     OBJECTIVE,
@@ -34,9 +35,13 @@ def parts_of(folds: int, repeats: int) -> tuple[Part, ...]:
     return tuple(Part(fold=fold, repeat=repeat) for fold in range(max(folds, 1)) for repeat in range(repeats))
 
 
-def part_of(run: TrialRun) -> Part:
-    """Which part of its trial a run is."""
-    return Part(fold=int(run.tags["mmtune.fold"]), repeat=int(run.tags["mmtune.repeat"]))
+def part_of(tags: Mapping[str, str]) -> Part:
+    """Which part of its trial a run is, by its tags; InputError where they do not say."""
+    try:
+        return Part(fold=int(tags["mmtune.fold"]), repeat=int(tags["mmtune.repeat"]))
+    except (KeyError, ValueError) as error:
+        told = {name: tags.get(name) for name in ("mmtune.fold", "mmtune.repeat")}
+        raise InputError(f"the run of a part must say its fold and its repeat, got {told}: delete it") from error
 
 
 def units(done: Mapping[Part, Metrics], repeats: str) -> list[Metrics]:

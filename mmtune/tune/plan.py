@@ -13,7 +13,7 @@ from mmtune.base.rules import require_choice, require_count
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
 from mmtune.data.protocols import Split, folds, rotated, split
 from mmtune.networks.config import XFlowLSTMConfig, XFlowMLPConfig, model_kind
-from mmtune.pool.worker import HUNG_AFTER
+from mmtune.pool.worker import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
 from mmtune.study.schedule import Schedule
@@ -22,6 +22,7 @@ from mmtune.train.recipe import TrialConfig
 from mmtune.tune.parts import Part, parts_of
 
 POOLS = ("local", "ray")
+PATIENCE = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class Options:
     """How much of a study to run, and where. None stands for the study's own number or sampler, or the machine's.
 
     folds: of a cross-validation of every trial, 0 for the one split of the protocol; repeats: trainings of each.
-    hung_after: after so many seconds without an epoch a worker counts as hung.
+    hung_after: after so many seconds without an epoch a worker counts as hung. checkpoint_every: so many seconds of a
+    training an interruption costs at most. patience: for so many seconds a store may be away.
     pool: what trains, "local" or "ray"; ray_address: of a running cluster, None for Ray on this machine alone;
     gpus_per_trial: the share of a GPU that a trial has there, 0 for the CPU.
     """
@@ -44,6 +46,8 @@ class Options:
     workers: int | None = None
     device: str = "auto"
     hung_after: float = HUNG_AFTER
+    checkpoint_every: float = CHECKPOINT_EVERY
+    patience: float = PATIENCE
     pool: str = "local"
     ray_address: str | None = None
     gpus_per_trial: float = 0.0
@@ -59,8 +63,10 @@ class Options:
             value = getattr(self, name)
             if value is not None:
                 require_count(f"--{name}", value, 1, 100_000)
-        if not self.hung_after > 0:
-            raise InputError(f"--hung-after must be seconds above 0, got {self.hung_after}")
+        for name in ("hung_after", "checkpoint_every", "patience"):
+            seconds = getattr(self, name)
+            if not seconds >= 0 or (name == "hung_after" and not seconds):
+                raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
         require_choice("--pool", self.pool, POOLS)
         if self.pool == "local" and (self.ray_address is not None or self.gpus_per_trial):
             raise InputError("--ray-address and --gpus-per-trial are Ray's, so --pool must be ray, got local")
@@ -77,7 +83,7 @@ class Plan:
 
     base: the configuration that draws are put into. trials: how many. parts: of every trial; repeats: what stands for
     several trainings of a fold. encoders: by modality, the folder of a trained model, and its run.
-    tags: what every run of the study says of its making.
+    checkpoint_every: seconds. tags: what every run of the study says of its making.
     """
 
     key: StudyKey
@@ -88,6 +94,7 @@ class Plan:
     repeats: str
     encoders: Mapping[str, Path]
     encoder_runs: Mapping[str, str]
+    checkpoint_every: float
     tags: Mapping[str, str]
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
@@ -165,5 +172,6 @@ def make_plan(
         repeats=study.repeats,
         encoders=encoders,
         encoder_runs=encoder_runs,
+        checkpoint_every=options.checkpoint_every,
         tags={**tags, "mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol},
     )

@@ -1,29 +1,23 @@
-"""From a study and a data set to finished trials: split, encoders, search, workers, tracker."""
+"""From a study and a data set to finished trials: encoders, plan, workers, search, tracker."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
-import shutil
-import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Self
 
 from rich.console import Console
 
-from mmtune.base.clock import now
-from mmtune.base.errors import InputError
+from mmtune.base.clock import CLOCK, now
+from mmtune.base.errors import AwayError, InputError
 from mmtune.base.fields import flatten
 from mmtune.base.files import locked, make_folder, storage_problem
-from mmtune.base.postgres import locked_there, postgres_url
 from mmtune.base.progress import Progress, say
-from mmtune.base.provenance import mixture, provenance_tags
+from mmtune.base.provenance import mixture
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
@@ -34,30 +28,25 @@ from mmtune.study.definition import schedule
 from mmtune.study.space import Space, describe, fingerprint
 from mmtune.tracking import (
     COMPLETE,
-    FAIL,
     OBJECTIVE,
     PRUNED,
-    RUNNING,
+    Heartbeat,
     MlflowTracker,
+    Recorder,
+    StudyRun,
     TrialRun,
-    best_trial,
-    delivering,
-    kept_in,
-    tracking_database,
+    exists,
 )
 from mmtune.train.recipe import TrialConfig
-from mmtune.tune.coordinator import Coordinator, Pool
+from mmtune.tune.coordinator import Coordinator
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
+from mmtune.tune.halving import rungs
+from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.plan import Options, Plan, make_plan, make_splits, shapes
+from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
-from mmtune.tune.settling import Found, reconcile, retire_torn
 
-SEARCHES = "MMTUNE_STORAGE"
-"""Names a PostgreSQL database for searches; journal files beside the runs where it is not set."""
 Stopped = Callable[[], bool]
-PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
-ENDLESS = 100_000
-CONFIRM_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +66,23 @@ class Outcome:
     tuning_seconds: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenStudy:
+    """A study that this process alone may write: its plan, its search, and where its runs are.
+
+    parent: the study's own run. staging: the folder of what is under way. standing: how it stood when it was opened.
+    """
+
+    plan: Plan
+    search: Search
+    tracker: MlflowTracker
+    recorder: Recorder
+    parent: str
+    staging: Path
+    standing: Standing
+    console: Console
+
+
 def run_study(
     study: Study,
     dataset: Dataset,
@@ -86,10 +92,10 @@ def run_study(
     stopped: Stopped = lambda: False,
     make_pool: PoolMaker = LocalPool,
 ) -> Outcome | None:
-    """Run whatever trials of a study are missing; everything that is kept lies under `root`.
+    """Run whatever trials of a study are missing; what this machine keeps lies under `root`.
 
-    make_pool: from what workers need and how many there are at most, what trains. None where it was stopped before it
-    began. Raises InputError where the options, the data or an earlier run of the study rule this one out.
+    None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of the
+    study rule this one out, and AwayError where the store does not answer when it begins.
     """
     sampler = options.sampler or study.sampler
     values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
@@ -102,6 +108,7 @@ def run_study(
         hung_after=options.hung_after,
     )
     require_modalities(dataset.train, base.model.modalities)
+    folders: dict[str, Path] = {}
     encoders: Mapping[str, TrialRun] = {}
     if needed:
         tracker = MlflowTracker(root)
@@ -109,101 +116,102 @@ def run_study(
         if stopped():
             return None
         folders = {modality: tracker.artifact(trial.run_id, MODEL) for modality, trial in encoders.items()}
-    else:
-        folders = {}
-    runs = {modality: trial.run_id for modality, trial in encoders.items()}
     base = with_encoders(base, folders)
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
+    runs = {modality: trial.run_id for modality, trial in encoders.items()}
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made_by(options, spec.device))
-    key = plan.key
-    database, runs_database = postgres_url(SEARCHES), tracking_database()
-    if database and database == runs_database:
-        raise InputError(f"{SEARCHES} must not be MLFLOW_TRACKING_URI's database: Optuna and MLflow need one each")
+    tags = {**study_tags(study, base, plan, dataset), **plan.tags}
+    note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
+    refusal = f"study {plan.key.slug} already runs, and one coordinator at a time may write it"
     with (
-        only_coordinator(root, key.slug, {"search": database, "runs": runs_database}) as confirm,
-        delivering(root, partial(say, console)) as deliver,
+        locked(root / "locks" / plan.key.slug, refusal, note),
         Crew(make_pool, spec, options.workers or most_workers(options, spec.device)) as crew,
     ):
-        # Where a trial writes when it has ended must be writable before it begins.
-        for folder in ("staging", f"artifacts/{study.name}"):
-            make_folder(root / folder)
-        searches = root / "optuna"
-        journal = searches / f"{key.slug}.journal"
-        parts = len(plan.parts)
-        search = Search(journal, key.slug, trials.space, flatten(base), key.epochs, key.prune, parts, url=database)
-        search.check_runs_in(kept_in())
-        search.check_unchanged("made", [*trials.lines(), *settings(base, trials.space), f"repeats={study.repeats}"])
-        # Workers load while the store is opened; that none of the search's runs was deleted is likely enough.
-        likely = search.open_indices(plan.trials, {attempt.run_id for attempt in search.attempts()})
-        crew.start(len(likely) * parts)
-        tracker = MlflowTracker(root)
-        parent = tracker.open_study(key, {**study_tags(study, trials.space, dataset), **plan.tags})
-        deliver(parent)
-        with tracker.spooled(searches / f"{key.slug}.spool"):
-            if search.cut:
-                say(console, f"{search.cut} bytes of an unfinished write were cut from {journal}")
-            found = reconcile(plan, search, tracker, parent)
-            say_where(console, plan, sum(run.state == RUNNING for run in found.trials))
+        # Where a trial writes must be writable before it begins.
+        make_folder(root / "staging")
+        crew.start(likely_trainings(plan, root))
+        with opened(plan, tags, root, note, options.patience, console) as (found, beat):
+            say_where(found)
             try:
-                drive(plan, search, tracker, parent, found, crew, console, lambda: confirm() or stopped())
+                drive(found, crew, lambda: beat() or stopped())
             except BaseException as error:
-                if storage_problem(error) is None:
-                    close(plan, search, tracker, parent)
+                if storage_problem(error) is None and not isinstance(error, AwayError):
+                    with suppress(AwayError):
+                        close(found)
                 raise
-            return close(plan, search, tracker, parent)
+            return close(found)
+
+
+def likely_trainings(plan: Plan, root: Path) -> int:
+    """How many trainings there seem to be: workers load while the store is opened."""
+    if not exists(root):
+        return plan.trials * len(plan.parts)
+    tracker = MlflowTracker(root)
+    study = tracked_study(tracker, plan.key)
+    tally = {} if study is None else tracker.tally(study.run_id)
+    return (plan.trials - min(plan.trials, tally.get(COMPLETE, 0) + tally.get(PRUNED, 0))) * len(plan.parts)
+
+
+def tracked_study(tracker: MlflowTracker, key: StudyKey) -> StudyRun | None:
+    """The study of that key, if it is tracked."""
+    return next((study for study in tracker.studies(key.study) if study.key.slug == key.slug), None)
 
 
 @contextmanager
-def only_coordinator(root: Path, slug: str, databases: Mapping[str, str | None]) -> Iterator[Callable[[], None]]:
-    """Hold a study's lock, beside its files and where its search and runs are kept; InputError if another has it.
+def opened(
+    plan: Plan, tags: Mapping[str, str], root: Path, note: str, patience: float, console: Console
+) -> Iterator[tuple[OpenStudy, Callable[[], None]]]:
+    """The study of a plan, opened for this process alone, and what gives a sign of its life; the caller has its lock.
 
-    Gives a function that raises InputError where a lock was lost, which it looks for every few seconds.
+    Raises InputError where another coordinator writes it, or its trials were made from something else.
     """
-    refusal = f"study {slug} already runs, and one coordinator at a time may write it"
-    note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
-    with ExitStack() as locks:
-        locks.enter_context(locked(root / "locks" / slug, refusal, note))
-        held = [
-            locks.enter_context(locked_there(database, f"{what} of {slug}", refusal, note))
-            for what, database in databases.items()
-            if database
-        ]
-        looked = time.monotonic()
+    tracker = MlflowTracker(root)
+    heartbeat = Heartbeat(tracker, plan.key.slug, note)
+    before = tracked_study(tracker, plan.key)
+    heartbeat.require_free(before)
+    if before is not None:
+        require_unchanged(plan.key.slug, before.tags, tags)
+        CLOCK.show_text(before.opened)
+    parent = tracker.open_study(plan.key, tags)
+    heartbeat.begin(parent)
+    try:
+        staging = root / "staging" / plan.key.slug
+        standing = look(tracker, parent, staging, plan.parts)
+        divided = len(plan.parts) > 1
+        own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
+        search = Search(plan.schedule.space, flatten(plan.base), own_rungs, plan.key.prune and divided)
+        rebuild(search, standing, tracker, plan.parts)
+        recorder = Recorder(tracker, tracker.experiment(plan.key.study), parent, patience, partial(say, console))
+        for run in standing.unfinished:
+            recorder.add(run)
+        yield (
+            OpenStudy(
+                plan=plan,
+                search=search,
+                tracker=tracker,
+                recorder=recorder,
+                parent=parent,
+                staging=staging,
+                standing=standing,
+                console=console,
+            ),
+            heartbeat.beat,
+        )
+    finally:
+        with suppress(AwayError):
+            heartbeat.end()
 
-        def confirm() -> None:
-            nonlocal looked
-            if time.monotonic() - looked > CONFIRM_SECONDS:
-                looked = time.monotonic()
-                for lock in held:
-                    lock()
 
-        yield confirm
-
-
-class Crew:
-    """The pool of a study, of `most` workers at most: started as soon as there seems to be work, stopped on leaving."""
-
-    def __init__(self, make_pool: PoolMaker, spec: WorkerSpec, most: int) -> None:
-        self.make_pool, self.spec, self.most = make_pool, spec, most
-        self.count = 0
-        self.pool: Pool | None = None
-        self.stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
-        self.count, self.pool = 0, None
-
-    def start(self, trainings: int) -> Pool | None:
-        """A pool for so many trainings: the one there is if it is large enough; None for no training."""
-        wanted = min(self.most, trainings)
-        if wanted > self.count:
-            self.stack.close()
-            self.count = wanted
-            self.pool = self.stack.enter_context(self.make_pool(self.spec, wanted))
-        return self.pool
+def require_unchanged(slug: str, before: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Raise InputError where a study's trials would no longer be made from what they were."""
+    if before.get("mmtune.made_hash") == tags["mmtune.made_hash"]:
+        return
+    was, now = (set(own.get("mmtune.made", "").split("\n")) for own in (before, tags))
+    gone, new = ("; ".join(sorted(lines)) for lines in (was - now, now - was))
+    raise InputError(
+        f"the search space of {slug} must stay as it was when its trials were made: it was [{gone}], now it is "
+        f"[{new}]; restore it, or start a study of its own with another --seed"
+    )
 
 
 def find_encoders(
@@ -235,168 +243,95 @@ def find_encoders(
     return found
 
 
-def say_where(console: Console, plan: Plan, cut: int) -> None:
+def say_where(found: OpenStudy) -> None:
     """A line on what runs, and one on what an earlier call left."""
-    key = plan.key
+    plan, key, standing = found.plan, found.plan.key, found.standing
     say(
-        console,
+        found.console,
         f"{key.study}: {plan.trials} trial{'s' * (plan.trials > 1)} of {key.epochs} epochs on {key.data} "
         f"({key.digest[:8]}), " + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.division]),
     )
+    cut = len(standing.under_way)
     if cut:
-        say(console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption will be made again")
+        say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")
+    waiting = len(standing.staged) - cut
+    if waiting:
+        say(found.console, f"{waiting} finished trial{'s' * (waiting > 1)} in staging: brought to {found.tracker.name}")
 
 
-def drive(
-    plan: Plan,
-    search: Search,
-    tracker: MlflowTracker,
-    parent: str,
-    found: Found,
-    crew: Crew,
-    console: Console,
-    stopped: Stopped,
-) -> None:
-    """Run on workers the trials that no tracked run has finished."""
-    staging = tracker.root / "staging" / plan.key.slug
-    shutil.rmtree(staging, ignore_errors=True)
+def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
+    """Run on workers the trials that no run has finished."""
+    plan, search = found.plan, found.search
     parts = len(plan.parts)
-    runs = retire_torn(tracker, found, parts)
-    tracked = {run.run_id for run in runs}
-    ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials and a.run_id in tracked]
+    ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials]
     best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
     progress = Progress(
-        console=console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
+        console=found.console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
     )
-    missing = search.open_indices(plan.trials, tracked)
+    missing = len(search.open_indices(plan.trials)) + len(found.standing.under_way)
     if missing:
-        note_mixture(plan, tracker, parent, found, console)
+        note_mixture(found)
     pool = crew.start((plan.trials - len(ended)) * parts) if missing else None
-    if pool is not None:
-        ended_parts = found.ended_parts() if parts > 1 else {}
-        with crew, progress:
-            coordinator = Coordinator(
-                plan, search, tracker, parent, pool, progress, staging, missing, runs, ended_parts
-            )
-            coordinator.run(stopped)
-    shutil.rmtree(staging, ignore_errors=True)
+    if pool is None:
+        found.recorder.finish()
+        return
+    with crew, progress:
+        coordinator = Coordinator(
+            plan, search, found.tracker, found.recorder, pool, progress, found.staging, found.standing
+        )
+        coordinator.run(stopped)
 
 
-def note_mixture(plan: Plan, tracker: MlflowTracker, parent: str, found: Found, console: Console) -> None:
+def note_mixture(found: OpenStudy) -> None:
     """Say, and record with the study, where its trials are not all made with the same code."""
-    ended_well = [run for run in (*found.trials, *found.parts) if run.state in (COMPLETE, PRUNED)]
-    told = mixture([(run.number, run.tags) for run in ended_well], plan.tags)
-    tracker.record(parent, {}, {"mmtune.mixture": told})
+    made = [(run.number, run.tags) for run in (*found.standing.ended, *found.standing.parts)
+            if run.state in (COMPLETE, PRUNED)]  # fmt: skip
+    made += [(trial.run.number, trial.run.tags) for trial in found.standing.staged]
+    told = mixture(made, found.plan.tags)
+    found.tracker.log(found.parent, tags={"mmtune.mixture": told})
     if told:
-        say(console, told)
+        say(found.console, told)
 
 
-def close(plan: Plan, search: Search, tracker: MlflowTracker, parent: str) -> Outcome:
-    """Close the parent run by how the study stands."""
-    trials = tracker.trials(parent)
-    still_open = search.open_indices(plan.trials, {trial.run_id for trial in trials if trial.state != FAIL})
-    ended_well = {trial.number for trial in trials if trial.state in (COMPLETE, PRUNED)}
-    best = best_trial(trials)
-    spent = {"tracking_seconds": tracker.watch.seconds, "tuning_seconds": search.watch.seconds}
-    tracker.end_study(parent, not still_open, best, spent)
+def close(found: OpenStudy) -> Outcome:
+    """Close the study's run by how the study stands: finished, or interrupted, so that the same command goes on."""
+    missing, failed = found.search.left(found.plan.trials)
+    best = found.tracker.best(found.parent)
+    spent = {"tracking_seconds": found.tracker.watch.seconds, "tuning_seconds": found.search.watch.seconds}
+    found.tracker.end_study(found.parent, not missing, best, spent)
+    with suppress(OSError):
+        found.staging.rmdir()
     return Outcome(
-        key=plan.key,
-        trials=plan.trials,
-        finished=not still_open,
-        failed=len(set(range(plan.trials)) - ended_well - set(still_open)),
+        key=found.plan.key,
+        trials=found.plan.trials,
+        finished=not missing,
+        failed=failed,
         best=best,
         **spent,
     )
+
+
+def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) -> dict[str, str]:
+    """What the study's run says of the study, its space and its data, and of what its trials are made from."""
+    space = plan.schedule.space
+    made = [*describe(space), *plan.schedule.lines(), *settings(base, space), f"repeats={study.repeats}"]
+    return {
+        "mmtune.paper": study.paper,
+        "mmtune.repeats": study.repeats,
+        "mmtune.space": "\n".join(describe(space)),
+        "mmtune.made": "\n".join(made),
+        "mmtune.made_hash": digest([fingerprint(space), *made[len(space) :]]),
+        "mmtune.data_dir": str(dataset.folder.resolve()),
+        "mlflow.note.content": study.doc,
+    }
+
+
+def digest(lines: Sequence[str]) -> str:
+    """SHA-256 of lines, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def settings(base: TrialConfig, space: Space) -> list[str]:
     """What every trial has in common, a line each; the epochs and the encoders are in the study's key."""
     varied = {choice.path for choice in space} | {"train.epochs"}
     return [f"{path}={value}" for path, value in flatten(base).items() if path not in varied]
-
-
-def study_tags(study: Study, space: Space, dataset: Dataset) -> dict[str, str]:
-    """What the parent run says of the study, its space and its data."""
-    return {
-        "mmtune.paper": study.paper,
-        "mmtune.repeats": study.repeats,
-        "mmtune.space": "\n".join(describe(space)),
-        "mmtune.space_hash": fingerprint(space),
-        "mmtune.data_dir": str(dataset.folder.resolve()),
-        "mlflow.note.content": study.doc,
-    }
-
-
-def resolve_device(name: str) -> str:
-    """A torch device by its name, "auto" being the first GPU or else the CPU; InputError where it is not there."""
-    if name == "cpu":
-        return name
-
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    known = re.fullmatch(r"cuda(:\d+)?", name)
-    if not known or not torch.cuda.is_available() or int(name[5:] or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device must be auto, cpu or a GPU of this machine (cuda, cuda:1), got {name!r}")
-    return name
-
-
-def training_device(options: Options) -> str:
-    """The device that workers use; on Ray it is theirs, whatever this machine has."""
-    if options.pool == "ray":
-        return "cuda" if options.gpus_per_trial else "cpu"
-    return resolve_device(options.device)
-
-
-def made_by(options: Options, device: str) -> dict[str, str]:
-    """Tags on what runs are made with; a GPU of Ray's may be any of the cluster's."""
-    if options.pool == "ray" and device != "cpu":
-        return {**provenance_tags("cpu"), "mmtune.device": "GPU (Ray)"}
-    return provenance_tags(device)
-
-
-@contextmanager
-def pool_maker(options: Options, dataset: Dataset, console: Console) -> Iterator[PoolMaker]:
-    """What makes the pools of a command that runs studies on one data set."""
-    if options.pool == "local":
-        yield LocalPool
-        return
-
-    from mmtune.pool.ray import Engine, RaySession
-
-    engine = Engine(address=options.ray_address, gpus=options.gpus_per_trial, workers=options.workers)
-    with RaySession(engine, dataset.train, partial(say, console)) as session:
-        yield session
-
-
-def most_workers(options: Options, device: str) -> int:
-    """How many workers there are at most where no number is asked for; a cluster has its own limits."""
-    return ENDLESS if options.pool == "ray" else default_workers(device)
-
-
-def default_workers(device: str) -> int:
-    """One worker a core on the CPU; a few on a GPU, which these small networks leave idle most of the time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 4) if device.startswith("cuda") else cores
-
-
-@contextmanager
-def interruptible() -> Iterator[Stopped]:
-    """Turn Ctrl-C and SIGTERM into a flag, so that no write is cut in two; a later one ends the process at once.
-
-    One stop can arrive as several signals, from make and from the process group, so those of a second count once.
-    """
-    seen: list[float] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        seen.append(time.monotonic())
-        if seen[-1] - seen[0] > 1:
-            os._exit(128 + number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

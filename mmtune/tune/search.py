@@ -1,37 +1,34 @@
-"""Optuna behind the four verbs that a coordinator needs: ask, report, tell, resume.
+"""Optuna in memory, behind the verbs that a coordinator needs: rebuild, ask, report, tell.
 
-A study is one journal file, or one of Optuna's in PostgreSQL, written by one process. Trials are addressed by their
-index, 0 to n - 1; an index may take several attempts, each of them a trial of Optuna's, and its seed follows from the
-index alone.
+What happened is in the tracked runs, and a search is made anew from them whenever a study goes on. Trials are addressed
+by their index, 0 to n - 1; an index may take several attempts, each of them a trial of Optuna's, and its seed follows
+from the index alone.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import TrialState
 
 from mmtune.base.errors import InputError
-from mmtune.base.files import make_folder
-from mmtune.base.postgres import reached, shown
 from mmtune.base.stopwatch import Stopwatch
-from mmtune.study.space import Space, Value, describe, fingerprint, sample
-from mmtune.tune.halving import Halving, rungs
-from mmtune.tune.journal import Journal, is_operation, repair_journal
+from mmtune.study.space import Space, Value, distribution, sample
+from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
+from mmtune.tune.halving import Halving
 
 ATTEMPTS = 2
 WILCOXON = 0.1
 REPORTED = "val_macro_f1"
 """The metric of an epoch that a search hears at a rung."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class Given(BaseSampler):
@@ -73,134 +70,81 @@ def derive_seed(*parts: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One of Optuna's trials: the index that it is for, its values, its tracked run and how it stands.
+    """One attempt at the trial of an index: its values, how it stands, and what it reported by rung, or by part.
 
-    interrupted: it was cut short through no fault of its own; retry: it failed, and another attempt makes sense.
+    started: milliseconds since 1970. retry: it failed, and another attempt makes sense. lost: it ended through no fault
+    of its own, and does not count.
     """
 
-    id: int
     index: int
+    started: int = 0
     values: Mapping[str, Value] = field(default_factory=dict)
-    run_id: str = ""
-    state: str = "RUNNING"
+    state: str = RUNNING
     score: float | None = None
-    interrupted: bool = False
+    reports: Mapping[int, float] = field(default_factory=dict)
     retry: bool = False
+    lost: bool = False
 
     @property
     def ended_well(self) -> bool:
-        return self.state in ("COMPLETE", "PRUNED")
-
-
-def open_study(path: Path, name: str) -> optuna.Study:
-    """Optuna's study in a journal, made if there is none; InputError where the journal is damaged."""
-    try:
-        return study_in(JournalStorage(Journal(path)), name)
-    except OSError:
-        raise
-    except Exception as error:
-        lines = path.read_bytes().splitlines()
-        bad = next((number for number, line in enumerate(lines, start=1) if not is_operation(line)), None)
-        where = f"line {bad} is none" if bad else f"it ends in {type(error).__name__}"
-        raise InputError(
-            f"{path} must be a journal of Optuna's, {where}; move it away, and the same command makes it anew "
-            "from the tracked runs"
-        ) from error
-
-
-def study_in(storage: BaseStorage, name: str) -> optuna.Study:
-    """Optuna's study of that name, made if there is none."""
-    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-        study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            direction="maximize",
-            sampler=Given({}),
-            pruner=optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2),
-            load_if_exists=True,
-        )
-    # Nothing waits in Optuna's own queue, and to look there reads every trial under way from a database.
-    study._pop_waiting_trial_id = lambda: None  # type: ignore[method-assign]
-    return study
-
-
-def study_at(url: str, name: str) -> optuna.Study:
-    """Optuna's study in a PostgreSQL database, made if there is none.
-
-    Raises InputError where that does not answer, or has tables that are not this Optuna's.
-    """
-    try:
-        with reached(url):
-            return study_in(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}), name)
-    except RuntimeError as error:
-        reason = str(error).partition(". ")[0]
-        raise InputError(f"{shown(url)} must be empty or a database of Optuna's: {reason}") from error
+        return self.state in (COMPLETE, PRUNED)
 
 
 class Search:
-    """The search of one study, in the journal at `path` or in the database at `url`; the caller holds its lock.
+    """The search of one study.
 
-    watch: counts the seconds of the calls that a running study makes. cut: how many bytes at the journal's end had to
-    go.
-
-    prune: whether hopeless trials end early, at rungs of their epochs, or, where a trial has several parts, after any
-    part that leaves it significantly behind the best trial (Wilcoxon's signed-rank test over the parts of both).
-    Raises InputError where the journal was written for another space.
+    rungs: the epochs after which a trial is compared with others; compares_parts: whether it is after each of its parts
+    instead, by Wilcoxon's signed-rank test against the best trial.
+    watch: counts the seconds of the calls that a running study makes.
     """
 
     def __init__(
-        self,
-        path: Path,
-        name: str,
-        space: Space,
-        base: Mapping[str, Any],
-        epochs: int,
-        prune: bool,
-        parts: int = 1,
-        url: str | None = None,
+        self, space: Space, base: Mapping[str, Any], rungs: Iterable[int] = (), compares_parts: bool = False
     ) -> None:
-        make_folder(path.parent)
-        self.cut = 0 if url else repair_journal(path)
         self.space, self.base = space, base
-        self.rungs = frozenset(rungs(epochs)) if prune and parts == 1 else frozenset()
-        self.compares_parts = prune and parts > 1
-        self.study = study_at(url, name) if url else open_study(path, name)
-        self.storage = self.study._storage
-        self._check_space()
-        self.live: dict[int, optuna.Trial] = {}
+        self.rungs, self.compares_parts = frozenset(rungs), compares_parts
+        self.pruner = optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2)
+        self.study = optuna.create_study(direction="maximize", sampler=Given({}), pruner=self.pruner)
+        self.halving = Halving(self.rungs)
         self.watch = Stopwatch()
+        self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
         self.by_index: dict[int, list[int]] = {}
-        trials = self.study.get_trials(deepcopy=False)
-        self.halving = Halving(self.rungs, (report for trial in trials for report in trial.intermediate_values.items()))
-        for trial in trials:
-            self._note(attempt_of(trial))
 
-    def _check_space(self) -> None:
-        found, wanted = self.study.user_attrs.get("space"), fingerprint(self.space)
-        if found != wanted:
-            self.check_unchanged("space_lines", describe(self.space))
-            self.study.set_user_attr("space", wanted)
+    def rebuild(self, attempts: Iterable[Attempt]) -> None:
+        """Take in what happened so far, in order of time; one that is under way is live again.
 
-    def check_runs_in(self, place: str) -> None:
-        """Remember where the runs of its attempts are, or raise InputError where that is another place now."""
-        before = self.study.user_attrs.get("runs_in")
-        if before is None:
-            self.study.set_user_attr("runs_in", place)
-        elif before != place:
-            raise InputError(f"the runs of {self.study.study_name} must be in {before}, where it began; not in {place}")
+        Samplers then draw what they would have drawn from the same trials. Raises InputError where the space does not
+        admit a value.
+        """
+        for attempt in sorted(attempts, key=lambda own: (own.started, own.index)):
+            self._require_admitted(attempt)
+            if attempt.state == RUNNING:
+                self.ask(attempt.index, Given(attempt.values), attempt.started)
+                for step, score in sorted(attempt.reports.items()):
+                    self.report(attempt.index, step, score)
+                continue
+            self.study.add_trial(self._frozen(attempt))
+            self._note(attempt)
+            for rung in self.rungs & attempt.reports.keys():
+                self.halving.add(rung, attempt.reports[rung])
 
-    def check_unchanged(self, name: str, lines: Sequence[str]) -> None:
-        """Remember what the trials are made from, or raise InputError where it is no longer what it was."""
-        before = self.study.user_attrs.get(name)
-        if before is None:
-            self.study.set_user_attr(name, list(lines))
-        elif set(before) != set(lines):
-            was, now = ("; ".join(sorted(own)) for own in (set(before) - set(lines), set(lines) - set(before)))
-            raise InputError(
-                f"the search space of {self.study.study_name} must stay as it was when its trials were made: it was "
-                f"[{was}], now it is [{now}]; restore it, or start a study of its own with another --seed"
-            )
+    def _require_admitted(self, attempt: Attempt) -> None:
+        by_path = {choice.path: choice for choice in self.space}
+        for path, value in attempt.values.items():
+            if path not in by_path or not by_path[path].admits(value):
+                where = str(by_path.get(path, "the space"))
+                raise InputError(f"{path} must be in {where}, trial {attempt.index:02d} was made with {value!r}")
+
+    def _frozen(self, attempt: Attempt) -> optuna.trial.FrozenTrial:
+        by_path = {choice.path: choice for choice in self.space}
+        return optuna.trial.create_trial(
+            state=TrialState[attempt.state],
+            value=attempt.score if attempt.state == COMPLETE else None,
+            params=dict(attempt.values),
+            distributions={path: distribution(by_path[path]) for path in attempt.values},
+            intermediate_values=dict(attempt.reports),
+        )
 
     def attempts(self) -> Sequence[Attempt]:
         """Every attempt so far, in order of time."""
@@ -210,118 +154,68 @@ class Search:
         """The attempts at one index, in order of time."""
         return [self.made[number] for number in self.by_index.get(index, ())]
 
-    def open_indices(self, trials: int, tracked: Container[str]) -> dict[int, Mapping[str, Value]]:
-        """The indices below `trials` that need an attempt; one that ended well counts only while its run is tracked."""
-        return open_indices([a for a in self.made if a.run_id in tracked or not a.ended_well], trials)
+    def open_indices(self, trials: int) -> dict[int, Mapping[str, Value]]:
+        """The indices below `trials` that need another attempt, with the values of the last one if there was one."""
+        found = {index: self.attempts_at(index) for index in range(trials)}
+        return {index: last_values(own) for index, own in found.items() if not closed(own)}
 
-    def ask(self, index: int, sampler: BaseSampler) -> dict[str, Value]:
+    def left(self, trials: int) -> tuple[int, int]:
+        """How many of the first `trials` indices are still to be done, and how many have failed for good."""
+        found = [self.attempts_at(index) for index in range(trials)]
+        done = sum(any(a.ended_well for a in own) for own in found)
+        failed = sum(spent(own) and not any(a.ended_well for a in own) for own in found)
+        return trials - done - failed, failed
+
+    def ask(self, index: int, sampler: BaseSampler, started: int = 0) -> dict[str, Value]:
         """Begin an attempt at an index, with values that `sampler` draws."""
-        self.study.sampler = sampler
-        with self.watch, warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        with self.watch:
+            self.study.sampler = sampler
             trial = self.study.ask()
-            trial.set_user_attr("index", index)
-            self.live[index] = trial
-            self._note(Attempt(id=trial.number, index=index))
             values = sample(self.space, self.base, trial)
-            self._change(trial, values=trial.params)
+            self.live[index] = trial
+            self._note(Attempt(index=index, started=started, values=values))
             return values
 
-    def attach(self, index: int, run_id: str) -> None:
-        """Name the tracked run of the attempt under way."""
-        with self.watch:
-            self.live[index].set_user_attr("run_id", run_id)
-            self._change(self.live[index], run_id=run_id)
-
     def report(self, index: int, step: int, score: float) -> bool:
-        """Report a rung, or a part; whether the trial is worth going on with."""
+        """Report a rung, or a part; whether the trial is worth going on with. What was reported stays as it was."""
         with self.watch:
-            self.live[index].report(score, step)
-            return self.halving.goes_on(step, score) if self.rungs else not self.live[index].should_prune()
+            trial, attempt = self.live[index], self.attempts_at(index)[-1]
+            if step not in attempt.reports:
+                trial.report(score, step)
+                self._change(index, reports={**attempt.reports, step: score})
+                if step in self.rungs:
+                    self.halving.add(step, score)
+            if self.compares_parts:
+                return not trial.should_prune()
+            return step not in self.rungs or self.halving.goes_on(step, score)
 
-    def tell(self, index: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False) -> None:
+    def tell(self, index: int, state: str, score: float | None = None, retry: bool = False) -> None:
         """End the attempt under way."""
         with self.watch:
-            self._end(self.live.pop(index), state, score, interrupted, retry)
-
-    def take_in(
-        self,
-        index: int,
-        values: Mapping[str, Value],
-        run_id: str,
-        state: str,
-        score: float | None,
-        reports: Mapping[int, float],
-        retry: bool = False,
-    ) -> None:
-        """Note an attempt that has ended and that the journal has lost; `reports` are its scores at rungs."""
-        self.ask(index, Given(values))
-        self.attach(index, run_id)
-        for step, reported in sorted(reports.items()):
-            self.report(index, step, reported)
-        self.tell(index, state, score, retry=retry)
-
-    def settle(
-        self, number: int, state: str, score: float | None, interrupted: bool = False, retry: bool = False
-    ) -> None:
-        """End an attempt of a coordinator that is gone, by its id."""
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
-        self._end(optuna.Trial(self.study, trial_id), state, score, interrupted, retry)
-
-    def _end(self, trial: optuna.Trial, state: str, score: float | None, interrupted: bool, retry: bool) -> None:
-        if state == "FAIL":
-            trial.set_user_attr("interrupted", interrupted)
-            trial.set_user_attr("retry", retry)
-            self._change(trial, interrupted=interrupted, retry=retry)
-        value = score if state == "COMPLETE" else None
-        self.study.tell(trial, value, state=TrialState[state])
-        self._change(trial, state=state, score=value)
-
-    def _change(self, trial: optuna.Trial, **news: Any) -> None:
-        """Note what was just written of a trial of Optuna's; to read it again would cost a database more than that."""
-        self._note(replace(self.made[trial.number], **news))
+            value = score if state == COMPLETE else None
+            self.study.tell(self.live.pop(index), value, state=TrialState[state])
+            self._change(index, state=state, score=value, retry=retry)
 
     def _note(self, attempt: Attempt) -> None:
-        if attempt.id == len(self.made):
-            self.made.append(attempt)
-            self.by_index.setdefault(attempt.index, []).append(attempt.id)
-        else:
-            self.made[attempt.id] = attempt
+        self.by_index.setdefault(attempt.index, []).append(len(self.made))
+        self.made.append(attempt)
+
+    def _change(self, index: int, **news: Any) -> None:
+        number = self.by_index[index][-1]
+        self.made[number] = replace(self.made[number], **news)
 
 
-def attempt_of(trial: optuna.trial.FrozenTrial) -> Attempt:
-    """An Attempt from Optuna's trial."""
-    attrs = trial.user_attrs
-    complete = trial.state == TrialState.COMPLETE
-    return Attempt(
-        id=trial.number,
-        index=attrs.get("index", -1),
-        values=trial.params,
-        run_id=attrs.get("run_id", ""),
-        state=trial.state.name,
-        score=trial.value if complete else None,
-        interrupted=attrs.get("interrupted", False),
-        retry=attrs.get("retry", False),
-    )
+def spent(attempts: Sequence[Attempt]) -> bool:
+    """Whether enough attempts at one index have failed."""
+    failed = [a for a in attempts if a.state == FAIL and not a.lost]
+    return len(failed) >= ATTEMPTS or any(not a.retry for a in failed)
 
 
-def open_indices(attempts: list[Attempt], trials: int) -> dict[int, Mapping[str, Value]]:
-    """The indices that still need an attempt, with the values of the last attempt where there was one.
-
-    An interrupted attempt does not count; a failed one is made ATTEMPTS times where a retry makes sense.
-    """
-    by_index: dict[int, list[Attempt]] = {index: [] for index in range(trials)}
-    for attempt in attempts:
-        by_index.setdefault(attempt.index, []).append(attempt)
-    return {index: drawn_values(by_index[index]) for index in range(trials) if not closed(by_index[index])}
+def closed(attempts: Sequence[Attempt]) -> bool:
+    """Whether the attempts at one index leave nothing to try: one is under way, ended well, or enough have failed."""
+    return spent(attempts) or any(a.ended_well or a.state == RUNNING for a in attempts)
 
 
-def closed(attempts: list[Attempt]) -> bool:
-    """Whether the attempts at one index leave nothing to try."""
-    failed = [a for a in attempts if a.state == "FAIL" and not a.interrupted]
-    spent = len(failed) >= ATTEMPTS or any(not a.retry for a in failed)
-    return spent or any(a.ended_well for a in attempts)
-
-
-def drawn_values(attempts: list[Attempt]) -> Mapping[str, Value]:
-    """The values of the last attempt that had all of them; a tracked run is begun only then."""
-    return next((a.values for a in reversed(attempts) if a.run_id), {})
+def last_values(attempts: Sequence[Attempt]) -> Mapping[str, Value]:
+    """The values of the last attempt, {} where there was none."""
+    return attempts[-1].values if attempts else {}

@@ -26,7 +26,8 @@ from mmtune.base.bounds import inside
 from mmtune.base.files import write_whole
 from mmtune.base.provenance import installed
 from mmtune.data.dataset import Partition
-from mmtune.pool.worker import Done, Event, Failed, Job, WorkerSpec, live
+from mmtune.pool.worker import Done, Event, Failed, Job, Saved, WorkerSpec, live
+from mmtune.train.staging import CHECKPOINT, EPOCHS, RUN
 
 Files = Mapping[str, bytes]
 PREFIX = "mmtune-trainer-"
@@ -35,19 +36,21 @@ YOUNG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Errand:
-    """A job, and references to the files of the folders that it starts from."""
+class Order:
+    """A job, and references to the files of the folders that it starts from; left: what it had left when it was cut
+    short."""
 
     job: Job
     encoders: Mapping[str, Any]
     checkpoint: Any
+    left: Files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
-    """How a job ended, and the files of its folder."""
+class Left:
+    """What a job has left, and the files of its folder that come with it."""
 
-    event: Done | Failed
+    event: Saved | Done | Failed
     files: Files
 
 
@@ -67,25 +70,29 @@ class ActorLine:
 
     def __init__(self, fetch: Callable[[Any], Files]) -> None:
         self.fetch = fetch
-        self.inbox: SimpleQueue[Errand | bool] = SimpleQueue()
-        self.outbox: SimpleQueue[Event | Parcel | Over] = SimpleQueue()
+        self.inbox: SimpleQueue[Order | bool] = SimpleQueue()
+        self.outbox: SimpleQueue[Event | Left | Over] = SimpleQueue()
         self.folder, self.lock = own_folder()
 
     def send(self, event: Event, /) -> None:
+        folder = self.folder / "job"
+        if isinstance(event, Saved):
+            self.outbox.put(Left(event=event, files={CHECKPOINT: (folder / CHECKPOINT).read_bytes()}))
+            return
         if not isinstance(event, Done | Failed):
             self.outbox.put(event)
             return
         if isinstance(event, Failed) and event.storage:
             event = replace(event, storage=f"{event.storage} (on {platform.node()})")
-        parcel = Parcel(event=event, files=pack(self.folder / "job"))
+        files = {name: content for name, content in pack(folder).items() if name not in (RUN, EPOCHS, CHECKPOINT)}
         empty(self.folder)
-        self.outbox.put(parcel)
+        self.outbox.put(Left(event=event, files=files))
 
     def recv(self) -> Job | bool:
         said = self.inbox.get()
-        return self._unpacked(said) if isinstance(said, Errand) else said
+        return self._unpacked(said) if isinstance(said, Order) else said
 
-    def listen(self) -> list[Event | Parcel | Over]:
+    def listen(self) -> list[Event | Left | Over]:
         """Everything that has been sent since the last call, waiting for the first."""
         said = [self.outbox.get()]
         with suppress(Empty):
@@ -93,15 +100,16 @@ class ActorLine:
                 said.append(self.outbox.get_nowait())
         return said
 
-    def _unpacked(self, errand: Errand) -> Job:
+    def _unpacked(self, order: Order) -> Job:
         empty(self.folder)
-        encoders = {name: self.folder / "encoders" / name for name in errand.encoders}
-        for name, reference in errand.encoders.items():
+        encoders = {name: self.folder / "encoders" / name for name in order.encoders}
+        for name, reference in order.encoders.items():
             unpack(self.fetch(reference), encoders[name])
-        checkpoint = None if errand.checkpoint is None else self.folder / "checkpoint"
+        checkpoint = None if order.checkpoint is None else self.folder / "checkpoint"
         if checkpoint is not None:
-            unpack(self.fetch(errand.checkpoint), checkpoint)
-        return replace(errand.job, folder=self.folder / "job", encoders=encoders, checkpoint=checkpoint)
+            unpack(self.fetch(order.checkpoint), checkpoint)
+        unpack(order.left, self.folder / "job")
+        return replace(order.job, folder=self.folder / "job", encoders=encoders, checkpoint=checkpoint)
 
 
 class Trainer:
@@ -130,11 +138,11 @@ class Trainer:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         self.line.outbox.put(Over(reason=reason))
 
-    def tell(self, message: Errand | bool) -> None:
+    def tell(self, message: Order | bool) -> None:
         """A job, or the answer at a rung."""
         self.line.inbox.put(message)
 
-    def listen(self) -> list[Event | Parcel | Over]:
+    def listen(self) -> list[Event | Left | Over]:
         """What has happened since the last call."""
         return self.line.listen()
 

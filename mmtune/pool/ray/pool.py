@@ -10,9 +10,10 @@ from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.pool.local import Worker, Workers
-from mmtune.pool.ray.actor import Errand, Over, Parcel, Trainer, made_with, pack, unpack
+from mmtune.pool.ray.actor import Left, Order, Over, Trainer, made_with, pack, unpack
 from mmtune.pool.ray.engine import Engine
-from mmtune.pool.worker import Event, Job, WorkerSpec
+from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
+from mmtune.train.staging import CHECKPOINT, EPOCHS, append_epoch
 
 FOLLOW_SECONDS = 2.0
 # A start that failed is tried again so much later, so that one broken node does not keep the others busy.
@@ -43,7 +44,7 @@ class RayPool(Workers[RayWorker]):
         super().__init__(spec, count)
         self.ray, self.count, self.engine, self.data, self.say = ray, count, engine, data, say
         self.spec_there = ray.put(spec)
-        self.parcels: dict[Path, Any] = {}
+        self.there: dict[Path, Any] = {}
         self.workers: list[RayWorker] = []
         self.due = 0.0
         self.waits_since: float | None = time.monotonic()
@@ -60,7 +61,7 @@ class RayPool(Workers[RayWorker]):
             try:
                 said = self.ray.get(reference)
             except self.ray.exceptions.RayError as error:
-                yield from self._bury(worker, self._cause(worker, error))
+                yield from self._remove(worker, self._cause(worker, error))
             else:
                 yield from self._hear(worker, said)
         yield from self._end_hung()
@@ -103,19 +104,20 @@ class RayPool(Workers[RayWorker]):
     # ---- saying and hearing
 
     def _send(self, worker: RayWorker, message: Job | bool) -> None:
-        worker.actor.tell.remote(self._errand(message) if isinstance(message, Job) else message)
+        worker.actor.tell.remote(self._order(message) if isinstance(message, Job) else message)
 
-    def _errand(self, job: Job) -> Errand:
-        encoders = {modality: self._parcel(folder) for modality, folder in job.encoders.items()}
-        checkpoint = None if job.checkpoint is None else self._parcel(job.checkpoint)
+    def _order(self, job: Job) -> Order:
+        encoders = {modality: self._files(folder) for modality, folder in job.encoders.items()}
+        checkpoint = None if job.checkpoint is None else self._files(job.checkpoint)
+        left = {name: content for name, content in pack(job.folder).items() if name in (EPOCHS, CHECKPOINT)}
         bare = replace(job, folder=Path(), encoders={}, checkpoint=None)
-        return Errand(job=bare, encoders=encoders, checkpoint=checkpoint)
+        return Order(job=bare, encoders=encoders, checkpoint=checkpoint, left=left)
 
-    def _parcel(self, folder: Path) -> Any:
+    def _files(self, folder: Path) -> Any:
         """A reference to the files of a finished run, which never change."""
-        if folder not in self.parcels:
-            self.parcels[folder] = self.ray.put(pack(folder))
-        return self.parcels[folder]
+        if folder not in self.there:
+            self.there[folder] = self.ray.put(pack(folder))
+        return self.there[folder]
 
     def _spoken(self, references: list[Any], timeout: float) -> list[Any]:
         """Those that can be got, waiting up to `timeout` seconds for the first."""
@@ -131,12 +133,15 @@ class RayPool(Workers[RayWorker]):
         worker.heard = worker.actor.listen.remote()
         for message in said:
             if isinstance(message, Over):
-                yield from self._bury(worker, f"worker on {worker.node}: {message.reason}")
-            elif isinstance(message, Parcel):
+                yield from self._remove(worker, f"worker on {worker.node}: {message.reason}")
+            elif isinstance(message, Left):
                 assert worker.job is not None
                 unpack(message.files, worker.job.folder)
                 yield self._note(worker, message.event)
             else:
+                if isinstance(message, Epoch) and message.new:
+                    assert worker.job is not None
+                    append_epoch(worker.job.folder, message.point)
                 yield self._note(worker, message)
 
     def _welcome(self, worker: RayWorker, introduction: Mapping[str, Any]) -> None:

@@ -1,0 +1,196 @@
+"""Brings what lies in staging into the store: in batches, in order, and with patience when the store is away.
+
+What is brought twice is there once: a run is looked up by its own id wherever it may have been made before, and metrics
+are told apart by name, time, step and value.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from mmtune.base.errors import AwayError, GoneError, InputError
+from mmtune.tracking.runs import INTERRUPTED, OWNER, PARENT, RUNNING
+from mmtune.tracking.tracker import MlflowTracker
+from mmtune.train.staging import Point, Result, StagedRun, read_epochs
+
+# How long an epoch may wait for others before they go to the store together.
+BATCH_SECONDS = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
+# The store is analysed when so many runs have ended, and whenever that number has doubled.
+FIRST_ANALYSIS = 128
+LONGEST_REASON = 5_000
+
+
+@dataclass(kw_only=True)
+class Waiting:
+    """What the store has yet to hear of a run. doubtful: whether it may have been made without our knowing."""
+
+    run: StagedRun
+    points: list[Point] = field(default_factory=list)
+    result: Result | None = None
+    params_due: bool = True
+    doubtful: bool = False
+    sent: float = field(default_factory=time.monotonic)
+
+
+class Recorder:
+    """The runs of one study on their way to the store; `parent` is the study's own run.
+
+    patience: after so many seconds without an answer it gives up, with an InputError. say: prints a line.
+    """
+
+    def __init__(
+        self, tracker: MlflowTracker, experiment: str, parent: str, patience: float, say: Callable[[str], None]
+    ) -> None:
+        self.tracker, self.experiment, self.parent = tracker, experiment, parent
+        self.patience, self.say = patience, say
+        self.waiting: dict[str, Waiting] = {}
+        self.ended = 0
+        self.away_since: float | None = None
+        self.again = self.pause = 0.0
+
+    # ---- what is heard of runs
+
+    def add(self, run: StagedRun, doubtful: bool = False) -> None:
+        """A run that is to be in the store; a part's trial is added before the part."""
+        points = read_epochs(run.folder)
+        self.waiting[run.id] = Waiting(run=run, points=points, result=run.result, doubtful=doubtful)
+
+    def epoch(self, run: StagedRun, point: Point) -> None:
+        """A run has an epoch more."""
+        self.waiting[run.id].points.append(point)
+
+    def end(self, run: StagedRun, result: Result) -> None:
+        """A run has ended."""
+        self.waiting[run.id].result = result
+
+    # ---- bringing it
+
+    def work(self) -> bool:
+        """Bring what is due of one run; whether there was any."""
+        due = next((own for own in self.waiting.values() if self._is_due(own)), None)
+        if due is None or time.monotonic() < self.again:
+            return False
+        return self._try(lambda: self._bring(due))
+
+    def finish(self) -> None:
+        """Bring everything; InputError where the store stays away."""
+        while any(own.points or own.result or not own.run.run_id for own in self.waiting.values()):
+            self._wait()
+            for own in list(self.waiting.values()):
+                if own.run.id in self.waiting and not self._try(lambda own=own: self._bring(own, whole=True)):  # type: ignore[misc]
+                    break
+
+    def pause_all(self, runs: Iterable[StagedRun]) -> None:
+        """Say in the store that runs are not under way and go on later."""
+        for run in runs:
+            if run.run_id:
+                self._insist(lambda run=run: self.tracker.set_state(run.run_id, INTERRUPTED))  # type: ignore[misc]
+
+    def resume(self, run: StagedRun, state: str) -> None:
+        """Say in the store that a run is under way again."""
+        if run.run_id and state == INTERRUPTED:
+            self._insist(lambda: self.tracker.set_state(run.run_id, RUNNING))
+
+    def _is_due(self, own: Waiting) -> bool:
+        if own.result is not None or not own.run.run_id:
+            return True
+        return bool(own.points) and time.monotonic() - own.sent >= BATCH_SECONDS
+
+    def _bring(self, own: Waiting, whole: bool = False) -> None:
+        """What is due of a run, or the whole of what is known."""
+        try:
+            self._begin(own)
+            if own.result is None:
+                self._send(own, whole)
+            else:
+                self._end(own, own.result)
+        except GoneError:
+            self.say(f"the run of {own.run.name} was deleted while it was under way: it is tracked again as a new one")
+            own.run.run_id, own.points, own.params_due = "", read_epochs(own.run.folder), True
+
+    def _begin(self, own: Waiting) -> None:
+        run = own.run
+        if run.run_id:
+            return
+        if own.doubtful:
+            found = self.tracker.find(run.id)
+            run.run_id = found[0].run_id if found else ""
+        if not run.run_id:
+            own.doubtful = True
+            run.run_id = self.tracker.begin(self.experiment, run.name, run.started, self._tags(run))
+        own.doubtful = False
+        run.write()
+
+    def _tags(self, run: StagedRun) -> dict[str, str]:
+        if not run.parent:
+            return {**run.tags, "mmtune.kind": "trial", "mmtune.id": run.id, PARENT: self.parent}
+        trial = self.waiting[run.parent].run
+        return {**run.tags, "mmtune.kind": "part", "mmtune.id": run.id, PARENT: trial.run_id, OWNER: self.parent}
+
+    def _send(self, own: Waiting, whole: bool) -> None:
+        if not own.points or not (whole or time.monotonic() - own.sent >= BATCH_SECONDS):
+            return
+        points = list(own.points)
+        self.tracker.log(own.run.run_id, points, own.run.params if own.params_due else {})
+        del own.points[: len(points)]
+        own.params_due, own.sent = False, time.monotonic()
+
+    def _end(self, own: Waiting, result: Result) -> None:
+        """Everything, and then that it has ended: a run that has ended has everything."""
+        run = own.run
+        for part in [other for other in self.waiting.values() if other.run.parent == run.id]:
+            self._bring(part, whole=True)
+        files = run.folder / result.files
+        if files.is_dir():
+            self.tracker.add_files(run.run_id, files)
+        last = Point(epoch=int(result.metrics.get("best_epoch", 0)), time=result.time, metrics=result.metrics)
+        why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
+        points, params = [*own.points, last], run.params if own.params_due else {}
+        self.tracker.log(run.run_id, points, params, {**result.tags, **(why if result.reason else {})})
+        self.tracker.end(run.run_id, result.state, result.time)
+        self.tracker.secure()
+        del self.waiting[run.id]
+        if not run.parent:
+            # Its parts lie in it, and have been brought before.
+            shutil.rmtree(run.folder, ignore_errors=True)
+        self.ended += 1
+        if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
+            self.tracker.analyse()
+
+    # ---- patience
+
+    def _try(self, act: Callable[[], None]) -> bool:
+        """Act; False, and a pause, where the store does not answer. Raises InputError where patience has ended."""
+        try:
+            act()
+        except AwayError as error:
+            self._missed(error.reason)
+            return False
+        if self.away_since is not None:
+            self.say(f"{self.tracker.name} is back")
+            self.away_since, self.pause = None, 0.0
+        return True
+
+    def _insist(self, act: Callable[[], None]) -> None:
+        while not self._try(act):
+            self._wait()
+
+    def _wait(self) -> None:
+        time.sleep(max(0.0, self.again - time.monotonic()))
+
+    def _missed(self, reason: str) -> None:
+        now = time.monotonic()
+        if self.away_since is None:
+            self.away_since = now
+            self.say(f"{self.tracker.name} does not answer ({reason}): what is trained waits in staging")
+        if now - self.away_since >= self.patience:
+            raise InputError(
+                f"{self.tracker.name} has not answered for {self.patience:g} s: {reason}; what is finished is in "
+                f"{self.tracker.root / 'staging'}, and the same command goes on with it"
+            )
+        self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE, self.patience or FIRST_PAUSE)
+        self.again = now + self.pause

@@ -1,0 +1,105 @@
+"""What trains a study: which device, how many workers, which pool."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Self
+
+from rich.console import Console
+
+from mmtune.base.errors import InputError
+from mmtune.base.progress import say
+from mmtune.base.provenance import provenance_tags
+from mmtune.data.dataset import Dataset
+from mmtune.pool.local import LocalPool
+from mmtune.pool.worker import WorkerSpec
+from mmtune.tune.coordinator import Pool
+from mmtune.tune.plan import Options
+
+PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
+"""From what workers need, and how many there are at most, what trains."""
+ENDLESS = 100_000
+
+
+def resolve_device(name: str) -> str:
+    """A torch device by its name, "auto" being the first GPU or else the CPU; InputError where it is not there."""
+    if name == "cpu":
+        return name
+
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    known = re.fullmatch(r"cuda(:\d+)?", name)
+    if not known or not torch.cuda.is_available() or int(name[5:] or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device must be auto, cpu or a GPU of this machine (cuda, cuda:1), got {name!r}")
+    return name
+
+
+def training_device(options: Options) -> str:
+    """The device that workers use; on Ray it is theirs, whatever this machine has."""
+    if options.pool == "ray":
+        return "cuda" if options.gpus_per_trial else "cpu"
+    return resolve_device(options.device)
+
+
+def made_by(options: Options, device: str) -> dict[str, str]:
+    """Tags on what runs are made with; a GPU of Ray's may be any of the cluster's."""
+    if options.pool == "ray" and device != "cpu":
+        return {**provenance_tags("cpu"), "mmtune.device": "GPU (Ray)"}
+    return provenance_tags(device)
+
+
+def most_workers(options: Options, device: str) -> int:
+    """How many workers there are at most where no number is asked for; a cluster has its own limits."""
+    return ENDLESS if options.pool == "ray" else default_workers(device)
+
+
+def default_workers(device: str) -> int:
+    """One worker a core on the CPU; a few on a GPU, which these small networks leave idle most of the time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if device.startswith("cuda") else cores
+
+
+@contextmanager
+def pool_maker(options: Options, dataset: Dataset, console: Console) -> Iterator[PoolMaker]:
+    """What makes the pools of a command that runs studies on one data set."""
+    if options.pool == "local":
+        yield LocalPool
+        return
+
+    from mmtune.pool.ray import Engine, RaySession
+
+    engine = Engine(address=options.ray_address, gpus=options.gpus_per_trial, workers=options.workers)
+    with RaySession(engine, dataset.train, partial(say, console)) as session:
+        yield session
+
+
+class Crew:
+    """The pool of a study, of `most` workers at most: started as soon as there seems to be work, stopped on leaving."""
+
+    def __init__(self, make_pool: PoolMaker, spec: WorkerSpec, most: int) -> None:
+        self.make_pool, self.spec, self.most = make_pool, spec, most
+        self.count = 0
+        self.pool: Pool | None = None
+        self.stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+        self.count, self.pool = 0, None
+
+    def start(self, trainings: int) -> Pool | None:
+        """A pool for so many trainings: the one there is if it is large enough; None for no training."""
+        wanted = min(self.most, trainings)
+        if wanted > self.count:
+            self.stack.close()
+            self.count = wanted
+            self.pool = self.stack.enter_context(self.make_pool(self.spec, wanted))
+        return self.pool

@@ -1,0 +1,199 @@
+"""How a study stands when a command begins: what the store says of it, and what waits or goes on in staging."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mmtune.base.clock import CLOCK
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, OBJECTIVE, PARENT, RUNNING, MlflowTracker, TrialRun
+from mmtune.tracking.runs import drawn_values
+from mmtune.train.staging import PARTS, StagedRun, now_ms, read_epochs, read_runs
+from mmtune.tune.parts import Part, part_of
+from mmtune.tune.search import REPORTED, Attempt, Search
+
+ENDED_BY_HAND = "a part of this trial was deleted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedTrial:
+    """A trial in staging, and every attempt at its parts there, where it has several."""
+
+    run: StagedRun
+    parts: list[StagedRun] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[StagedRun]:
+        """The trial's own run, and then those of its parts."""
+        return [self.run, *self.parts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A study when a command begins.
+
+    ended: the runs of its trials that have ended and count; parts: those of their parts. staged: the trials that are in
+    staging, ended or not, the first begun first. states: by run, what the store says of those that it has.
+    """
+
+    ended: list[TrialRun]
+    parts: list[TrialRun]
+    staged: list[StagedTrial]
+    states: Mapping[str, str]
+
+    @property
+    def unfinished(self) -> list[StagedRun]:
+        """The runs in staging that the store has not, or not wholly; a trial's before those of its parts."""
+        runs = [run for trial in self.staged for run in trial.runs]
+        return [run for run in runs if self.states.get(run.run_id, RUNNING) in (RUNNING, INTERRUPTED)]
+
+    @property
+    def under_way(self) -> list[StagedTrial]:
+        """The trials that have not ended."""
+        return [trial for trial in self.staged if trial.run.result is None]
+
+
+def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, ...]) -> Standing:
+    """How a study stands; whatever nothing can go on from is ended, in the store or in staging."""
+    tracked = tracker.trials(parent)
+    tracked_parts = tracker.parts(parent) if len(parts) > 1 else []
+    for run in (*tracked, *tracked_parts):
+        CLOCK.show(datetime.fromtimestamp(run.started / 1000, UTC))
+    by_id = {run.tags.get("mmtune.id", ""): run for run in (*tracked, *tracked_parts)}
+    staged = [trial for trial in read_staged(staging) if not forget_if_ended(trial, by_id)]
+    for own in (own for trial in staged for own in trial.runs):
+        own.run_id = by_id[own.id].run_id if own.id in by_id else ""
+    kept = {own.run_id for trial in staged for own in trial.runs}
+    stray = {r.run_id for r in (*tracked, *tracked_parts) if is_open(r) and r.run_id not in kept}
+    for run_id in sorted(stray):
+        end_lost(tracker, run_id, LOST)
+    ended = [as_lost(run) if run.run_id in stray else run for run in tracked if run.run_id in stray or not is_open(run)]
+    return Standing(
+        ended=without_torn(tracker, ended, tracked_parts, len(parts)),
+        parts=[run for run in tracked_parts if not is_open(run)],
+        staged=staged,
+        states={run.run_id: run.state for run in (*tracked, *tracked_parts)},
+    )
+
+
+def is_open(run: TrialRun) -> bool:
+    """Whether a run has not ended."""
+    return run.state in (RUNNING, INTERRUPTED)
+
+
+def read_staged(staging: Path) -> list[StagedTrial]:
+    """The trials in staging; folders of which nothing is known are removed."""
+    trials = read_runs(staging)
+    for folder in set(staging.glob("*")) - {run.folder for run in trials}:
+        shutil.rmtree(folder, ignore_errors=True)
+    return [StagedTrial(run=run, parts=read_runs(run.folder / PARTS)) for run in trials]
+
+
+def forget_if_ended(trial: StagedTrial, by_id: Mapping[str, TrialRun]) -> bool:
+    """Remove a trial from staging if the store has all of it."""
+    found = by_id.get(trial.run.id)
+    if found is None or is_open(found):
+        return False
+    shutil.rmtree(trial.run.folder, ignore_errors=True)
+    return True
+
+
+def end_lost(tracker: MlflowTracker, run_id: str, reason: str) -> None:
+    """End a run from which nothing can go on."""
+    tracker.log(run_id, tags={"mmtune.reason": reason})
+    tracker.end(run_id, FAIL, now_ms())
+
+
+def without_torn(
+    tracker: MlflowTracker, trials: list[TrialRun], parts: Iterable[TrialRun], wanted: int
+) -> list[TrialRun]:
+    """The trials that count: a complete one of several parts that has lost one, by a hand in the UI, is made again."""
+    if wanted == 1:
+        return trials
+    owners = Counter(run.tags.get(PARENT) for run in parts if run.state == COMPLETE)
+    torn = {run.run_id for run in trials if run.state == COMPLETE and owners[run.run_id] != wanted}
+    for run in trials:
+        if run.run_id in torn:
+            end_lost(tracker, run.run_id, ENDED_BY_HAND)
+    return [run for run in trials if run.run_id not in torn]
+
+
+def as_lost(run: TrialRun) -> TrialRun:
+    """A run that `end_lost` has ended."""
+    return replace(run, state=FAIL, tags={**run.tags, "mmtune.reason": LOST})
+
+
+# ---- the search, made anew
+
+
+def rebuild(search: Search, standing: Standing, tracker: MlflowTracker, parts: tuple[Part, ...]) -> None:
+    """Tell a new search of everything that happened."""
+    search.rebuild(
+        [
+            *tracked_attempts(search, standing.ended, standing.parts, tracker, parts),
+            *(staged_attempt(search, trial, parts) for trial in standing.staged),
+        ]
+    )
+
+
+def tracked_attempts(
+    search: Search,
+    ended: Iterable[TrialRun],
+    parts: Iterable[TrialRun],
+    tracker: MlflowTracker,
+    all_parts: tuple[Part, ...],
+) -> list[Attempt]:
+    """The attempts that the store knows."""
+    runs = list(ended)
+    of_parts: dict[str, dict[int, float]] = {}
+    if search.compares_parts:
+        for part in parts:
+            if OBJECTIVE in part.metrics and part.state == COMPLETE:
+                place = all_parts.index(part_of(part.tags))
+                of_parts.setdefault(part.tags.get(PARENT, ""), {})[place] = part.metrics[OBJECTIVE]
+    curves = tracker.curves_of([run.run_id for run in runs], [REPORTED]) if search.rungs else {}
+
+    def reports(run: TrialRun) -> dict[int, float]:
+        if search.compares_parts:
+            return of_parts.get(run.run_id, {})
+        return {epoch: score for epoch, score in curves.get(run.run_id, {}).get(REPORTED, ()) if epoch in search.rungs}
+
+    return [
+        Attempt(
+            index=run.number,
+            started=run.started,
+            values=drawn_values(run),
+            state=run.state,
+            score=run.metrics.get(OBJECTIVE) if run.state == COMPLETE else None,
+            reports=reports(run),
+            retry=run.tags.get("mmtune.retry") == "True",
+            lost=run.tags.get("mmtune.reason") == LOST,
+        )
+        for run in runs
+    ]
+
+
+def staged_attempt(search: Search, trial: StagedTrial, parts: tuple[Part, ...]) -> Attempt:
+    """The attempt of a trial in staging, under way or waiting to be brought to the store."""
+    run, result = trial.run, trial.run.result
+    if search.compares_parts:
+        found = [(parts.index(part_of(own.tags)), own.result) for own in trial.parts]
+        reports = {place: own.metrics[OBJECTIVE] for place, own in found if own and OBJECTIVE in own.metrics}
+    else:
+        points = read_epochs(run.folder) if search.rungs else []
+        reports = {point.epoch: point.metrics[REPORTED] for point in points if point.epoch in search.rungs}
+    if result is None:
+        return Attempt(index=run.number, started=run.started, values=run.values, reports=reports)
+    return Attempt(
+        index=run.number,
+        started=run.started,
+        values=run.values,
+        state=result.state,
+        score=result.metrics.get(OBJECTIVE) if result.state == COMPLETE else None,
+        reports=reports,
+        retry=result.retry,
+    )
