@@ -18,14 +18,14 @@ from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import save
-from mmtune.tracking import store_at
+from mmtune.tracking import MlflowTracker
 
 PRODUCTS = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # Neither the user's own servers nor one that another test has named to MLflow, which notes it there.
-    for name in ("MLFLOW_TRACKING_URI", "MMTUNE_STORAGE"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         os.environ.pop(name, None)
     # Sums depend on both in their last digits, and another test may have set them.
     torch.set_num_threads(1)
@@ -79,7 +79,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty store; copying it saves the seconds that migrations take."""
     folder = tmp_path_factory.mktemp("template")
-    store_at(folder).open_client()
+    MlflowTracker(folder)
     return folder
 
 
@@ -102,8 +102,7 @@ def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFacto
     url = postgres.url()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", url)
-        client = store_at(tmp_path_factory.mktemp("nothing")).open_client()
-    client._tracking_client.store.engine.dispose()
+        MlflowTracker(tmp_path_factory.mktemp("nothing"))
     return url.rpartition("/")[2]
 
 
