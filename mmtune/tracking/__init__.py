@@ -1,6 +1,7 @@
 """MLflow in, MLflow out: a parent run for a study, a child run for each trial."""
 
 from mmtune.tracking.heartbeat import Heartbeat, TakenOverError
+from mmtune.tracking.notes import NOTE, study_note
 from mmtune.tracking.recorder import Recorder
 from mmtune.tracking.runs import (
     COMPLETE,
@@ -20,13 +21,15 @@ from mmtune.tracking.runs import (
     trial_run,
 )
 from mmtune.tracking.store import exists
-from mmtune.tracking.tracker import MlflowTracker
+from mmtune.tracking.tracker import DataInput, MlflowTracker
+from mmtune.tracking.view import address, view_tag
 
 __all__ = [
     "COMPLETE",
     "FAIL",
     "INTERRUPTED",
     "LOST",
+    "NOTE",
     "OBJECTIVE",
     "OWNER",
     "PARENT",
@@ -34,13 +37,17 @@ __all__ = [
     "RUNNING",
     "STATUS",
     "UNIT",
+    "DataInput",
     "Heartbeat",
     "MlflowTracker",
     "Recorder",
     "StudyRun",
     "TakenOverError",
     "TrialRun",
+    "address",
     "best_trial",
     "exists",
+    "study_note",
     "trial_run",
+    "view_tag",
 ]

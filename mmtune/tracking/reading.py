@@ -7,14 +7,16 @@ MLflow, whose import takes one.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Engine, Integer, Select, cast, column, func, select, table
+from sqlalchemy import Boolean, Engine, Select, column, func, select, table
 
 from mmtune.tracking.runs import (
     COMPLETE,
     FAIL,
+    NUMBER,
     OBJECTIVE,
     PARENT,
     STATES,
@@ -64,6 +66,9 @@ class Reading(Protocol):
     def artifact_uri(self, run_id: str) -> str | None:
         """Where the files of a run are, None where there is no such run."""
 
+    def locations(self) -> list[str]:
+        """Where experiments keep their files, each place once."""
+
 
 # ---- through MLflow
 
@@ -81,24 +86,27 @@ class ClientReading:
         return last_first(study_run(r.info.run_id, r.info.status, r.info.start_time, dict(r.data.tags)) for r in runs)
 
     def runs(self, tag: str, value: str) -> list[TrialRun]:
-        experiments = [e.experiment_id for e in pages(self.client().search_experiments)]
-        return in_order(trial_run(run) for run in self._search(experiments, f"tags.`{tag}` = '{value}'"))
+        return in_order(map(trial_run, self._tagged(tag, value)))
 
     def best(self, parent: str) -> TrialRun | None:
-        return best_trial(self.runs(PARENT, parent))
+        complete = (run for run in self._tagged(PARENT, parent) if run.info.status == STATUS[COMPLETE])
+        scores = [(run, run.data.metrics.get(OBJECTIVE, math.nan)) for run in complete]
+        highest = max((score for _, score in scores if not math.isnan(score)), default=math.nan)
+        return best_trial(trial_run(run) for run, score in scores if score == highest)
 
     def count(self, parent: str) -> int:
-        return len({trial.number for trial in self.runs(PARENT, parent)})
+        numbers = {run.data.tags.get(NUMBER) for run in self._tagged(PARENT, parent)}
+        return len(numbers - {None})
 
     def tally(self, parent: str) -> dict[str, int]:
-        states = [trial.state for trial in self.runs(PARENT, parent)]
-        return {state: states.count(state) for state in sorted(set(states))}
+        return tallied((run.info.status, 1) for run in self._tagged(PARENT, parent))
 
     def curves(self, runs: Sequence[str], names: Iterable[str]) -> dict[str, Curves]:
         client, wanted = self.client(), list(names)
 
         def points(run: str, name: str) -> list[tuple[int, float]]:
-            return sorted((metric.step, metric.value) for metric in client.get_metric_history(run, name))
+            found = client.get_metric_history(run, name)
+            return sorted(((metric.step, metric.value) for metric in found), key=by_step)
 
         return {run: {name: points(run, name) for name in wanted} for run in runs}
 
@@ -112,10 +120,31 @@ class ClientReading:
                 raise
             return None
 
+    def locations(self) -> list[str]:
+        return sorted({str(e.artifact_location) for e in pages(self.client().search_experiments)})
+
+    def _tagged(self, tag: str, value: str) -> list[Any]:
+        experiments = [e.experiment_id for e in pages(self.client().search_experiments)]
+        return list(self._search(experiments, f"tags.`{tag}` = '{value}'"))
+
     def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
         client = self.client()
         if experiments:
             yield from pages(lambda **page: client.search_runs(experiments, condition, **page))
+
+
+def by_step(point: tuple[int, float]) -> tuple[int, bool, float]:
+    """In what order the points of a curve are, also where one is no number."""
+    step, value = point
+    return step, math.isnan(value), value
+
+
+def tallied(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """By state, in order, how many runs are in it; counts: by MLflow's status."""
+    found: Counter[str] = Counter()
+    for status, count in counts:
+        found[STATES.get(status, FAIL)] += count
+    return dict(sorted(found.items()))
 
 
 def pages(search: Callable[..., Any]) -> Iterator[Any]:
@@ -162,23 +191,15 @@ class SqlReading:
         return self._trials(tagged(tag, value))
 
     def best(self, parent: str) -> TrialRun | None:
-        latest, number = LATEST.c, TAGS.alias()
-        found = (
-            select(latest.run_uuid)
-            .join(RUNS, RUNS.c.run_uuid == latest.run_uuid)
-            .join(number, number.c.run_uuid == latest.run_uuid)
-            .where(latest.key == OBJECTIVE, latest.run_uuid.in_(tagged(PARENT, parent)))
-            .where(RUNS.c.status == STATUS[COMPLETE], number.c.key == "mmtune.number")
-            .order_by(latest.value.desc(), cast(number.c.value, Integer))
-            .limit(1)
-        )
-        with self.engine.connect() as store:
-            run_id = store.execute(found).scalar()
-        return self._trials([run_id])[0] if run_id else None
+        latest = LATEST.c
+        complete = tagged(PARENT, parent).where(RUNS.c.status == STATUS[COMPLETE])
+        rated = (latest.key == OBJECTIVE, latest.is_nan.is_(False), latest.run_uuid.in_(complete))
+        highest = select(func.max(latest.value)).where(*rated).scalar_subquery()
+        return best_trial(self._trials(select(latest.run_uuid).where(*rated, latest.value == highest)))
 
     def count(self, parent: str) -> int:
         of_study = TAGS.c.run_uuid.in_(tagged(PARENT, parent))
-        found = select(func.count(TAGS.c.value.distinct())).where(TAGS.c.key == "mmtune.number", of_study)
+        found = select(func.count(TAGS.c.value.distinct())).where(TAGS.c.key == NUMBER, of_study)
         with self.engine.connect() as store:
             return int(store.execute(found).scalar() or 0)
 
@@ -186,7 +207,7 @@ class SqlReading:
         of_study = RUNS.c.run_uuid.in_(tagged(PARENT, parent))
         found = select(RUNS.c.status, func.count()).where(of_study).group_by(RUNS.c.status)
         with self.engine.connect() as store:
-            return dict(sorted((STATES.get(status, FAIL), int(count)) for status, count in store.execute(found)))
+            return tallied((status, int(count)) for status, count in store.execute(found))
 
     def curves(self, runs: Sequence[str], names: Iterable[str]) -> dict[str, Curves]:
         wanted = list(names)
@@ -197,21 +218,18 @@ class SqlReading:
                 some = METRICS.c.run_uuid.in_(runs[first : first + MOST_BOUND])
                 for run, name, step, value, is_nan in store.execute(points.where(some, METRICS.c.key.in_(wanted))):
                     found[run][name].append((step, math.nan if is_nan else value))
-        return {run: {name: sorted(own) for name, own in curves.items()} for run, curves in found.items()}
+        return {run: {name: sorted(own, key=by_step) for name, own in own.items()} for run, own in found.items()}
 
     def artifact_uri(self, run_id: str) -> str | None:
         with self.engine.connect() as store:
             return store.execute(select(RUNS.c.artifact_uri).where(RUNS.c.run_uuid == run_id)).scalar()
 
     def locations(self) -> list[str]:
-        """Where experiments keep their files, each place once."""
         active = EXPERIMENTS.c.lifecycle_stage == "active"
         with self.engine.connect() as store:
-            return [
-                str(row[0]) for row in store.execute(select(EXPERIMENTS.c.artifact_location).distinct().where(active))
-            ]
+            return sorted(map(str, store.execute(select(EXPERIMENTS.c.artifact_location).where(active).distinct()).scalars()))
 
-    def _trials(self, chosen: Select[Any] | Sequence[str]) -> list[TrialRun]:
+    def _trials(self, chosen: Select[Any]) -> list[TrialRun]:
         with self.engine.connect() as store:
             found = select(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.status, RUNS.c.start_time)
             runs = store.execute(found.where(RUNS.c.run_uuid.in_(chosen))).all()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mmtune.base.errors import AwayError, GoneError, InputError
+from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.runs import INTERRUPTED, OWNER, PARENT, RUNNING
-from mmtune.tracking.tracker import MlflowTracker
+from mmtune.tracking.tracker import DataInput, MlflowTracker
 from mmtune.train.staging import Point, Result, StagedRun, read_epochs
 
 # How long an epoch may wait for others before they go to the store together.
@@ -32,6 +33,7 @@ class Waiting:
     points: list[Point] = field(default_factory=list)
     result: Result | None = None
     params_due: bool = True
+    inputs_due: bool = True
     doubtful: bool = False
     sent: float = field(default_factory=time.monotonic)
 
@@ -39,13 +41,20 @@ class Waiting:
 class Recorder:
     """The runs of one study on their way to the store; `parent` is the study's own run.
 
-    patience: after so many seconds without an answer it gives up, with an InputError. say: prints a line.
+    patience: after so many seconds without an answer it gives up, with an InputError. say: prints a line. inputs: the
+    data sets that every run is made on.
     """
 
     def __init__(
-        self, tracker: MlflowTracker, experiment: str, parent: str, patience: float, say: Callable[[str], None]
+        self,
+        tracker: MlflowTracker,
+        experiment: str,
+        parent: str,
+        patience: float,
+        say: Callable[[str], None],
+        inputs: Sequence[DataInput] = (),
     ) -> None:
-        self.tracker, self.experiment, self.parent = tracker, experiment, parent
+        self.tracker, self.experiment, self.parent, self.inputs = tracker, experiment, parent, inputs
         self.patience, self.say = patience, say
         self.waiting: dict[str, Waiting] = {}
         self.ended = 0
@@ -114,22 +123,25 @@ class Recorder:
 
     def _begin(self, own: Waiting) -> None:
         run = own.run
-        if run.run_id:
-            return
-        if own.doubtful:
-            found = self.tracker.find(run.id)
-            run.run_id = found[0].run_id if found else ""
         if not run.run_id:
-            own.doubtful = True
-            run.run_id = self.tracker.begin(self.experiment, run.name, run.started, self._tags(run))
-        own.doubtful = False
-        run.write()
+            if own.doubtful:
+                found = self.tracker.find(run.id)
+                run.run_id = found[0].run_id if found else ""
+            if not run.run_id:
+                own.doubtful = True
+                run.run_id = self.tracker.begin(self.experiment, run.name, run.started, self._tags(run))
+            own.doubtful, own.inputs_due = False, True
+            run.write()
+        if own.inputs_due:
+            self.tracker.add_inputs(run.run_id, self.inputs)
+            own.inputs_due = False
 
     def _tags(self, run: StagedRun) -> dict[str, str]:
+        own = {**run.tags, NOTE: trial_note(run), "mmtune.id": run.id}
         if not run.parent:
-            return {**run.tags, "mmtune.kind": "trial", "mmtune.id": run.id, PARENT: self.parent}
+            return {**own, "mmtune.kind": "trial", PARENT: self.parent}
         trial = self.waiting[run.parent].run
-        return {**run.tags, "mmtune.kind": "part", "mmtune.id": run.id, PARENT: trial.run_id, OWNER: self.parent}
+        return {**own, "mmtune.kind": "part", PARENT: trial.run_id, OWNER: self.parent}
 
     def _send(self, own: Waiting, whole: bool) -> None:
         if not own.points or not (whole or time.monotonic() - own.sent >= BATCH_SECONDS):
@@ -150,7 +162,8 @@ class Recorder:
         last = Point(epoch=int(result.metrics.get("best_epoch", 0)), time=result.time, metrics=result.metrics)
         why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
         points, params = [*own.points, last], run.params if own.params_due else {}
-        self.tracker.log(run.run_id, points, params, {**result.tags, **(why if result.reason else {})})
+        tags = {**result.tags, NOTE: trial_note(run, result)}
+        self.tracker.log(run.run_id, points, params, {**tags, **(why if result.reason else {})})
         self.tracker.end(run.run_id, result.state, result.time)
         self.tracker.secure()
         del self.waiting[run.id]

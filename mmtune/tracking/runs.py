@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ STATES = {status: state for state, status in STATUS.items()}
 OBJECTIVE = "best_val_macro_f1"
 UNIT = "unit_"
 LOST = "interrupted: the files that it had left are gone"
-PARENT, OWNER = "mlflow.parentRunId", "mmtune.study_run"
+PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"
 FORMAT = "2"
 """Of what mmtune tracks. In format 1 a run's state was a tag of its own."""
 Made = TypeVar("Made")
@@ -58,7 +59,7 @@ class StudyRun:
 
 def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:
     """The complete trial with the highest validation macro-F1; of equals, the one with the lowest number."""
-    complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
+    complete = [t for t in trials if t.state == COMPLETE and not math.isnan(t.metrics.get(OBJECTIVE, math.nan))]
     return max(complete, key=lambda t: (t.metrics[OBJECTIVE], -t.number), default=None)
 
 
@@ -76,7 +77,7 @@ def made_trial(
     """A TrialRun, much of which its tags say; InputError where they were changed by hand."""
     return TrialRun(
         run_id=run_id,
-        number=read_tag(run_id, tags, "mmtune.number", int, "a whole number"),
+        number=read_tag(run_id, tags, NUMBER, int, "a whole number"),
         name=name,
         state=STATES.get(status, FAIL),
         started=started,
@@ -133,7 +134,7 @@ def in_order(trials: Iterable[TrialRun]) -> list[TrialRun]:
 
 def last_first(studies: Iterable[StudyRun]) -> list[StudyRun]:
     """The last opened first."""
-    return sorted(studies, key=lambda study: study.opened, reverse=True)
+    return sorted(studies, key=lambda study: (study.opened, study.run_id), reverse=True)
 
 
 def key_to_json(key: StudyKey) -> str:
@@ -142,7 +143,9 @@ def key_to_json(key: StudyKey) -> str:
 
 
 def key_from_json(text: str) -> StudyKey:
-    """The inverse of `key_to_json`."""
+    """The inverse of `key_to_json`; ValueError or TypeError where the text says no key."""
     data = json_object(text)
-    pairs = {name: tuple((first, second) for first, second in data.get(name, ())) for name in ("fixed", "encoders")}
+    if not all(isinstance(data[name], str) for name in ("study", "data", "digest")):
+        raise ValueError(text)
+    pairs = {name: tuple((str(first), second) for first, second in data.get(name, ())) for name in ("fixed", "encoders")}
     return StudyKey(**{**data, **pairs})

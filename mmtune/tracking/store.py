@@ -95,6 +95,7 @@ def quiet() -> None:
     # A run id in the environment would silently become the parent of every run.
     os.environ.pop("MLFLOW_RUN_ID", None)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # Whoever waits for a server decides how long, and says so.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -224,7 +225,9 @@ def make_store(path: Path) -> None:
     for left in path.parent.glob(f"{partial.name}*"):
         left.unlink()
     # Whatever this process has open of a file that is renamed is of no use to it any more.
-    client_on(sqlite_uri(partial), sqlite_uri(partial)).search_experiments(max_results=1)
+    client = client_on(sqlite_uri(partial), sqlite_uri(partial))
+    # Nothing is ever kept in MLflow's own experiment, which would stand empty above all others.
+    client.delete_experiment("0")
     # SQLite lets nobody but a file's owner write it; the lock beside it has the rights that the user's umask asks for.
     partial.chmod((path.parent / LOCK).stat().st_mode)
     partial.rename(path)

@@ -7,9 +7,11 @@ call returns. A write raises AwayError where the store does not answer, and Gone
 from __future__ import annotations
 
 import getpass
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,9 +47,24 @@ if TYPE_CHECKING:
 
 # MLflow's limits of one request, and of what it keeps.
 MOST_METRICS, MOST_OTHERS = 1_000, 100
-LONGEST_NAME, LONGEST_TAG, LONGEST_PARAM = 250, 8_000, 6_000
+LONGEST_NAME, LONGEST_TAG, LONGEST_PARAM, LONGEST_DIGEST = 250, 8_000, 6_000, 36
 # Tags that are read again, so that half of one is worse than none.
 READ_AGAIN = {"mmtune.params", "mmtune.drawn", "mmtune.key_json", "mmtune.versions"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInput:
+    """Rows of a data set that a run is made on. digest: of its content; use: "train", "validation" and so on.
+
+    columns: by name, what MLflow calls their types.
+    """
+
+    name: str
+    digest: str
+    source: str
+    rows: int
+    use: str
+    columns: Mapping[str, str]
 
 
 class MlflowTracker:
@@ -219,11 +236,17 @@ class MlflowTracker:
         return run_id
 
     def end_study(
-        self, parent: str, finished: bool, best: TrialRun | None, metrics: Mapping[str, float] | None = None
+        self,
+        parent: str,
+        finished: bool,
+        best: TrialRun | None,
+        metrics: Mapping[str, float] = {},
+        tags: Mapping[str, str] = {},
     ) -> None:
         """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
-        own = dict(metrics or {}) | ({} if best is None else {OBJECTIVE: best.metrics[OBJECTIVE]})
-        self.record(parent, own, {} if best is None else {"mmtune.best_run": best.run_id})
+        own = {} if best is None else {OBJECTIVE: best.metrics[OBJECTIVE]}
+        found = {} if best is None else {"mmtune.best_run": best.run_id}
+        self.record(parent, {**metrics, **own}, {**tags, **found})
         self.end(parent, COMPLETE if finished else PRUNED, milliseconds())
         self.secure()
         self.analyse()
@@ -265,6 +288,35 @@ class MlflowTracker:
             made = self.client.create_run(experiment, start_time=started, tags=own, run_name=name[:LONGEST_NAME])
         self.artifact_uris[made.info.run_id] = str(made.info.artifact_uri)
         return str(made.info.run_id)
+
+    def add_inputs(self, run_id: str, inputs: Sequence[DataInput]) -> None:
+        """Name the data sets that a run is made on; what was named stays named once."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        made = [
+            DatasetInput(
+                Dataset(
+                    name=own.name,
+                    digest=own.digest[:LONGEST_DIGEST],
+                    source_type="local",
+                    source=json.dumps({"uri": own.source}),
+                    schema=json.dumps({"mlflow_colspec": [{"name": n, "type": t} for n, t in own.columns.items()]}),
+                    profile=json.dumps({"num_rows": own.rows}),
+                ),
+                [InputTag("mlflow.data.context", own.use)],
+            )
+            for own in inputs
+        ]
+        if made:
+            with self.watch, reached(self.uri):
+                self.client.log_inputs(run_id, datasets=made)
+
+    def set_experiment_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Say something of a study's experiment."""
+        experiment = self.experiment(name)
+        with self.watch, reached(self.uri):
+            for tag, value in tags.items():
+                self.client.set_experiment_tag(experiment, tag, value)
 
     def log(
         self,

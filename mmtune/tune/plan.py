@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from mmtune.networks.config import XFlowLSTMConfig, XFlowMLPConfig, model_kind
 from mmtune.pool.worker import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
-from mmtune.study.schedule import Schedule
+from mmtune.study.schedule import Schedule, Tries
 from mmtune.study.space import Value
+from mmtune.tracking import DataInput
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.parts import Part, parts_of
 
@@ -82,7 +83,8 @@ class Plan:
     """A study that is ready to run.
 
     base: the configuration that draws are put into. trials: how many. parts: of every trial; repeats: what stands for
-    several trainings of a fold. encoders: by modality, the folder of a trained model, and its run.
+    several trainings of a fold. encoders: by modality, the folder of a trained model, and its run. inputs: its data.
+    doc: what the study's file says of it.
     checkpoint_every: seconds. tags: what every run of the study says of its making.
     """
 
@@ -94,8 +96,17 @@ class Plan:
     repeats: str
     encoders: Mapping[str, Path]
     encoder_runs: Mapping[str, str]
+    inputs: tuple[DataInput, ...]
+    doc: str
     checkpoint_every: float
     tags: Mapping[str, str]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What differs between trials, by dotted path."""
+        if isinstance(self.schedule, Tries):
+            return tuple(dict.fromkeys(path for values in self.schedule.tries.values() for path in values))
+        return tuple(choice.path for choice in self.schedule.space)
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
         """Everything that a trial is made from, by dotted path."""
@@ -151,6 +162,29 @@ def make_key(
     )
 
 
+def data_inputs(dataset: Dataset, key: StudyKey, modalities: Sequence[str]) -> tuple[DataInput, ...]:
+    """The rows that trials train on and are validated on; all of them where each row is held out once."""
+    kinds = {"image": "binary", "audio": "double", "waveform": "long"}
+    columns = {name: kinds[name] for name in modalities} | {"label": "long"}
+    if key.folds:
+        counts = {f"{key.folds} folds": len(dataset.train)}
+    else:
+        one = split(dataset.train, key.protocol, key.seed)
+        counts = {"train": len(one.train), "validation": len(one.validation)}
+    where = f"{key.data}, {key.protocol}, seed {key.seed}"
+    return tuple(
+        DataInput(
+            name=f"{where}, {use}",
+            digest=key.digest,
+            source=str(dataset.folder.resolve()),
+            rows=rows,
+            use=use,
+            columns=columns,
+        )
+        for use, rows in counts.items()
+    )
+
+
 def make_plan(
     study: Study,
     base: TrialConfig,
@@ -172,6 +206,8 @@ def make_plan(
         repeats=study.repeats,
         encoders=encoders,
         encoder_runs=encoder_runs,
+        inputs=data_inputs(dataset, key, base.model.modalities),
+        doc=study.doc,
         checkpoint_every=options.checkpoint_every,
         tags={**tags, "mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol},
     )

@@ -28,6 +28,7 @@ from mmtune.study.definition import schedule
 from mmtune.study.space import Space, describe, fingerprint
 from mmtune.tracking import (
     COMPLETE,
+    NOTE,
     OBJECTIVE,
     PRUNED,
     Heartbeat,
@@ -36,6 +37,8 @@ from mmtune.tracking import (
     StudyRun,
     TrialRun,
     exists,
+    study_note,
+    view_tag,
 )
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.coordinator import Coordinator
@@ -173,6 +176,9 @@ def opened(
         require_unchanged(plan.key.slug, before.tags, tags)
         CLOCK.show_text(before.opened)
     parent = tracker.open_study(plan.key, tags)
+    tracker.add_inputs(parent, plan.inputs)
+    name, view = view_tag(plan.key, parent, plan.choices)
+    tracker.set_experiment_tags(plan.key.study, {name: view, NOTE: plan.doc})
     heartbeat.begin(parent)
     try:
         staging = root / "staging" / plan.key.slug
@@ -181,7 +187,8 @@ def opened(
         own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
         search = Search(plan.schedule.space, flatten(plan.base), own_rungs, plan.key.prune and divided)
         rebuild(search, standing, tracker, plan.parts)
-        recorder = Recorder(tracker, tracker.experiment(plan.key.study), parent, patience, partial(say, console))
+        experiment, tell = tracker.experiment(plan.key.study), partial(say, console)
+        recorder = Recorder(tracker, experiment, parent, patience, tell, plan.inputs)
         for run in standing.unfinished:
             recorder.add(run)
         yield (
@@ -298,7 +305,8 @@ def close(found: OpenStudy) -> Outcome:
     missing, failed = found.search.left(found.plan.trials)
     best = found.tracker.best(found.parent)
     spent = {"tracking_seconds": found.tracker.watch.seconds, "tuning_seconds": found.search.watch.seconds}
-    found.tracker.end_study(found.parent, not missing, best, spent)
+    note = study_note(found.plan.key, found.plan.trials, found.plan.doc, best, not missing, failed)
+    found.tracker.end_study(found.parent, not missing, best, spent, {NOTE: note})
     with suppress(OSError):
         found.staging.rmdir()
     return Outcome(
@@ -322,7 +330,7 @@ def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) ->
         "mmtune.made": "\n".join(made),
         "mmtune.made_hash": digest([fingerprint(space), *made[len(space) :]]),
         "mmtune.data_dir": str(dataset.folder.resolve()),
-        "mlflow.note.content": study.doc,
+        NOTE: f"Under way.\n\n{study.doc}",
     }
 
 

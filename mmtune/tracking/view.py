@@ -1,0 +1,123 @@
+"""What MLflow's UI shows of a study at first sight: its trials sorted by the objective, and their charts.
+
+MLflow keeps such a view as a tag of the experiment and opens it by an address (MLflow 3.17: "share view"). A view
+cannot be nested and sorted by a metric at once, so that the trials stand alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from mmtune.base.clock import milliseconds
+from mmtune.study.key import StudyKey
+from mmtune.tracking.runs import OBJECTIVE, PARENT
+
+TAG = "mlflow.sharedViewState."
+LONGEST = 5_000
+CURVES = ("val_macro_f1", "val_loss", "train_loss")
+SHOWN = ("best_val_accuracy", "test_macro_f1")
+COLUMN_WIDTH = 170
+MOST_CHOICES = 8
+FACE = {"workflowType": "machine_learning"}
+
+
+def view_key(key: StudyKey) -> str:
+    """The name of a study's view in an address."""
+    return f"{key.study}-{hashlib.sha256(key.slug.encode()).hexdigest()[:8]}"
+
+
+def view_tag(key: StudyKey, parent: str, choices: Sequence[str]) -> tuple[str, str]:
+    """The experiment's tag that keeps the view of a study: its name, its value. choices: the params that differ."""
+    state: dict[str, Any] = {}
+    # A value that MLflow would cut is no view at all, so that a study of very many choices shows the first of them.
+    for most in range(min(MOST_CHOICES, len(choices)), -1, -1):
+        state = {**table_state(parent, choices[:most]), **chart_state(choices[:most])}
+        value = packed(key.title, state)
+        if len(value) <= LONGEST:
+            return TAG + view_key(key), value
+    return TAG + view_key(key), packed(key.study, table_state(parent, ()))
+
+
+def address(page: str, experiment: str, key: StudyKey, charts: bool = False) -> str:
+    """Where the UI at `page` shows a study's trials, as a table or as charts."""
+    query = {**FACE, "viewStateShareKey": view_key(key), **({"compareRunsMode": "CHART"} if charts else {})}
+    return f"{page}/#/experiments/{experiment}/runs?{urlencode(query)}"
+
+
+def packed(name: str, state: Mapping[str, Any]) -> str:
+    """A view as MLflow's UI reads it."""
+    now = milliseconds()
+    text = json.dumps(state, separators=(",", ":")).encode()
+    deflated = "deflate;" + base64.b64encode(zlib.compress(text, 9)).decode()
+    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": deflated})
+
+
+def table_state(parent: str, choices: Sequence[str]) -> dict[str, Any]:
+    """The trials of a study, the best first, with their scores and choices as columns."""
+    metrics = [f"metrics.`{name}`" for name in (OBJECTIVE, *SHOWN)]
+    columns = [*metrics, *(f"params.`{path}`" for path in choices)]
+    return {
+        "searchFilter": f"tags.{PARENT} = '{parent}'",
+        "orderByKey": metrics[0],
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": dict.fromkeys(columns, COLUMN_WIDTH),
+        "runsHiddenMode": "SHOW_ALL",
+    }
+
+
+def chart_state(choices: Sequence[str]) -> dict[str, Any]:
+    """Choices against the objective, and curves by epoch."""
+    search, curves = "search", "curves"
+    charts = [
+        chart("PARALLEL", search, 0, selectedParams=list(choices), selectedMetrics=[OBJECTIVE], showAllRuns=True),
+        chart("BAR", search, 1, metricKey=OBJECTIVE),
+        *(
+            chart("SCATTER", search, number, xaxis=axis(path, "PARAM"), yaxis=axis(OBJECTIVE, "METRIC"))
+            for number, path in enumerate(choices, start=2)
+        ),
+        *(line(name, curves, number) for number, name in enumerate(CURVES)),
+    ]
+    return {
+        "compareRunCharts": charts,
+        "compareRunSections": [
+            section(search, "Search"),
+            section(curves, "Model metrics", isGenerated=True),
+            section("system", "System metrics", display=False, deleted=True, isGenerated=True),
+        ],
+        "hideEmptyCharts": True,
+    }
+
+
+def chart(kind: str, place: str, number: int, **more: Any) -> dict[str, Any]:
+    """A chart in a section."""
+    own = {"type": kind, "uuid": f"{kind.lower()}-{number}", "metricSectionId": place, "runsCountToCompare": 100}
+    return {**own, "deleted": False, "isGenerated": False, **more}
+
+
+def line(metric: str, place: str, number: int) -> dict[str, Any]:
+    """A metric by epoch."""
+    linear = {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "xAxisKey": "step"}
+    return chart("LINE", place, number, metricKey=metric, selectedMetricKeys=[metric], **linear)
+
+
+def axis(name: str, kind: str) -> dict[str, str]:
+    """An axis of a scatter plot."""
+    return {"key": name, "type": kind}
+
+
+def section(uuid: str, name: str, **more: Any) -> dict[str, Any]:
+    """A group of charts."""
+    own = {"uuid": uuid, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": False}
+    return {**own, **more}
