@@ -11,8 +11,9 @@ from mmtune.tracking.runs import StudyRun
 from mmtune.tracking.tracker import MlflowTracker
 
 TAG = "mmtune.alive"
-BEAT_SECONDS, SILENCE_SECONDS = 5.0, 15.0
-"""How often a sign of life is given, and for how long none may come before a coordinator counts as dead."""
+BEAT_SECONDS, SILENCE_SECONDS, PAUSE_SECONDS = 5.0, 15.0, 1.0
+"""How often a sign of life is given, for how long none may come before a coordinator counts as dead, and for how long
+one waits between two looks."""
 
 
 class TakenOverError(InputError):
@@ -29,7 +30,7 @@ class Heartbeat:
         self.tracker, self.slug = tracker, slug
         self.shared = not tracker.own
         # Whoever has the folder's lock knows that an earlier holder in it is dead.
-        self.place = f"{note.partition(' on ')[2].partition(' ')[0]}:{tracker.root}"
+        self.place = f"{note.partition(' on ')[2].partition(' ')[0]}:{tracker.root}".replace("|", "/")
         self.token, self.note = uuid.uuid4().hex, note
         self.parent, self.beats, self.due = "", 0, 0.0
 
@@ -40,7 +41,7 @@ class Heartbeat:
             return
         end = time.monotonic() + SILENCE_SECONDS
         while time.monotonic() < end:
-            time.sleep(1.0)
+            time.sleep(PAUSE_SECONDS)
             now = self._seen(found.run_id)
             if now and now != alive:
                 raise InputError(
@@ -52,7 +53,7 @@ class Heartbeat:
         if self.shared:
             self.parent = parent
             self._beat()
-            time.sleep(1.0)
+            time.sleep(PAUSE_SECONDS)
             self.confirm()
 
     def beat(self) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Boolean, Engine, Select, column, func, select, table
+from sqlalchemy import Engine, Select, column, func, select, table
 
 from mmtune.tracking.runs import (
     COMPLETE,
@@ -181,7 +181,7 @@ class SqlReading:
         chosen = tagged("mmtune.kind", "study")
         found = select(RUNS.c.run_uuid, RUNS.c.status, RUNS.c.start_time)
         found = found.join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
-        found = found.where(RUNS.c.run_uuid.in_(chosen), EXPERIMENTS.c.lifecycle_stage == "active")
+        found = found.where(RUNS.c.run_uuid.in_(chosen))
         with self.engine.connect() as store:
             runs = store.execute(found if name is None else found.where(EXPERIMENTS.c.name == name)).all()
             tags = read_tags(store, TAGS.c.run_uuid.in_(chosen))
@@ -227,7 +227,8 @@ class SqlReading:
     def locations(self) -> list[str]:
         active = EXPERIMENTS.c.lifecycle_stage == "active"
         with self.engine.connect() as store:
-            return sorted(map(str, store.execute(select(EXPERIMENTS.c.artifact_location).where(active).distinct()).scalars()))
+            found = store.execute(select(EXPERIMENTS.c.artifact_location).where(active).distinct())
+            return sorted(str(location) for location in found.scalars())
 
     def _trials(self, chosen: Select[Any]) -> list[TrialRun]:
         with self.engine.connect() as store:
@@ -245,9 +246,11 @@ class SqlReading:
 
 
 def tagged(name: str, value: str) -> Select[Any]:
-    """The ids of the active runs with a tag, as a query."""
+    """The ids of the active runs with a tag, as a query; a run of an experiment that is deleted is not active."""
     joined = select(RUNS.c.run_uuid).join(TAGS, TAGS.c.run_uuid == RUNS.c.run_uuid)
-    return joined.where(TAGS.c.key == name, TAGS.c.value == value, RUNS.c.lifecycle_stage == "active")
+    active = select(EXPERIMENTS.c.experiment_id).where(EXPERIMENTS.c.lifecycle_stage == "active")
+    there = RUNS.c.lifecycle_stage == "active", RUNS.c.experiment_id.in_(active)
+    return joined.where(TAGS.c.key == name, TAGS.c.value == value, *there)
 
 
 def read_tags(store: Any, chosen: Any) -> Mapping[str, dict[str, str]]:

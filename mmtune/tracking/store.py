@@ -197,7 +197,7 @@ def require_schema(uri: str) -> None:
             f"{shown(uri)} was made by an older MLflow (schema {found}) than this one ({mine}): back it up, then run "
             "`mlflow db upgrade` on it"
         )
-    copy = path.with_name(f"{path.name}.{found}")
+    copy = free_name(path.with_name(f"{path.name}.{found}"))
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(copy)) as new:
         old.backup(new)
     sys.stderr.write(f"{path} was made by an older MLflow and is upgraded to that of {mine}; a copy of it is {copy}\n")
@@ -206,6 +206,12 @@ def require_schema(uri: str) -> None:
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise InputError(f"{path} cannot be upgraded: {reason}; {copy} is as it was before")
+
+
+def free_name(path: Path) -> Path:
+    """A path at which nothing lies yet, with a number behind it if need be: a copy is never written over."""
+    names = (path.with_name(f"{path.name}{end}") for end in ("", *(f".{number}" for number in range(2, 1_000))))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def revisions() -> list[str]:
@@ -223,6 +229,8 @@ def make_store(path: Path) -> None:
     """A migrated, empty SQLite file, there whole or not at all: migrations that a kill cuts short cannot be resumed."""
     partial = path.with_name(f".new.{path.name}")
     for left in path.parent.glob(f"{partial.name}*"):
+        if left.is_dir():
+            raise InputError(f"{left} must be a file or not be there, it is a folder")
         left.unlink()
     # Whatever this process has open of a file that is renamed is of no use to it any more.
     client = client_on(sqlite_uri(partial), sqlite_uri(partial))
@@ -241,7 +249,7 @@ def require_plain(path: Path) -> None:
 
     Reading takes a lock, and so writes too.
     """
-    for own in (path.parent / LOCK, *(path.with_name(path.name + end) for end in ("", "-wal", "-shm"))):
+    for own in (path.parent / LOCK, *(path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal"))):
         if not os.path.lexists(own):
             continue
         if not own.exists() or not stat.S_ISREG(own.stat().st_mode):
