@@ -119,6 +119,7 @@ def study(
         float, typer.Option(help="Seconds of a training that an interruption costs at most.")
     ] = 60,
     patience: Annotated[float, typer.Option(help="Seconds for which the store may be away.")] = 600,
+    keep: Annotated[str, typer.Option(help="Of which trials models and embeddings are kept: best:N | all")] = "best:20",
     prune: Annotated[bool | None, typer.Option(help="Stop hopeless trials early; off for a grid, on else.")] = None,
     fix: Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")] = None,
     store: Store = MLRUNS,
@@ -149,6 +150,7 @@ def study(
         hung_after=hung_after,
         checkpoint_every=checkpoint_every,
         patience=patience,
+        keep=keep,
         pool=pool,
         ray_address=ray_address,
         gpus_per_trial=gpus_per_trial,

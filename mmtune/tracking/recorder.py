@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.runs import INTERRUPTED, OWNER, PARENT, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
-from mmtune.train.staging import Point, Result, StagedRun, read_epochs
+from mmtune.train.staging import PARTS, Point, Result, StagedRun, read_epochs, read_runs
 
 # How long an epoch may wait for others before they go to the store together.
 BATCH_SECONDS = 5.0
@@ -23,6 +26,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 # The store is analysed when so many runs have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
 LONGEST_REASON = 5_000
+
+
+class Tracked(Protocol):
+    """A run that the store knows, or will have known when it is asked for."""
+
+    @property
+    def run_id(self) -> str: ...
 
 
 @dataclass(kw_only=True)
@@ -57,6 +67,7 @@ class Recorder:
         self.tracker, self.experiment, self.parent, self.inputs = tracker, experiment, parent, inputs
         self.patience, self.say = patience, say
         self.waiting: dict[str, Waiting] = {}
+        self.dropped: deque[tuple[Tracked, Sequence[str]]] = deque()
         self.ended = 0
         self.away_since: float | None = None
         self.again = self.pause = 0.0
@@ -76,14 +87,27 @@ class Recorder:
         """A run has ended."""
         self.waiting[run.id].result = result
 
+    def drop(self, runs: Iterable[Tracked], names: Sequence[str]) -> None:
+        """The files of runs are not kept any longer, except where a model of theirs is in use."""
+        self.dropped.extend((run, names) for run in runs)
+
     # ---- bringing it
 
     def work(self) -> bool:
         """Bring what is due of one run; whether there was any."""
-        due = next((own for own in self.waiting.values() if self._is_due(own)), None)
-        if due is None or time.monotonic() < self.again:
+        if time.monotonic() < self.again:
             return False
-        return self._try(lambda: self._bring(due))
+        due = next((own for own in self.waiting.values() if self._is_due(own)), None)
+        if due is not None:
+            return self._try(lambda: self._bring(due))
+        return bool(self.dropped) and self._try(self._remove)
+
+    def _remove(self) -> None:
+        run, names = self.dropped[0]
+        if run.run_id and not self.tracker.in_use(run.run_id):
+            with suppress(GoneError):
+                self.tracker.remove_files(run.run_id, names)
+        self.dropped.popleft()
 
     def finish(self) -> None:
         """Bring everything; InputError where the store stays away."""
@@ -92,17 +116,24 @@ class Recorder:
             for own in list(self.waiting.values()):
                 if own.run.id in self.waiting and not self._try(lambda own=own: self._bring(own, whole=True)):  # type: ignore[misc]
                     break
+        while self.dropped:
+            self._insist(self._remove)
 
     def pause_all(self, runs: Iterable[StagedRun]) -> None:
         """Say in the store that runs are not under way and go on later."""
         for run in runs:
-            if run.run_id:
-                self._insist(lambda run=run: self.tracker.set_state(run.run_id, INTERRUPTED))  # type: ignore[misc]
+            self._set_state(run, INTERRUPTED)
 
     def resume(self, run: StagedRun, state: str) -> None:
         """Say in the store that a run is under way again."""
-        if run.run_id and state == INTERRUPTED:
-            self._insist(lambda: self.tracker.set_state(run.run_id, RUNNING))
+        if state == INTERRUPTED:
+            self._set_state(run, RUNNING)
+
+    def _set_state(self, run: StagedRun, state: str) -> None:
+        # One that was deleted meanwhile is tracked again when there is more to say of it.
+        with suppress(GoneError):
+            if run.run_id:
+                self._insist(lambda: self.tracker.set_state(run.run_id, state))
 
     def _is_due(self, own: Waiting) -> bool:
         if own.result is not None or not own.run.run_id:
@@ -111,8 +142,9 @@ class Recorder:
 
     def _bring(self, own: Waiting, whole: bool = False) -> None:
         """What is due of a run, or the whole of what is known."""
+        self._begin(own)
         try:
-            self._begin(own)
+            self._add_inputs(own)
             if own.result is None:
                 self._send(own, whole)
             else:
@@ -122,18 +154,35 @@ class Recorder:
             own.run.run_id, own.points, own.params_due = "", read_epochs(own.run.folder), True
 
     def _begin(self, own: Waiting) -> None:
+        """Make a run, after the trial that it is a part of. InputError where there is no experiment any more."""
         run = own.run
+        if run.parent:
+            self._begin(self.waiting[run.parent])
         if not run.run_id:
             if own.doubtful:
                 found = self.tracker.find(run.id)
                 run.run_id = found[0].run_id if found else ""
             if not run.run_id:
                 own.doubtful = True
-                run.run_id = self.tracker.begin(self.experiment, run.name, run.started, self._tags(run))
+                run.run_id = self._make(run)
             own.doubtful, own.inputs_due = False, True
             run.write()
+
+    def _make(self, run: StagedRun) -> str:
+        """A new run, of which the parts of an earlier one that was deleted are parts from now on."""
+        try:
+            made = self.tracker.begin(self.experiment, run.name, run.started, self._tags(run))
+        except GoneError as error:
+            raise InputError(f"the experiment of {run.name} must be there, it is not: {error}") from error
+        for part in read_runs(run.folder / PARTS):
+            if part.run_id:
+                with suppress(GoneError):
+                    self.tracker.log(part.run_id, tags={PARENT: made})
+        return made
+
+    def _add_inputs(self, own: Waiting) -> None:
         if own.inputs_due:
-            self.tracker.add_inputs(run.run_id, self.inputs)
+            self.tracker.add_inputs(own.run.run_id, self.inputs)
             own.inputs_due = False
 
     def _tags(self, run: StagedRun) -> dict[str, str]:
@@ -156,9 +205,11 @@ class Recorder:
         run = own.run
         for part in [other for other in self.waiting.values() if other.run.parent == run.id]:
             self._bring(part, whole=True)
-        files = run.folder / result.files
-        if files.is_dir():
-            self.tracker.add_files(run.run_id, files)
+        if any(other.run.parent == run.id for other in self.waiting.values()):
+            # One was deleted and is tracked again, which is yet to be brought.
+            return
+        if result.files and (run.folder / result.files).is_dir():
+            self.tracker.add_files(run.run_id, run.folder / result.files)
         last = Point(epoch=int(result.metrics.get("best_epoch", 0)), time=result.time, metrics=result.metrics)
         why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
         points, params = [*own.points, last], run.params if own.params_due else {}

@@ -23,6 +23,8 @@ OBJECTIVE = "best_val_macro_f1"
 UNIT = "unit_"
 LOST = "interrupted: the files that it had left are gone"
 PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"
+REMOVED = "mmtune.files_removed"
+"""The tag of a run whose models and embeddings are not kept."""
 FORMAT = "2"
 """Of what mmtune tracks. In format 1 a run's state was a tag of its own."""
 Made = TypeVar("Made")
@@ -145,7 +147,7 @@ def key_to_json(key: StudyKey) -> str:
 def key_from_json(text: str) -> StudyKey:
     """The inverse of `key_to_json`; ValueError or TypeError where the text says no key."""
     data = json_object(text)
-    if not all(isinstance(data[name], str) for name in ("study", "data", "digest")):
+    if not all(isinstance(data.get(name), str) for name in ("study", "data", "digest")):
         raise ValueError(text)
-    pairs = {name: tuple((str(first), second) for first, second in data.get(name, ())) for name in ("fixed", "encoders")}
+    pairs = {name: tuple((str(one), other) for one, other in data.get(name, ())) for name in ("fixed", "encoders")}
     return StudyKey(**{**data, **pairs})

@@ -32,6 +32,7 @@ from mmtune.tracking.runs import (
     OWNER,
     PARENT,
     PRUNED,
+    REMOVED,
     RUNNING,
     STATUS,
     StudyRun,
@@ -99,10 +100,10 @@ class MlflowTracker:
             with reached(self.uri):
                 self.client.search_experiments(max_results=1)
         engine = store.read_only(self.uri)
+        found: Reading = SqlReading(engine)
         if store.revision(engine, self.uri) not in REVISIONS:
             engine.dispose()
-            return by_client
-        found = SqlReading(engine)
+            found = by_client
         if self.own:
             self._require_own_files(found.locations())
         return found
@@ -110,9 +111,9 @@ class MlflowTracker:
     def _require_own_files(self, locations: Sequence[str]) -> None:
         """InputError where a store was copied or moved: its runs would be written to the files of the first one."""
         for location in locations:
-            if urlparse(location).scheme in ("file", "") and not path_of(location).is_relative_to(self.root):
-                if path_of(location).name == "0":  # the Default experiment's, where nothing is ever kept
-                    continue
+            # MLflow's own experiment, in which nothing is ever kept, is where its tables were made.
+            own = path_of(location).is_relative_to(self.root) or path_of(location).name == "0"
+            if urlparse(location).scheme in ("file", "") and not own:
                 there = path_of(location)
                 raise InputError(f"{self.name} keeps its files in {there}: use that store, this one is a copy of it")
 
@@ -350,6 +351,22 @@ class MlflowTracker:
         """Keep what is in a folder with a run."""
         with self.watch, reached(self.uri):
             self.client.log_artifacts(run_id, str(folder))
+
+    def remove_files(self, run_id: str, names: Sequence[str]) -> None:
+        """Remove files or folders, by their path among a run's own, and say so in the run."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self.watch, reached(self.uri):
+            files = get_artifact_repository(self._artifact_uri(run_id), tracking_uri=self.uri)
+            for name in names:
+                files.delete_artifacts(name)
+        self.log(run_id, tags={REMOVED: "True"})
+
+    def in_use(self, run_id: str) -> bool:
+        """Whether a registered model is a run's, or another study starts from it."""
+        with self.watch, reached(self.uri):
+            registered = self.client.search_model_versions(f"run_id = '{run_id}'", max_results=1)
+        return bool(registered) or any(run_id == own for s in self.studies() for _, own in s.key.encoders)
 
     def delete(self, run_id: str) -> None:
         """Delete a run as a hand in the UI would."""

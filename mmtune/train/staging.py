@@ -8,16 +8,18 @@ kill at any moment leaves all of that readable.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from mmtune.base.errors import InputError
 from mmtune.base.files import append_whole, read_json, write_soon, write_whole
 
 RUN, EPOCHS, RESULT, ERROR = "run.json", "epochs.jsonl", "result.json", "error.txt"
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
 FILES, PARTS, CHECKPOINT = "files", "parts", "checkpoint.safetensors"
 
 
@@ -65,7 +67,7 @@ class Point:
 class Result:
     """How a run ended: complete, pruned or failed, with its last metrics, or the reason why there are none.
 
-    files: the folder of what it keeps, seen from its own; retry: whether another attempt makes sense.
+    files: the folder of what it keeps, seen from its own, "" for nothing; retry: whether another attempt makes sense.
     tags: what is said of it now that it has ended.
     """
 
@@ -88,29 +90,35 @@ def read_runs(folder: Path) -> list[StagedRun]:
     found = []
     for path in folder.glob(f"*/{RUN}"):
         try:
-            found.append(StagedRun(**read_json(path), folder=path.parent))
+            run = StagedRun(**read_json(path), folder=path.parent)
         except (InputError, TypeError):
             continue
+        if of_types(run, StagedRun):
+            found.append(run)
     return sorted(found, key=lambda run: (run.started, run.number))
 
 
+def of_types(found: StagedRun | Result, kind: type[StagedRun] | type[Result]) -> bool:
+    """Whether what was read from a file has values of the types that its class asks for."""
+    asked = get_type_hints(kind)
+    return all(isinstance(value, get_origin(asked[name]) or asked[name]) for name, value in vars(found).items())
+
+
 def append_epoch(folder: Path, point: Point) -> None:
-    """Add an epoch, all of it or nothing."""
-    with (folder / EPOCHS).open("ab", buffering=0) as file:
+    """Add an epoch, all of it or nothing; half a line before it, which a kill has left, is cut off."""
+    with (folder / EPOCHS).open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            file.truncate(os.pread(file.fileno(), size, 0).rfind(b"\n") + 1)
         append_whole(file, json.dumps(asdict(point), separators=(",", ":")).encode() + b"\n")
 
 
 def read_epochs(folder: Path) -> list[Point]:
-    """The epochs so far, each once; half a line at the end, which a kill leaves, is cut off."""
+    """The epochs so far; half a line at the end, which a kill leaves or somebody is writing, does not count."""
     path = folder / EPOCHS
     if not path.exists():
         return []
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
-    return [read_point(path, line) for line in content[:whole].splitlines()]
+    return [read_point(path, line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def read_point(path: Path, line: bytes) -> Point:
@@ -134,9 +142,13 @@ def read_result(folder: Path) -> Result | None:
     if not path.exists():
         return None
     try:
-        return Result(**read_json(path))
+        found = Result(**read_json(path))
     except TypeError as error:
         raise InputError(f"{path} must say how a run ended: {error}; remove its folder") from error
+    sound = of_types(found, Result) and found.state in ENDED
+    if not (sound and all(isinstance(value, int | float) for value in found.metrics.values())):
+        raise InputError(f"{path} must say how a run ended, got {str(found)[:200]}; remove its folder")
+    return found
 
 
 def hand_on(earlier: Path, later: Path) -> None:

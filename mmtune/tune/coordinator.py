@@ -20,7 +20,7 @@ from mmtune.base.clock import milliseconds
 from mmtune.base.errors import AwayError, InputError
 from mmtune.base.files import storage_problem, unusable
 from mmtune.base.progress import Progress
-from mmtune.networks.card import FINAL
+from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, VALIDATION
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job
 from mmtune.study.key import StudyKey
 from mmtune.study.space import Value
@@ -30,11 +30,13 @@ from mmtune.tracking import (
     OBJECTIVE,
     PARENT,
     PRUNED,
+    REMOVED,
     UNIT,
     MlflowTracker,
     Recorder,
     TakenOverError,
 )
+from mmtune.tracking.recorder import Tracked
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import (
     EPOCHS,
@@ -51,11 +53,14 @@ from mmtune.train.staging import (
     read_result,
     write_result,
 )
+from mmtune.tune.keep import Keeper
 from mmtune.tune.parts import CURVES, SUMMARISED, Metrics, Part, best_part, mean_curves, part_of, spread, units
 from mmtune.tune.plan import Plan
 from mmtune.tune.resume import StagedTrial, Standing
 from mmtune.tune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, last_values, make_sampler
 
+# What takes room, and is kept of the best trials alone.
+KEPT = (MODEL, FINAL, VALIDATION, HELD, MAPS)
 # Many workers may end together; for so long no other one is heard.
 TURN_SECONDS = 0.05
 
@@ -121,10 +126,23 @@ class Coordinator:
         self.open = search.open_indices(plan.trials)
         # By trial, and by trial and part, the run whose last epoch another trial may go on from.
         self.complete: dict[Any, Any] = {run.number: run for run in standing.ended if run.state == COMPLETE}
-        owners = {run.run_id: run.number for run in standing.ended if run.state == COMPLETE}
+        owners = {
+            run.run_id: run.number
+            for run in standing.ended
+            if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags
+        }
         for part in standing.parts:
             if part.state == COMPLETE and part.tags.get(PARENT) in owners:
                 self.complete[owners[part.tags[PARENT]], part_of(part.tags)] = part
+        self.keeper = Keeper(plan.keep, always=plan.built_on())
+        self.keeper.rebuild(search.attempts())
+        self.kept: dict[int, list[Tracked]] = {}
+        self.kept |= {
+            run.number: [run] for run in standing.ended if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags
+        }
+        for part in standing.parts:
+            self.kept.get(owners.get(part.tags.get(PARENT, ""), -1), []).append(part)
+        self._drop([i for i in self.kept if not self.keeper.wants(i)])
         # The folder in which another attempt at a trial goes on.
         self.handed: dict[int, Path] = {}
         for trial in standing.under_way:
@@ -384,11 +402,29 @@ class Coordinator:
         live.ended[part], live.metrics[part] = run, result.metrics
         self.complete[index, part] = run
         live.hopeless |= result.state == PRUNED
-        self.recorder.end(run, result)
         score = result.metrics[OBJECTIVE]
+        if not self.divided:
+            result = self._kept(live, result, score)
+        self.recorder.end(run, result)
         self.progress.finish(event.number, result.state, score)
         self._report_part(index, part, score)
         self._conclude_if_over(index)
+
+    def _kept(self, live: Live, result: Result, score: float) -> Result:
+        """The result of a trial that has ended well, with its files if they are to be kept; worse ones lose theirs."""
+        index = live.run.number
+        self.kept[index] = [live.run, *(run for run in live.ended.values() if run is not live.run)]
+        reports = {} if self.divided else self.search.attempts_at(index)[-1].reports
+        self._drop(self.keeper.note(index, result.state, score, reports))
+        if self.keeper.wants(index):
+            return result
+        if self.divided:
+            self.recorder.drop(self.kept.pop(index)[1:], KEPT)
+        return replace(result, files="", tags={**result.tags, REMOVED: "True"})
+
+    def _drop(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            self.recorder.drop(self.kept.pop(index, []), KEPT)
 
     def _report_part(self, index: int, part: Part, score: float) -> None:
         live = self.live[index]
@@ -472,6 +508,7 @@ class Coordinator:
         files = str((live.ended[best].folder / FILES).relative_to(folder))
         result = Result(state=state, time=now_ms(), metrics=metrics, files=files, tags=tags)
         write_result(folder, result)
+        result = self._kept(live, result, metrics[OBJECTIVE])
         self.recorder.end(live.run, result)
         self.progress.say(f"trial {live.run.name}: {state.lower()}, {told(metrics, len(found), self.plan)}")
         return metrics

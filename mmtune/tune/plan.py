@@ -20,10 +20,12 @@ from mmtune.study.schedule import Schedule, Tries
 from mmtune.study.space import Value
 from mmtune.tracking import DataInput
 from mmtune.train.recipe import TrialConfig
+from mmtune.tune.keep import parse_keep
 from mmtune.tune.parts import Part, parts_of
 
 POOLS = ("local", "ray")
 PATIENCE = 600.0
+KEEP = "best:20"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class Options:
 
     folds: of a cross-validation of every trial, 0 for the one split of the protocol; repeats: trainings of each.
     hung_after: after so many seconds without an epoch a worker counts as hung. checkpoint_every: so many seconds of a
-    training an interruption costs at most. patience: for so many seconds a store may be away.
+    training an interruption costs at most. patience: for so many seconds a store may be away. keep: of which trials the
+    models and embeddings are kept, "all" or "best:N".
     pool: what trains, "local" or "ray"; ray_address: of a running cluster, None for Ray on this machine alone;
     gpus_per_trial: the share of a GPU that a trial has there, 0 for the CPU.
     """
@@ -49,6 +52,7 @@ class Options:
     hung_after: float = HUNG_AFTER
     checkpoint_every: float = CHECKPOINT_EVERY
     patience: float = PATIENCE
+    keep: str = KEEP
     pool: str = "local"
     ray_address: str | None = None
     gpus_per_trial: float = 0.0
@@ -68,6 +72,7 @@ class Options:
             seconds = getattr(self, name)
             if not seconds >= 0 or (name == "hung_after" and not seconds):
                 raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
+        parse_keep(self.keep)
         require_choice("--pool", self.pool, POOLS)
         if self.pool == "local" and (self.ray_address is not None or self.gpus_per_trial):
             raise InputError("--ray-address and --gpus-per-trial are Ray's, so --pool must be ray, got local")
@@ -84,7 +89,7 @@ class Plan:
 
     base: the configuration that draws are put into. trials: how many. parts: of every trial; repeats: what stands for
     several trainings of a fold. encoders: by modality, the folder of a trained model, and its run. inputs: its data.
-    doc: what the study's file says of it.
+    doc: what the study's file says of it. keep: of how many best trials files are kept, None for all.
     checkpoint_every: seconds. tags: what every run of the study says of its making.
     """
 
@@ -98,6 +103,7 @@ class Plan:
     encoder_runs: Mapping[str, str]
     inputs: tuple[DataInput, ...]
     doc: str
+    keep: int | None
     checkpoint_every: float
     tags: Mapping[str, str]
 
@@ -107,6 +113,11 @@ class Plan:
         if isinstance(self.schedule, Tries):
             return tuple(dict.fromkeys(path for values in self.schedule.tries.values() for path in values))
         return tuple(choice.path for choice in self.schedule.space)
+
+    def built_on(self) -> set[int]:
+        """The trials whose last epoch another one goes on from."""
+        earlier = (self.schedule.resumes(index) for index in range(self.trials))
+        return {index for index in earlier if index is not None}
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
         """Everything that a trial is made from, by dotted path."""
@@ -208,6 +219,7 @@ def make_plan(
         encoder_runs=encoder_runs,
         inputs=data_inputs(dataset, key, base.model.modalities),
         doc=study.doc,
+        keep=parse_keep(options.keep),
         checkpoint_every=options.checkpoint_every,
         tags={**tags, "mmtune.data_digest": key.digest, "mmtune.protocol": key.protocol},
     )

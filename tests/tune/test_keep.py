@@ -1,0 +1,69 @@
+"""Which trials' files are kept: the best ones and the leaders, whatever the order in which trials end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.networks.card import MODEL, VALIDATION
+from mmtune.study import load_study
+from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, REMOVED, MlflowTracker
+from mmtune.tune.keep import Keeper, parse_keep
+from mmtune.tune.plan import Options
+from mmtune.tune.run import run_study
+
+REPORTS = st.dictionaries(st.sampled_from([1, 3]), st.floats(0, 1))
+TRIALS = st.lists(st.tuples(st.sampled_from([COMPLETE, PRUNED]), st.floats(0, 1), REPORTS), max_size=40)
+
+
+@given(TRIALS, st.integers(1, 5))
+def test_what_is_kept_is_the_best_and_whoever_leads(
+    trials: list[tuple[str, float, dict[int, float]]], most: int
+) -> None:
+    keeper, kept = Keeper(most, always={7}), set()
+    for index, (state, score, reports) in enumerate(trials):
+        lost = keeper.note(index, state, score, reports)
+        assert lost <= kept | {index}
+        kept = (kept | ({index} if keeper.wants(index) else set())) - lost
+    ranked = sorted(range(len(trials)), key=lambda i: (trials[i][0] == COMPLETE, trials[i][1], -i), reverse=True)
+    leads = {max((trials[i][2][rung], i) for i in range(len(trials)) if rung in trials[i][2])[1]
+             for rung in (1, 3) if any(rung in own[2] for own in trials)}  # fmt: skip
+    assert kept == set(ranked[:most]) | leads | ({7} & set(range(len(trials))))
+
+
+def test_all_means_all() -> None:
+    keeper = Keeper(None)
+    assert not any(keeper.note(index, COMPLETE, index / 100, {}) for index in range(100))
+    assert all(keeper.wants(index) for index in range(100))
+
+
+@pytest.mark.parametrize("text", ["", "best", "best:0", "best:-1", "best:x", "20", "best:1 "])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--keep must be all or best:N"):
+        parse_keep(text)
+
+
+@pytest.mark.parametrize("folds", [0, pytest.param(3, marks=pytest.mark.slow)])
+def test_only_the_best_trials_have_files_and_all_have_metrics(tiny: Dataset, store: Path, folds: int) -> None:
+    options = Options(epochs=2, device="cpu", workers=2, keep="best:2", folds=folds)
+    run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    (study,) = tracker.studies()
+    trials = sorted(tracker.trials(study.run_id), key=lambda t: (-t.metrics[OBJECTIVE], t.number))
+    assert len(trials) == 6
+    for place, trial in enumerate(trials):
+        for run in (trial, *(p for p in tracker.parts(study.run_id) if p.tags["mlflow.parentRunId"] == trial.run_id)):
+            assert run.metrics[OBJECTIVE]
+            assert (REMOVED in run.tags) == (place >= 2)
+            for name in (MODEL, VALIDATION):
+                if place < 2:
+                    assert tracker.artifact(run.run_id, name).exists()
+                else:
+                    with pytest.raises(InputError, match="has no artifact"):
+                        tracker.artifact(run.run_id, name)
