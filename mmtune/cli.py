@@ -160,7 +160,20 @@ def study(
     dataset = open_data(data)
     with interruptible() as stopped, pool_maker(options, dataset, console) as make_pool:
         outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
+        if outcome is not None and outcome.best is not None and not stopped():
+            publish_study(store, outcome, dataset)
     say_outcome(outcome, name, interrupted=stopped())
+
+
+def publish_study(store: Path, outcome: Outcome, dataset: Dataset) -> None:
+    """Leave in MLflow what people look at once a study has ended."""
+    from mmtune.report.publish import publish
+    from mmtune.tracking import MlflowTracker
+
+    tracker = MlflowTracker(store)
+    study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
+    with data_progress() as advance:
+        publish(tracker, study, dataset, advance)
 
 
 def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
@@ -285,6 +298,25 @@ def predict(
     else:
         prediction = serve.predict_files(predictor, image, audio)
         typer.echo(serve.describe(prediction))
+
+
+@app.command("optuna")
+def for_optuna(
+    name: Name,
+    out: Annotated[str, typer.Option(help="A database for it, such as sqlite:///study.db.")],
+    data: Data = None,
+    protocol: AnyProtocol = None,
+    seed: AnySeed = None,
+    folds: AnyFolds = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Write a study, rebuilt from its runs, for Optuna's own tools, such as optuna-dashboard."""
+    from mmtune.tune.export import export
+
+    tracker = open_tracker(store)
+    run, _ = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
+    made = export(tracker, run, out)
+    typer.echo(f"{len(made.trials)} trials of {made.study_name} for Optuna")
 
 
 @app.command()

@@ -19,11 +19,10 @@ from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset
-from mmtune.networks.card import MODEL
-from mmtune.networks.storage import load_model
 from mmtune.serve.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, reigns
 from mmtune.serve.gate import Verdict, verdict
-from mmtune.serve.pyfunc import REGISTERED, write_pyfunc
+from mmtune.serve.logged import facts, scores_of, write_trial
+from mmtune.serve.pyfunc import REGISTERED
 from mmtune.serve.scoring import score_test
 from mmtune.serve.versions import TAG, Registry, known_models, predictor_folder
 from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, exists, trial_run
@@ -143,17 +142,11 @@ def register(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: 
 
     The version comes after its files: a kill in between leaves files that the next attempt writes again.
     """
-    scores = {OBJECTIVE: trial.metrics[OBJECTIVE], **scores_on_test(trial)}
-    facts = {"study_key": study.key.slug, "trial": trial.name, "protocol": study.key.protocol}
-    data = {"name": dataset.name, "digest": dataset.digest}
-    model = tracker.artifact(trial.run_id, MODEL)
-    _, config = load_model(model)
-    card = {"features": dataset.features, "data": data, "scores": scores, **facts}
     with tempfile.TemporaryDirectory() as folder:
-        write_pyfunc(Path(folder) / REGISTERED, model, config, card, trial.run_id)
+        write_trial(Path(folder) / REGISTERED, tracker, study, trial, dataset)
         tracker.client.log_artifacts(trial.run_id, str(Path(folder) / REGISTERED), REGISTERED)
-    numbers = {name: repr(value) for name, value in scores.items()}
-    tags = {**facts, "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
+    numbers = {name: repr(value) for name, value in scores_of(trial).items()}
+    tags = {**facts(study, trial), "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
     return Registry(tracker, study.key.study).create(trial.run_id, tags)
 
 

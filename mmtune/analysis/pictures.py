@@ -1,0 +1,67 @@
+"""Pictures of a study as PNG, for wherever no page can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_NUMBERS = 20
+"""A matrix of more classes has no numbers in its cells."""
+
+
+def confusion_picture(labels: NDArray[np.int64], predictions: NDArray[np.int64], title: str) -> bytes:
+    """Rows (N,) by true and predicted class: shares of each true class as colours, counts as numbers; a PNG."""
+    classes = int(max(labels.max(), predictions.max())) + 1
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = new_figure(6.4, 5.6)
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, label="share of the true class")
+    if classes <= MOST_NUMBERS:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+        axes.set_xticks(range(classes))
+        axes.set_yticks(range(classes))
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(title, parse_math=False)
+    return as_png(figure)
+
+
+def curves_picture(curves: Mapping[str, Sequence[tuple[int, float]]], best: str, label: str, title: str) -> bytes:
+    """By trial, its (epoch, value) pairs as lines, the best one in front; a PNG."""
+    figure = new_figure(8.0, 4.5)
+    axes = figure.subplots()
+    for name, points in curves.items():
+        if name != best and points:
+            axes.plot(*zip(*points, strict=True), color="0.75", linewidth=1)
+    if curves.get(best):
+        axes.plot(*zip(*curves[best], strict=True), color="#0072B2", linewidth=2, label=best)
+        axes.legend(loc="best")
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    return as_png(figure)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, without any state that pyplot would share."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

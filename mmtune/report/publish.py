@@ -1,0 +1,62 @@
+"""What a study that has ended leaves in MLflow for people to look at: its models, its pictures, its page."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mmtune.analysis.pictures import confusion_picture, curves_picture
+from mmtune.base.files import write_whole
+from mmtune.data.dataset import Dataset
+from mmtune.networks.card import VALIDATION
+from mmtune.report.summary import write_study_report
+from mmtune.serve.logged import input_for, log_models
+from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.train.answers import read_answers
+from mmtune.tune.plan import data_inputs
+
+CURVE, MOST_CURVES = "val_macro_f1", 50
+PUBLISHED = "mmtune.published"
+"""The tag of a study's run that says of which best trial its pictures and its page are."""
+
+
+def publish(
+    tracker: MlflowTracker, study: StudyRun, dataset: Dataset, advance: Callable[[str, int, int], None]
+) -> None:
+    """Log the models that are kept, and pictures and the page with the study's run; what is there is not made again.
+
+    advance: told of (step, done, total).
+    """
+    trials = tracker.trials(study.run_id)
+    best = best_trial(trials)
+    if best is None:
+        return
+    shown = f"{best.run_id} of {sum(trial.state == COMPLETE for trial in trials)}"
+    if study.tags.get(PUBLISHED) == shown:
+        return
+    inputs = data_inputs(dataset, study.key, ())
+    log_models(tracker, study, dataset, input_for(inputs, "validation"), advance)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        advance("pictures", 0, 2)
+        write_whole(folder / "confusion.png", picture_of_best(tracker, best))
+        write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best))
+        advance("pictures", 1, 2)
+        write_study_report(tracker, study, (), folder / "report.html")
+        tracker.record(study.run_id, {}, {PUBLISHED: shown}, folder)
+        advance("pictures", 2, 2)
+
+
+def picture_of_best(tracker: MlflowTracker, best: TrialRun) -> bytes:
+    """The confusion matrix of the best trial on its validation rows."""
+    found = read_answers(tracker.artifact(best.run_id, VALIDATION), ("label", "prediction"))
+    return confusion_picture(found["label"], found["prediction"], f"trial {best.name}, validation rows")
+
+
+def picture_of_curves(tracker: MlflowTracker, trials: list[TrialRun], best: TrialRun) -> bytes:
+    """The validation score by epoch of the best trials."""
+    ranked = sorted(trials, key=lambda t: -t.metrics.get(OBJECTIVE, 0.0))[:MOST_CURVES]
+    curves = tracker.curves_of([trial.run_id for trial in ranked], [CURVE])
+    named = {trial.name: curves[trial.run_id][CURVE] for trial in ranked}
+    return curves_picture(named, best.name, "validation macro-F1", f"{len(named)} best of {len(trials)} trials")

@@ -1,0 +1,135 @@
+"""The models that a study keeps, as MLflow's logged models: its Models tab compares them by their scores."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtune.data.dataset import Dataset
+from mmtune.networks.card import MODEL
+from mmtune.networks.storage import load_model
+from mmtune.serve.pyfunc import write_pyfunc
+from mmtune.tracking import COMPLETE, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+MOST = 20
+"""So many of a study's best models are logged; all of them have their files with their runs."""
+SCORES = (OBJECTIVE, "best_val_accuracy", "best_val_loss")
+READY = "READY"
+
+
+def log_models(
+    tracker: MlflowTracker,
+    study: StudyRun,
+    dataset: Dataset,
+    validated_on: DataInput | None,
+    advance: Callable[[str, int, int], None] = lambda *_: None,
+) -> int:
+    """Make a logged model of each of the best trials whose model is kept and that has none yet; returns how many.
+
+    validated_on: the rows that scored them. What a kill has left half-made is made again.
+    """
+    trials = [t for t in tracker.trials(study.run_id) if t.state == COMPLETE and REMOVED not in t.tags]
+    best = sorted(trials, key=lambda t: (-t.metrics[OBJECTIVE], t.number))[:MOST]
+    experiment = tracker.experiment(study.key.study)
+    there = logged_by_run(tracker, experiment)
+    missing = [trial for trial in best if there.get(trial.run_id, "") != READY]
+    for done, trial in enumerate(missing):
+        advance("models", done, len(missing))
+        log_one(tracker, experiment, study, trial, dataset, validated_on)
+    if missing:
+        advance("models", len(missing), len(missing))
+    return len(missing)
+
+
+def logged_by_run(tracker: MlflowTracker, experiment: str) -> dict[str, str]:
+    """By run, the status of its logged model; those that are not ready are deleted on the way."""
+    found: dict[str, str] = {}
+    for model in logged_models(tracker, experiment):
+        if model.status.name != READY:
+            tracker.client.delete_logged_model(model.model_id)
+        else:
+            found[str(model.source_run_id)] = READY
+    return found
+
+
+def logged_models(tracker: MlflowTracker, experiment: str) -> list[LoggedModel]:
+    """Every logged model of an experiment."""
+    found: list[LoggedModel] = []
+    token: str | None = None
+    while True:
+        page = tracker.client.search_logged_models([experiment], page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def log_one(
+    tracker: MlflowTracker,
+    experiment: str,
+    study: StudyRun,
+    trial: TrialRun,
+    dataset: Dataset,
+    validated_on: DataInput | None,
+) -> None:
+    """A trial's model, with its params and its scores."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    client = tracker.client
+    with tempfile.TemporaryDirectory() as folder:
+        write_trial(Path(folder) / "logged", tracker, study, trial, dataset)
+        made = client.create_logged_model(
+            experiment,
+            name=f"{study.key.study}-{trial.number:02d}",
+            source_run_id=trial.run_id,
+            params={path: str(value) for path, value in trial.params.items()},
+            tags={"mmtune.study": study.key.slug, "mmtune.trial": trial.name},
+            model_type="classifier",
+        )
+        client.log_model_artifacts(made.model_id, str(Path(folder) / "logged"))
+    where = {} if validated_on is None else {"dataset_name": validated_on.name, "dataset_digest": digest(validated_on)}
+    scores = [metric for name in SCORES for metric in client.get_metric_history(trial.run_id, name)[-1:]]
+    # The same values at the same times: the run has them once, now with a link to the model.
+    linked = [Metric(m.key, m.value, m.timestamp, m.step, model_id=made.model_id, **where) for m in scores]
+    client.log_batch(trial.run_id, linked)
+    client.log_outputs(trial.run_id, [LoggedModelOutput(made.model_id, int(trial.metrics.get("best_epoch", 0)))])
+    client.finalize_logged_model(made.model_id, READY)
+
+
+def digest(data: DataInput) -> str:
+    """A digest as MLflow keeps it."""
+    return data.digest[:36]
+
+
+def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> None:
+    """Write what predicts as a trial's model does into the new folder `target`."""
+    model = tracker.artifact(trial.run_id, MODEL)
+    _, config = load_model(model)
+    card = {
+        "features": dataset.features,
+        "data": {"name": dataset.name, "digest": dataset.digest},
+        "scores": scores_of(trial),
+        **facts(study, trial),
+    }
+    write_pyfunc(target, model, config, card, trial.run_id)
+
+
+def scores_of(trial: TrialRun) -> dict[str, float]:
+    """The objective of a trial, and its scores on the test partition where it was scored there."""
+    tested = {name: value for name, value in trial.metrics.items() if name.startswith("test_")}
+    return {OBJECTIVE: trial.metrics[OBJECTIVE], **tested}
+
+
+def facts(study: StudyRun, trial: TrialRun) -> dict[str, Any]:
+    """Where a model comes from."""
+    return {"study_key": study.key.slug, "trial": trial.name, "protocol": study.key.protocol}
+
+
+def input_for(inputs: Sequence[DataInput], use: str) -> DataInput | None:
+    """The data set of that use."""
+    return next((own for own in inputs if own.use == use), None)
