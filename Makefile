@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RAY := $(VENV)/.ray
+DASHBOARD := $(VENV)/.dashboard
 
 # Options of the verbs, given as NAME=value on the command line; the environment does not count.
 given = $(if $(findstring command,$(origin $(1))),$($(1)))
 flag = $(if $(call given,$(2)),--$(1) '$($(2))')
 switch = $(if $(call given,$(2)),--$(1))
+SEARCHED = $(or $(call given,STORE),mlruns)/optuna.db
 need = $(if $(call given,$(1)),'$($(1))',$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
 DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED) $(call flag,store,STORE)
 RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,REPEATS) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
@@ -16,7 +18,7 @@ RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,RE
 	$(call flag,gpus-per-trial,GPUS_PER_TRIAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study ui sync report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
+.PHONY: help setup study ui dashboard report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -39,14 +41,22 @@ $(RAY): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	@touch $@
 
+# What `make dashboard` needs beside the rest.
+$(DASHBOARD): $(READY)
+	@echo "installing optuna-dashboard into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dashboard]'
+	@touch $@
+
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= REPEATS= WORKERS= DEVICE= FIX= STORE= POOL=ray]
 	@$(BIN)/mmtune study $(call need,NAME) $(DATA_FLAGS) $(RUN_FLAGS)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flag,port,PORT) $(call flag,store,STORE)
 
-sync: $(READY) ## Deliver the runs that wait for the server in MLFLOW_TRACKING_URI [STORE=]
-	@$(BIN)/mmtune sync $(call flag,store,STORE)
+dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loopback: NAME=... [PORT=8080 STORE= and as for report]
+	@rm -f '$(SEARCHED)'
+	@$(BIN)/mmtune optuna $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) --out 'sqlite:///$(SEARCHED)'
+	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call given,PORT),8080) 'sqlite:///$(SEARCHED)'
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) $(call flag,out,OUT)

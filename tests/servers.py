@@ -32,11 +32,17 @@ def status(port: int, path: str, method: str = "GET", user: tuple[str, str] | No
 
 
 def wait_until_up(process: subprocess.Popen[str], port: int, seconds: float = 120) -> None:
+    """Until an MLflow server answers."""
+    wait_until(process, port, "/health", seconds)
+
+
+def wait_until(process: subprocess.Popen[str], port: int, path: str, seconds: float = 120) -> None:
+    """Until a process answers there on loopback."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()
         try:
-            if status(port, "/health") == 200:
+            if status(port, path) == 200:
                 return
         except OSError:
             time.sleep(0.3)

@@ -33,11 +33,16 @@ def registry_uri(root: Path) -> str:
 
 
 def given(variable: str) -> str:
-    """A variable's value, "" where it is not set; its scheme in small letters, PostgreSQL's with the driver we have.
+    """A variable's value as `checked`, "" where it is not set."""
+    return checked(variable, os.environ.get(variable, ""))
+
+
+def checked(name: str, given: str) -> str:
+    """An address, its scheme in small letters, PostgreSQL's with the driver we have; `name` is where it was given.
 
     Raises InputError where its host or port is none.
     """
-    uri = os.environ.get(variable, "").strip()
+    uri = given.strip()
     scheme, colon, rest = uri.partition(":")
     try:
         bad = scheme.lower().startswith(("http", "postgres")) and not urlsplit(uri).hostname
@@ -45,7 +50,7 @@ def given(variable: str) -> str:
     except ValueError:
         bad = True
     if colon and bad and not scheme.lower().startswith("sqlite"):
-        raise InputError(f"{variable} must be an address with a host and a port, got {shown(uri)}")
+        raise InputError(f"{name} must be an address with a host and a port, got {shown(uri)}")
     scheme = scheme.lower() if colon else scheme
     return f"{DRIVERS.get(scheme, scheme)}{colon}{rest}".rstrip("/")
 
