@@ -63,7 +63,9 @@ def provenance_tags(device: str) -> dict[str, str]:
         "mmtune.git_commit": commit,
         "mmtune.command": command_line(),
         "mmtune.system": platform.platform(),
-        "mlflow.source.name": command_line(),
+        # MLflow's UI shows what stands behind the last slash.
+        "mlflow.source.name": shlex.join(["mmtune", *sys.argv[1:3]]),
+        "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +46,11 @@ class LatentFusion(nn.Module):
         self.audio = AudioRNN(config.audio)
         self.head = FusionHead(config.embedding, config.layers)
         self.parts = self.head.parts
+
+    @property
+    def encoders(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """By bank of rows, what makes of it what the head joins."""
+        return {"images": self.encode_image, "clips": self.encode_audio}
 
     def encode_image(self, image: Tensor) -> Tensor:
         """(B, 1, 28, 28) to what the head joins, (B, 64) or (B, 10)."""

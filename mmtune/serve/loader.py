@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmtune.base.errors import InputError
-from mmtune.networks.config import LatentFusionConfig, ModelConfig
+from mmtune.networks.config import ModelConfig, alone_modalities
 from mmtune.serve.predictor import INPUTS, Prediction, Predictor, check_inputs
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def from_list(name: str, value: Any) -> Any:
 
 def columns(config: ModelConfig) -> dict[str, str]:
     """The columns that a model of this architecture returns, and their MLflow types."""
-    alone = config.modalities if isinstance(config, LatentFusionConfig) else ()
-    names = ["", *(f"{modality}_" for modality in alone)]
+    names = ["", *(f"{modality}_" for modality in alone_modalities(config))]
     return {f"{name}{what}": kind for name in names for what, kind in (("digit", "long"), ("probability", "double"))}
 
 

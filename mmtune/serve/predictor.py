@@ -29,8 +29,7 @@ from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import one_second, read_wav, to_int16
 from mmtune.networks.card import CARD, WEIGHTS
-from mmtune.networks.config import ModelConfig
-from mmtune.networks.config.xflow import XFlowConfig
+from mmtune.networks.config import ModelConfig, takes_sequences
 from mmtune.networks.storage import load_model
 from mmtune.serve.sealed import read_sealed, write_sealed
 from mmtune.train.batches import as_input
@@ -69,7 +68,7 @@ def require_card(path: Path, card: Mapping[str, Any]) -> None:
 
 def require_servable(folder: Path, config: ModelConfig) -> None:
     """Raise InputError unless a model takes the inputs of `INPUTS` and tells the ten digits apart."""
-    if not isinstance(config, XFlowConfig):
+    if not takes_sequences(config):
         return
     height, width = IMAGE_SHAPE
     steps, coefficients = AUDIO_SHAPE

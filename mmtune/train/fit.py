@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.networks.build import build_model
-from mmtune.networks.config import LatentFusionConfig, class_count
-from mmtune.networks.fusion import LatentFusion
+from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, as_input, clips_in_use
 from mmtune.train.checkpoint import Checkpoint, Moment, checkpoint_of, generators_of, restore, set_generators
@@ -152,20 +151,20 @@ def without_frozen(
 
     Frozen encoders say the same of a picture or clip in every epoch, so they are asked once.
     """
-    if not (isinstance(config.model, LatentFusionConfig) and config.model.encoders == "frozen"):
+    if not has_frozen_encoders(config.model):
         return model, train, validation
-    assert isinstance(model, LatentFusion)
-    images, clips = encode_banks(model, train)
-    return model.head, replace(train, images=images, clips=clips), replace(validation, images=images, clips=clips)
+    model.eval()
+    banks = {bank: encoded(getattr(train, bank), encode) for bank, encode in encoders_of(model).items()}
+    return model.get_submodule("head"), replace(train, **banks), replace(validation, **banks)
+
+
+def encoders_of(model: nn.Module) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    """By bank, what a network with frozen encoders makes of it before its head."""
+    found: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
+    return found
 
 
 @torch.no_grad()
-def encode_banks(model: LatentFusion, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Every image and every clip of the banks, encoded in eval mode: (I, E) and (M, E) float32."""
-    assert rows.images is not None
-    assert rows.clips is not None
-    model.eval()
-    batch = evaluation_batch(rows.labels.device)
-    images = torch.cat([model.encode_image(as_input(part)) for part in rows.images.split(batch)])
-    clips = torch.cat([model.encode_audio(part) for part in rows.clips.split(batch)])
-    return images, clips
+def encoded(bank: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Everything in a bank, encoded: (M, E) float32."""
+    return torch.cat([encode(as_input(part)) for part in bank.split(evaluation_batch(bank.device))])

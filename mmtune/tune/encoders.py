@@ -8,7 +8,7 @@ from pathlib import Path
 from mmtune.base.errors import InputError
 from mmtune.base.fields import replace_path
 from mmtune.networks.card import read_card
-from mmtune.networks.config import LatentFusionConfig, model_from_json
+from mmtune.networks.config import has_frozen_encoders, model_from_json
 from mmtune.study import Study
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
 from mmtune.train.recipe import TrialConfig
@@ -20,8 +20,7 @@ def needed_encoders(study: Study, base: TrialConfig, options: Options) -> Mappin
 
     Raises InputError where the options settle what such an encoder decides, or hold out what it has seen.
     """
-    frozen = isinstance(base.model, LatentFusionConfig) and base.model.encoders == "frozen"
-    needed = study.encoders if frozen else {}
+    needed = study.encoders if has_frozen_encoders(base.model) else {}
     if needed and options.folds:
         raise InputError(
             f"--folds must be 0 where {study.name} starts from trained encoders, got {options.folds}: they have seen "

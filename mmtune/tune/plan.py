@@ -12,7 +12,7 @@ from mmtune.base.fields import flatten
 from mmtune.base.rules import require_choice, require_count
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
 from mmtune.data.protocols import Split, folds, rotated, split
-from mmtune.networks.config import XFlowLSTMConfig, XFlowMLPConfig, model_kind
+from mmtune.networks.config import model_kind, sizes_for, takes_sequences
 from mmtune.pool.worker import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
@@ -139,17 +139,12 @@ def shapes(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> d
     images, clips = dataset.train.images.shape[1:], dataset.train.clips.shape[1:]
     if (images, clips) == (IMAGE_SHAPE, AUDIO_SHAPE):
         return {}
-    if not isinstance(base.model, XFlowMLPConfig | XFlowLSTMConfig):
+    if not takes_sequences(base.model):
         kind = model_kind(base.model)
         raise InputError(f"{kind} takes pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {dataset.name} has sequences")
-    frames = fixed.get("model.frames", images[0])
-    if isinstance(base.model, XFlowLSTMConfig) and frames != images[0]:
-        raise InputError(f"frames must be all {images[0]} of {dataset.name} for a network over time, got {frames}")
-    if frames == 1:
-        raise InputError(f"frames must be 2 or more of the {images[0]} of {dataset.name}, got 1")
-    sizes: dict[str, Value] = {"height": images[1], "width": images[2], "coefficients": clips[1]}
-    counts: dict[str, Value] = {"frames": frames, "steps": frames, "classes": int(dataset.train.labels.max()) + 1}
-    return {f"model.{name}": value for name, value in {**sizes, **counts}.items() if f"model.{name}" not in fixed}
+    frames, classes = fixed.get("model.frames", images[0]), int(dataset.train.labels.max()) + 1
+    sizes = sizes_for(base.model, images, clips, classes, frames)
+    return {f"model.{name}": value for name, value in sizes.items() if f"model.{name}" not in fixed}
 
 
 def make_key(

@@ -28,7 +28,6 @@ WILCOXON = 0.1
 REPORTED = "val_macro_f1"
 """The metric of an epoch that a search hears at a rung."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class Given(BaseSampler):
@@ -103,8 +102,9 @@ class Search:
     ) -> None:
         self.space, self.base = space, base
         self.rungs, self.compares_parts = frozenset(rungs), compares_parts
-        self.pruner = optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2)
-        self.study = optuna.create_study(direction="maximize", sampler=Given({}), pruner=self.pruner)
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            pruner = optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2)
+        self.study = optuna.create_study(direction="maximize", sampler=Given({}), pruner=pruner)
         self.halving = Halving(self.rungs)
         self.watch = Stopwatch()
         self.live: dict[int, optuna.Trial] = {}

@@ -9,10 +9,14 @@ from mmtune.networks.config.joshi import NORM_CODES, AudioRNNConfig, ImageCNNCon
 from mmtune.networks.config.kinds import (
     MODEL_CONFIGS,
     ModelConfig,
+    alone_modalities,
     class_count,
+    has_frozen_encoders,
     model_from_json,
     model_kind,
     model_to_json,
+    sizes_for,
+    takes_sequences,
 )
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig
@@ -30,8 +34,12 @@ __all__ = [
     "SpectrogramFusionConfig",
     "XFlowLSTMConfig",
     "XFlowMLPConfig",
+    "alone_modalities",
     "class_count",
+    "has_frozen_encoders",
     "model_from_json",
     "model_kind",
     "model_to_json",
+    "sizes_for",
+    "takes_sequences",
 ]

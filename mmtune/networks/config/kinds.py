@@ -12,7 +12,7 @@ from mmtune.networks.config.bajaj import DualCNNConfig
 from mmtune.networks.config.joshi import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig
-from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
+from mmtune.networks.config.xflow import XFlowConfig, XFlowLSTMConfig, XFlowMLPConfig
 
 ModelConfig = (
     ImageCNNConfig
@@ -44,6 +44,36 @@ def class_count(config: ModelConfig) -> int:
 def model_kind(config: ModelConfig) -> str:
     """The name of an architecture, as in MODEL_CONFIGS."""
     return next(kind for kind, cls in MODEL_CONFIGS.items() if type(config) is cls)
+
+
+def has_frozen_encoders(config: ModelConfig) -> bool:
+    """Whether a network starts from trained encoders that stay as they are."""
+    return getattr(config, "encoders", "") == "frozen"
+
+
+def alone_modalities(config: ModelConfig) -> tuple[str, ...]:
+    """The modalities that a network also answers by without the others."""
+    return config.modalities if isinstance(config, LatentFusionConfig) else ()
+
+
+def takes_sequences(config: ModelConfig) -> bool:
+    """Whether a network takes sequences of frames of any size, beside pictures with clips."""
+    return isinstance(config, XFlowConfig)
+
+
+def sizes_for(
+    config: ModelConfig, images: tuple[int, ...], clips: tuple[int, ...], classes: int, frames: object
+) -> dict[str, Any]:
+    """By field, what sequences settle of a network that takes them: images (T, H, W), clips (T, K).
+
+    frames: how many of the T the user wants. Raises InputError where the network cannot have so many.
+    """
+    if isinstance(config, XFlowLSTMConfig) and frames != images[0]:
+        raise InputError(f"frames must be all {images[0]} of a sequence for a network over time, got {frames}")
+    if frames == 1:
+        raise InputError(f"frames must be 2 or more of the {images[0]} of a sequence, got 1")
+    sizes = {"height": images[1], "width": images[2], "coefficients": clips[1]}
+    return {**sizes, "frames": frames, "steps": frames, "classes": classes}
 
 
 def model_to_json(config: ModelConfig) -> dict[str, Any]:
