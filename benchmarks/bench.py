@@ -25,7 +25,7 @@ from benchmarks.table import table
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.tune.run import resolve_device
+from mmtune.tune.machine import resolve_device
 
 SIDES = ("plain", "mmtune")
 IDLE = 0.05

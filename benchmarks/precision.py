@@ -34,7 +34,7 @@ from mmtune.train.fit import fit, prepared, step_of
 from mmtune.train.recipe import PRECISIONS, TrialConfig
 from mmtune.train.step import DivergenceError, Step
 from mmtune.train.trial import take
-from mmtune.tune.run import resolve_device
+from mmtune.tune.machine import resolve_device
 
 ENOUGH = 1.05
 

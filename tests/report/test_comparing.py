@@ -14,11 +14,12 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.report.comparing import Answers, answers_of, compared, matching, read_held
 from mmtune.study import StudyKey, load_study
-from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, StudyRun, TrialRun
+from mmtune.tune.parts import part_of
 from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
-TRIAL = TrialRun(run_id="t", number=0, name="00", state=COMPLETE, status="FINISHED", params={}, metrics={}, tags={})
+TRIAL = TrialRun(run_id="t", number=0, name="00", state=COMPLETE, started=0, params={}, metrics={}, tags={})
 GENERATOR = np.random.default_rng(0)
 
 
@@ -26,7 +27,7 @@ def answers(name: str, right: np.ndarray, folds: tuple[float, ...] = (), first_r
     key = StudyKey(
         study=name, data="d", digest="x", protocol="clip_disjoint", seed=0, epochs=1, sampler="grid", folds=len(folds)
     )
-    study = StudyRun(run_id=name, key=key, started=datetime.now(UTC), status="FINISHED", tags={})
+    study = StudyRun(run_id=name, key=key, started=datetime.now(UTC), opened="", status="FINISHED", tags={})
     rows = np.arange(first_row, first_row + len(right))
     return Answers(study=study, trial=TRIAL, row=rows, recording=rows // 10, right=right, folds=folds)
 
@@ -103,7 +104,7 @@ def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) 
         answers_of(tracker, tracker.studies("audio_rnn")[0], tiny)
 
 
-def test_a_fold_that_was_deleted_is_missed_and_made_again(tiny: Dataset, store: Path) -> None:
+def test_a_fold_that_was_deleted_is_missed_and_its_trial_made_again(tiny: Dataset, store: Path) -> None:
     options = Options(sampler="reported", epochs=1, folds=3, workers=1, device="cpu")
     run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
     tracker = MlflowTracker(store)
@@ -113,9 +114,11 @@ def test_a_fold_that_was_deleted_is_missed_and_made_again(tiny: Dataset, store: 
     with pytest.raises(InputError, match="must be tracked, some were deleted: run the study again"):
         answers_of(tracker, study, tiny)
     run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
-    after = {run.run_id for run in tracker.parts(study.run_id)}
-    assert {before[0].run_id, before[2].run_id} <= after
-    assert len(after) == 3
+    first, again = tracker.trials(study.run_id)
+    assert (first.state, again.state) == (FAIL, COMPLETE)
+    made = [run for run in tracker.parts(study.run_id) if run.tags["mlflow.parentRunId"] == again.run_id]
+    assert [part_of(run.tags).fold for run in made] == [0, 1, 2]
+    assert not {run.run_id for run in made} & {run.run_id for run in before}
     assert len(answers_of(tracker, tracker.studies("audio_rnn")[0], tiny).folds) == 3
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from tracked import FIRST, track_study, track_trial
 
 from mmtune.analysis.clusters import embedding_scores
 from mmtune.analysis.statistics import summary
@@ -92,11 +93,6 @@ def key(study: str = "image_cnn", **other: Any) -> StudyKey:
     return StudyKey(study=study, sampler="grid", **(made | other))
 
 
-def open_study(tracker: MlflowTracker, of: StudyKey, **tags: str) -> StudyRun:
-    run_id = tracker.open_study(of, {"mmtune.opened": "2026-01-01T00:00:00", **tags})
-    return next(s for s in tracker.studies(of.study) if s.run_id == run_id)
-
-
 def validation(folder: Path, joined: bool = False) -> Path:
     """A validation file of real digits as their own embedding, with a few wrong predictions."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,16 +123,23 @@ def track(
     epochs: int = 2,
 ) -> str:
     """One trial with its curves, ended as told."""
-    params = flatten(TrialConfig(model=model))
-    tags = {"mmtune.started": f"2026-01-01T00:00:{number:02d}", "mmtune.seed": str(1000 + number)}
-    run_id = tracker.start_trial(study.run_id, number, f"{number:02d}", params, tags)
-    for epoch in range(1, epochs + 1):
+
+    def curve(epoch: int) -> dict[str, float]:
         level = 0.5 + 0.05 * epoch + 0.001 * number
-        curve = {"val_macro_f1": level, "val_accuracy": level, "val_loss": 1 / epoch, "train_loss": 2 / epoch}
-        tracker.log_epoch(run_id, epoch, curve)
-    if state != RUNNING:
-        tracker.end_trial(run_id, state, metrics, folder, reason)
-    return run_id
+        return {"val_macro_f1": level, "val_accuracy": level, "val_loss": 1 / epoch, "train_loss": 2 / epoch}
+
+    return track_trial(
+        tracker,
+        study,
+        number,
+        flatten(TrialConfig(model=model)),
+        metrics,
+        state=state,
+        epochs=[curve(epoch) for epoch in range(1, epochs + 1)],
+        files=folder,
+        reason=reason,
+        tags={"seed": str(1000 + number)},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +147,8 @@ def filled(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     """A study with complete (two of them equal), pruned, failed and running trials; the best one was promoted."""
     root = tmp_path_factory.mktemp("report")
     tracker = MlflowTracker(Path(shutil.copytree(store_template, root / "mlruns")))
-    tags = {"mmtune.command": "mmtune study image_cnn", "mmtune.versions": '{"torch": "2.13.0"}'}
-    study = open_study(tracker, key(), **tags)
+    tags = {"command": "mmtune study image_cnn", "versions": '{"torch": "2.13.0"}'}
+    study = track_study(tracker, key(), **tags)
     files = validation(root / "trial")
     for number, (f1, kernel) in enumerate([(0.91, 3), (0.95, 5), (0.95, 3), (0.88, 5)]):
         told = ImageCNNConfig(kernel=kernel), scores(f1)
@@ -179,7 +182,7 @@ def trial(
         number=number,
         name=str(number),
         state=state,
-        status="FINISHED",
+        started=FIRST + 1_000 * number,
         params=params or {},
         metrics=metrics,
         tags={},
@@ -299,14 +302,23 @@ def test_the_policy_lets_only_the_pages_own_scripts_run(page: Page) -> None:
 def test_nothing_that_was_tracked_becomes_mark_up(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
     names = ("command", "device", "git_commit", "versions", "data_dir")
-    study = open_study(tracker, key(data=EVIL, fixed=(("model.x", EVIL),)), **{f"mmtune.{n}": EVIL for n in names})
+    study = track_study(tracker, key(data=EVIL, fixed=(("model.x", EVIL),)), **dict.fromkeys(names, EVIL))
     files = validation(tmp_path / "trial")
     for number, state in enumerate((COMPLETE, FAIL)):
         params = {"model.kernel": f"{EVIL}{number}", "model.same": EVIL}
-        run_id = tracker.start_trial(study.run_id, number, EVIL, params, {"mmtune.started": str(number)})
-        tracker.log_epoch(run_id, 1, {"val_accuracy": 0.5})
-        metrics = scores(0.5) if state == COMPLETE else {}
-        tracker.end_trial(run_id, state, metrics, files if metrics else None, f"Traceback\n{EVIL}")
+        well = state == COMPLETE
+        track_trial(
+            tracker,
+            study,
+            number,
+            params,
+            scores(0.5) if well else {},
+            state=state,
+            name=EVIL,
+            epochs=[{"val_accuracy": 0.5}],
+            files=files if well else None,
+            reason=f"Traceback\n{EVIL}",
+        )
     out = write_report(tracker, study, {EVIL: 1.0}, {EVIL: 0.5}, tmp_path / "page.html", EVIL, [study])
     page = Page(out.read_text(encoding="utf-8"))
     assert len(page.scripts) == 4
@@ -318,7 +330,7 @@ def test_nothing_that_was_tracked_becomes_mark_up(store: Path, tmp_path: Path) -
 
 def test_a_fusion_model_has_its_parts_and_the_whole_drawn(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key("latent_fusion", protocol="as_reported"))
+    study = track_study(tracker, key("latent_fusion", protocol="as_reported"))
     alone = {"val_accuracy_image_alone": 0.9, "val_accuracy_audio_alone": 0.8}
     files = validation(tmp_path / "trial", joined=True)
     track(tracker, study, 0, LatentFusionConfig(), scores(0.9, **alone), folder=files)
@@ -342,7 +354,7 @@ def with_parts(folder: Path, image: Any, audio: Any, **more: Any) -> Path:
 
 def test_named_parts_are_drawn_and_scored(store: Path, tmp_path: Path) -> None:
     tracker, rng = MlflowTracker(store), np.random.default_rng(0)
-    study = open_study(tracker, key("latent_fusion"))
+    study = track_study(tracker, key("latent_fusion"))
     centres = 10 * np.eye(10)[DIGITS.target[:300]]
     image, audio = (centres + rng.normal(0, noise, (300, 10)) for noise in (1, 6))
     files = with_parts(tmp_path / "trial", image, audio)
@@ -360,7 +372,7 @@ def test_named_parts_are_drawn_and_scored(store: Path, tmp_path: Path) -> None:
 
 def test_parts_that_do_not_fit_are_refused(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key("latent_fusion"))
+    study = track_study(tracker, key("latent_fusion"))
     wide = np.random.default_rng(0).normal(size=(300, 10))
     files = with_parts(tmp_path / "trial", wide, wide, widths=np.array([10, 10, 4]))
     track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
@@ -370,7 +382,7 @@ def test_parts_that_do_not_fit_are_refused(store: Path, tmp_path: Path) -> None:
 
 def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key())
+    study = track_study(tracker, key())
     labels, rng = np.arange(260) % 26, np.random.default_rng(0)
     embedding = (20 * np.eye(26)[labels] + rng.normal(size=(260, 26))).astype(np.float32)
     (tmp_path / "trial").mkdir()
@@ -397,7 +409,7 @@ def maps(folder: Path, **arrays: Any) -> Path:
 
 def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key())
+    study = track_study(tracker, key())
     folder = maps(validation(tmp_path / "trial"))
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
     drawn = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
@@ -416,7 +428,7 @@ def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: 
 
 def test_maps_are_held_against_the_sound_that_they_were_made_from(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key())
+    study = track_study(tracker, key())
     sound = np.random.default_rng(2).normal(size=(3, 39, 13)).astype(np.float32)
     same = np.repeat(sound[:, :, None, :], 2, axis=2)
     folder = maps(validation(tmp_path / "trial"), sound=sound, same=same)
@@ -435,7 +447,7 @@ def test_maps_are_held_against_the_sound_that_they_were_made_from(store: Path, t
 )
 def test_maps_of_another_kind_are_refused(bad: dict[str, Any], store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key())
+    study = track_study(tracker, key())
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=maps(validation(tmp_path / "trial"), **bad))
     with pytest.raises(InputError, match=r"maps\.npz must hold") as caught:
         write_report(tracker, study, {}, {}, tmp_path / "page.html")
@@ -500,7 +512,7 @@ def test_one_fold_has_a_mean_and_no_spread() -> None:
 
 def test_an_embedding_that_cannot_be_drawn_is_named_and_the_rest_stands(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key("audio_rnn"))
+    study = track_study(tracker, key("audio_rnn"))
     file = validation(tmp_path / "trial") / "validation.npz"
     arrays = dict(np.load(file))
     np.savez(file, **{**arrays, "embedding": np.full((300, 64), np.nan, np.float32)})
@@ -512,7 +524,7 @@ def test_an_embedding_that_cannot_be_drawn_is_named_and_the_rest_stands(store: P
 
 def test_other_runs_of_the_study_stand_beside_it(filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
     tracker, study = filled
-    other = open_study(tracker, key(protocol="as_reported", seed=8))
+    other = track_study(tracker, key(protocol="as_reported", seed=8))
     track(tracker, other, 0, ImageCNNConfig(), scores(0.97))
     page = Page(write_report(tracker, study, {}, {}, tmp_path / "a.html", others=[other]).read_text(encoding="utf-8"))
     assert "as_reported 8 4 grid 1 97.00 97.10" in page.text
@@ -537,7 +549,7 @@ def test_what_is_left_out_is_said(
 def test_a_study_without_a_complete_trial_is_refused_and_an_older_page_stays(store: Path, tmp_path: Path) -> None:
     tracker, out = MlflowTracker(store), tmp_path / "page.html"
     out.write_text("older")
-    study = open_study(tracker, key())
+    study = track_study(tracker, key())
     with pytest.raises(InputError, match=r"needs a complete trial, study image_cnn\..* has no trial$"):
         write_report(tracker, study, {}, {}, out)
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), PRUNED)
@@ -551,7 +563,7 @@ def test_a_study_without_a_complete_trial_is_refused_and_an_older_page_stays(sto
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "pickled", "other fields"])
 def test_a_damaged_validation_file_is_refused(damage: str, store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
-    study = open_study(tracker, key())
+    study = track_study(tracker, key())
     folder = validation(tmp_path / "trial")
     file = folder / "validation.npz"
     if damage == "missing":

@@ -15,7 +15,7 @@ import pytest
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.tables import percent
-from mmtune.tracking import MlflowTracker, store_at
+from mmtune.tracking import MlflowTracker, exists
 
 
 def command(dataset: Dataset, *words: str) -> list[str]:
@@ -44,7 +44,7 @@ def interrupt(dataset: Dataset, folder: Path, number: int, *words: str) -> None:
 def wait_for_training(store: Path) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        if store_at(store).exists() and statuses(MlflowTracker(store)).count("RUNNING"):
+        if exists(store) and statuses(MlflowTracker(store)).count("RUNNING"):
             return
         time.sleep(0.2)
 

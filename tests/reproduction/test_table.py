@@ -26,7 +26,7 @@ FINAL = {"final_val_accuracy": 0.7, "final_val_macro_f1": 0.69, "final_test_accu
 
 
 def trial(metrics: dict[str, float]) -> TrialRun:
-    return TrialRun(run_id="", number=0, name="", state=COMPLETE, status="", params={}, metrics=metrics, tags={})
+    return TrialRun(run_id="", number=0, name="", state=COMPLETE, started=0, params={}, metrics=metrics, tags={})
 
 
 def result(name: str, metrics: dict[str, float] | None, problem: str = "", **own: object) -> Result:

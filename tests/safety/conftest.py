@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tracked import track_study, track_trial
 from world import World, write_fsdd, write_idx
 
 from mmtune.data.building import build
@@ -16,9 +17,10 @@ from mmtune.data.store import load
 from mmtune.networks.config import DualCNNConfig
 from mmtune.serve import champion_folder, promote
 from mmtune.study import StudyKey
-from mmtune.tracking import COMPLETE, MlflowTracker, best_trial
+from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
 from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.staging import FILES
 from mmtune.train.trial import run_trial
 
 
@@ -41,13 +43,12 @@ def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Wor
     made = split(dataset.train, "as_reported", 0)
     (root / "trial").mkdir()
     data = Resident(dataset.train, torch.device("cpu"))
-    metrics, _ = run_trial(config, data, made, 1, root / "trial", lambda epoch, found: True)
+    result = run_trial(config, data, made, 1, root / "trial", lambda epoch, found: True)
     store = Path(shutil.copytree(store_template, root / "mlruns"))
     tracker = MlflowTracker(store)
-    parent = tracker.open_study(key, {"mmtune.opened": "2026-01-01T00:00:00", "mmtune.data_dir": str(dataset.folder)})
-    run = tracker.start_trial(parent, 0, "00", {"model.kernel": 5}, {"mmtune.started": "0"})
-    tracker.end_trial(run, COMPLETE, metrics, root / "trial")
-    tracker.end_study(parent, finished=True, best=best_trial(tracker.trials(parent)))
+    study = track_study(tracker, key, data_dir=str(dataset.folder))
+    run = track_trial(tracker, study, 0, {"model.kernel": 5}, result.metrics, files=root / "trial" / FILES)
+    tracker.end_study(study.run_id, finished=True, best=best_trial(tracker.trials(study.run_id)))
     promote(tracker, tracker.studies("dual_cnn_fusion")[0], dataset)
     Image.fromarray(dataset.train.images[0]).save(root / "digit.png")
     return World(

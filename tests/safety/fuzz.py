@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of every file reader in turn: `python tests/safety/fuzz.py --minutes 5 --readers wav flac`.
 
 libFuzzer, by way of atheris, changes the valid file of a reader, guided by the code that each change reaches: mmtune's
-own, and the Python of numpy, zipfile, gzip, json, Pillow, soundfile, safetensors and Optuna's journal below it. What is
-neither an answer nor one line of refusal is a finding, and so is a file that takes 10 s or much memory. Each reader has
-a process of its own. Prints how many files were read; exits with 1 where there was a finding, which then lies in the
-folder that is named.
+own, and the Python of numpy, zipfile, gzip, json, Pillow, soundfile and safetensors below it. What is neither an answer
+nor one line of refusal is a finding, and so is a file that takes 10 s or much memory. Each reader has a process of its
+own. Prints how many files were read; exits with 1 where there was a finding, which then lies in the folder that is
+named.
 """
 
 from __future__ import annotations
@@ -25,10 +25,7 @@ from pathlib import Path
 
 import atheris
 
-UNDER_TEST = (
-    *("mmtune", "numpy.lib", "zipfile", "gzip", "json", "PIL", "soundfile", "safetensors"),
-    "optuna.storages.journal",
-)
+UNDER_TEST = ("mmtune", "numpy.lib", "zipfile", "gzip", "json", "PIL", "soundfile", "safetensors")
 # atheris keeps what a comparison of arrays gives, and a picture's is large; Pillow is seen all the same.
 UNSEEN = ("mmtune.data.pictures",)
 warnings.simplefilter("ignore")

@@ -323,7 +323,7 @@ MODELS = {
     ),
     "a folder that leads out": case("model", lambda p: folder_out(p), "must lie in its own folder"),
     "a pipe": case("model/weights.safetensors", fifo, "is no file"),
-    "a device": case("features.json", endless, "must lie in a local folder"),
+    "a device": case("features.json", endless, "must have data/predictor/features.json"),
 }
 
 

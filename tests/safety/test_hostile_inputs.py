@@ -233,12 +233,13 @@ def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     read()
 
 
-LINE = b'{"run_id":"ab","step":%s,"time":1,"metrics":{"loss":%s}}\n'
+LINE = b'{"epoch":%s,"time":1,"metrics":{"loss":%s}}\n'
 FOUND = {
-    "an endless step": ("spool", LINE % (b"1e999", b"1")),
-    "a metric beyond floats": ("spool", LINE % (b"1", b"1" + b"0" * 400)),
-    "a deep line": ("spool", LINE % (b"1", b"[" * 100_000)),
-    "a deep operation": ("journal", b'{"op_code":0}\n' + b"[" * 100_000 + b"\n"),
+    "an endless epoch": ("epochs", LINE % (b"1e999", b"1")),
+    "a metric beyond floats": ("epochs", LINE % (b"1", b"1" + b"0" * 400)),
+    "a deep line": ("epochs", LINE % (b"1", b"[" * 100_000)),
+    "a deep result": ("result", b"[" * 100_000),
+    "a deep run": ("staged", b"[" * 100_000),
 }
 
 

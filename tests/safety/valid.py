@@ -28,12 +28,22 @@ from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.serve.predictor import FEATURES, MODEL, Predictor, save_predictor
 from mmtune.serve.sealed import seal
-from mmtune.tracking.spool import Entry, read_spool, to_line
 from mmtune.train.adam import Adam
 from mmtune.train.answers import read_answers
 from mmtune.train.checkpoint import OPTIMIZER, checkpoint_of, load_checkpoint, save_checkpoint
-from mmtune.tune.journal import repair_journal
-from mmtune.tune.search import make_sampler, open_study
+from mmtune.train.staging import (
+    EPOCHS,
+    RESULT,
+    RUN,
+    Point,
+    Result,
+    StagedRun,
+    append_epoch,
+    read_epochs,
+    read_result,
+    read_runs,
+    write_result,
+)
 
 Read = Callable[[Path], Any]
 
@@ -174,27 +184,20 @@ def make_answers(folder: Path) -> None:
     np.savez(folder / "rows.npz", **rows, embedding=embedding, parts=np.array(["a", "b"]), widths=np.array([2, 2]))
 
 
-def make_spool(folder: Path) -> None:
-    entries = [
-        Entry(run_id="ab" * 16, step=n, time=1_700_000_000_000 + n, metrics={"loss": 0.5 / n}) for n in (1, 2, 3)
-    ]
-    (folder / "spool").write_bytes(b"".join(map(to_line, entries)))
+def make_staged(folder: Path) -> None:
+    """A run in staging that has ended, and that the store has not heard of."""
+    now, own = 1_700_000_000_000, folder / "run"
+    StagedRun(id="ab" * 16, number=3, name="03", started=now, folder=own, params={"model.kernel": 5}).write()
+    for n in (1, 2, 3):
+        append_epoch(own, Point(epoch=n, time=now + n, metrics={"loss": 0.5 / n}))
+    write_result(own, Result(state="COMPLETE", time=now + 4, metrics={"best_val_macro_f1": 0.5}))
 
 
-def make_journal(folder: Path) -> None:
-    study = open_study(folder / "journal", "made")
-    study.sampler = make_sampler("random", 0)
-    for score in (0.5, 0.7):
-        trial = study.ask()
-        trial.suggest_float("rate", 1e-4, 1e-1, log=True)
-        study.tell(trial, score)
-    study.ask().suggest_categorical("kernel", (3, 5))
-
-
-def read_journal(path: Path) -> None:
+def read_staged(folder: Path) -> None:
     """As a study does that is resumed."""
-    repair_journal(path)
-    open_study(path, "made").get_trials(deepcopy=False)
+    for run in read_runs(folder):
+        read_epochs(run.folder)
+        assert run.result is None or isinstance(run.result, Result)
 
 
 def make_list(folder: Path) -> None:
@@ -246,6 +249,7 @@ READERS: Mapping[str, Reader] = {
     "features": Reader(make=make_model, file="predictor/features.json", read=predict_once, mend=mend_features),
     "checkpoint": Reader(make=make_model, file=f"{MODEL}/{OPTIMIZER}", read=reading(load_checkpoint, MODEL)),
     "answers": file_of(make_answers, "rows.npz", some_answers),
-    "journal": file_of(make_journal, "journal", read_journal),
-    "spool": file_of(make_spool, "spool", read_spool),
+    "staged": Reader(make=make_staged, file=f"run/{RUN}", read=read_staged),
+    "epochs": Reader(make=make_staged, file=f"run/{EPOCHS}", read=reading(read_epochs, "run")),
+    "result": Reader(make=make_staged, file=f"run/{RESULT}", read=reading(read_result, "run")),
 }

@@ -17,12 +17,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
+from tracked import track_study, track_trial
 
 import mmtune
 from mmtune.analysis.statistics import mcnemar_exact
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import split
+from mmtune.networks.card import MODEL
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
 from mmtune.serve.champions import FOUND, PROMOTED, ROLLED_BACK, Event, line_of, missing_event, reigns
 from mmtune.serve.predictor import Predictor, predict_partition
@@ -38,10 +40,10 @@ from mmtune.tracking import (
     MlflowTracker,
     StudyRun,
     best_trial,
-    store_at,
 )
 from mmtune.train.batches import Resident
 from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.staging import FILES
 from mmtune.train.trial import Origin, run_trial
 
 CPU = torch.device("cpu")
@@ -103,12 +105,12 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
         folder = tmp_path_factory.mktemp(name)
         config = TrialConfig(model=model, train=TrainConfig(epochs=epochs, learning_rate=rate))
         parts = {"image": "image", "audio": "good"} if name == "fusion" else {}
-        encoders = {modality: made[part].folder / "model" for modality, part in parts.items()}
+        encoders = {modality: made[part].folder / MODEL for modality, part in parts.items()}
         made_split = split(dataset.train, "clip_disjoint", 0)
-        metrics, _ = run_trial(
+        result = run_trial(
             config, Resident(dataset.train, CPU), made_split, seed, folder, lambda e, m: True, Origin(encoders=encoders)
         )
-        made[name] = Trained(folder, metrics)
+        made[name] = Trained(folder / FILES, dict(result.metrics))
     return made
 
 
@@ -135,12 +137,11 @@ def track(
         epochs=6,
         sampler="grid",
     )
-    parent = tracker.open_study(key, {"mmtune.opened": f"2026-01-01T00:00:{seed:02}"})
+    opened = track_study(tracker, key)
     for number, trial in enumerate(trials):
-        run = tracker.start_trial(parent, number, f"{number:02}", {"n": number}, {"mmtune.started": str(number)})
-        tracker.end_trial(run, state, trial.metrics, trial.folder)
-    tracker.end_study(parent, finished=True, best=best_trial(tracker.trials(parent)))
-    return next(found for found in tracker.studies(study) if found.run_id == parent)
+        track_trial(tracker, opened, number, {"n": number}, trial.metrics, state=state, files=trial.folder)
+    tracker.end_study(opened.run_id, finished=True, best=best_trial(tracker.trials(opened.run_id)))
+    return next(found for found in tracker.studies(study) if found.run_id == opened.run_id)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_first_version_is_champion_and_scored_as_scikit_learn_scores(
     assert promoted.became_champion
     assert f"{promoted.test['test_macro_f1']:.4f}" in promoted.describe()
     assert "--force" not in promoted.describe()
-    assert Registry(tracker.client, "audio_rnn").aliased() == "1"
+    assert Registry(tracker, "audio_rnn").aliased() == "1"
     with np.load(tracker.artifact(promoted.trial.run_id, TEST), allow_pickle=False) as stored:
         label, prediction, probability = stored["label"], stored["prediction"], stored["probability"]
         assert np.array_equal(stored["row"], np.arange(len(dataset.test)))
@@ -224,7 +225,7 @@ def test_other_data_is_refused_by_both_digests(
         promote(tracker, study, replace(dataset, name="others", digest="e" * 64))
     assert dataset.digest in one_line(refusal)
     assert "e" * 64 in str(refusal.value)
-    assert Registry(tracker.client, "audio_rnn").versions() == []
+    assert Registry(tracker, "audio_rnn").versions() == []
 
 
 # ---- the gate
@@ -246,7 +247,7 @@ def test_a_significantly_worse_trial_is_registered_but_not_champion(
     assert found.mcnemar.p_value < 0.05
     assert "significantly worse than champion version 1" in found.reason
     assert found.describe().splitlines()[1:] == [found.reason, "champion stays version 1; --force overrides"]
-    assert Registry(tracker.client, "audio_rnn").aliased() == "1"
+    assert Registry(tracker, "audio_rnn").aliased() == "1"
     tags = tracker.client.get_model_version("audio_rnn", "2").tags
     assert float(tags["mmtune.mcnemar_p_value"]) == found.mcnemar.p_value
     assert int(tags["mmtune.mcnemar_only_b"]) == found.mcnemar.only_b
@@ -339,8 +340,8 @@ def test_promoting_twice_registers_once_and_scores_once(
     assert again.is_champion
     assert "already" in again.reason
     assert not again.forced
-    assert len(Registry(tracker.client, "audio_rnn").versions()) == 1
-    assert len(Registry(tracker.client, "audio_rnn").events()) == 1
+    assert len(Registry(tracker, "audio_rnn").versions()) == 1
+    assert len(Registry(tracker, "audio_rnn").events()) == 1
     assert tracker.artifact(promoted.trial.run_id, TEST).stat().st_mtime_ns == before
     assert len(tracker.client.get_metric_history(promoted.trial.run_id, "test_accuracy")) == 1
 
@@ -355,7 +356,7 @@ def test_a_kill_between_registration_and_alias_is_mended_by_promoting_again(
     with pytest.raises(InputError, match="audio_rnn@champion is not registered"):
         champion_folder(tracker.root, "audio_rnn")
     assert promote(tracker, study, dataset).champion_after == "1"
-    assert len(Registry(tracker.client, "audio_rnn").versions()) == 1
+    assert len(Registry(tracker, "audio_rnn").versions()) == 1
 
 
 def test_a_kill_between_alias_and_log_is_mended(
@@ -365,7 +366,7 @@ def test_a_kill_between_alias_and_log_is_mended(
     promote(tracker, study, dataset)
     tracker.client.set_registered_model_alias("audio_rnn", "champion", "2")
     assert "already" in promote(tracker, study, dataset).reason
-    assert [event.version for event in Registry(tracker.client, "audio_rnn").events()] == ["1", "2"]
+    assert [event.version for event in Registry(tracker, "audio_rnn").events()] == ["1", "2"]
     assert rollback(tracker, "audio_rnn") == ("2", "1")
 
 
@@ -489,7 +490,7 @@ def test_a_version_of_someone_elses_making_is_refused(tracker: MlflowTracker, pr
     tracker.client.set_registered_model_alias("foreign", "champion", "1")
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "foreign")
-    assert "foreign version 1 must lie in a local folder" in one_line(refusal)
+    assert "foreign version 1 must have data/predictor/features.json, file:///nowhere has none" in one_line(refusal)
     shutil.rmtree(champion_folder(tracker.root, "audio_rnn"))
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "audio_rnn")
@@ -571,7 +572,7 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
     elsewhere.mkdir()
     source = str(Path(mmtune.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, store_at(tracker.root).uri, str(tmp_path / "given.npz")],
+        [sys.executable, "-c", FRESH, tracker.uri, str(tmp_path / "given.npz")],
         cwd=elsewhere,
         env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -44,9 +44,7 @@ PHASED = Phased(
 def attempt(index: int, score: float | None, **values: object) -> Attempt:
     state = "COMPLETE" if score is not None else "FAIL"
     whole = {**BASE, **values}
-    return Attempt(
-        id=index, index=index, values=whole, run_id="r", state=state, score=score, interrupted=False, retry=False
-    )
+    return Attempt(index=index, values=whole, state=state, score=score)
 
 
 def test_a_grid_is_every_combination_once_the_last_path_fastest() -> None:
@@ -178,9 +176,9 @@ def test_phases_run_one_after_the_other(tiny: Dataset, store: Path) -> None:
     best = max(trials[:15], key=lambda t: (t.metrics[OBJECTIVE], -t.number))
     assert trials[15].params["train.learning_rate"] == best.params["train.learning_rate"] / 2
     assert trials[15].params["model.dropout"] == best.params["model.dropout"]
-    ends = [t.tags["mmtune.started"] for t in trials]
-    assert max(ends[:3]) <= min(ends[3:15])
-    assert max(ends[3:15]) <= min(ends[15:])
+    begun = [t.started for t in trials]
+    assert max(begun[:3]) <= min(begun[3:15])
+    assert max(begun[3:15]) <= min(begun[15:])
 
 
 def test_the_sixth_try_goes_on_from_the_last_epoch_of_the_fifth(tiny: Dataset, store: Path) -> None:

@@ -18,6 +18,7 @@ from mmtune.study.definition import schedule
 from mmtune.study.schedule import Schedule
 from mmtune.study.space import Categorical, Choice, Integer, Value, draw
 from mmtune.train.batches import Resident
+from mmtune.train.staging import FILES, read_result
 from mmtune.train.trial import run_trial
 
 TRIALS = {
@@ -84,11 +85,14 @@ def pick(choice: Choice, generator: np.random.Generator) -> Value:
 def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp_path: Path) -> None:
     config = replace_path(load_study(name).base, "train.epochs", 1)
     made = split(tiny.train, "clip_disjoint", 0)
-    metrics, pruned = run_trial(config, Resident(tiny.train, torch.device("cpu")), made, 0, tmp_path, lambda e, m: True)
-    assert not pruned
+    data = Resident(tiny.train, torch.device("cpu"))
+    result = run_trial(config, data, made, 0, tmp_path, lambda e, m: True)
+    assert read_result(tmp_path) == result
+    assert result.state == "COMPLETE"
+    metrics, files = result.metrics, tmp_path / FILES
     assert 0 <= metrics["best_val_macro_f1"] <= 1
     assert {"val_ari", "val_nmi", "val_purity", "val_f1_0", "val_f1_9"} <= set(metrics)
-    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    written = {str(p.relative_to(files)) for p in files.rglob("*") if p.is_file()}
     wanted = {"model/model.json", "model/weights.safetensors", "validation.npz"}
     if config.train.keep_final:
         wanted |= {"final/model.json", "final/weights.safetensors", "final/optimizer.safetensors"}
