@@ -1,17 +1,26 @@
 # Every target does its own set-up: the virtual environment, the pinned packages, the data.
 PYTHON ?= python3
+export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RAY := $(VENV)/.ray
 DASHBOARD := $(VENV)/.dashboard
 
-# Options of the verbs, given as NAME=value on the command line; the environment does not count.
-given = $(if $(findstring command,$(origin $(1))),$($(1)))
-flag = $(if $(call given,$(2)),--$(1) '$($(2))')
+# Options are given as NAME=value on the command line; the environment does not count. No value is ever read as make's
+# or a shell's language: recipes find it, word for word, in their environment.
+OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
+	RAY_ADDRESS GPUS_PER_TRIAL PORT OUT RESULTS FORCE MODEL IMAGE AUDIO MINUTES ROUNDS ROWS READERS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
+$(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
+given = $(if $(filter $(1),$(GIVEN)),$($(1)))
+each = $(if $(call given,$(1)),$$$(1))
+one = $(if $(call given,$(1)),"$$$(1)")
+flag = $(if $(call given,$(2)),--$(1) "$$$(2)")
 switch = $(if $(call given,$(2)),--$(1))
-SEARCHED = $(or $(call given,STORE),mlruns)/optuna.db
-need = $(if $(call given,$(1)),'$($(1))',$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
+need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
+SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED) $(call flag,store,STORE)
 RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,REPEATS) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
 	$(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,pool,POOL) $(call flag,ray-address,RAY_ADDRESS) \
@@ -28,9 +37,9 @@ help: ## Explain the targets
 setup: $(READY) ## Make .venv with every package at its pinned version
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "mmtune needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1); try make PYTHON=python3.11 ..." >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mmtune needs Python 3.11 or newer, $$PYTHON is $$("$$PYTHON" -V 2>&1); try make PYTHON=python3.11 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || "$$PYTHON" -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
@@ -54,20 +63,20 @@ ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flag,port,PORT) $(call flag,store,STORE)
 
 dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loopback: NAME=... [PORT=8080 STORE= and as for report]
-	@rm -f '$(SEARCHED)'
-	@$(BIN)/mmtune optuna $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) --out 'sqlite:///$(SEARCHED)'
-	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call given,PORT),8080) 'sqlite:///$(SEARCHED)'
+	@rm -f $(SEARCHED)
+	@$(BIN)/mmtune optuna $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) --out sqlite:///$(SEARCHED)
+	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call one,PORT),8080) sqlite:///$(SEARCHED)
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) $(call flag,out,OUT)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
-	@$(BIN)/python -m reproduction $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \
+	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \
 		$(call flag,seeds,SEEDS) $(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,store,STORE) \
 		$(call flag,results,RESULTS)
 
 compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS=]
-	@$(BIN)/mmtune compare $(if $(call given,NAMES),$(NAMES),$(error NAMES="reference other ..." is missing)) \
+	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \
 		$(DATA_FLAGS) $(call flag,folds,FOLDS)
 
 promote: $(READY) ## Register a study's best model: NAME=... [DATA= PROTOCOL= SEED= FORCE=1]
@@ -78,7 +87,7 @@ predict: $(READY) ## Predict a digit: MODEL=... IMAGE=x.png AUDIO=x.wav
 		$(call flag,audio,AUDIO) $(call flag,data,DATA) $(call flag,out,OUT) $(call flag,store,STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
-	@$(BIN)/mmtune data info $(if $(call given,DATA),'$(DATA)')
+	@$(BIN)/mmtune data info $(call one,DATA)
 
 test: $(READY) ## Run the fast tests
 	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 -q
@@ -97,17 +106,17 @@ type: $(READY) ## Check types
 	@$(BIN)/mypy
 
 bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
-	@$(BIN)/python -m benchmarks.bench $(foreach name,$(call given,NAMES),'$(name)') $(call flag,data,DATA) \
+	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flag,data,DATA) \
 		$(call flag,device,DEVICE) $(call flag,workers,WORKERS) $(call flag,rounds,ROUNDS) $(call flag,trials,TRIALS) \
 		$(call flag,epochs,EPOCHS) $(call flag,rows,ROWS) $(call flag,out,OUT)
 
 fuzz: $(READY) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
-	@$(BIN)/python tests/safety/fuzz.py $(call flag,minutes,MINUTES) $(if $(call given,READERS),--readers $(READERS))
+	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flag,minutes,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))
 
 audit: ## Look for known vulnerabilities in the pinned packages (needs the network)
-	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+	@test -x $(VENV)/audit/bin/pip-audit || { "$$PYTHON" -m venv $(VENV)/audit && \
 		$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; }
 	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt --progress-spinner off
 

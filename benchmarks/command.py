@@ -29,9 +29,11 @@ def say(line: str) -> None:
 def command(work: Callable[[], bool | None]) -> None:
     """Do a script's work, with exit code 1 where that is False or not all was done, 2 for a user's mistake, in a line.
 
-    SIGTERM is taken as an exit, so that what runs below is ended and what is temporary goes.
+    SIGTERM and SIGHUP are taken as an exit, so that what runs below is ended and what is temporary goes.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         if work() is False:
             sys.exit(1)

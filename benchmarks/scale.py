@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmtune.base.postgres import postgres_url
 from rich.console import Console
 
 from benchmarks.command import command, say, whole
 from benchmarks.coordinator import EPOCHS, UntrainedPool, leave_files, metrics, score
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
-from mmtune.base.postgres import postgres_url
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import load

@@ -75,16 +75,16 @@ def refuse(error: Exception) -> NoReturn:
 @app.command()
 def studies(store: Store = MLRUNS) -> None:
     """List the studies: paper, grid, reported number, last measured number."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    from mmtune.report.summary import last_measured
+    from mmtune.report.summary import last_measured, show
     from mmtune.study import load_study, studies_folder, study_names
     from mmtune.study.definition import schedule
     from mmtune.tracking import MlflowTracker, exists
 
     tracker = MlflowTracker(store) if exists(store) else None
     runs = tracker.studies() if tracker else []
-    table = Table("study", "paper", "what", "trials", "reported", "last measured")
+    table = Table(Column("study", no_wrap=True), "paper", "what", "trials", "reported", "last measured")
     for name in study_names(studies_folder()):
         found = load_study(name)
         reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
@@ -93,7 +93,7 @@ def studies(store: Store = MLRUNS) -> None:
         trials = f"{usual.trials} {found.sampler} x {epochs} epochs"
         measured = last_measured(tracker, [run for run in runs if run.key.study == name]) if tracker else "-"
         table.add_row(name, found.paper, found.title, trials, reported or "-", measured)
-    console.print(table)
+    show(console, table)
 
 
 @app.command()
@@ -224,7 +224,7 @@ def compare(
 ) -> None:
     """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
     from mmtune.report import comparing
-    from mmtune.report.summary import comparison_table
+    from mmtune.report.summary import comparison_table, show
     from mmtune.study import load_study
 
     for name in (reference, *others):
@@ -236,7 +236,7 @@ def compare(
     runs = [run, *(comparing.matching(tracker.studies(name), run) for name in others)]
     first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
     found = comparing.compared(rest, first)
-    console.print(comparison_table(found))
+    show(console, comparison_table(found))
     for own in found:
         typer.echo(own.sentence())
 
@@ -254,7 +254,7 @@ def promote(
 ) -> None:
     """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
     from mmtune import serve
-    from mmtune.report.summary import history_table
+    from mmtune.report.summary import history_table, show
     from mmtune.study import load_study
 
     load_study(name)
@@ -269,7 +269,7 @@ def promote(
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
         promotion = serve.promote(tracker, run, dataset, force=force)
         typer.echo(promotion.describe())
-    console.print(history_table(serve.history(tracker, name)))
+    show(console, history_table(serve.history(tracker, name)))
 
 
 @app.command()

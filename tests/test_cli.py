@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmtune.data.dataset import Dataset
+from mmtune.study import studies_folder, study_names
 
 
 def mmtune(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,8 +95,11 @@ def test_missing_encoders_are_trained_first_and_it_says_so(tiny: Dataset, tmp_pa
 
 
 def test_the_studies_are_listed_with_what_was_measured(ran: Path) -> None:
-    done = mmtune("studies", cwd=ran, COLUMNS="200")
-    row = next(line for line in done.stdout.splitlines() if "latent_fusion" in line)
+    """In a pipe, so a line a study, however narrow a terminal would be."""
+    done = mmtune("studies", cwd=ran, COLUMNS="80")
+    rows = done.stdout.splitlines()[3:-1]
+    assert [row.split()[1] for row in rows] == study_names(studies_folder())
+    row = next(line for line in rows if "latent_fusion" in line)
     assert "accuracy 99.00%" in row
     assert "clip_disjoint, seed 0" in row
 
@@ -105,7 +109,7 @@ def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
     assert report.returncode == 0, report.stderr
     page = Path(report.stdout.split(": ", 1)[1].strip())
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
-    promotion = mmtune("promote", "latent_fusion", cwd=ran, COLUMNS="200")
+    promotion = mmtune("promote", "latent_fusion", cwd=ran)
     assert promotion.returncode == 0, promotion.stderr
     assert "version 1 is champion, as there was none before" in promotion.stdout
     again = mmtune("promote", "latent_fusion", cwd=ran)

@@ -7,9 +7,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a command to stop: Ctrl-C, a kill, a terminal that is closed."""
 
 
 @contextmanager
@@ -17,15 +19,23 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether one of STOPS has come; a later one ends the process at once.
 
     One stop can arrive as several signals, from make and from the process group, so those of a second count once.
+    What `nohup` has ignored stays ignored.
     """
     seen: list[float] = []
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def note(number: int, _: FrameType | None) -> None:
         seen.append(time.monotonic())
         if seen[-1] - seen[0] > 1:
             os._exit(128 + number)
+        # To have nobody left to say it to is no failure.
+        for terminal in terminals:
+            if not os.isatty(terminal):
+                with Path(os.devnull).open("w") as nowhere:
+                    os.dup2(nowhere.fileno(), terminal)
 
-    before = {number: signal.signal(number, note) for number in STOPS}
+    heard = [number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield lambda: bool(seen)
     finally:

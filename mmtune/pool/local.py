@@ -13,12 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Generic, Self, TypeVar
 
 from mmtune.base.errors import InputError
+from mmtune.base.signals import STOPS
 from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, WorkerSpec, live
 
 STARTS = 3
@@ -204,10 +205,13 @@ def start_worker(spec: WorkerSpec) -> LocalWorker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(spec, theirs), daemon=True)
-    # Ctrl-C and SIGTERM reach the whole process group, but stopping is the coordinator's to decide: a worker
-    # inherits the mask, so that neither can end it, from its first instruction on.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    # Such signals reach the whole process group, but stopping is the coordinator's to decide: a worker inherits
+    # the mask, so that none can end it, from its first instruction on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
+        # With its first process multiprocessing starts one of its own and then takes the mask away again.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -221,7 +225,8 @@ def work(spec: WorkerSpec, pipe: Connection) -> None:
 
     from mmtune.data.store import load
 
-    with suppress(EOFError):
+    # Its end of the pipe is closed, or gone: so is its coordinator.
+    with suppress(EOFError, ConnectionError):
         live(spec, lambda: load(spec.data, verify=False).train, pipe)
 
 

@@ -57,7 +57,7 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """A worker cannot get its data, and no other one could."""
+    """A worker cannot get its data, or cannot train what it is there for, and no other one could."""
 
     reason: str
 
@@ -115,12 +115,14 @@ Event = Ready | Broken | Epoch | Saved | Done | Failed | Died
 class WorkerSpec:
     """What every worker is started with: the data, the rows of each split, and the device.
 
+    base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
     """
 
     data: Path
     splits: tuple[Split, ...]
     device: str
+    base: TrialConfig | None = None
     hung_after: float = HUNG_AFTER
 
 
@@ -137,10 +139,13 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
 
     from mmtune.train.batches import Resident
     from mmtune.train.device import settle
+    from mmtune.train.fit import require_trainable
 
     device = torch.device(spec.device)
     settle(device)
     try:
+        if spec.base is not None:
+            require_trainable(spec.base, device)
         partition = read()
     except InputError as error:
         line.send(Broken(reason=str(error)))

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 
 from mmtune.base.files import make_folder
+from mmtune.base.progress import say
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 # Importances are estimated from so many complete trials at most; more take seconds and tell little.
 MOST_IMPORTANCE = 500
+# Wider than any row: a console of this width breaks none.
+WHOLE = 100_000
 
 
 def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None, folds: int | None = None) -> bool:
@@ -83,11 +88,46 @@ def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[d
     return [{kind: step, **{name: values[step] for name, values in by_name.items()}} for step in steps]
 
 
+def show(console: Console, table: Table) -> None:
+    """Print a table with nothing cut off: in a pipe every row is a line; a terminal too narrow for it has it as lists.
+
+    On a terminal columns without `no_wrap` are folded.
+    """
+    if not console.is_terminal:
+        console = Console(file=console.file, width=WHOLE)
+    for column in table.columns:
+        column.overflow = "fold"
+    if width_of(table) <= console.width:
+        console.print(table, markup=False)
+        return
+    headings = [str(column.header) for column in table.columns]
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        first, *rest = (f"{heading}: {cell}" for heading, cell in zip(headings, row, strict=True))
+        say(console, "\n  ".join([first, *rest]))
+
+
+def width_of(table: Table) -> int:
+    """The least width at which no word is cut, with the lines and blanks between columns."""
+    width = 1
+    for column in table.columns:
+        cells = [str(column.header), *map(str, column.cells)]
+        words = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
+        width += 3 + max(map(cell_len, words), default=0)
+    return width
+
+
+def unbroken(*headings: str) -> Table:
+    """A table whose rows are lines."""
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Studies against a reference: accuracies, their difference, and the tests of it."""
-    table = Table()
-    for heading in ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm"):
-        table.add_column(heading, overflow="fold")
+    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
+    table = unbroken(*headings)
     for own in comparisons:
         spread = f" ± {own.spread.deviation:.2%}" if own.spread else ""
         over_folds = ["-", "-"] if own.folds is None else [p(own.folds.p_value), p(own.folds.corrected_p)]
@@ -106,11 +146,10 @@ def p(value: float) -> str:
 
 def history_table(records: Sequence[VersionRecord]) -> Table:
     """The versions of a registered model: scores, study, when each was champion."""
-    table = Table("version", "trial", "val F1", "test F1", "test acc.", "champion")
-    table.add_column("of study", overflow="fold")
+    table = unbroken("version", "trial", "val F1", "test F1", "test acc.", "champion", "of study")
     for record in records:
         reigns = [f"{start[:10]} to {end[:10] if end else 'now'}" for start, end in record.reigns]
         name = f"{record.version}{' (forced)' if record.forced else ''}"
         scores = [f"{value:.4f}" for value in (record.val_macro_f1, record.test_macro_f1, record.test_accuracy)]
-        table.add_row(name, record.trial.partition(" ")[0], *scores, "\n".join(reigns) or "never", record.study_key)
+        table.add_row(name, record.trial.partition(" ")[0], *scores, ", ".join(reigns) or "never", record.study_key)
     return table

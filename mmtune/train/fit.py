@@ -15,7 +15,7 @@ from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, as_input, clips_in_use
 from mmtune.train.checkpoint import Checkpoint, Moment, checkpoint_of, generators_of, restore, set_generators
-from mmtune.train.device import evaluation_batch
+from mmtune.train.device import evaluation_batch, require_bfloat16
 from mmtune.train.engines import make_engine
 from mmtune.train.evaluate import evaluate
 from mmtune.train.recipe import TrialConfig
@@ -59,7 +59,7 @@ def fit(
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
     encoders: state dicts by modality for a fusion model. start: where an earlier training stopped, to go on from.
     moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
-    Raises DivergenceError on a loss that is not finite.
+    Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision.
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
@@ -113,8 +113,19 @@ def fit(
     )
 
 
+def require_trainable(config: TrialConfig, device: torch.device) -> None:
+    """Raise InputError where this machine has not the precision that a configuration asks for."""
+    if config.train.precision == "bfloat16":
+        require_bfloat16(build_model(config.model), device)
+
+
 def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
-    """The step that a configuration asks for: a model and a fresh optimiser on rows."""
+    """The step that a configuration asks for: a model and a fresh optimiser on rows.
+
+    Raises InputError where this machine has not the precision that it asks for.
+    """
+    if config.train.precision == "bfloat16":
+        require_bfloat16(model, rows.labels.device)
     classes = class_count(config.model)
     weights = class_weights(rows.labels, classes) if config.train.class_weights else None
     optimizer = Adam(model.parameters(), config.train.learning_rate)

@@ -108,6 +108,7 @@ def run_study(
         data=dataset.folder,
         splits=make_splits(dataset, options),
         device=training_device(options),
+        base=base,
         hung_after=options.hung_after,
     )
     require_modalities(dataset.train, base.model.modalities)

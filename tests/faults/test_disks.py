@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from checks import begin, check_whole, command, journal_attempts, run, scores, wait_for
+from mmtune.tracking.sqlite import DATABASE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.storage import load_model
 from mmtune.tracking import MlflowTracker
-from mmtune.tracking.sqlite import DATABASE
 
 Scores = list[tuple[float, float]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,26 +15,70 @@ import pytest
 from checks import begin, check_whole, children, command, eventually, gone, journal_attempts, run, scores, wait_for
 
 from mmtune.data.dataset import Dataset
-from mmtune.tracking import MlflowTracker
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, MlflowTracker
+
+STOPS = [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", STOPS)
 def test_asked_to_stop_it_says_so_and_goes_on_later(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], number: signal.Signals
 ) -> None:
+    """Asked as a terminal asks: the whole process group, workers and multiprocessing's own process among it."""
     process = begin(command(tiny, store))
     wait_for(process, "[1/4]")
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     text, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "the same command goes on" in text
+    assert "Traceback" not in text
+    check_interrupted(store)
     attempts = journal_attempts(store)
-    assert not [a for a in attempts if a.state == "RUNNING"]
     done_before = {a.run_id for a in attempts if a.state == "COMPLETE"}
     run(command(tiny, store))
     complete = check_whole(store)
     assert scores(complete) == undisturbed
     assert done_before <= {trial.run_id for trial in complete}
+
+
+def check_interrupted(store: Path) -> None:
+    """Nothing is left running, and no trial is charged with the interruption."""
+    assert not [a for a in journal_attempts(store) if a.state == "RUNNING" or (a.state == "FAIL" and not a.interrupted)]
+    tracker = MlflowTracker(store)
+    (study,) = tracker.studies("audio_rnn")
+    assert study.status == "KILLED"
+    unfinished = [trial for trial in tracker.trials(study.run_id) if trial.state != COMPLETE]
+    assert unfinished
+    assert {(trial.state, trial.tags["mmtune.reason"]) for trial in unfinished} == {(FAIL, INTERRUPTED)}
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_interrupts_as_ctrl_c_does(
+    tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]]
+) -> None:
+    """With it goes the place for what is still to be said."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        words = command(tiny, store)
+        os.execv(words[0], words)
+    text = b""
+    while b"[1/4]" not in text:
+        text += os.read(terminal, 65_536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    check_interrupted(store)
+    run(command(tiny, store))
+    assert scores(check_whole(store)) == undisturbed
+
+
+def test_what_nohup_has_ignored_stays_ignored(tiny: Dataset, store: Path) -> None:
+    process = begin(["nohup", *command(tiny, store)])
+    wait_for(process, "[1/4]")
+    os.killpg(process.pid, signal.SIGHUP)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, text
+    check_whole(store)
 
 
 @pytest.mark.parametrize("moment", [pytest.param("trial 00", marks=pytest.mark.slow), "[1/4]"])

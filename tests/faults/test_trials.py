@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,3 +77,16 @@ def runs_of(store: Path) -> list[TrialRun]:
     tracker = MlflowTracker(store)
     (study,) = tracker.studies()
     return tracker.trials(study.run_id)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a CPU that can be told to have less than it has")
+def test_a_precision_that_the_machine_has_not_is_refused_before_any_trial(tiny: Dataset, store: Path) -> None:
+    older = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    words = command(tiny, store, "--fix", "precision=bfloat16", study="xflow_lstm", epochs=1)
+    done = subprocess.run(words, env=older, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "precision must be float32 on this cpu for a network with LSTM layers, got bfloat16: could not" in line
+    assert "started" not in done.stdout
+    assert not runs_of(store)
+    assert not journal_attempts(store)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmtune.base.errors import InputError
+from mmtune.base.signals import STOPS
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.build import build_model
@@ -148,15 +151,36 @@ def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path
     assert done.number == 12
 
 
+FIRST = """
+import sys
+from pathlib import Path
+from mmtune.pool import STOPS, LocalPool
+from mmtune.worker import WorkerSpec
+
+if __name__ == "__main__":
+    with LocalPool(WorkerSpec(data=Path(), splits=(), device="cpu"), 2) as pool:
+        for worker in pool.workers:
+            status = Path(f"/proc/{worker.process.pid}/status").read_text()
+            blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
+            print(*(name.name for name in STOPS if blocked >> (name - 1) & 1))
+"""
+
+
 def test_stopping_signals_do_not_reach_a_worker(pool: LocalPool, tmp_path: Path) -> None:
     pid = pool.workers[0].process.pid
     assert pid is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         os.kill(pid, number)
     pool.submit(Job(number=13, config=CONFIG, seed=1, folder=tmp_path / "job"))
     done, _ = until(pool, Done)
     assert isinstance(done, Done)
     assert pool.workers[0].process.pid == pid
+
+
+def test_nor_the_first_worker_of_a_process_from_its_first_instruction_on(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text(FIRST)
+    done = subprocess.run([sys.executable, tmp_path / "first.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["SIGINT SIGTERM SIGHUP"] * 2 + [""]
 
 
 def test_workers_that_cannot_get_their_data_end_the_study_with_the_reason(tiny: Dataset, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def test_a_report_that_is_made_twice_counts_once() -> None:
 def test_a_rebuilt_search_still_compares_parts() -> None:
     def ask_of(search: Search) -> bool:
         drawn(search, 1, "random")
-        return all([search.report(1, part, 0.1) for part in range(8)])
+        verdicts = [search.report(1, part, 0.1) for part in range(8)]
+        return all(verdicts)
 
     search = Search(SPACE, {}, (), compares_parts=True)
     drawn(search, 0, "random")

@@ -1,0 +1,117 @@
+"""What is given to make reaches the commands word for word, whatever it is, and is never run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = [name for name in re.findall(r"^([a-z-]+):", MAKEFILE, re.M) if name != "clean"]
+OPTIONS = MAKEFILE.replace("\\\n", "").partition("OPTIONS := ")[2].partition("\n")[0].split()
+STUB = """#!/bin/sh
+printf '%s\\0' "${0##*/}" "$@" >> heard
+"""
+HOSTILE = [
+    "x'; touch ran; '",
+    '"; touch ran; "',
+    "x; touch ran",
+    "$(touch ran)",
+    "$$(touch ran)",
+    "`touch ran`",
+    "$(shell touch ran)",
+    "$(eval export A := $(shell touch ran))",
+    "x\ntouch ran",
+    "x'\ntouch ran #",
+    'x"\n\ttouch ran #',
+    "x\\",
+    "x # y",
+    "a,b) $(x",
+    "*",
+    "x  y ",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder like the repository's, in which every program of the environment only notes what it is given."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("bin/mmtune", "bin/python", "bin/ruff", "bin/mypy", "audit/bin/pip-audit"):
+        stub = tmp_path / ".venv" / name
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+    for name in (".ready", ".ray"):
+        (tmp_path / ".venv" / name).touch()
+    return tmp_path
+
+
+def make(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *words], cwd=here, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def heard(here: Path) -> list[str]:
+    """All words of all programs that were called."""
+    return (here / "heard").read_text().split("\0")
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_no_value_is_run(here: Path, value: str) -> None:
+    for target in TARGETS:
+        done = make(here, "-i", target, *(f"{name}={value}" for name in OPTIONS))
+        assert not (here / "ran").exists(), (target, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_value_arrives_word_for_word(here: Path, value: str) -> None:
+    (here / "files.txt").touch()
+    assert make(here, "study", f"NAME={value}", f"DATA={value}").returncode == 0
+    assert heard(here) == ["mmtune", "study", value, "--data", value, ""]
+    (here / "heard").unlink()
+    assert make(here, "compare", f"NAMES={value}", f"STORE={value}").returncode == 0
+    assert heard(here) == ["mmtune", "compare", *value.split(), "--store", value, ""]
+
+
+def test_the_options_are_those_that_recipes_take() -> None:
+    taken = re.findall(r"\(call (?:(?:flag|switch),[a-z-]+|given|each|one|need),([A-Z_]+)\)", MAKEFILE)
+    assert {*taken, "PYTHON"} == set(OPTIONS)
+
+
+def test_python_is_one_program(here: Path) -> None:
+    (here / ".venv" / ".ready").unlink()
+    done = make(here, "setup", "PYTHON=touch ran; true")
+    assert done.returncode == 2
+    assert "mmtune needs Python 3.11 or newer, touch ran; true is" in done.stderr
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["EPOCH", "BIN", "VENV", "RUN_FLAGS", "flag"])
+def test_what_is_no_option_is_refused(here: Path, name: str) -> None:
+    done = make(here, "study", "NAME=audio_rnn", f"{name}=; touch ran")
+    assert done.returncode == 2
+    assert f"{name} is none of the options PYTHON NAME" in done.stderr
+    assert not (here / "ran").exists()
+    assert not (here / "heard").exists()
+
+
+def test_the_environment_does_not_count(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OPTIONS:
+        monkeypatch.setenv(name, "; touch ran")
+    assert make(here, "study", "NAME=audio_rnn").returncode == 0
+    assert heard(here) == ["mmtune", "study", "audio_rnn", ""]
+    assert not (here / "ran").exists()
+
+
+def test_a_name_that_is_missing_is_asked_for(here: Path) -> None:
+    for target, name in (("study", "NAME"), ("report", "NAME"), ("compare", "NAMES"), ("predict", "MODEL")):
+        done = make(here, target)
+        assert done.returncode == 2
+        assert f"{name}=" in done.stderr
+        assert "is missing" in done.stderr

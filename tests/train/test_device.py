@@ -1,0 +1,105 @@
+"""What a machine cannot compute is asked of it first, and said in one line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split
+from mmtune.networks.config import AudioRNNConfig, XFlowLSTMConfig
+from mmtune.pool.worker import Broken, Event, Failed, Job, Ready, WorkerSpec, live, run_job
+from mmtune.train import device
+from mmtune.train.batches import Resident, rows_of
+from mmtune.train.fit import fit
+from mmtune.train.recipe import TrainConfig, TrialConfig
+
+CPU = torch.device("cpu")
+LOW = TrainConfig(epochs=1, precision="bfloat16")
+ASKED = """
+import torch
+from mmtune.train.device import LAYERS, refusal
+for kind in LAYERS:
+    print(kind.__name__, refusal(kind, torch.device("cpu")))
+"""
+
+
+def refusals(isa: str) -> dict[str, str]:
+    """What a CPU says of each kind of layer that has no more than `isa` for oneDNN."""
+    asked = [sys.executable, "-c", ASKED]
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa}
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
+    return {name: reason for name, _, reason in (line.partition(" ") for line in done.stdout.splitlines())}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a CPU that can be told to have less than it has")
+def test_a_cpu_with_avx2_alone_has_no_lstm_in_bfloat16_and_says_so() -> None:
+    told = refusals("AVX2")
+    assert told.pop("LSTM").startswith("could not create a primitive descriptor")
+    assert set(told.values()) == {""}
+
+
+@pytest.fixture
+def without_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has no LSTM in bfloat16, whatever this one has."""
+    monkeypatch.setattr(device, "refusal", lambda kind, _: "it has none" if kind is nn.LSTM else "")
+
+
+@pytest.mark.usefixtures("without_lstm")
+def test_only_the_network_that_needs_it_is_refused(tiny: Dataset) -> None:
+    rows = rows_of(tiny.train, ("image", "audio"), CPU).take(torch.arange(64))
+    refused = "precision must be float32 on this cpu for a network with LSTM layers, got bfloat16: it has none"
+    with pytest.raises(InputError, match=refused):
+        fit(TrialConfig(model=XFlowLSTMConfig(), train=LOW), rows, rows, seed=1)
+    assert len(fit(TrialConfig(model=AudioRNNConfig(hidden=8), train=LOW), rows, rows, seed=1).history) == 1
+
+
+class Told:
+    """The line of a worker that is only listened to."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def send(self, event: Event, /) -> None:
+        self.events.append(event)
+
+    def recv(self) -> Job:
+        raise EOFError
+
+
+@pytest.mark.usefixtures("without_lstm")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -> None:
+    base = TrialConfig(model=XFlowLSTMConfig(), train=TrainConfig(epochs=1, precision=precision))
+    spec = WorkerSpec(data=Path(), splits=(), device="cpu", base=base)
+    line = Told()
+    try:
+        live(spec, lambda: tiny.train, line)
+    except EOFError:
+        assert isinstance(line.events[-1], Ready)
+    (event,) = line.events
+    assert isinstance(event, Broken if precision == "bfloat16" else Ready)
+
+
+@pytest.mark.usefixtures("without_lstm")
+def test_a_trial_that_drew_it_fails_once_and_is_not_made_again(tiny: Dataset, tmp_path: Path) -> None:
+    spec = WorkerSpec(data=Path(), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    job = Job(number=1, config=TrialConfig(model=XFlowLSTMConfig(), train=LOW), seed=1, folder=tmp_path / "job")
+    failed = run_job(job, Resident(tiny.train, CPU), spec, Told())
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("InputError: precision must be float32 on this cpu")
+    assert not failed.retry
+
+
+def test_to_ask_draws_no_random_number() -> None:
+    before = torch.random.get_rng_state()
+    device.refusal(nn.Linear, CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
