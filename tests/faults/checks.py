@@ -25,6 +25,11 @@ def command(
     return [sys.executable, "-m", "mmtune.cli", "study", *words]
 
 
+def mmtune(*words: str) -> list[str]:
+    """The words of any command."""
+    return [sys.executable, "-m", "mmtune.cli", *words]
+
+
 def begin(words: Sequence[str]) -> subprocess.Popen[str]:
     """A study that runs while the test goes on."""
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,4 +1,4 @@
-"""Real MLflow servers that can be stopped, killed and cut off, and the check that they have what a store has, once."""
+"""Real MLflow servers that can be stopped, killed and cut off, and what they have of a study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,41 +19,35 @@ from typing import Any
 
 import requests
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-
-from mmtune.tracking import MlflowTracker, store_at
-
-LINKS = ("mlflow.parentRunId", "mmtune.study_run", "mmtune.best_run")
-
-
-def some_port() -> int:
-    """A port on loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from servers import free_port
 
 
 class ServerProcess:
-    """`mlflow server` on loopback with SQLite and its own artifacts, in a process group of its own."""
+    """`mlflow server` on loopback with its own artifacts, in a process group of its own.
 
-    def __init__(self, folder: Path, template: Path) -> None:
-        self.folder, self.port = folder, some_port()
+    backend: the address of its database; an SQLite file of its own if not given.
+    """
+
+    def __init__(self, folder: Path, template: Path, backend: str = "") -> None:
+        self.folder, self.port = folder, free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True)
-        shutil.copy(template / "mlflow.db", folder / "server.db")
+        self.backend = backend or f"sqlite:///{folder / 'server.db'}"
+        if not backend:
+            shutil.copy(template / "mlflow.db", folder / "server.db")
 
     def start(self) -> None:
         """Returns when it answers."""
         words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        words += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
-        words += ["--artifacts-destination", str(self.folder / "artifacts")]
+        words += ["--workers", "1", "--artifacts-destination", str(self.folder / "artifacts")]
         quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(
-            words, env=inherited | quick, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        end = time.monotonic() + 60
+        own = {**inherited, **quick, "MLFLOW_BACKEND_STORE_URI": self.backend}
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                words, env=own, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        end = time.monotonic() + 90
         while time.monotonic() < end:
             with suppress(requests.RequestException):
                 if requests.get(f"{self.uri}/health", timeout=1).ok:
@@ -76,20 +70,27 @@ class ServerProcess:
         """MLflow's own client."""
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
+    def runs(self) -> list[Any]:
+        """Every run on it that was not deleted."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        return list(self.client.search_runs(experiments, max_results=1000))
+
 
 @dataclass
 class Proxy:
-    """Between a client and a server; loses or delays what the server is asked for.
+    """Between a client and a server; loses, delays or doubles what the server is asked for.
 
     lose: by a path in the request, how many answers never reach the client, although the server has done it.
     hold: by a path, for how many seconds the next request waits before the server gets it, client or not.
-    refuse: the path of requests that are answered as a server does that knows the user and will not.
+    refuse: the path of requests that are answered with `status`.
     """
 
     target: int
     lose: dict[bytes, int] = field(default_factory=dict)
     hold: dict[bytes, float] = field(default_factory=dict)
     refuse: bytes = b""
+    status: bytes = b"403 Forbidden"
+    refused: int = 0
     lost: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,7 +118,8 @@ class Proxy:
                         select.select([server] if asked else [], [], [], 10 if asked else 0)
                         return
                     if self.refuse and self.refuse in said:
-                        client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 17\r\n\r\nPermission denied")
+                        self.refused += 1
+                        client.sendall(b"HTTP/1.1 " + self.status + b"\r\nContent-Length: 4\r\n\r\nNo.\n")
                         return
                     doomed, asked = doomed or matching(self.lose, said), True
                     held = matching(self.hold, said)
@@ -137,77 +139,3 @@ class Proxy:
 def matching(paths: Mapping[bytes, float], said: bytes) -> bytes:
     """The path that a request is about, among those that are still to be disturbed."""
     return next((path for path, left in paths.items() if left > 0 and path in said), b"")
-
-
-def check_delivered(store: Path, server: ServerProcess) -> dict[str, str]:
-    """By local id, the id on the server of every run of a store, once all of this holds.
-
-    Each is there once, with the same params, tags, history of metrics, status, times and files; tags that name runs
-    name those of the server; the server has no other run.
-    """
-    ours, theirs = store_at(store).open_client(), server.client
-    remote = {run_id: found_once(theirs, run_id) for run_id in local_runs(store)}
-    names = {local: run.info.run_id for local, run in remote.items()}
-    for run_id, run in remote.items():
-        local = ours.get_run(run_id)
-        assert facts(run) == facts(local)
-        assert run.data.params == local.data.params
-        links = {name: names[value] for name, value in local.data.tags.items() if name in LINKS}
-        assert run.data.tags == {**local.data.tags, **links, "mmtune.run": run_id}
-        assert run.data.metrics == local.data.metrics
-        for key in local.data.metrics:
-            assert history(theirs, run.info.run_id, key) == history(ours, run_id, key)
-        assert files_on(server, run.info.run_id) == files_of(Path(local.info.artifact_uri.removeprefix("file://")))
-    assert sorted(run.info.run_id for run in all_runs(theirs)) == sorted(names.values())
-    return names
-
-
-def local_runs(store: Path) -> list[str]:
-    """The runs of all studies in a store."""
-    tracker = MlflowTracker(store)
-    parents = [study.run_id for study in tracker.studies()]
-    below = [run.run_id for parent in parents for run in (*tracker.trials(parent), *tracker.parts(parent))]
-    return [*parents, *below]
-
-
-def facts(run: Any) -> tuple[Any, ...]:
-    """What a run says of itself beside its data."""
-    return run.info.run_name, run.info.status, run.info.start_time, run.info.end_time
-
-
-def found_once(client: Any, run_id: str) -> Any:
-    """The one run on a server that stands for a local one."""
-    (run,) = client.search_runs(experiments(client), f"tags.`mmtune.run` = '{run_id}'")
-    return run
-
-
-def experiments(client: Any) -> list[str]:
-    """All of them."""
-    return [experiment.experiment_id for experiment in client.search_experiments()]
-
-
-def all_runs(client: Any) -> Iterable[Any]:
-    """Every active run on a server."""
-    return client.search_runs(experiments(client), max_results=1000)
-
-
-def history(client: Any, run_id: str, key: str) -> list[tuple[int, int, float]]:
-    """All that was ever logged of a metric."""
-    return sorted((m.timestamp, m.step, m.value) for m in client.get_metric_history(run_id, key))
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """The files in a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def files_on(server: ServerProcess, run_id: str) -> dict[str, bytes]:
-    """The files of a run on a server, through the server."""
-    if not server.client.list_artifacts(run_id):
-        return {}
-    return files_of(Path(download_artifacts(run_id=run_id, tracking_uri=server.uri)))
-
-
-def dump(server: ServerProcess) -> list[Any]:
-    """All that a server says of all runs."""
-    return sorted((run.to_dictionary() for run in all_runs(server.client)), key=lambda run: run["info"]["run_id"])
