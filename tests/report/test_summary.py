@@ -6,15 +6,14 @@ import io
 import re
 
 import pytest
-from mmtune.comparison import Comparison
-from mmtune.config import StudyKey
-from mmtune.registry.promotion import VersionRecord
-from mmtune.summary import comparison_table, history_table, show
 from rich.console import Console
 from rich.table import Column, Table
 
 from mmtune.analysis.statistics import ClusteredMcNemar
-from mmtune.study import studies_folder, study_names
+from mmtune.report.comparing import Comparison
+from mmtune.report.summary import comparison_table, history_table, show
+from mmtune.serve.promotion import VersionRecord
+from mmtune.study import StudyKey, studies_folder, study_names
 
 NAMES = study_names(studies_folder())
 KEY = StudyKey(
