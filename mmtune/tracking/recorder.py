@@ -22,6 +22,7 @@ from mmtune.train.staging import PARTS, Point, Result, StagedRun, read_epochs, r
 
 # How long an epoch may wait for others before they go to the store together.
 BATCH_SECONDS = 5.0
+MANY = 32
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 # The store is analysed when so many runs have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
@@ -45,7 +46,7 @@ class Waiting:
     params_due: bool = True
     inputs_due: bool = True
     doubtful: bool = False
-    sent: float = field(default_factory=time.monotonic)
+    sent: float = 0.0
 
 
 class Recorder:
@@ -77,7 +78,8 @@ class Recorder:
     def add(self, run: StagedRun, doubtful: bool = False) -> None:
         """A run that is to be in the store; a part's trial is added before the part."""
         points = read_epochs(run.folder)
-        self.waiting[run.id] = Waiting(run=run, points=points, result=run.result, doubtful=doubtful)
+        now = time.monotonic()
+        self.waiting[run.id] = Waiting(run=run, points=points, result=run.result, doubtful=doubtful, sent=now)
 
     def epoch(self, run: StagedRun, point: Point) -> None:
         """A run has an epoch more."""
@@ -138,7 +140,11 @@ class Recorder:
     def _is_due(self, own: Waiting) -> bool:
         if own.result is not None or not own.run.run_id:
             return True
-        return bool(own.points) and time.monotonic() - own.sent >= BATCH_SECONDS
+        return bool(own.points) and time.monotonic() - own.sent >= self._pause_between()
+
+    def _pause_between(self) -> float:
+        """How long an epoch waits: longer where many runs would keep the store busy."""
+        return BATCH_SECONDS * max(1.0, len(self.waiting) / MANY)
 
     def _bring(self, own: Waiting, whole: bool = False) -> None:
         """What is due of a run, or the whole of what is known."""
@@ -193,7 +199,7 @@ class Recorder:
         return {**own, "mmtune.kind": "part", PARENT: trial.run_id, OWNER: self.parent}
 
     def _send(self, own: Waiting, whole: bool) -> None:
-        if not own.points or not (whole or time.monotonic() - own.sent >= BATCH_SECONDS):
+        if not own.points or not (whole or time.monotonic() - own.sent >= self._pause_between()):
             return
         points = list(own.points)
         self.tracker.log(own.run.run_id, points, own.run.params if own.params_due else {})

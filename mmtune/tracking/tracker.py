@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from mmtune.base.clock import milliseconds, now
-from mmtune.base.errors import InputError
+from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.files import locked, make_folder, path_of
 from mmtune.base.stopwatch import Stopwatch
 from mmtune.study.key import StudyKey
@@ -185,10 +185,23 @@ class MlflowTracker:
             if local.exists():
                 return local
         else:
-            with suppress(OSError, self._refusals), reached(self.uri):
-                there = make_folder(self.root / "cache" / run_id)
+            there = make_folder(self.root / "cache" / run_id)
+            with suppress(GoneError), reached(self.uri):
                 return Path(self.client.download_artifacts(run_id, path, str(there)))
+            self._require_missing(run_id, path)
         raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
+
+    def _require_missing(self, run_id: str, path: str) -> None:
+        """Raise AwayError where a run has an artifact that was not brought here: to MLflow both are the same."""
+        with reached(self.uri):
+            beside = self.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
+        if path in {own.path for own in beside}:
+            raise AwayError(self.name, f"{path} of run {run_id} could not be brought here")
+
+    def has_artifact(self, run_id: str, path: str) -> bool:
+        """Whether a run has an artifact, as far as can be seen from here: what is elsewhere is not looked for."""
+        folder = self._artifact_uri(run_id)
+        return urlparse(folder).scheme != "file" or (path_of(folder) / path).exists()
 
     def brought(self, uri: str, name: str) -> Path:
         """The local folder of an artifact's address, brought here under a name if it is elsewhere."""
@@ -199,12 +212,6 @@ class MlflowTracker:
         folder = make_folder(self.root / "cache" / "models" / name)
         with reached(self.uri):
             return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri))
-
-    @cached_property
-    def _refusals(self) -> type[Exception]:
-        from mlflow.exceptions import MlflowException
-
-        return MlflowException
 
     def _artifact_uri(self, run_id: str) -> str:
         if run_id not in self.artifact_uris:
@@ -286,7 +293,7 @@ class MlflowTracker:
         """
         own = {"mlflow.user": user(), **{key: fitting(key, value) for key, value in tags.items()}}
         with self.watch, reached(self.uri):
-            made = self.client.create_run(experiment, start_time=started, tags=own, run_name=name[:LONGEST_NAME])
+            made = self.client.create_run(experiment, start_time=started, tags=own, run_name=plain(name, LONGEST_NAME))
         self.artifact_uris[made.info.run_id] = str(made.info.artifact_uri)
         return str(made.info.run_id)
 
@@ -330,7 +337,7 @@ class MlflowTracker:
         from mlflow.entities import Param, RunTag
 
         metrics = [metric for point in points for metric in metrics_of(point)]
-        given = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
+        given = [Param(name, plain(str(value), LONGEST_PARAM)) for name, value in params.items()]
         noted = [RunTag(name, fitting(name, value)) for name, value in tags.items()]
         with self.watch, reached(self.uri):
             while metrics or given or noted:
@@ -423,5 +430,9 @@ def fitting(name: str, value: str) -> str:
     """A tag's value as far as every store takes it; InputError where it would be read again and is too long."""
     if len(value) > LONGEST_TAG and name in READ_AGAIN:
         raise InputError(f"{name} must have at most {LONGEST_TAG} letters, it has {len(value)}")
-    # PostgreSQL has no text with a NUL.
-    return value[:LONGEST_TAG].replace("\0", "")
+    return plain(value, LONGEST_TAG)
+
+
+def plain(text: str, longest: int) -> str:
+    """The beginning of a text, without NUL, which PostgreSQL has not."""
+    return text.replace("\0", "")[:longest]

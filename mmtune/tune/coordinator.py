@@ -63,6 +63,7 @@ from mmtune.tune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive
 KEPT = (MODEL, FINAL, VALIDATION, HELD, MAPS)
 # Many workers may end together; for so long no other one is heard.
 TURN_SECONDS = 0.05
+LAST_SECONDS = 5.0
 
 
 class Pool(Protocol):
@@ -158,7 +159,7 @@ class Coordinator:
                 self._hear(0 if self._work() else 0.5)
             while self.endings:
                 self._handle(self.endings.popleft())
-            self._leave()
+            self._leave(stopping=bool(self.open or self.live))
         except (TakenOverError, AwayError):
             raise
         except Exception as error:
@@ -168,14 +169,24 @@ class Coordinator:
                     for event in self.endings:
                         if isinstance(event, Done):
                             self._done(event)
-                    self._leave()
+                    self._leave(stopping=True)
             raise
 
-    def _leave(self) -> None:
-        """Bring the store all there is; what is under way there waits for the next call."""
-        self.recorder.finish()
+    def _leave(self, stopping: bool) -> None:
+        """Bring the store all there is; what is under way there waits for the next call.
+
+        Whoever stops a study does not wait for a store that is away: what it lacks is in staging.
+        """
+        if stopping:
+            self.recorder.patience = min(self.recorder.patience, LAST_SECONDS)
         trials = list(self.live.values())
-        self.recorder.pause_all([live.run for live in trials] + [run for live in trials for run in live.own_runs()])
+        try:
+            self.recorder.finish()
+            self.recorder.pause_all([run for live in trials for run in (live.run, *live.own_runs())])
+        except InputError as error:
+            if not stopping:
+                raise
+            self.progress.say(str(error))
 
     # ---- handing out work
 

@@ -31,6 +31,7 @@ from mmtune.tracking import (
     NOTE,
     OBJECTIVE,
     PRUNED,
+    REMOVED,
     Heartbeat,
     MlflowTracker,
     Recorder,
@@ -50,6 +51,7 @@ from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
 
 Stopped = Callable[[], bool]
+MOST_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,12 @@ def run_study(
                     with suppress(AwayError):
                         close(found)
                 raise
-            return close(found)
+            try:
+                return close(found)
+            except AwayError:
+                if not stopped():
+                    raise
+                return None
 
 
 def likely_trainings(plan: Plan, root: Path) -> int:
@@ -262,9 +269,21 @@ def say_where(found: OpenStudy) -> None:
     cut = len(standing.under_way)
     if cut:
         say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")
+    gone = without_files(found)
+    if gone:
+        names = ", ".join(f"{run.number:02d}" for run in gone)
+        trials = f"trial{'s' * (len(gone) > 1)} {names}"
+        say(found.console, f"the files of {trials} are gone: delete their runs, and the same command makes them again")
     waiting = len(standing.staged) - cut
     if waiting:
         say(found.console, f"{waiting} finished trial{'s' * (waiting > 1)} in staging: brought to {found.tracker.name}")
+
+
+def without_files(found: OpenStudy) -> list[TrialRun]:
+    """Of the best complete trials, those that should have their models and have them no more."""
+    kept = [run for run in found.standing.ended if run.state == COMPLETE and REMOVED not in run.tags]
+    best = sorted(kept, key=lambda run: -run.metrics.get(OBJECTIVE, 0.0))[:MOST_LOOKED_AT]
+    return [run for run in best if not found.tracker.has_artifact(run.run_id, MODEL)]
 
 
 def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:

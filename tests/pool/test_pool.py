@@ -154,8 +154,9 @@ def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path
 FIRST = """
 import sys
 from pathlib import Path
-from mmtune.pool import STOPS, LocalPool
-from mmtune.worker import WorkerSpec
+from mmtune.base.signals import STOPS
+from mmtune.pool.local import LocalPool
+from mmtune.pool.worker import WorkerSpec
 
 if __name__ == "__main__":
     with LocalPool(WorkerSpec(data=Path(), splits=(), device="cpu"), 2) as pool:
