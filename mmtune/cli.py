@@ -109,7 +109,7 @@ def study(
     repeats: Annotated[int, typer.Option(help="Train every trial, or fold, so often, each with another seed.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
-    pool: Annotated[str, typer.Option(help="What trains: local | ray (see docs/cluster.md).")] = "local",
+    pool: Annotated[str, typer.Option(help="What trains: local | ray (see docs/team.md).")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="A running cluster; auto for this node's.")] = None,
     gpus_per_trial: Annotated[float, typer.Option(help="A trial's share of a GPU with --pool ray; 0 for CPUs.")] = 0,
     hung_after: Annotated[

@@ -1,7 +1,8 @@
-"""The server of docs/team.md, set up by the commands that stand there: who gets in, and what is delivered to it."""
+"""The server of docs/team.md, set up by the commands that stand there: who gets in, and what people see of a study."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shutil
@@ -12,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from checks import check_whole
+from checks import mmtune, run
 from databases import Postgres
 from servers import EXPERIMENTS, LOOPBACK, addresses, free_port, status, wait_until_up
 
 from mmtune.data.dataset import Dataset
-from mmtune.networks.storage import load_model
 from mmtune.tracking import MlflowTracker
 
 pytestmark = pytest.mark.slow
@@ -54,11 +54,15 @@ class Server:
         assert done.returncode == 0, done.stderr
         return name, done.stdout.strip().splitlines()[-1]
 
-    def studies(self, user: tuple[str, str], store: Path, dataset: Dataset, *more: str) -> str:
+    def of(self, user: tuple[str, str]) -> dict[str, str]:
+        """The environment of a person."""
+        own = {"MLFLOW_TRACKING_USERNAME": user[0], "MLFLOW_TRACKING_PASSWORD": user[1]}
+        return {"MLFLOW_TRACKING_URI": self.environment["SERVER_URL"], **own}
+
+    def study(self, user: tuple[str, str], store: Path, dataset: Dataset, *more: str) -> str:
         """A study as the document has people run it."""
         where = ["--store", str(store), "--data", str(dataset.folder), "--workers", "1", "--device", "cpu"]
-        own = {"MLFLOW_TRACKING_URI": self.environment["SERVER_URL"], "MLFLOW_TRACKING_USERNAME": user[0]}
-        own |= {"MLFLOW_TRACKING_PASSWORD": user[1], "STUDY_OPTIONS": " ".join([*where, "--epochs", "3", *more])}
+        own = {**self.of(user), "STUDY_OPTIONS": " ".join([*where, "--epochs", "3", *more])}
         # The commands take the store of the working directory.
         done = subprocess.run(
             self.words("study"), cwd=store.parent, env={**self.environment, **own}, capture_output=True, text=True
@@ -162,36 +166,69 @@ def test_no_secret_is_in_an_argument_or_in_a_file_for_others(server: Server) -> 
     assert not [path for path in server.home.iterdir() if path.stat().st_mode & 0o077 and path.name != "log"]
 
 
-def test_what_people_deliver_is_there_with_its_files_for_everybody(
+def test_everybody_sees_every_run_and_one_champion(
     server: Server, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ada, bob = server.person("ada"), server.person("bob")
-    stores = {name: tmp_path / name / "mlruns" for name in ("ada", "bob")}
+    people = {name: server.person(name) for name in ("ada", "bob")}
+    stores = {name: tmp_path / name / "mlruns" for name in people}
     for store in stores.values():
         store.parent.mkdir()
-    server.studies(ada, stores["ada"], tiny, "--trials", "2")
-    server.studies(bob, stores["bob"], tiny, "--trials", "1", "--seed", "1")
-    delivered = client_of(server, bob, monkeypatch)
-    (experiment,) = [e for e in delivered.search_experiments() if e.name == "audio_rnn"]  # type: ignore[attr-defined]
+
+    def on(name: str, *words: str) -> str:
+        for variable, value in server.of(people[name]).items():
+            monkeypatch.setenv(variable, value)
+        text = run(mmtune(*words, "--store", str(stores[name])))
+        assert people[name][1] not in text
+        return text
+
+    server.study(people["ada"], stores["ada"], tiny, "--trials", "2")
+    told = server.study(people["bob"], stores["bob"], tiny, "--trials", "1", "--epochs", "4")
+    assert people["bob"][1] not in told
+    assert "audio_rnn" in told.splitlines()[-2]
+    client = client_of(server, people["bob"], monkeypatch)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "audio_rnn"]  # type: ignore[attr-defined]
     assert experiment.artifact_location.startswith("mlflow-artifacts:")
-    found = delivered.search_runs([experiment.experiment_id])  # type: ignore[attr-defined]
+    found = client.search_runs([experiment.experiment_id])  # type: ignore[attr-defined]
     assert len(found) == 2 + 1 + 2
-    for store, trials in ((stores["ada"], 2), (stores["bob"], 1)):
-        for trial in check_whole(store, trials=trials, epochs=3):
-            (run,) = [run for run in found if run.data.tags.get("mmtune.run") == trial.run_id]
-            assert run.info.status == "FINISHED"
-            assert dict(run.data.metrics) == dict(trial.metrics)
-            local = MlflowTracker(store).artifact(trial.run_id, "model")
-            again = Path(delivered.download_artifacts(run.info.run_id, "model", str(tmp_path)))  # type: ignore[attr-defined]
-            assert {p.name: p.read_bytes() for p in again.iterdir()} == {
-                p.name: p.read_bytes() for p in local.iterdir()
-            }
-            load_model(again)
+    assert {one.info.status for one in found} == {"FINISHED"}
+    assert {one.data.tags["mlflow.user"] for one in found} == {getpass.getuser()}
+
+    data = ("--data", str(tiny.folder))
+    on("bob", "report", "audio_rnn", *data)
+    assert "version 1" in on("bob", "promote", "audio_rnn", *data)
+    on("ada", "predict", "--model", "audio_rnn", *data, "--out", str(tmp_path / "ada.csv"))
+    on("bob", "predict", "--model", "audio_rnn", *data, "--out", str(tmp_path / "bob.csv"))
+    assert (tmp_path / "ada.csv").read_bytes() == (tmp_path / "bob.csv").read_bytes()
+
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException, match=r"403|[Pp]ermission"):
-        delivered.delete_run(found[0].info.run_id)  # type: ignore[attr-defined]
+        client.delete_run(found[0].info.run_id)  # type: ignore[attr-defined]
     assert list(server.home.glob("artifacts/*/*/artifacts/model/weights.safetensors"))
+
+
+def test_a_second_person_goes_on_with_a_study(
+    server: Server, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = {name: server.person(name) for name in ("cyd", "dan")}
+    for name, trials in (("cyd", 1), ("dan", 3)):
+        (tmp_path / name).mkdir()
+        server.study(people[name], tmp_path / name / "mlruns", tiny, "--trials", str(trials), "--seed", "7")
+    for name in people:
+        for variable, value in server.of(people[name]).items():
+            monkeypatch.setenv(variable, value)
+        (study,) = [one for one in MlflowTracker(tmp_path / name).studies("audio_rnn") if one.key.seed == 7]
+        assert [trial.number for trial in MlflowTracker(tmp_path / name).trials(study.run_id)] == [0, 1, 2]
+
+
+def test_a_wrong_password_is_a_line(
+    server: Server, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in server.of(("ada", "not this one")).items():
+        monkeypatch.setenv(variable, value)
+    text = run([*mmtune("study", "audio_rnn"), "--store", str(tmp_path), "--data", str(tiny.folder)], code=2)
+    assert len(text.splitlines()) == 1
+    assert "not this one" not in text
 
 
 def test_a_changed_password_counts_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
