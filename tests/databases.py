@@ -34,10 +34,11 @@ class Postgres:
         return {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": ADMINISTRATOR, "PGPASSWORD": PASSWORD}
 
     def url(self, template: str = "template1") -> str:
-        """A new database's, a copy of another one; the usual one is empty."""
+        """A new database's, a copy of another one, whose connections end; the usual one is empty."""
         name = f"database_{next(NUMBERS)}"
+        alone = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{template}'"
         self.run("psql", "--host", str(self.folder), "--port", str(self.port), "--user", ADMINISTRATOR,
-                 "--command", f"CREATE DATABASE {name} TEMPLATE {template}", "postgres")  # fmt: skip
+                 "--command", alone, "--command", f"CREATE DATABASE {name} TEMPLATE {template}", "postgres")  # fmt: skip
         return f"postgresql://{ADMINISTRATOR}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{name}"
 
     def run(self, *words: str) -> None:
