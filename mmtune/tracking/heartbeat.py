@@ -33,9 +33,11 @@ class Heartbeat:
         self.place = f"{note.partition(' on ')[2].partition(' ')[0]}:{tracker.root}".replace("|", "/")
         self.token, self.note = uuid.uuid4().hex, note
         self.parent, self.beats, self.due = "", 0, 0.0
+        self.is_new = False
 
     def require_free(self, found: StudyRun | None) -> None:
         """Raise InputError where another coordinator shows signs of life, which takes a while to see."""
+        self.is_new = found is None
         alive = "" if found is None or not self.shared else self._seen(found.run_id)
         if not alive or found is None or alive.split("|")[1] == self.place:
             return
@@ -55,6 +57,8 @@ class Heartbeat:
             self._beat()
             time.sleep(PAUSE_SECONDS)
             self.confirm()
+            if self.is_new:
+                self._require_first()
 
     def beat(self) -> None:
         """Give a sign of life, if it is time. Raises InputError where another coordinator has taken over."""
@@ -77,6 +81,15 @@ class Heartbeat:
         if self.parent:
             self.tracker.log(self.parent, tags={TAG: ""})
             self.parent = ""
+
+    def _require_first(self) -> None:
+        """Of several coordinators that began a new study at once, each with a run of its own, the first goes on."""
+        begun = [study for study in self.tracker.studies() if study.key.slug == self.slug]
+        first = min(begun, key=lambda study: (study.started, study.run_id))
+        if first.run_id != self.parent:
+            self.tracker.delete(self.parent)
+            self.parent = ""
+            raise TakenOverError(f"study {self.slug} was begun elsewhere at the same time, as run {first.run_id}")
 
     def _beat(self) -> None:
         self.beats += 1
