@@ -44,7 +44,7 @@ from mmtune.train.staging import Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Experiment, Metric
 
 # MLflow's limits of one request, and of what it keeps.
 MOST_METRICS, MOST_OTHERS = 1_000, 100
@@ -267,13 +267,7 @@ class MlflowTracker:
         folder = self.root / "artifacts" / name
         lock = (path.parent if path else self.root) / store.LOCK
         with locked(lock), reached(self.uri):
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                # A server decides itself where it keeps files.
-                where = None if self.uri.startswith("http") else folder.as_uri()
-                made = client.create_experiment(name, artifact_location=where, tags=EXPERIMENT_TAGS)
-                self.experiment_ids[name] = str(made)
-                return str(made)
+            found = client.get_experiment_by_name(name) or self._new_experiment(name, folder)
         if found.lifecycle_stage != "active":
             raise InputError(f"experiment {name} in {self.name} was deleted: restore it, or use another store")
         there = str(found.artifact_location)
@@ -283,6 +277,19 @@ class MlflowTracker:
             )
         self.experiment_ids[name] = str(found.experiment_id)
         return self.experiment_ids[name]
+
+    def _new_experiment(self, name: str, folder: Path) -> Experiment:
+        """A new experiment, or the one that another machine has made at the same moment."""
+        from mlflow.exceptions import MlflowException
+
+        # A server decides itself where it keeps files.
+        where = None if self.uri.startswith("http") else folder.as_uri()
+        try:
+            self.client.create_experiment(name, artifact_location=where, tags=EXPERIMENT_TAGS)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self.client.get_experiment_by_name(name)
 
     # ---- writing
 

@@ -29,7 +29,8 @@ def reached(uri: str) -> Iterator[None]:
         code = getattr(error, "error_code", "")
         if code == "RESOURCE_DOES_NOT_EXIST" or "must be in the 'active' state" in str(error):
             raise GoneError(told) from error
-        if is_away(error):
+        # What a proxy without its server answers (502, say) is one to MLflow.
+        if is_away(error) or (uri.startswith("http") and code == "INTERNAL_ERROR"):
             raise AwayError(shown(uri), told) from error
         if type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
             raise InputError(f"{shown(uri)} must take what is tracked, it refuses: {told}") from error
