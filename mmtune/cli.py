@@ -6,22 +6,22 @@ Whatever is slow to import is imported by the verb that needs it, so that `--hel
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
 from rich.console import Console
 
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.files import storage_problem, unusable
-from mmtune.base.rules import require_choice
 from mmtune.base.signals import interruptible
-from mmtune.data.protocols import PROTOCOLS
-from mmtune.study.key import SAMPLERS
+from mmtune.study.options import Options
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
@@ -36,7 +36,7 @@ app.add_typer(data_app, name="data")
 console = Console()
 
 Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them.")]
-Store = Annotated[Path, typer.Option(help="Where runs, models and searches are kept.")]
+Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
 Seed = Annotated[int, typer.Option(help="Decides the split, every trial's weights, and what samplers draw.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
@@ -96,67 +96,16 @@ def studies(store: Store = MLRUNS) -> None:
     show(console, table)
 
 
-@app.command()
-def study(
-    name: Name,
-    data: Data = None,
-    trials: Annotated[int | None, typer.Option(help="How many trials; the whole grid if not given.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of a trial; the report's if not given.")] = None,
-    sampler: Annotated[str | None, typer.Option(help=" | ".join(SAMPLERS) + "; the report's own if not given.")] = None,
-    protocol: Annotated[str, typer.Option(help="The split: " + " | ".join(PROTOCOLS))] = "clip_disjoint",
-    seed: Seed = 0,
-    folds: Annotated[int, typer.Option(help="Cross-validate every trial on so many folds; 0 for one split.")] = 0,
-    repeats: Annotated[int, typer.Option(help="Train every trial, or fold, so often, each with another seed.")] = 1,
-    workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
-    device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
-    pool: Annotated[str, typer.Option(help="What trains: local | ray (see docs/team.md).")] = "local",
-    ray_address: Annotated[str | None, typer.Option(help="A running cluster; auto for this node's.")] = None,
-    gpus_per_trial: Annotated[float, typer.Option(help="A trial's share of a GPU with --pool ray; 0 for CPUs.")] = 0,
-    hung_after: Annotated[
-        float, typer.Option(help="Seconds without an epoch after which a worker is replaced.")
-    ] = 1800,
-    checkpoint_every: Annotated[
-        float, typer.Option(help="Seconds of a training that an interruption costs at most.")
-    ] = 60,
-    patience: Annotated[float, typer.Option(help="Seconds for which the store may be away.")] = 600,
-    keep: Annotated[str, typer.Option(help="Of which trials models and embeddings are kept: best:N | all")] = "best:20",
-    prune: Annotated[bool | None, typer.Option(help="Stop hopeless trials early; off for a grid, on else.")] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")] = None,
-    store: Store = MLRUNS,
-) -> None:
+def study(name: Name, data: Data, fix: list[str] | None, store: Store, **chosen: Any) -> None:
     """Run a study, or the trials of it that are missing; safe to interrupt and to repeat."""
     from mmtune.study import load_study, parse_fixed
 
-    require_choice("--protocol", protocol, PROTOCOLS)
-    if sampler is not None:
-        require_choice("--sampler", sampler, SAMPLERS)
     found = load_study(name)
-    fixed = parse_fixed(fix or [], found.base)
+    options = Options(**chosen, fixed=parse_fixed(fix or [], found.base))
 
     from mmtune.tune.machine import pool_maker
-    from mmtune.tune.plan import Options
     from mmtune.tune.run import run_study
 
-    options = Options(
-        protocol=protocol,
-        seed=seed,
-        sampler=sampler,
-        trials=trials,
-        epochs=epochs,
-        folds=folds,
-        repeats=repeats,
-        workers=workers,
-        device=device,
-        hung_after=hung_after,
-        checkpoint_every=checkpoint_every,
-        patience=patience,
-        keep=keep,
-        pool=pool,
-        ray_address=ray_address,
-        gpus_per_trial=gpus_per_trial,
-        prune=prune,
-        fixed=fixed,
-    )
     dataset = open_data(data)
     with interruptible() as stopped, pool_maker(options, dataset, console) as make_pool:
         outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
@@ -174,6 +123,26 @@ def publish_study(store: Path, outcome: Outcome, dataset: Dataset) -> None:
     study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
     with data_progress() as advance:
         publish(tracker, study, dataset, advance)
+
+
+def study_parameters() -> list[inspect.Parameter]:
+    """What `mmtune study` takes: what and where, and an option for each field of Options."""
+    types = get_type_hints(Options)
+    own = [(f.name, types[f.name], f.default, f.metadata["help"]) for f in fields(Options) if f.metadata]
+    fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
+    known = [
+        ("name", Name, inspect.Parameter.empty),
+        ("data", Data, None),
+        ("fix", fix, None),
+        ("store", Store, MLRUNS),
+    ]
+    offered = [(field, Annotated[kind, typer.Option(help=told)], default) for field, kind, default, told in own]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [inspect.Parameter(n, keyword, default=d, annotation=kind) for n, kind, d in (*known, *offered)]
+
+
+study.__signature__ = inspect.Signature(study_parameters())  # type: ignore[attr-defined]
+app.command()(study)
 
 
 def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:

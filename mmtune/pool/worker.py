@@ -16,6 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
 from mmtune.data.protocols import Split
+from mmtune.study.options import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import ERROR, Point, append_epoch, now_ms, read_epochs
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from mmtune.train.batches import Resident
 
-HUNG_AFTER = 1800.0
-CHECKPOINT_EVERY = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Collection, Iterable, Mapping
 
-from mmtune.base.errors import InputError
 from mmtune.tracking import COMPLETE
 from mmtune.tune.search import Attempt
-
-
-def parse_keep(text: str) -> int | None:
-    """How many trials `--keep` says, None for all; InputError where it says neither."""
-    if text == "all":
-        return None
-    known = re.fullmatch(r"best:([1-9]\d{0,5})", text)
-    if not known:
-        raise InputError(f"--keep must be all or best:N with N from 1 to 999999, got {text!r}")
-    return int(known[1])
 
 
 class Keeper:

@@ -3,84 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
-from mmtune.base.rules import require_choice, require_count
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
 from mmtune.data.protocols import Split, folds, rotated, split
 from mmtune.networks.config import model_kind, sizes_for, takes_sequences
-from mmtune.pool.worker import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
+from mmtune.study.options import Options, parse_keep
 from mmtune.study.schedule import Schedule, Tries
 from mmtune.study.space import Value
 from mmtune.tracking import DataInput
 from mmtune.train.recipe import TrialConfig
-from mmtune.tune.keep import parse_keep
 from mmtune.tune.parts import Part, parts_of
-
-POOLS = ("local", "ray")
-PATIENCE = 600.0
-KEEP = "best:20"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How much of a study to run, and where. None stands for the study's own number or sampler, or the machine's.
-
-    folds: of a cross-validation of every trial, 0 for the one split of the protocol; repeats: trainings of each.
-    hung_after: after so many seconds without an epoch a worker counts as hung. checkpoint_every: so many seconds of a
-    training an interruption costs at most. patience: for so many seconds a store may be away. keep: of which trials the
-    models and embeddings are kept, "all" or "best:N".
-    pool: what trains, "local" or "ray"; ray_address: of a running cluster, None for Ray on this machine alone;
-    gpus_per_trial: the share of a GPU that a trial has there, 0 for the CPU.
-    """
-
-    protocol: str = "clip_disjoint"
-    seed: int = 0
-    sampler: str | None = None
-    trials: int | None = None
-    epochs: int | None = None
-    folds: int = 0
-    repeats: int = 1
-    workers: int | None = None
-    device: str = "auto"
-    hung_after: float = HUNG_AFTER
-    checkpoint_every: float = CHECKPOINT_EVERY
-    patience: float = PATIENCE
-    keep: str = KEEP
-    pool: str = "local"
-    ray_address: str | None = None
-    gpus_per_trial: float = 0.0
-    prune: bool | None = None
-    fixed: Mapping[str, Value] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require_count("--seed", self.seed, 0)
-        require_count("--repeats", self.repeats, 1, 1_000)
-        if self.folds != 0 and not (isinstance(self.folds, int) and 3 <= self.folds <= 10_000):
-            raise InputError(f"--folds must be 0 for one split, or a whole number from 3 to 10000, got {self.folds!r}")
-        for name in ("trials", "epochs", "workers"):
-            value = getattr(self, name)
-            if value is not None:
-                require_count(f"--{name}", value, 1, 100_000)
-        for name in ("hung_after", "checkpoint_every", "patience"):
-            seconds = getattr(self, name)
-            if not seconds >= 0 or (name == "hung_after" and not seconds):
-                raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
-        parse_keep(self.keep)
-        require_choice("--pool", self.pool, POOLS)
-        if self.pool == "local" and (self.ray_address is not None or self.gpus_per_trial):
-            raise InputError("--ray-address and --gpus-per-trial are Ray's, so --pool must be ray, got local")
-        given = "cuda" if self.gpus_per_trial else "cpu"
-        if self.pool == "ray" and self.device not in ("auto", given):
-            raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
-        if not 0 <= self.gpus_per_trial <= 1:
-            raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL, VALIDATION
 from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, REMOVED, MlflowTracker
-from mmtune.tune.keep import Keeper, parse_keep
-from mmtune.tune.plan import Options
+from mmtune.study.options import Options, parse_keep
+from mmtune.tune.keep import Keeper
 from mmtune.tune.run import run_study
 
 REPORTS = st.dictionaries(st.sampled_from([1, 3]), st.floats(0, 1))

@@ -1,0 +1,83 @@
+"""How much of a study to run, and where: every option of `mmtune study` once, with its default and what it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.base.rules import require_choice, require_count
+from mmtune.data.protocols import PROTOCOLS
+from mmtune.study.key import SAMPLERS
+from mmtune.study.space import Value
+
+POOLS = ("local", "ray")
+HUNG_AFTER, CHECKPOINT_EVERY, PATIENCE = 1800.0, 60.0, 600.0
+KEEP = "best:20"
+
+
+def option(default: object, meaning: str) -> Any:
+    """A field that the command line offers."""
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What may be said of a run of a study. None stands for the study's own number or sampler, or the machine's."""
+
+    trials: int | None = option(None, "How many trials; the whole grid if not given.")
+    epochs: int | None = option(None, "Epochs of a trial; the paper's if not given.")
+    sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the paper's own if not given.")
+    protocol: str = option("clip_disjoint", "The split: " + " | ".join(PROTOCOLS))
+    seed: int = option(0, "Decides the split, every trial's weights, and what samplers draw.")
+    folds: int = option(0, "Cross-validate every trial on so many folds; 0 for one split.")
+    repeats: int = option(1, "Train every trial, or fold, so often, each with another seed.")
+    workers: int | None = option(None, "Trials at once; one a core if not given.")
+    device: str = option("auto", "auto | cpu | cuda | cuda:N")
+    pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/team.md).")
+    ray_address: str | None = option(None, "A running cluster; auto for this node's.")
+    gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray; 0 for CPUs.")
+    prune: bool | None = option(None, "Stop hopeless trials early; off for a grid, on else.")
+    keep: str = option(KEEP, "Of which trials models and embeddings are kept: best:N | all")
+    checkpoint_every: float = option(CHECKPOINT_EVERY, "Seconds of a training that an interruption costs at most.")
+    hung_after: float = option(HUNG_AFTER, "Seconds without an epoch after which a worker is replaced.")
+    patience: float = option(PATIENCE, "Seconds for which the store may be away.")
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_choice("--protocol", self.protocol, PROTOCOLS)
+        if self.sampler is not None:
+            require_choice("--sampler", self.sampler, SAMPLERS)
+        require_count("--seed", self.seed, 0)
+        require_count("--repeats", self.repeats, 1, 1_000)
+        if self.folds != 0 and not (isinstance(self.folds, int) and 3 <= self.folds <= 10_000):
+            raise InputError(f"--folds must be 0 for one split, or a whole number from 3 to 10000, got {self.folds!r}")
+        for name in ("trials", "epochs", "workers"):
+            value = getattr(self, name)
+            if value is not None:
+                require_count(f"--{name}", value, 1, 100_000)
+        for name in ("hung_after", "checkpoint_every", "patience"):
+            seconds = getattr(self, name)
+            if not seconds >= 0 or (name == "hung_after" and not seconds):
+                raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
+        parse_keep(self.keep)
+        require_choice("--pool", self.pool, POOLS)
+        if self.pool == "local" and (self.ray_address is not None or self.gpus_per_trial):
+            raise InputError("--ray-address and --gpus-per-trial are Ray's, so --pool must be ray, got local")
+        given = "cuda" if self.gpus_per_trial else "cpu"
+        if self.pool == "ray" and self.device not in ("auto", given):
+            raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
+        if not 0 <= self.gpus_per_trial <= 1:
+            raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
+
+
+def parse_keep(text: str) -> int | None:
+    """How many trials `--keep` says, None for all; InputError where it says neither."""
+    if text == "all":
+        return None
+    known = re.fullmatch(r"best:([1-9]\d{0,5})", text)
+    if not known:
+        raise InputError(f"--keep must be all or best:N with N from 1 to 999999, got {text!r}")
+    return int(known[1])
