@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sqlalchemy import insert, select
+from sqlalchemy import create_engine, func, insert, select
 
 from benchmarks.results import keep_dated
 from mmtune.base.fields import flatten, replace_paths
@@ -32,7 +32,7 @@ from mmtune.data.bundled import sample_folder
 from mmtune.data.store import load
 from mmtune.study import load_study
 from mmtune.study.space import Categorical, Integer, Value, draw
-from mmtune.tracking import OBJECTIVE, RUN_STATUS, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, STATUS, MlflowTracker, TrialRun
 from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
@@ -46,11 +46,12 @@ def fill(root: Path, trials: int, seed: int = 0) -> None:
     tracker = MlflowTracker(root)
     parent = tracker.studies(STUDY)[0].run_id
     real = tracker.trials(parent)
-    rng = random.Random(seed)
+    rng, engine = random.Random(seed), create_engine(tracker.uri)
     for first in range(len(real), trials, CHUNK):
         numbers = range(first, min(first + CHUNK, trials))
-        insert_all(tracker.engine, [copied(rng.choice(real), number, rng) for number in numbers])
-    tracker.store.analyse()
+        insert_all(engine, [copied(rng.choice(real), number, rng) for number in numbers])
+    engine.dispose()
+    tracker.analyse()
 
 
 def run_small(root: Path, name: str) -> None:
@@ -63,27 +64,29 @@ def run_small(root: Path, name: str) -> None:
 def copied(pattern: TrialRun, number: int, rng: random.Random) -> dict[str, Any]:
     """A trial like a real one, with its own draw, scores and end; one in twenty failed, one in five was pruned."""
     study = load_study(STUDY)
-    state = rng.choices(list(RUN_STATUS), (15, 4, 1))[0]
+    state = rng.choices([COMPLETE, PRUNED, FAIL], (15, 4, 1))[0]
     base = flatten(study.base)
     values = draw(study.space, base, lambda choice: pick(choice, rng))
     share = rng.uniform(0.3, 0.999)
     scores = {n: share * v if "f1" in n or "accuracy" in n else v for n, v in pattern.metrics.items()}
     tags = {
         **pattern.tags,
+        "mmtune.id": uuid.UUID(int=rng.getrandbits(128)).hex,
         "mmtune.number": str(number),
-        "mmtune.state": state,
+        "mmtune.drawn": json.dumps(values),
         "mmtune.params": json.dumps(flatten(replace_paths(study.base, values))),
         "mlflow.runName": f"{number:02d} copied",
     }
-    failed = {"mmtune.reason": "ValueError: made up", "mmtune.retry": "False"} if state == "FAIL" else {}
+    failed = {"mmtune.reason": "ValueError: made up", "mmtune.retry": "False"} if state == FAIL else {}
     return {
         "of": pattern.run_id,
         "run_id": uuid.UUID(int=rng.getrandbits(128)).hex,
         "name": f"{number:02d} copied",
-        "status": RUN_STATUS[state],
+        "status": STATUS[state],
+        "started": pattern.started + 1_000 * number,
         "params": flatten(replace_paths(study.base, values)),
         "tags": tags | failed,
-        "metrics": {} if state == "FAIL" else scores,
+        "metrics": {} if state == FAIL else scores,
         "share": share,
     }
 
@@ -108,7 +111,11 @@ def insert_all(engine: Any, runs: list[dict[str, Any]]) -> None:
         store.execute(
             insert(SqlRun),
             [
-                {**found[run["of"]]._mapping, "run_uuid": run["run_id"], "name": run["name"], "status": run["status"]}
+                {
+                    **found[run["of"]]._mapping,
+                    **{"run_uuid": run["run_id"], "name": run["name"], "status": run["status"]},
+                    **{"start_time": run["started"], "end_time": run["started"] + 1_000},
+                }
                 for run in runs
             ],
         )
@@ -122,11 +129,12 @@ def insert_all(engine: Any, runs: list[dict[str, Any]]) -> None:
 
 
 def last_epoch(store: Any, run_id: str) -> dict[str, float]:
-    """What a real trial reported of its last epoch."""
+    """What a real trial reported of its epochs, as it was in one of them."""
     from mlflow.store.tracking.dbmodels.models import SqlMetric
 
-    where = select(SqlMetric.key, SqlMetric.value).where(SqlMetric.run_uuid == run_id, SqlMetric.step == 1)
-    return {name: value for name, value in store.execute(where) if not name.startswith("best_")}
+    # What it has in the end it has once.
+    of_epochs = select(SqlMetric.key, func.max(SqlMetric.value)).where(SqlMetric.run_uuid == run_id)
+    return dict(store.execute(of_epochs.group_by(SqlMetric.key).having(func.count() > 1)).all())
 
 
 def epochs(last: Mapping[str, float], share: float) -> dict[int, dict[str, float]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import platform
 import sqlite3
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -27,12 +28,13 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.pool.worker import Done, Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
-from mmtune.tracking import OBJECTIVE
+from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED
+from mmtune.train.staging import FILES, RESULT, Point, Result, now_ms
 from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 EPOCHS = 20
-FILES = {"model/model.safetensors": 60_000, "model/model.json": 700, "validation.npz": 20_000, "history.json": 3_000}
+LEFT = {"model/model.safetensors": 60_000, "model/model.json": 700, "validation.npz": 20_000, "history.json": 3_000}
 FINAL = ("val_ari", "val_nmi", "val_purity", "parameters", "fit_seconds", *(f"val_f1_{digit}" for digit in range(10)))
 
 
@@ -59,10 +61,14 @@ class UntrainedPool:
         """The first job starts the clocks."""
         self.began, self.began_cpu = self.began or time.perf_counter(), self.began_cpu or time.process_time()
 
-    def done(self, number: int, pruned: bool = False) -> Done:
-        """The end of a job, with the metrics that a trial has in the end."""
+    def done(self, job: Job, pruned: bool = False) -> Done:
+        """The end of a job, whose folder says so, with the metrics that a trial has in the end."""
         best = {OBJECTIVE: score(self.made), "best_val_accuracy": 0.5, "best_val_loss": 1.0, "best_epoch": EPOCHS}
-        return Done(number=number, metrics=best | dict.fromkeys(FINAL, 0.5), pruned=pruned)
+        metrics = best | dict.fromkeys(FINAL, 0.5)
+        result = Result(state=PRUNED if pruned else COMPLETE, time=now_ms(), metrics=metrics)
+        # A worker waits until this is on the disk, which is none of the coordinator's time.
+        (job.folder / RESULT).write_text(json.dumps(asdict(result)))
+        return Done(number=job.number)
 
 
 @dataclass(kw_only=True)
@@ -90,15 +96,16 @@ class InstantPool(UntrainedPool):
             self.made += 1
             pruned = yield from self._epochs(job)
             began = time.perf_counter()
-            leave_files(job.folder)
+            leave_files(job.folder / FILES)
+            done = self.done(job, pruned)
             self.seconds += time.perf_counter() - began
-            yield self.done(job.number, pruned)
+            yield done
 
     def _epochs(self, job: Job) -> Generator[Event, None, bool]:
         """One Epoch after the other, until a rung's answer is no; returns whether it was."""
         for epoch in range(1, EPOCHS + 1):
             level = score(self.made) * epoch / EPOCHS
-            yield Epoch(number=job.number, epoch=epoch, metrics=metrics(epoch, level))
+            yield Epoch(number=job.number, point=Point(epoch=epoch, time=now_ms(), metrics=metrics(epoch, level)))
             if epoch in job.rungs and not self.go_on.pop(job.number):
                 return True
         return False
@@ -117,12 +124,12 @@ def metrics(epoch: int, level: float) -> dict[str, float]:
 
 def leave_files(folder: Path) -> None:
     """What a training leaves."""
-    for name, size in FILES.items():
+    for name, size in LEFT.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(os.urandom(size))
 
 
-def measure(dataset: Dataset, trials: int, sampler: str, root: Path) -> dict[str, float]:
+def measure(dataset: Dataset, trials: int, sampler: str, keep: str, root: Path) -> dict[str, float]:
     """Run `trials` trials; seconds from the first job to the study's end, and those of tracking, tuning and files."""
     pools: list[InstantPool] = []
 
@@ -130,7 +137,7 @@ def measure(dataset: Dataset, trials: int, sampler: str, root: Path) -> dict[str
         pools.append(InstantPool(spec=spec, count=count))
         return pools[-1]
 
-    options = Options(sampler=sampler, trials=trials, epochs=EPOCHS, workers=2, device="cpu")
+    options = Options(sampler=sampler, trials=trials, epochs=EPOCHS, workers=2, device="cpu", keep=keep)
     outcome = run_study(
         load_study("image_cnn"), dataset, options, root, Console(file=io.StringIO()), make_pool=make_pool
     )
@@ -148,7 +155,7 @@ def check(root: Path, trials: int) -> None:
     with sqlite3.connect(root / "mlflow.db") as store:
         count = "SELECT COUNT(*) FROM metrics WHERE key = 'val_loss'"
         assert store.execute(count).fetchone()[0] == trials * EPOCHS
-        ended = "SELECT COUNT(*) FROM tags WHERE key = 'mmtune.state' AND value = 'COMPLETE'"
+        ended = "SELECT COUNT(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND value = 'trial'"
         assert store.execute(ended).fetchone()[0] == trials
 
 
@@ -166,26 +173,28 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--trials", type=int, default=1_000)
     arguments.add_argument("--sampler", default="random")
+    arguments.add_argument("--keep", default=Options().keep, help="as of mmtune study; every trial here is the best so far")
     arguments.add_argument("--store", type=Path, help="keep the store there instead of in a temporary folder")
     arguments.add_argument("--out", type=Path, help="the folder of dated results, such as benchmarks/results")
     given = arguments.parse_args()
     dataset = load(sample_folder())
     # What is imported and opened once is not what a trial costs.
     with tempfile.TemporaryDirectory() as warm:
-        measure(dataset, 4, given.sampler, Path(warm))
+        measure(dataset, 4, given.sampler, given.keep, Path(warm))
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(dataset, given.trials, given.sampler, given.store or Path(folder) / "mlruns")
+        found = measure(dataset, given.trials, given.sampler, given.keep, given.store or Path(folder) / "mlruns")
     print("\n".join(table(found)))
     if given.out:
-        print(keep(found | {"trials_per_second": found["trials"] / found["seconds"]}, given.out, given.sampler))
+        print(kept(found | {"trials_per_second": found["trials"] / found["seconds"]}, given))
 
 
-def keep(found: dict[str, float], folder: Path, sampler: str) -> Path:
+def kept(found: dict[str, float], given: argparse.Namespace) -> Path:
     """A dated JSON file of what was measured and with what."""
     versions = {name: version(name) for name in ("mlflow", "optuna", "sqlalchemy")}
     made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **versions}
-    told = {"measured": found, "sampler": sampler, "cores": os.cpu_count(), "versions": made_with}
-    return keep_dated(folder, "coordinator", told)
+    asked = {"sampler": given.sampler, "keep": given.keep}
+    told = {"measured": found, **asked, "cores": os.cpu_count(), "versions": made_with}
+    return keep_dated(given.out, "coordinator", told)
 
 
 if __name__ == "__main__":

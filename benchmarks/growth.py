@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import InMemoryStorage
+import optuna
 from rich.console import Console
 
 from benchmarks.command import command, say, whole
@@ -34,7 +34,7 @@ from mmtune.study import load_study
 from mmtune.study.space import sample
 from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
-from mmtune.tune.search import make_sampler, study_in
+from mmtune.tune.search import make_sampler
 
 MARKS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
@@ -72,16 +72,14 @@ def measure(dataset: Dataset, sampler: str, trials: int, root: Path) -> dict[str
     began = time.perf_counter()
     run_study(study, dataset, options, root, silent, make_pool=make_pool)
     again = time.perf_counter() - began
-    (journal,) = (root / "optuna").glob("*.journal")
-    mib = {name: path.stat().st_size / 2**20 for name, path in (("store", root / "mlflow.db"), ("journal", journal))}
+    mib = (root / "mlflow.db").stat().st_size / 2**20
     return {"milliseconds": dict(slopes(pool.passed, trials)), "again_seconds": again, "mib": mib}
 
 
 def measure_draw(sampler: str, trials: int) -> float:
     """Milliseconds of a draw from the study's space after so many complete trials, the fastest of five."""
     study, base = load_study("image_cnn"), flatten(load_study("image_cnn").base)
-    search, rng = study_in(InMemoryStorage(), "draws"), random.Random(0)
-    search.sampler = make_sampler("random", 0)
+    search, rng = optuna.create_study(direction="maximize", sampler=make_sampler("random", 0)), random.Random(0)
     for _ in range(trials):
         trial = search.ask()
         sample(study.space, base, trial)
@@ -107,7 +105,7 @@ def table(results: Mapping[str, Any]) -> str:
     """The whole page."""
     entries = results.get("growth", {}).values()
     marks = sorted({int(mark) for entry in entries for mark in entry["found"]["milliseconds"]})
-    head = ["sampler", *(f"{mark:,} trials" for mark in marks), "goes on after, s", "store, MiB", "journal, MiB"]
+    head = ["sampler", *(f"{mark:,} trials" for mark in marks), "goes on after, s", "store, MiB"]
     lines = ["# What a trial costs the coordinator, in milliseconds, once there are many", ""]
     lines += [f"- {line}" for line in sorted({describe_entry(entry) for entry in entries})]
     rows = [head, ["---"] * len(head), *(row(entry, marks) for entry in entries)]
@@ -119,8 +117,8 @@ def table(results: Mapping[str, Any]) -> str:
 def row(entry: Mapping[str, Any], marks: list[int]) -> list[str]:
     found = entry["found"]
     costs = {int(mark): f"{value:.1f}" for mark, value in found["milliseconds"].items()}
-    sizes = [f"{found['mib'].get(name, 0):.0f}" for name in ("store", "journal")]
-    return [entry["sampler"], *(costs.get(mark, "") for mark in marks), f"{found['again_seconds']:.1f}", *sizes]
+    end = [f"{found['again_seconds']:.1f}", f"{found['mib']:.0f}"]
+    return [entry["sampler"], *(costs.get(mark, "") for mark in marks), *end]
 
 
 def run(given: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The coordinator with 1 to 256 simulated workers: where it saturates, with files beside it and with PostgreSQL.
+"""The coordinator with 1 to 256 simulated workers: where it saturates, in SQLite, in PostgreSQL and on a server.
 
 A simulated worker trains nothing: it reports its epochs when they are due, waits for the answer at a rung, and leaves
 a trial's files. All else is real: the search, the store, the files. What is measured begins when every worker has
@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmtune.base.postgres import postgres_url
 from rich.console import Console
 
 from benchmarks.command import command, say, whole
@@ -32,18 +31,15 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
-from mmtune.tracking import tracking_database
+from mmtune.tracking.address import tracking_uri
+from mmtune.train.staging import FILES, Point, now_ms
+from mmtune.tune.machine import ENDLESS
 from mmtune.tune.plan import Options
-from mmtune.tune.run import ENDLESS, SEARCHES, run_study
+from mmtune.tune.run import run_study
 
 WORKERS = (1, 8, 64, 256)
-# Where searches are kept, and runs: in PostgreSQL or not.
-STORES = {
-    (False, False): "journal and SQLite",
-    (True, False): "PostgreSQL and SQLite",
-    (False, True): "journal and PostgreSQL",
-    (True, True): "PostgreSQL",
-}
+# By the begin of MLFLOW_TRACKING_URI, where runs are kept.
+STORES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "http": "a server"}
 
 
 @dataclass(kw_only=True)
@@ -137,15 +133,16 @@ class SimulatedPool(UntrainedPool):
         else:
             # A worker does not wait until its report is heard.
             self._plan(at, number, epoch + 1)
-        return Epoch(number=number, epoch=epoch, metrics=metrics(epoch, score(self.made + 1) * epoch / EPOCHS))
+        found = metrics(epoch, score(self.made + 1) * epoch / EPOCHS)
+        return Epoch(number=number, point=Point(epoch=epoch, time=now_ms(), metrics=found))
 
     def _end(self, job: Job) -> Event:
         self.made += 1
-        shutil.copytree(self.pattern, job.folder, copy_function=os.link, dirs_exist_ok=True)
+        shutil.copytree(self.pattern, job.folder / FILES, copy_function=os.link, dirs_exist_ok=True)
         del self.jobs[job.number]
         if self.made == self.count:
             self.window.open()
-        return self.done(job.number)
+        return self.done(job)
 
 
 def measure(dataset: Dataset, workers: int, seconds: float, trial_seconds: float, root: Path) -> dict[str, float]:
@@ -216,7 +213,7 @@ def row(entry: Mapping[str, Any]) -> list[str]:
 
 def run(given: argparse.Namespace) -> None:
     path, dataset = result_path(given.out, "scale"), load(sample_folder())
-    kept_in = STORES[bool(postgres_url(SEARCHES)), bool(tracking_database())]
+    kept_in = next(name for begin, name in STORES.items() if tracking_uri(Path("mlruns")).startswith(begin))
     for trial_seconds in given.trial_seconds:
         for workers in given.workers:
             with tempfile.TemporaryDirectory(prefix="mmtune-scale-") as folder:
