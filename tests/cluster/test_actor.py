@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,14 +19,16 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.pool.ray.actor import PREFIX, ActorLine, Errand, Parcel, made_with, own_folder, pack, unpack
+from mmtune.pool.ray.actor import PREFIX, ActorLine, Files, Left, Order, Over, made_with, own_folder, pack, unpack
 from mmtune.pool.ray.engine import Engine, require_answer
 from mmtune.pool.ray.pool import differences
-from mmtune.pool.worker import Done, Epoch, Job, Ready, WorkerSpec, live
+from mmtune.pool.worker import Done, Epoch, Event, Job, Ready, Saved, WorkerSpec, live
 from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.staging import CHECKPOINT, EPOCHS, RESULT
 from mmtune.tune.plan import Options
 
-CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=2))
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=4))
+Said = list[Event | Left | Over]
 
 
 def test_files_are_the_same_after_their_journey(tmp_path: Path) -> None:
@@ -43,21 +47,55 @@ def test_no_file_is_written_outside_of_its_folder(tmp_path: Path, name: str) -> 
     assert not list(tmp_path.rglob("*out"))
 
 
-def test_a_job_goes_through_an_actors_line(tiny: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def line(tiny: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ActorLine:
+    """The line of an actor that lives, without Ray."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    line = ActorLine({}.__getitem__)
+    made = ActorLine({}.__getitem__)
     spec = WorkerSpec(data=tmp_path, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
-    threading.Thread(target=live, args=(spec, lambda: tiny.train, line), daemon=True).start()
-    line.inbox.put(Errand(job=Job(number=3, config=CONFIG, seed=1, folder=Path()), encoders={}, checkpoint=None))
-    said = line.listen()
-    while not isinstance(said[-1], Parcel):
+    threading.Thread(target=live, args=(spec, lambda: tiny.train, made), daemon=True).start()
+    return made
+
+
+def done(line: ActorLine, every: float, left: Files) -> Said:
+    """All that an actor says of a job until it is done."""
+    job = Job(number=3, config=CONFIG, seed=1, folder=Path(), checkpoint_every=every)
+    line.inbox.put(Order(job=job, encoders={}, checkpoint=None, left=left))
+    said: Said = []
+    while not (said and isinstance(said[-1], Left) and isinstance(said[-1].event, Done)):
         said += line.listen()
-    assert [type(event) for event in said] == [Ready, Epoch, Epoch, Parcel]
-    parcel = said[-1]
-    assert isinstance(parcel, Parcel)
-    assert isinstance(parcel.event, Done)
-    assert "model/model.json" in parcel.files
+    return said
+
+
+def test_a_job_goes_through_an_actors_line(line: ActorLine) -> None:
+    said = done(line, 60.0, {})
+    assert [type(event) for event in said] == [Ready, Epoch, Epoch, Epoch, Epoch, Left]
+    last = said[-1]
+    assert isinstance(last, Left)
+    assert {"files/model/model.json", RESULT} <= set(last.files)
+    assert not {EPOCHS, CHECKPOINT} & set(last.files)
+    # With the result a run has ended: it is written last.
+    assert list(last.files)[-1] == RESULT
     assert not list(line.folder.iterdir())
+
+
+def test_another_actor_goes_on_from_a_checkpoint_that_has_travelled(line: ActorLine) -> None:
+    """With the same steps; epochs that are on record already are told as such."""
+    first = done(line, 0.0, {})
+    saved = [said.files for said in first if isinstance(said, Left) and isinstance(said.event, Saved)]
+    points = [said.point for said in first if isinstance(said, Epoch)]
+    assert [set(files) for files in saved] == [{CHECKPOINT}] * len(saved)
+    assert len(saved) >= 3
+    lines = b"".join(json.dumps(asdict(point)).encode() + b"\n" for point in points[:3])
+    second = done(line, 60.0, {EPOCHS: lines, CHECKPOINT: saved[1][CHECKPOINT]})
+    heard = [said for said in second if isinstance(said, Epoch)]
+    assert [(said.point.epoch, said.new) for said in heard] == [(3, False), (4, True)]
+    assert [said.point.metrics["val_loss"] for said in heard] == [p.metrics["val_loss"] for p in points[2:]]
+    (ours, theirs) = (said[-1] for said in (first, second))
+    assert isinstance(ours, Left)
+    assert isinstance(theirs, Left)
+    weights = "files/model/weights.safetensors"
+    assert ours.files[weights] == theirs.files[weights]
 
 
 def test_what_killed_actors_left_is_removed_and_what_living_ones_have_is_not(

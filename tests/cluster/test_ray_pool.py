@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from mmtune.networks.storage import load_model, save_model
 from mmtune.pool.local import LocalPool, Workers
 from mmtune.pool.ray import Engine, RayPool, RaySession
 from mmtune.pool.ray.actor import PREFIX, pack
-from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
+from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
 from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.staging import CHECKPOINT, FILES, Result, read_epochs, read_result
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
@@ -80,15 +82,25 @@ def test_a_job_leaves_here_what_it_leaves_on_a_local_worker(
         same, also = until(local, Done)
     assert isinstance(done, Done)
     assert isinstance(same, Done)
-    timeless = {name for name in same.metrics if name not in ("fit_seconds", "rows_per_second")}
-    assert {name: done.metrics[name] for name in timeless} == {name: same.metrics[name] for name in timeless}
+    ours, theirs = ended(tmp_path / "ray"), ended(tmp_path / "local")
+    timeless = {name for name in theirs.metrics if name not in ("fit_seconds", "rows_per_second")}
+    assert {name: ours.metrics[name] for name in timeless} == {name: theirs.metrics[name] for name in timeless}
     assert losses(seen) == losses(also)
-    assert pack(tmp_path / "ray") == pack(tmp_path / "local")
+    assert [point.epoch for point in read_epochs(tmp_path / "ray")] == [1, 2, 3]
+    assert pack(tmp_path / "ray" / FILES) == pack(tmp_path / "local" / FILES)
+    assert pack(tmp_path / "ray" / FILES)
     assert not folders()
 
 
+def ended(folder: Path) -> Result:
+    found = read_result(folder)
+    assert found is not None
+    return found
+
+
 def losses(seen: list[Event]) -> list[tuple[int, float, float]]:
-    return [(e.epoch, e.metrics["train_loss"], e.metrics["val_loss"]) for e in seen if isinstance(e, Epoch)]
+    points = [event.point for event in seen if isinstance(event, Epoch)]
+    return [(point.epoch, point.metrics["train_loss"], point.metrics["val_loss"]) for point in points]
 
 
 def test_at_a_rung_it_waits_for_the_verdict(pool: RayPool, tmp_path: Path) -> None:
@@ -99,7 +111,7 @@ def test_at_a_rung_it_waits_for_the_verdict(pool: RayPool, tmp_path: Path) -> No
     pool.answer(8, go_on=False)
     done, seen = until(pool, Done)
     assert isinstance(done, Done)
-    assert done.pruned
+    assert ended(tmp_path / "job").state == "PRUNED"
     assert not [event for event in seen if isinstance(event, Epoch)]
 
 
@@ -111,7 +123,7 @@ def test_encoders_travel(pool: RayPool, tmp_path: Path) -> None:
     pool.submit(Job(number=9, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
     (tmp_path / "encoder").rename(tmp_path / "moved")
     until(pool, Done)
-    trained, _ = load_model(tmp_path / "x" / "model")
+    trained, _ = load_model(tmp_path / "x" / FILES / "model")
     kept, _ = load_model(tmp_path / "moved")
     weights = trained.state_dict()
     learned = [name for name, _ in kept.named_parameters() if not name.startswith("fc3")]
@@ -161,6 +173,34 @@ def test_a_killed_actor_is_replaced_and_its_job_named(pool: RayPool, tmp_path: P
     assert actors() != [pid]
     pool.submit(Job(number=14, config=CONFIG, seed=1, folder=tmp_path / "next"))
     until(pool, Done)
+
+
+def test_a_job_whose_actor_was_killed_goes_on_from_the_checkpoint_that_had_come_back(
+    pool: RayPool, tiny: Dataset, spec: WorkerSpec, tmp_path: Path
+) -> None:
+    config = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=200))
+    job = Job(number=18, config=config, seed=1, folder=tmp_path / "ray", checkpoint_every=0.1)
+    pool.submit(job)
+    until(pool, Saved)
+    (pid,) = actors()
+    os.kill(pid, signal.SIGKILL)
+    until(pool, Died)
+    assert (tmp_path / "ray" / CHECKPOINT).exists()
+    before = read_epochs(tmp_path / "ray")
+    assert [point.epoch for point in before] == list(range(1, len(before) + 1))
+    until(pool, Ready)
+    pool.submit(job)
+    _, seen = until(pool, Done)
+    first = next(event for event in seen if isinstance(event, Epoch))
+    assert first.point.epoch > 1
+    after = read_epochs(tmp_path / "ray")
+    assert after[: len(before)] == before
+    assert [point.epoch for point in after] == list(range(1, 201))
+    with LocalPool(WorkerSpec(data=tiny.folder, splits=spec.splits, device="cpu"), 1) as local:
+        until(local, Ready)
+        local.submit(replace(job, folder=tmp_path / "local", checkpoint_every=60.0))
+        until(local, Done)
+    assert pack(tmp_path / "ray" / FILES) == pack(tmp_path / "local" / FILES)
 
 
 def test_a_hung_actor_is_replaced_and_its_job_given_back(session: RaySession, spec: WorkerSpec, tmp_path: Path) -> None:

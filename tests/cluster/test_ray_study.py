@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,10 +19,11 @@ from nodes import Cluster, actors
 
 from mmtune.data.dataset import Dataset
 from mmtune.tracking import MlflowTracker
-from mmtune.tune.run import SEARCHES
+from mmtune.train.staging import CHECKPOINT, RUN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-EPOCHS = 30
+EPOCHS = 150
+OFTEN = ("--checkpoint-every", "0.2")
 RUNS, MMTUNE = "MLFLOW_TRACKING_URI", (sys.executable, "-m", "mmtune.cli")
 
 
@@ -55,11 +58,12 @@ def test_a_study_on_three_nodes_is_that_of_local_workers(
     assert overlap(store) >= 2
 
 
-def test_a_node_that_is_killed_costs_its_trial_one_attempt(
+def test_a_node_that_is_killed_costs_its_trial_one_attempt_which_goes_on_from_its_checkpoint(
     tiny: Dataset, store: Path, cluster: Cluster, calm: Path
 ) -> None:
-    process = begin(on_ray(cluster, *command(tiny, store, epochs=EPOCHS)))
+    process = begin(on_ray(cluster, *command(tiny, store, *OFTEN, epochs=EPOCHS)))
     wait_for(process, "trial 02")
+    assert eventually(lambda: len(list((store / "staging").glob(f"*/*/{CHECKPOINT}"))) == 3, 60)
     cluster.kill(cluster.others[0])
     text, _ = process.communicate(timeout=240)
     assert process.returncode == 0, text
@@ -72,6 +76,13 @@ def test_a_node_that_is_killed_costs_its_trial_one_attempt(
     assert len(lost) == 1
     assert "died" in lost[0].tags["mmtune.reason"]
     assert len(runs) == 5
+    (again,) = [trial for trial in runs if trial.number == lost[0].number and trial.state != "FAIL"]
+    assert first_epoch(tracker, again.run_id) < again.started
+
+
+def first_epoch(tracker: MlflowTracker, run_id: str) -> int:
+    """When a run's first epoch was made, in milliseconds since 1970."""
+    return min(metric.timestamp for metric in tracker.client.get_metric_history(run_id, "val_loss"))
 
 
 def test_one_study_is_the_same_here_in_postgresql_and_on_a_cluster_that_loses_a_node(
@@ -87,13 +98,11 @@ def test_one_study_is_the_same_here_in_postgresql_and_on_a_cluster_that_loses_a_
     runs = os.environ.pop(RUNS)
     expected = [results(calm), listed(calm)]
     monkeypatch.setenv(RUNS, runs)
-    monkeypatch.setenv(SEARCHES, postgres.url())
     run(command(tiny, shared_store, epochs=EPOCHS))
     assert [results(shared_store), listed(shared_store)] == expected
 
     there = tmp_path / "there"
     monkeypatch.setenv(RUNS, postgres.url(postgres_template))
-    monkeypatch.setenv(SEARCHES, postgres.url())
     process = begin(on_ray(cluster, *command(tiny, there, epochs=EPOCHS)))
     wait_for(process, "trial 02")
     cluster.kill(cluster.others[0])
@@ -121,17 +130,25 @@ def test_a_node_that_joins_gets_trials(tiny: Dataset, store: Path, lone_node: Cl
 
 
 def test_a_killed_driver_leaves_no_actor_and_goes_on(tiny: Dataset, store: Path, cluster: Cluster, calm: Path) -> None:
-    words = on_ray(cluster, *command(tiny, store, epochs=EPOCHS))
+    words = on_ray(cluster, *command(tiny, store, *OFTEN, epochs=EPOCHS))
     process = begin(words)
-    wait_for(process, "[1/4]")
+    wait_for(process, "trial 02")
+    assert eventually(lambda: bool(list((store / "staging").glob(f"*/*/{CHECKPOINT}"))), 60)
     assert actors()
     process.kill()
     process.wait()
+    killed = 1000 * time.time()
+    left = [path.with_name(RUN) for path in (store / "staging").glob(f"*/*/{CHECKPOINT}")]
+    begun = {str(json.loads(path.read_text())["id"]) for path in left if not path.with_name("result.json").exists()}
     assert eventually(lambda: not actors(), 60)
     text = run(words)
     assert "cut short by an earlier interruption" in text
     check_whole(store, epochs=EPOCHS)
     assert results(store) == results(calm)
+    tracker = MlflowTracker(store)
+    gone_on = [found for own in begun for found in tracker.find(own)]
+    assert len(gone_on) == len(begun)
+    assert all(first_epoch(tracker, run.run_id) < killed for run in gone_on)
 
 
 def test_asked_to_stop_it_leaves_no_actor_and_no_run_running(tiny: Dataset, store: Path, cluster: Cluster) -> None:
@@ -143,7 +160,7 @@ def test_asked_to_stop_it_leaves_no_actor_and_no_run_running(tiny: Dataset, stor
     assert process.returncode == 130, text
     assert eventually(lambda: not actors(), 60)
     tracker = MlflowTracker(store)
-    assert "RUNNING" not in {trial.status for trial in tracker.trials(tracker.studies()[0].run_id)}
+    assert "RUNNING" not in {trial.state for trial in tracker.trials(tracker.studies()[0].run_id)}
 
 
 def test_trained_encoders_reach_the_nodes(tiny: Dataset, store: Path, tmp_path: Path, cluster: Cluster) -> None:
@@ -169,8 +186,6 @@ def forget(store: Path, study: str) -> None:
     for trial in tracker.trials(parent.run_id):
         tracker.client.delete_run(trial.run_id)
     tracker.client.delete_run(parent.run_id)
-    for path in (store / "optuna").glob(f"{study}.*"):
-        path.unlink()
 
 
 def test_hopeless_trials_are_pruned_alike(tiny: Dataset, tmp_path: Path, store: Path, lone_node: Cluster) -> None:
