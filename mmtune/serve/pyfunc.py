@@ -38,8 +38,8 @@ def write_pyfunc(target: Path, model: Path, config: ModelConfig, card: Mapping[s
 def signature(config: ModelConfig) -> Any:
     """MLflow's signature: a named tensor for each input, the columns of `mmtune.serve.loader.columns` for the output.
 
-    MLflow itself drops inputs that a signature does not name and lets NaN, empty and unequal batches pass, so it is
-    told that the model checks its own inputs: what it calls a signature from type hints is one it does not enforce.
+    MLflow enforces it, dropping inputs that it does not name; NaN, empty and unequal batches pass MLflow, and the model
+    refuses them.
     """
     import numpy as np
     from mlflow.models import ModelSignature
@@ -48,6 +48,4 @@ def signature(config: ModelConfig) -> Any:
     from mmtune.serve.loader import columns
 
     tensors = [TensorSpec(np.dtype(INPUTS[name][1]), (-1, *INPUTS[name][0]), name) for name in config.modalities]
-    made = ModelSignature(Schema(tensors), Schema([ColSpec(kind, name) for name, kind in columns(config).items()]))
-    made._is_signature_from_type_hint = True
-    return made
+    return ModelSignature(Schema(tensors), Schema([ColSpec(kind, name) for name, kind in columns(config).items()]))

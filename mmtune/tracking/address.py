@@ -22,6 +22,8 @@ def tracking_uri(root: Path) -> str:
     uri = given(TRACKING)
     if not uri:
         return sqlite_uri(root / DATABASE)
+    if uri.startswith("sqlite:") and ":memory:" in uri:
+        raise InputError(f"{TRACKING} must be a file where it names SQLite, got {uri}")
     if not re.match(r"[a-z][a-z0-9+.-]*:", uri) or uri.startswith("file:"):
         raise InputError(f"{TRACKING} must be the address of a server or a database (--store names folders), got {uri}")
     return uri

@@ -81,6 +81,7 @@ def open_client(root: Path) -> MlflowClient:
         if uri.startswith(DATABASES):
             require_schema(uri)
         return client_on(uri, registry_uri(root))
+    require_plain(path)
     with locked(path.parent / LOCK):
         require_plain(path)
         if not path.exists():
