@@ -9,16 +9,18 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmtune.base.clock import CLOCK, EPOCH
 from mmtune.base.errors import InputError
 from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
 from mmtune.data.protocols import Split
 from mmtune.study.options import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.staging import ERROR, Point, append_epoch, now_ms, read_epochs
+from mmtune.train.staging import ERROR, Point, append_epoch, now_ms, read_epochs, tidy
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +35,7 @@ class Job:
 
     split: the number of the split to train on. encoders: by modality, the folder of a trained model to start from.
     checkpoint: the folder of another training to go on from. checkpoint_every: seconds after which the folder gets a
-    checkpoint of this one.
+    checkpoint of this one. after: milliseconds since 1970 that nothing of it is before, whatever clock the worker has.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Job:
     encoders: Mapping[str, Path] = field(default_factory=dict)
     checkpoint: Path | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
+    after: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,10 +186,12 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
     def on_saved() -> None:
         line.send(Saved(number=job.number))
 
+    CLOCK.show(EPOCH + timedelta(milliseconds=job.after))
     try:
         origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)
         split = spec.splits[job.split]
         job.folder.mkdir(parents=True, exist_ok=True)
+        tidy(job.folder)
         recorded = max((point.epoch for point in read_epochs(job.folder)), default=0)
         every = job.checkpoint_every
         run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin, every, on_saved)

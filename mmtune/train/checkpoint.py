@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def digest(moments: Mapping[str, Tensor]) -> Tensor:
-    """The SHA-256 of tensors on the CPU and their names, as (32,) uint8: it lies among them in the file."""
+    """The SHA-256 of tensors on the CPU with names, shapes and types, as (32,) uint8: it lies among them in a file."""
     found = hashlib.sha256()
     for name in sorted(moments):
-        found.update(name.encode() + moments[name].numpy().tobytes())
+        value = moments[name]
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
 
 
@@ -93,7 +96,7 @@ def require_moments(path: Path, moments: Mapping[str, Tensor], model: nn.Module)
 
 
 class DamagedError(RuntimeError):
-    """A checkpoint under way cannot be gone on from; it was removed."""
+    """A training that is under way cannot go on from its checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,18 +128,37 @@ def save_moment(path: Path, moment: Moment) -> None:
 
 
 def load_moment(path: Path) -> Moment | None:
-    """The inverse of `save_moment`, None where there is none; DamagedError where it was changed or cut."""
+    """The inverse of `save_moment`, None where there is none; one that was changed or cut is removed: DamagedError."""
     if not path.exists():
         return None
-    try:
+    with going_on(path):
         tensors = read_tensors(path, read_bounded(path, MOST_MOMENTS + MOST_BYTES))
         sealed = tensors.pop(DIGEST, None)
         if sealed is None or not torch.equal(sealed, digest(tensors)):
             raise InputError(f"{path} must have the SHA-256 that it names")
-        story = json.loads(tensors.pop(STORY).numpy().tobytes())
-    except (InputError, KeyError, ValueError) as error:
-        path.unlink()
-        raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {error}") from error
+        return moment_of(tensors)
+
+
+@contextmanager
+def going_on(path: Path | None = None) -> Iterator[None]:
+    """Turn whatever keeps a training from going on from a checkpoint into DamagedError, but for too little memory.
+
+    A `path` to the checkpoint is removed then.
+    """
+    try:
+        yield
+    except (InputError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "Allocator" in str(error):
+            raise
+        told = str(error).partition("\n")[0]
+        if path is not None:
+            path.unlink(missing_ok=True)
+        raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {told}") from error
+
+
+def moment_of(tensors: dict[str, Tensor]) -> Moment:
+    """A moment from the tensors of its file."""
+    story = json.loads(tensors.pop(STORY).numpy().tobytes())
     groups: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in (WEIGHTS, MOMENTS, BEST, GENERATORS)}
     for name, value in tensors.items():
         prefix, slash, rest = name.partition("/")

@@ -14,7 +14,7 @@ from mmtune.networks.build import build_model
 from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, as_input, clips_in_use
-from mmtune.train.checkpoint import Checkpoint, Moment, checkpoint_of, generators_of, restore, set_generators
+from mmtune.train.checkpoint import Checkpoint, Moment, checkpoint_of, generators_of, going_on, restore, set_generators
 from mmtune.train.device import evaluation_batch, require_bfloat16
 from mmtune.train.engines import make_engine
 from mmtune.train.evaluate import evaluate
@@ -59,7 +59,8 @@ def fit(
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
     encoders: state dicts by modality for a fusion model. start: where an earlier training stopped, to go on from.
     moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
-    Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision.
+    Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision, and
+    DamagedError where it cannot go on from `moment`.
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
@@ -75,11 +76,12 @@ def fit(
     history: list[dict[str, float]] = []
     best_epoch, best_weights, go_on = 0, {}, True
     if moment is not None:
-        restore(moment.checkpoint, model, step.optimizer)
-        set_generators(moment.generators, generator, train.labels.device)
-        history, best_epoch = [dict(own) for own in moment.story["history"]], moment.story["best_epoch"]
-        best_weights = {name: value.to(train.labels.device) for name, value in moment.best.items()}
-        started -= moment.story["seconds"]
+        with going_on():
+            restore(moment.checkpoint, model, step.optimizer)
+            set_generators(moment.generators, generator, train.labels.device)
+            history, best_epoch = [dict(own) for own in moment.story["history"]], moment.story["best_epoch"]
+            best_weights = {name: value.to(train.labels.device) for name, value in moment.best.items()}
+            started -= moment.story["seconds"]
     best = history[best_epoch - 1]["val_macro_f1"] if best_epoch else -math.inf
     saved = time.perf_counter()
     while go_on and len(history) < config.train.epochs:
@@ -96,7 +98,7 @@ def fit(
         go_on = on_epoch(len(history), metrics)
         more = go_on and len(history) < config.train.epochs
         if on_moment is not None and more and time.perf_counter() - saved >= every:
-            story = {"history": history, "best_epoch": best_epoch, "seconds": time.perf_counter() - started}
+            story = {"history": [*history], "best_epoch": best_epoch, "seconds": time.perf_counter() - started}
             states = generators_of(generator, train.labels.device)
             whole = checkpoint_of(model, step.optimizer)
             on_moment(Moment(checkpoint=whole, best=best_weights, generators=states, story=story))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+from mmtune.base.bounds import inside
+from mmtune.base.clock import milliseconds
 from mmtune.base.errors import InputError
 from mmtune.base.files import append_whole, read_json, write_soon, write_whole
 
@@ -81,8 +82,8 @@ class Result:
 
 
 def now_ms() -> int:
-    """The time of day in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    """The time of day in milliseconds since 1970, which never goes back."""
+    return milliseconds()
 
 
 def read_runs(folder: Path) -> list[StagedRun]:
@@ -148,6 +149,7 @@ def read_result(folder: Path) -> Result | None:
     sound = of_types(found, Result) and found.state in ENDED
     if not (sound and all(isinstance(value, int | float) for value in found.metrics.values())):
         raise InputError(f"{path} must say how a run ended, got {str(found)[:200]}; remove its folder")
+    inside(folder, found.files)
     return found
 
 
@@ -155,5 +157,12 @@ def hand_on(earlier: Path, later: Path) -> None:
     """Let another attempt at the same training go on from where an earlier one had come to."""
     if (earlier / CHECKPOINT).exists():
         later.mkdir(parents=True, exist_ok=True)
-        (later / EPOCHS).write_bytes((earlier / EPOCHS).read_bytes())
+        if (earlier / EPOCHS).exists():
+            (later / EPOCHS).write_bytes((earlier / EPOCHS).read_bytes())
         (earlier / CHECKPOINT).replace(later / CHECKPOINT)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what writes that were cut short have left in a folder that nobody writes to."""
+    for left in folder.glob(".*"):
+        left.unlink(missing_ok=True)

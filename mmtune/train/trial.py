@@ -24,11 +24,19 @@ from mmtune.networks.build import count_parameters
 from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
-from mmtune.train.checkpoint import Moment, load_checkpoint, load_moment, save_checkpoint, save_moment
+from mmtune.train.checkpoint import (
+    DamagedError,
+    Moment,
+    going_on,
+    load_checkpoint,
+    load_moment,
+    save_checkpoint,
+    save_moment,
+)
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.staging import CHECKPOINT, FILES, Result, now_ms, write_result
+from mmtune.train.staging import CHECKPOINT, FILES, Result, now_ms, read_epochs, write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +69,21 @@ def run_trial(
     """
     rows, recordings = data.rows(config.model.modalities), data.partition.clip_index
     train, validation = take(rows, split.train), take(rows, split.validation)
-    moment = load_moment(folder / CHECKPOINT)
     checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
+    encoders = load_states(origin.encoders) or None
 
     def keep(reached: Moment) -> None:
         save_moment(folder / CHECKPOINT, reached)
         on_saved()
 
-    encoders = load_states(origin.encoders) or None
-    result = fit(config, train, validation, seed, on_epoch, encoders, checkpoint, moment, keep, every)
+    try:
+        moment = load_moment(folder / CHECKPOINT)
+        tell_again(moment, folder, on_epoch)
+        result = fit(config, train, validation, seed, on_epoch, encoders, checkpoint, moment, keep, every)
+    except DamagedError:
+        # Another attempt begins again.
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        raise
     # What an earlier attempt at this very ending has left would be taken for ours.
     shutil.rmtree(folder / FILES, ignore_errors=True)
     files = folder / FILES
@@ -92,6 +106,15 @@ def run_trial(
     ended = Result(state="PRUNED" if result.pruned else "COMPLETE", time=now_ms(), metrics=metrics)
     write_result(folder, ended)
     return ended
+
+
+def tell_again(moment: Moment | None, folder: Path, on_epoch: OnEpoch) -> None:
+    """Tell of the epochs that a checkpoint knows and the folder does not: a power cut may cost the end of a file."""
+    recorded = max((point.epoch for point in read_epochs(folder)), default=0)
+    with going_on():
+        missing = [] if moment is None else moment.story["history"][recorded:]
+    for epoch, metrics in enumerate(missing, start=recorded + 1):
+        on_epoch(epoch, metrics)
 
 
 def take(rows: Rows, numbers: RowNumbers) -> Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,8 +81,8 @@ class Pool(Protocol):
 class Live:
     """A trial under way: its run, and its parts that wait, run (by their run) and are done.
 
-    A trial of one part has one run for both. started: parts that wait and have a run already. handed: the folder in
-    which another attempt at a part goes on. reason: why it has failed; hopeless: whether it is far behind the best.
+    A trial of one part has one run for both. started: parts that wait and have a run already, which are brought to an
+    end whatever becomes of the trial. reason: why it has failed; hopeless: whether it is far behind the best.
     """
 
     run: StagedRun
@@ -93,13 +93,8 @@ class Live:
     metrics: dict[Part, Metrics] = field(default_factory=dict)
     failures: Counter[Part] = field(default_factory=Counter)
     started: dict[Part, StagedRun] = field(default_factory=dict)
-    handed: dict[Part, Path] = field(default_factory=dict)
     reason: str = ""
     hopeless: bool = False
-
-    def own_runs(self) -> list[StagedRun]:
-        """The runs of its parts that have not ended."""
-        return [run for run in (*self.running.values(), *self.started.values()) if run is not self.run]
 
 
 class Coordinator:
@@ -126,28 +121,37 @@ class Coordinator:
         self.endings: deque[Event] = deque()
         self.open = search.open_indices(plan.trials)
         # By trial, and by trial and part, the run whose last epoch another trial may go on from.
-        self.complete: dict[Any, Any] = {run.number: run for run in standing.ended if run.state == COMPLETE}
-        owners = {
-            run.run_id: run.number
-            for run in standing.ended
-            if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags
-        }
-        for part in standing.parts:
-            if part.state == COMPLETE and part.tags.get(PARENT) in owners:
-                self.complete[owners[part.tags[PARENT]], part_of(part.tags)] = part
+        self.complete: dict[Any, Any] = {}
         self.keeper = Keeper(plan.keep, always=plan.built_on())
         self.keeper.rebuild(search.attempts())
         self.kept: dict[int, list[Tracked]] = {}
-        self.kept |= {
-            run.number: [run] for run in standing.ended if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags
-        }
-        for part in standing.parts:
-            self.kept.get(owners.get(part.tags.get(PARENT, ""), -1), []).append(part)
-        self._drop([i for i in self.kept if not self.keeper.wants(i)])
-        # The folder in which another attempt at a trial goes on.
-        self.handed: dict[int, Path] = {}
-        for trial in standing.under_way:
+        self._take_in(standing)
+        for trial in standing.under_way(plan.trials):
             self._go_on(trial, standing.states)
+
+    def _take_in(self, standing: Standing) -> None:
+        """Note which trials have ended well before, in the store or in staging alone."""
+        owners: dict[str, int] = {}
+        for run in standing.ended:
+            if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags:
+                owners[run.run_id], self.kept[run.number] = run.number, [run]
+            if run.state == COMPLETE:
+                self.complete[run.number] = run
+        for part in standing.parts:
+            owner = owners.get(part.tags.get(PARENT, ""))
+            if owner is not None:
+                self.kept[owner].append(part)
+                if part.state == COMPLETE:
+                    self.complete[owner, part_of(part.tags)] = part
+        for trial in standing.staged:
+            result, index = trial.run.result, trial.run.number
+            if result is None or result.state == FAIL:
+                continue
+            self.kept[index] = list(trial.runs)
+            if result.state == COMPLETE:
+                self.complete[index] = trial.run
+                self.complete |= {(index, part_of(own.tags)): own for own in trial.parts if is_complete(own)}
+        self._drop([index for index in self.kept if not self.keeper.wants(index)])
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Until every index is closed, or `stop()`; what is under way then goes on with the next call.
@@ -159,34 +163,19 @@ class Coordinator:
                 self._hear(0 if self._work() else 0.5)
             while self.endings:
                 self._handle(self.endings.popleft())
-            self._leave(stopping=bool(self.open or self.live))
+            leave(self.recorder, stopping=bool(self.open or self.live))
         except (TakenOverError, AwayError):
             raise
         except Exception as error:
             if storage_problem(error) is None:
-                with suppress(Exception):
-                    # What was trained to its end has ended, whatever else went wrong.
-                    for event in self.endings:
-                        if isinstance(event, Done):
+                # What was trained to its end has ended, whatever else went wrong.
+                for event in self.endings:
+                    if isinstance(event, Done):
+                        with suppress(Exception):
                             self._done(event)
-                    self._leave(stopping=True)
+                with suppress(Exception):
+                    leave(self.recorder, stopping=True)
             raise
-
-    def _leave(self, stopping: bool) -> None:
-        """Bring the store all there is; what is under way there waits for the next call.
-
-        Whoever stops a study does not wait for a store that is away: what it lacks is in staging.
-        """
-        if stopping:
-            self.recorder.patience = min(self.recorder.patience, LAST_SECONDS)
-        trials = list(self.live.values())
-        try:
-            self.recorder.finish()
-            self.recorder.pause_all([run for live in trials for run in (live.run, *live.own_runs())])
-        except InputError as error:
-            if not stopping:
-                raise
-            self.progress.say(str(error))
 
     # ---- handing out work
 
@@ -207,7 +196,8 @@ class Coordinator:
         """Give an idle worker what is to be done next; whether there were both."""
         if not self.pool.idle:
             return False
-        waiting = min((index for index, live in self.live.items() if live.waiting), default=None)
+        ready = (index for index, live in self.live.items() if live.waiting and not self._blocked(index))
+        waiting = min(ready, default=None)
         if waiting is not None:
             self._submit(waiting, self.live[waiting].waiting.pop(0))
             return True
@@ -223,8 +213,7 @@ class Coordinator:
     def _go_on(self, trial: StagedTrial, states: Mapping[str, str]) -> None:
         """Take up a trial of an earlier call."""
         run, index = trial.run, trial.run.number
-        config = self.plan.schedule.configure(self.plan.base, run.values)
-        live = self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
+        live = self.live[index] = Live(run=run, config=self.plan.base, waiting=list(self.plan.parts))
         for staged in trial.runs:
             self.recorder.resume(staged, states.get(staged.run_id, ""))
         for own in trial.parts:
@@ -236,14 +225,28 @@ class Coordinator:
                 live.ended[part], live.metrics[part] = own, result.metrics
                 self.complete[index, part] = own
                 self.progress.done += 1
-                self._report_part(index, part, result.metrics[OBJECTIVE])
             else:
                 live.failures[part] += 1
                 if not result.retry or live.failures[part] >= ATTEMPTS:
                     live.reason = result.reason
+        try:
+            live.config = self.plan.schedule.configure(self.plan.base, run.values)
+        except InputError as error:
+            self._give_up(live, str(error))
+        for part in list(live.ended)[-1:]:
+            # What was said of all of them is known to the search.
+            self._report_part(index, part, live.metrics[part][OBJECTIVE])
         self._conclude_if_over(index)
 
-    def _launch(self, index: int, earlier: Mapping[str, Value]) -> None:
+    def _give_up(self, live: Live, reason: str) -> None:
+        """Let a trial that cannot begin, or go on, fail."""
+        live.reason = live.reason or reason
+        self.progress.say(f"trial {live.run.name}: fail, {reason}")
+        if not self.divided:
+            self._end(live.run, Result(state=FAIL, time=now_ms(), reason=reason))
+
+    def _launch(self, index: int, earlier: Mapping[str, Value], folder: Path | None = None) -> None:
+        """Begin a trial, with the values of an earlier attempt if there was one, in the folder where that goes on."""
         started = milliseconds()
         values = self.search.ask(index, self._sampler(index, earlier), started)
         seed = derive_seed(self.plan.key.seed, index)
@@ -251,15 +254,13 @@ class Coordinator:
             config = self.plan.schedule.configure(self.plan.base, values)
             params, reason = self.plan.params(config), self._obstacle(index)
         except InputError as error:
-            params, reason = dict(values), str(error)
-        folder = self.handed.pop(index, None) or self._new_folder(self.staging, index)
+            config, params, reason = self.plan.base, dict(values), str(error)
+        folder = folder or self._new_folder(self.staging, index)
         run = self._stage(folder, index, trial_name(index, values), params, started, {"seed": seed}, values)
+        live = self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
         if reason:
-            self._end(run, Result(state=FAIL, time=now_ms(), reason=reason))
-            self.search.tell(index, FAIL)
-            self.progress.say(f"trial {run.name}: fail, {reason}")
-            return
-        self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
+            self._give_up(live, reason)
+            self._conclude_if_over(index)
 
     def _new_folder(self, folder: Path, number: int) -> Path:
         return folder / f"{number:05d}-{uuid.uuid4().hex[:8]}"
@@ -318,6 +319,11 @@ class Coordinator:
 
     def _submit(self, index: int, part: Part) -> None:
         live, ticket = self.live[index], self._ticket(index, part)
+        reason = self._obstacle(index)
+        if reason:
+            self._give_up(live, reason)
+            self._conclude_if_over(index)
+            return
         run = live.started.pop(part, None) or self._part_run(live, part)
         live.running[part] = run
         self.progress.begin(ticket, run.name, live.config.train.epochs)
@@ -331,21 +337,22 @@ class Coordinator:
             encoders=self.plan.encoders,
             checkpoint=self._checkpoint(index, part),
             checkpoint_every=self.plan.checkpoint_every,
+            after=milliseconds(),
         )
         self.pool.submit(job)
 
-    def _part_run(self, live: Live, part: Part) -> StagedRun:
-        """The run of a part that begins; of a trial that has only one it is the trial's."""
+    def _part_run(self, live: Live, part: Part, folder: Path | None = None) -> StagedRun:
+        """The run of a part that begins; of a trial that has only one it is the trial's.
+
+        folder: in which another attempt goes on.
+        """
         if not self.divided:
             return live.run
         index = live.run.number
         facts = {"fold": part.fold, "repeat": part.repeat, "seed": self._seed(index, part)}
         name = f"{live.run.name} {part_name(part, self.plan.key)}"
-        folder = live.handed.pop(part, None) or self._part_folder(live, part)
+        folder = folder or self._new_folder(live.run.folder / PARTS, self.plan.parts.index(part))
         return self._stage(folder, index, name, live.run.params, milliseconds(), facts, {}, live.run.id)
-
-    def _part_folder(self, live: Live, part: Part) -> Path:
-        return self._new_folder(live.run.folder / PARTS, self.plan.parts.index(part))
 
     def _seed(self, index: int, part: Part) -> int:
         if not self.divided:
@@ -388,10 +395,17 @@ class Coordinator:
                     # Not the trial's fault: it goes on once there is room.
                     raise unusable(event.storage)
                 self._fail(event.number, event.reason, retry=event.retry)
+            case Died() if self._has_ended(event.number):
+                self._done(Done(number=event.number))
             case Died():
                 self._fail(event.number, event.reason, retry=True)
             case _:
                 pass
+
+    def _has_ended(self, ticket: int) -> bool:
+        """Whether a training has left its result, of which its worker could not tell any more."""
+        index, part = self._place(ticket)
+        return read_result(self.live[index].running[part].folder) is not None
 
     def _epoch(self, event: Epoch) -> None:
         index, part = self._place(event.number)
@@ -442,7 +456,7 @@ class Coordinator:
         if self.search.compares_parts:
             worth_it = self.search.report(index, self.plan.parts.index(part), score)
             # With no part left to save, a trial far behind the best is as complete as any.
-            live.hopeless |= not worth_it and bool(live.waiting)
+            live.hopeless |= not worth_it and any(other not in live.started for other in live.waiting)
 
     def _fail(self, ticket: int, reason: str, retry: bool) -> None:
         index, part = self._place(ticket)
@@ -450,23 +464,23 @@ class Coordinator:
         run = live.running.pop(part)
         live.failures[part] += 1
         again = self.divided and retry and live.failures[part] < ATTEMPTS
-        if again:
-            live.handed[part] = self._part_folder(live, part)
-            hand_on(run.folder, live.handed[part])
-        elif retry and not self.divided:
-            self.handed[index] = self._new_folder(self.staging, index)
-            hand_on(run.folder, self.handed[index])
+        later = self._new_folder(run.folder.parent, int(run.folder.name.partition("-")[0]))
+        if retry:
+            hand_on(run.folder, later)
         self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
         self.progress.finish(ticket, FAIL, None, reason)
         if again:
+            # In staging at once: a kill before a worker is free costs no epoch.
+            live.started[part] = self._part_run(live, part, later)
             live.waiting.insert(0, part)
         else:
             live.reason = live.reason or reason
-        self._conclude_if_over(index, retry=retry and not self.divided)
+        self._conclude_if_over(index, later if retry and not self.divided else None)
 
     def _end(self, run: StagedRun, result: Result) -> None:
         """End a run that no worker has ended; of its files only what went wrong is kept."""
         failed = run.folder / "failed"
+        run.folder.mkdir(parents=True, exist_ok=True)
         if (run.folder / ERROR).exists():
             failed.mkdir(exist_ok=True)
             (run.folder / ERROR).replace(failed / ERROR)
@@ -476,26 +490,33 @@ class Coordinator:
 
     # ---- ending a trial
 
-    def _conclude_if_over(self, index: int, retry: bool = False) -> None:
+    def _conclude_if_over(self, index: int, folder: Path | None = None) -> None:
+        """End a trial that no part of waits or runs; another attempt goes on in `folder`, if there is one."""
         live = self.live[index]
+        if live.reason:
+            for run in live.started.values():
+                self._end(run, Result(state=FAIL, time=now_ms(), reason=live.reason))
+            live.started.clear()
         if live.hopeless or live.reason:
-            self.progress.trials -= len(live.waiting)
-            live.waiting.clear()
+            begun = [part for part in live.waiting if part in live.started]
+            self.progress.trials -= len(live.waiting) - len(begun)
+            live.waiting = begun
         if not live.waiting and not live.running:
-            self._conclude(index, retry)
+            self._conclude(index, folder)
 
-    def _conclude(self, index: int, retry: bool = False) -> None:
+    def _conclude(self, index: int, folder: Path | None) -> None:
         live = self.live.pop(index)
         state = FAIL if live.reason else PRUNED if live.hopeless else COMPLETE
         metrics = self._sum_up(live, state) if self.divided else live.metrics.get(self.plan.parts[0], {})
         score = metrics.get(OBJECTIVE)
-        self.search.tell(index, state, score, retry=retry)
+        self.search.tell(index, state, score, retry=folder is not None)
         if state == COMPLETE and score is not None:
             self.complete[index] = live.run
             self.progress.rate(live.run.name, score)
         attempts = self.search.attempts_at(index)
         if not closed(attempts):
-            self.open = dict(sorted([*self.open.items(), (index, last_values(attempts))]))
+            # In staging at once: a kill before a worker is free costs no epoch.
+            self._launch(index, last_values(attempts), folder)
 
     def _sum_up(self, live: Live, state: str) -> Metrics:
         """End the run of a trial whose parts have their own: with what they say together, and the best one's files."""
@@ -506,11 +527,12 @@ class Coordinator:
         (folder / EPOCHS).unlink(missing_ok=True)
         found = units(live.metrics, self.plan.repeats)
         metrics, best = spread(found), best_part(live.metrics)
-        curves = [epochs_by_metric(read_epochs(run.folder)) for run in live.ended.values()]
-        points = [Point(epoch=e, time=now_ms(), metrics=means) for e, means in mean_curves(curves).items()]
+        # What a kill has cut short is told again: the same, to the millisecond, so that it is there once.
+        points = sum_of([read_epochs(live.ended[part].folder) for part in sorted(live.ended)])
+        over = max(point.time for point in points)
         for step, unit in enumerate(found, start=1):
             told_of = {f"{UNIT}{name}": unit[name] for name in SUMMARISED if name in unit}
-            points.append(Point(epoch=step, time=now_ms(), metrics=told_of))
+            points.append(Point(epoch=step, time=over, metrics=told_of))
         for point in points:
             append_epoch(folder, point)
             self.recorder.epoch(live.run, point)
@@ -523,6 +545,35 @@ class Coordinator:
         self.recorder.end(live.run, result)
         self.progress.say(f"trial {live.run.name}: {state.lower()}, {told(metrics, len(found), self.plan)}")
         return metrics
+
+
+def leave(recorder: Recorder, stopping: bool) -> None:
+    """Bring the store all there is; what is under way there waits for the next call.
+
+    Whoever stops a study does not wait for a store that is away: what it lacks is in staging.
+    """
+    if stopping:
+        recorder.patience = min(recorder.patience, LAST_SECONDS)
+    try:
+        recorder.finish()
+        recorder.pause_all([own.run for own in recorder.waiting.values() if own.result is None])
+    except InputError as error:
+        if not stopping:
+            raise
+        recorder.say(str(error))
+
+
+def is_complete(run: StagedRun) -> bool:
+    """Whether a run in staging has ended with a score."""
+    result = run.result
+    return result is not None and result.state == COMPLETE
+
+
+def sum_of(parts: Sequence[Sequence[Point]]) -> list[Point]:
+    """The means of each epoch over the parts that trained so long, at the time when the last one had."""
+    means = mean_curves([epochs_by_metric(points) for points in parts])
+    times = {epoch: max(p.time for points in parts for p in points if p.epoch == epoch) for epoch in means}
+    return [Point(epoch=epoch, time=times[epoch], metrics=metrics) for epoch, metrics in means.items()]
 
 
 def epochs_by_metric(points: Iterable[Point]) -> dict[str, list[tuple[int, float]]]:

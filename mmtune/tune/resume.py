@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from mmtune.base.clock import CLOCK
+from mmtune.networks.card import CARD, MODEL
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, OBJECTIVE, PARENT, RUNNING, MlflowTracker, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.staging import PARTS, StagedRun, now_ms, read_epochs, read_runs
@@ -51,10 +53,9 @@ class Standing:
         runs = [run for trial in self.staged for run in trial.runs]
         return [run for run in runs if self.states.get(run.run_id, RUNNING) in (RUNNING, INTERRUPTED)]
 
-    @property
-    def under_way(self) -> list[StagedTrial]:
-        """The trials that have not ended."""
-        return [trial for trial in self.staged if trial.run.result is None]
+    def under_way(self, trials: int) -> list[StagedTrial]:
+        """Of the first `trials` trials those that have not ended; the others wait for a call that asks for them."""
+        return [trial for trial in self.staged if trial.run.result is None and trial.run.number < trials]
 
 
 def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, ...]) -> Standing:
@@ -62,22 +63,36 @@ def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, 
     tracked = tracker.trials(parent)
     tracked_parts = tracker.parts(parent) if len(parts) > 1 else []
     for run in (*tracked, *tracked_parts):
-        CLOCK.show(datetime.fromtimestamp(run.started / 1000, UTC))
+        show(run.started)
     by_id = {run.tags.get("mmtune.id", ""): run for run in (*tracked, *tracked_parts)}
-    staged = [trial for trial in read_staged(staging) if not forget_if_ended(trial, by_id)]
+    staged = [trial for trial in read_staged(staging, parts) if not forget_if_ended(trial, by_id)]
     for own in (own for trial in staged for own in trial.runs):
         own.run_id = by_id[own.id].run_id if own.id in by_id else ""
-    kept = {own.run_id for trial in staged for own in trial.runs}
-    stray = {r.run_id for r in (*tracked, *tracked_parts) if is_open(r) and r.run_id not in kept}
+        show(own.started)
+    stray = strays(tracked, tracked_parts, staged)
     for run_id in sorted(stray):
         end_lost(tracker, run_id, LOST)
     ended = [as_lost(run) if run.run_id in stray else run for run in tracked if run.run_id in stray or not is_open(run)]
     return Standing(
         ended=without_torn(tracker, ended, tracked_parts, len(parts)),
-        parts=[run for run in tracked_parts if not is_open(run)],
+        parts=[run for run in tracked_parts if not is_open(run) and run.run_id not in stray],
         staged=staged,
         states={run.run_id: run.state for run in (*tracked, *tracked_parts)},
     )
+
+
+def show(started: int) -> None:
+    """Let no time that is told from now on be before that."""
+    CLOCK.show(datetime.fromtimestamp(started / 1000, UTC))
+
+
+def strays(trials: Iterable[TrialRun], parts: Iterable[TrialRun], staged: Iterable[StagedTrial]) -> set[str]:
+    """The runs that count no more, as staging has lost them: whatever is under way, and parts of what is."""
+    known = {own.run_id for trial in staged for own in trial.runs}
+    under_way = {trial.run.run_id for trial in staged} - {""}
+    lost = {run.run_id for run in (*trials, *parts) if is_open(run)}
+    lost |= {run.run_id for run in parts if run.state == COMPLETE and run.tags.get(PARENT) in under_way}
+    return lost - known
 
 
 def is_open(run: TrialRun) -> bool:
@@ -85,12 +100,50 @@ def is_open(run: TrialRun) -> bool:
     return run.state in (RUNNING, INTERRUPTED)
 
 
-def read_staged(staging: Path) -> list[StagedTrial]:
-    """The trials in staging; folders of which nothing is known are removed."""
-    trials = read_runs(staging)
-    for folder in set(staging.glob("*")) - {run.folder for run in trials}:
-        shutil.rmtree(folder, ignore_errors=True)
-    return [StagedTrial(run=run, parts=read_runs(run.folder / PARTS)) for run in trials]
+def read_staged(staging: Path, parts: tuple[Part, ...]) -> list[StagedTrial]:
+    """The trials in staging; whatever is none of ours there, or is but half of one that ended, is removed."""
+    runs = distinct(read_runs(staging), lambda run: run.number)
+    clear(staging, runs)
+    return [StagedTrial(run=run, parts=read_parts(run, parts)) for run in runs]
+
+
+def read_parts(trial: StagedRun, parts: tuple[Part, ...]) -> list[StagedRun]:
+    """The attempts at parts of a trial that are in staging."""
+    if len(parts) == 1:
+        return []
+    runs = [run for run in read_runs(trial.folder / PARTS) if run.parent == trial.id and part_of(run.tags) in parts]
+    runs = distinct(runs, lambda run: part_of(run.tags))
+    clear(trial.folder / PARTS, runs)
+    return runs
+
+
+def distinct(runs: Iterable[StagedRun], place: Callable[[StagedRun], Any]) -> list[StagedRun]:
+    """Each run once, and one of those that are under way at a place: somebody may have copied a folder."""
+    found: dict[Any, StagedRun] = {}
+    for run in runs:
+        if run.number >= 0 and is_whole(run):
+            found.setdefault(run.id if run.result else place(run), run)
+    kept: dict[str, StagedRun] = {}
+    for run in found.values():
+        kept.setdefault(run.id, run)
+    return list(kept.values())
+
+
+def is_whole(run: StagedRun) -> bool:
+    """Whether a run, if it ended well, has left its score and its model."""
+    result = run.result
+    if result is None or result.state == FAIL:
+        return True
+    return OBJECTIVE in result.metrics and (run.folder / result.files / MODEL / CARD).exists()
+
+
+def clear(folder: Path, runs: Iterable[StagedRun]) -> None:
+    """Remove whatever else is in a folder of runs."""
+    for path in set(folder.glob("*")) - {run.folder for run in runs}:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def forget_if_ended(trial: StagedTrial, by_id: Mapping[str, TrialRun]) -> bool:

@@ -42,7 +42,7 @@ from mmtune.tracking import (
     view_tag,
 )
 from mmtune.train.recipe import TrialConfig
-from mmtune.tune.coordinator import Coordinator
+from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
@@ -266,7 +266,7 @@ def say_where(found: OpenStudy) -> None:
         f"{key.study}: {plan.trials} trial{'s' * (plan.trials > 1)} of {key.epochs} epochs on {key.data} "
         f"({key.digest[:8]}), " + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.division]),
     )
-    cut = len(standing.under_way)
+    cut = len(standing.under_way(plan.trials))
     if cut:
         say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")
     gone = without_files(found)
@@ -274,7 +274,7 @@ def say_where(found: OpenStudy) -> None:
         names = ", ".join(f"{run.number:02d}" for run in gone)
         trials = f"trial{'s' * (len(gone) > 1)} {names}"
         say(found.console, f"the files of {trials} are gone: delete their runs, and the same command makes them again")
-    waiting = len(standing.staged) - cut
+    waiting = sum(trial.run.result is not None for trial in standing.staged)
     if waiting:
         say(found.console, f"{waiting} finished trial{'s' * (waiting > 1)} in staging: brought to {found.tracker.name}")
 
@@ -295,12 +295,12 @@ def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
     progress = Progress(
         console=found.console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
     )
-    missing = len(search.open_indices(plan.trials)) + len(found.standing.under_way)
+    missing = len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
     if missing:
         note_mixture(found)
     pool = crew.start((plan.trials - len(ended)) * parts) if missing else None
     if pool is None:
-        found.recorder.finish()
+        leave(found.recorder, stopping=False)
         return
     with crew, progress:
         coordinator = Coordinator(

@@ -46,8 +46,10 @@ class Given(BaseSampler):
         return {}
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-        if param_name in self.values or self.otherwise is None:
+        if param_name in self.values:
             return self.values[param_name]
+        if self.otherwise is None:
+            raise InputError(f"{param_name} must be among the values of a trial that goes on, got {dict(self.values)}")
         return self.otherwise.sample_independent(study, trial, param_name, param_distribution)
 
 
@@ -107,6 +109,8 @@ class Search:
         self.study = optuna.create_study(direction="maximize", sampler=Given({}), pruner=pruner)
         self.halving = Halving(self.rungs)
         self.watch = Stopwatch()
+        # A trial counts once at a rung, however many attempts it takes.
+        self.heard: set[tuple[int, int]] = set()
         self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
         self.by_index: dict[int, list[int]] = {}
@@ -127,7 +131,7 @@ class Search:
             self.study.add_trial(self._frozen(attempt))
             self._note(attempt)
             for rung in self.rungs & attempt.reports.keys():
-                self.halving.add(rung, attempt.reports[rung])
+                self._compare(attempt.index, rung, attempt.reports[rung])
 
     def _require_admitted(self, attempt: Attempt) -> None:
         by_path = {choice.path: choice for choice in self.space}
@@ -184,7 +188,7 @@ class Search:
                 trial.report(score, step)
                 self._change(index, reports={**attempt.reports, step: score})
                 if step in self.rungs:
-                    self.halving.add(step, score)
+                    self._compare(index, step, score)
             if self.compares_parts:
                 return not trial.should_prune()
             return step not in self.rungs or self.halving.goes_on(step, score)
@@ -195,6 +199,11 @@ class Search:
             value = score if state == COMPLETE else None
             self.study.tell(self.live.pop(index), value, state=TrialState[state])
             self._change(index, state=state, score=value, retry=retry)
+
+    def _compare(self, index: int, rung: int, score: float) -> None:
+        if (index, rung) not in self.heard:
+            self.heard.add((index, rung))
+            self.halving.add(rung, score)
 
     def _note(self, attempt: Attempt) -> None:
         self.by_index.setdefault(attempt.index, []).append(len(self.made))
