@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import signal
@@ -12,44 +11,59 @@ import time
 from pathlib import Path
 
 import pytest
-from checks import begin, check_whole, children, command, eventually, gone, journal_attempts, run, scores, wait_for
+from checks import (
+    begin,
+    check_whole,
+    children,
+    command,
+    done_in,
+    eventually,
+    gone,
+    run,
+    scores,
+    staged,
+    states_of,
+    wait_for,
+)
 
 from mmtune.data.dataset import Dataset
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, MlflowTracker
+from mmtune.train.staging import read_epochs, read_runs
 
 STOPS = [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
+
+
+def check_waiting(store: Path) -> set[str]:
+    """The complete runs of a study that was asked to stop: what was under way waits and is in staging, nothing runs."""
+    (study,) = MlflowTracker(store).studies()
+    states = states_of(store)
+    assert study.status == "KILLED"
+    assert set(states.values()) <= {COMPLETE, INTERRUPTED}
+    waiting = {run_id for run_id, state in states.items() if state == INTERRUPTED}
+    assert waiting == {own.run_id for own in read_runs(store / "staging" / study.key.slug)}
+    return {run_id for run_id, state in states.items() if state == COMPLETE}
 
 
 @pytest.mark.parametrize("number", STOPS)
 def test_asked_to_stop_it_says_so_and_goes_on_later(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], number: signal.Signals
 ) -> None:
-    """Asked as a terminal asks: the whole process group, workers and multiprocessing's own process among it."""
+    """Asked as a terminal asks: the whole process group, workers among it; no trial is charged with it."""
     process = begin(command(tiny, store))
     wait_for(process, "[1/4]")
     os.killpg(process.pid, number)
-    text, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
     assert "the same command goes on" in text
     assert "Traceback" not in text
-    check_interrupted(store)
-    attempts = journal_attempts(store)
-    done_before = {a.run_id for a in attempts if a.state == "COMPLETE"}
+    done_before, before = check_waiting(store), set(states_of(store))
     run(command(tiny, store))
     complete = check_whole(store)
     assert scores(complete) == undisturbed
     assert done_before <= {trial.run_id for trial in complete}
-
-
-def check_interrupted(store: Path) -> None:
-    """Nothing is left running, and no trial is charged with the interruption."""
-    assert not [a for a in journal_attempts(store) if a.state == "RUNNING" or (a.state == "FAIL" and not a.interrupted)]
-    tracker = MlflowTracker(store)
-    (study,) = tracker.studies("audio_rnn")
-    assert study.status == "KILLED"
-    unfinished = [trial for trial in tracker.trials(study.run_id) if trial.state != COMPLETE]
-    assert unfinished
-    assert {(trial.state, trial.tags["mmtune.reason"]) for trial in unfinished} == {(FAIL, INTERRUPTED)}
+    # What was under way has gone on in the same run.
+    assert before <= {trial.run_id for trial in complete}
+    assert FAIL not in states_of(store).values()
 
 
 @pytest.mark.slow
@@ -67,7 +81,7 @@ def test_a_terminal_that_is_closed_interrupts_as_ctrl_c_does(
         text += os.read(terminal, 65_536)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
-    check_interrupted(store)
+    check_waiting(store)
     run(command(tiny, store))
     assert scores(check_whole(store)) == undisturbed
 
@@ -92,38 +106,45 @@ def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     process.wait()
     assert workers
     assert eventually(lambda: all(gone(pid) for pid in workers))
-    done_before = {a.run_id for a in journal_attempts(store) if a.state == "COMPLETE"}
+    done_before, before = done_in(store), set(states_of(store))
     text = run(command(tiny, store))
     assert "cut short by an earlier interruption" in text
     complete = check_whole(store)
     assert scores(complete) == undisturbed
-    assert done_before <= {trial.run_id for trial in complete}
+    assert done_before <= before <= {trial.run_id for trial in complete}
 
 
+TRACKER = "mmtune.tracking.tracker.MlflowTracker"
 DEATHS = {
-    "after a finished training, before its run hears of it": (
-        "mmtune.tracking.tracker.MlflowTracker",
-        "end_trial",
-        "COMPLETE",
-    ),
-    "after a finished run, before the search hears of it": ("mmtune.tune.search.Search", "tell", "COMPLETE"),
-    "after an interrupted run, before the search hears of it": ("mmtune.tune.search.Search", "tell", "FAIL"),
+    "after a trial was drawn, before it is in staging": ("mmtune.train.staging.StagedRun", "write", "", 3),
+    "after a trial is in staging, before the store has its run": (TRACKER, "begin", "", 3),
+    "after the store has its run, before staging knows": ("mmtune.train.staging.StagedRun", "write", "run_id", 2),
+    "between two batches of epochs": (TRACKER, "log", "", 6),
+    "after a finished training, before its files are kept": (TRACKER, "add_files", "", 1),
+    "after its files are kept, before its run has ended": (TRACKER, "end", "COMPLETE", 1),
+    "after a finished run, before it leaves staging": (TRACKER, "secure", "", 1),
+    "after a finished training, before the search hears of it": ("mmtune.tune.search.Search", "tell", "COMPLETE", 1),
+    "as it is to say that runs wait": (TRACKER, "set_state", "INTERRUPTED", 1),
+    "after it has said so of one of two": (TRACKER, "set_state", "INTERRUPTED", 2),
+    "as it closes the study": (TRACKER, "end_study", "", 1),
 }
 DYING = """
 import importlib, os, sys
 
-def arm(owner, name, when):
+def arm(owner, name, when, count):
     whole = getattr(owner, name)
     def die(self, *args, **kwargs):
-        if when in args or when in kwargs.values():
+        nonlocal count
+        count -= not when or when in args or when in kwargs.values() or bool(getattr(self, when, ""))
+        if count <= 0:
             os._exit(9)
         return whole(self, *args, **kwargs)
     setattr(owner, name, die)
 
 if __name__ == "__main__":  # workers import this file too
     module, _, owner = sys.argv[1].rpartition(".")
-    arm(getattr(importlib.import_module(module), owner), sys.argv[2], sys.argv[3])
-    sys.argv[1:4] = []
+    arm(getattr(importlib.import_module(module), owner), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    sys.argv[1:5] = []
     from mmtune.cli import main
     main()
 """
@@ -135,15 +156,19 @@ def test_dying_between_two_writes_loses_nothing(
     tiny: Dataset, store: Path, tmp_path: Path, undisturbed: list[tuple[float, float]], moment: str
 ) -> None:
     (tmp_path / "dying.py").write_text(DYING)
-    words = [sys.executable, str(tmp_path / "dying.py"), *DEATHS[moment], *command(tiny, store)[3:]]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for(process, "trial 01")
-    if DEATHS[moment][-1] == "FAIL":
+    script = [sys.executable, str(tmp_path / "dying.py"), *map(str, DEATHS[moment])]
+    process = begin([*script, *command(tiny, store)[3:]])
+    if "INTERRUPTED" in DEATHS[moment]:
+        wait_for(process, "trial 01")
         process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 9, text
+    before = done_in(store)
     run(command(tiny, store))
-    assert scores(check_whole(store)) == undisturbed
+    complete = check_whole(store)
+    assert scores(complete) == undisturbed
+    assert before <= {trial.run_id for trial in complete}
+    assert FAIL not in states_of(store).values()
 
 
 @pytest.mark.slow
@@ -155,9 +180,7 @@ def test_a_reader_that_goes_away_leaves_no_run_running(
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(timeout=60) == 1
-    tracker = MlflowTracker(store)
-    (study,) = tracker.studies("audio_rnn")
-    assert "RUNNING" not in {study.status, *(trial.status for trial in tracker.trials(study.run_id))}
+    check_waiting(store)
     run(command(tiny, store))
     assert scores(check_whole(store)) == undisturbed
 
@@ -172,10 +195,9 @@ def test_a_killed_worker_costs_its_trial_one_attempt(
     assert process.returncode == 0, text
     assert "worker was killed by SIGKILL" in text
     assert scores(check_whole(store)) == undisturbed
-    (failed,) = [a for a in journal_attempts(store) if a.state == "FAIL"]
-    assert failed.retry
-    tracker = MlflowTracker(store)
-    assert tracker.client.get_run(failed.run_id).data.tags["mmtune.reason"] == "worker was killed by SIGKILL"
+    (failed,) = [run_id for run_id, state in states_of(store).items() if state == FAIL]
+    tags = MlflowTracker(store).client.get_run(failed).data.tags
+    assert (tags["mmtune.reason"], tags["mmtune.retry"]) == ("worker was killed by SIGKILL", "True")
 
 
 @pytest.mark.slow
@@ -216,11 +238,11 @@ def test_killed_again_and_again_at_random_moments(
     assert scores(check_whole(store)) == undisturbed
 
 
-def waiting(store: Path) -> dict[tuple[str, int], tuple[int, float]]:
-    """The epochs on the whole lines of the spool, by run and epoch: when they were reported, and their loss."""
-    lines = [line for file in (store / "optuna").glob("*.spool") for line in file.read_bytes().split(b"\n")[:-1]]
-    told = [json.loads(line) for line in lines]
-    return {(one["run_id"], one["step"]): (one["time"], one["metrics"]["val_loss"]) for one in told}
+def on_record(store: Path) -> dict[tuple[str, int], tuple[int, float]]:
+    """The epochs in staging, by run and epoch: when they were over, and their loss."""
+    told = ((run, point) for folder in (store / "staging").glob("*") for run in read_runs(folder)
+            for point in read_epochs(run.folder))  # fmt: skip
+    return {(run.id, point.epoch): (point.time, point.metrics["val_loss"]) for run, point in told}
 
 
 @pytest.mark.slow
@@ -231,17 +253,17 @@ def test_epochs_that_waited_when_the_coordinator_was_killed_are_there_once(
     for _ in range(3):
         before = set(left)
         process = begin(command(tiny, store))
-        assert eventually(lambda known=before: len(set(waiting(store)) - known) >= 5, seconds=60)  # type: ignore[misc]
+        assert eventually(lambda known=before: len(set(on_record(store)) - known) >= 5, seconds=60)  # type: ignore[misc]
         process.kill()
         process.communicate()
-        left |= waiting(store)
+        left |= on_record(store)
     run(command(tiny, store))
-    client = MlflowTracker(store).client
-    cut = {run_id for run_id, _ in left}
-    for run_id in cut:
-        assert client.get_run(run_id).data.tags["mmtune.state"] == "FAIL"
-        found = [((run_id, m.step), (m.timestamp, m.value)) for m in client.get_metric_history(run_id, "val_loss")]
-        assert [step for (_, step), _ in found] == list(range(1, len(found) + 1))
-        assert dict(found).items() >= {place: told for place, told in left.items() if place[0] == run_id}.items()
-    assert not waiting(store)
+    tracker = MlflowTracker(store)
+    for identity in {identity for identity, _ in left}:
+        (found,) = tracker.find(identity)
+        history = tracker.client.get_metric_history(found.run_id, "val_loss")
+        assert [metric.step for metric in history] == list(range(1, len(history) + 1))
+        told = {(identity, metric.step): (metric.timestamp, metric.value) for metric in history}
+        assert told.items() >= {place: own for place, own in left.items() if place[0] == identity}.items()
+    assert not staged(store)
     assert scores(check_whole(store)) == undisturbed

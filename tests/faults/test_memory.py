@@ -14,9 +14,9 @@ from mmtune.data.dataset import Dataset
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.study.space import Categorical
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 

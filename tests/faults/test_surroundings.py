@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from checks import check_whole, command, journal_attempts, scores, wait_for
+from checks import check_whole, command, scores, states_of, wait_for
 
 from mmtune.base.provenance import git_commit
 from mmtune.data.dataset import SAMPLE_RATE, Dataset
 from mmtune.data.store import load, save
-from mmtune.tracking import OBJECTIVE, MlflowTracker
+from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -75,13 +75,15 @@ def with_clock(clock: Path, jumps: str) -> dict[str, str]:
 
 
 def check_times(store: Path, study: str = "audio_rnn") -> None:
-    """Every run ends after it began, and attempts at a trial are in the order in which they were made."""
+    """Every run ends after it began and after all of its epochs, and attempts are in the order of their making."""
     tracker = MlflowTracker(store)
     for parent in tracker.studies(study):
         runs = tracker.trials(parent.run_id)
         for run_id in (parent.run_id, *(run.run_id for run in runs)):
             info = tracker.client.get_run(run_id).info
             assert info.end_time >= info.start_time
+            times = [metric.timestamp for metric in tracker.client.get_metric_history(run_id, "val_loss")]
+            assert all(info.start_time <= time <= info.end_time for time in times)
         for number in {run.number for run in runs}:
             attempts = [run.state for run in runs if run.number == number]
             assert attempts[:-1] == ["FAIL"] * (len(attempts) - 1)
@@ -292,7 +294,7 @@ def test_without_the_groups_right_to_write_a_colleague_is_told_what_lacks_it(off
     assert "must be writable" in second.mmtune("report", "audio_rnn", "--store", str(store), code=2)
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()} == before
     # One after another is mended, and none is found out only when a trial has ended.
-    for folder in ("locks", "staging", "artifacts", "optuna", ".store.lock", "mlflow.db"):
+    for folder in ("locks", "staging", "artifacts", ".store.lock", "mlflow.db"):
         told = ended(second.starts(command(office.data, store, study="image_cnn", trials=1, epochs=1)), code=2)
         assert told.startswith(f"mmtune: {store / folder}")
         (store / folder).chmod((store / folder).stat().st_mode | 0o020)
@@ -343,7 +345,7 @@ def test_eight_studies_start_at_once_on_an_empty_folder(tiny: Dataset, tmp_path:
     for name in names:
         check_whole(store, name, trials=1, epochs=1)
     for run in tracker.studies("audio_rnn"):
-        assert [trial.status for trial in tracker.trials(run.run_id)] == ["FINISHED"]
+        assert [trial.state for trial in tracker.trials(run.run_id)] == [COMPLETE]
         assert run.status == "FINISHED"
     told = ended(start(command(tiny, store, *one, trials=2, epochs=1), tmp_path, {}))
     assert [line.split()[1] for line in told.splitlines() if line.endswith("started")] == ["01"]
@@ -366,7 +368,7 @@ def test_another_search_space_is_refused(tiny: Dataset, begun: Path, tmp_path: P
     shutil.copytree(REPOSITORY / "studies", tmp_path / "studies")
     file = tmp_path / "studies" / "audio_rnn.py"
     whole = file.read_text()
-    attempts = journal_attempts(begun)
+    attempts = states_of(begun)
     for before, after, said in (
         ('"model.layers": (1, 2)', '"model.layers": (2, 1)', "now it is [model.layers  {2, 1}"),
         ("batch_size=64", "batch_size=32", "it was [train.batch_size=64], now it is [train.batch_size=32]"),
@@ -377,7 +379,7 @@ def test_another_search_space_is_refused(tiny: Dataset, begun: Path, tmp_path: P
         file.write_text(whole.replace(before, after))
         told = ended(start(command(tiny, begun, epochs=4), tmp_path, {}), code=2)
         assert said in told
-        assert journal_attempts(begun) == attempts
+        assert states_of(begun) == attempts
         check_whole(begun, trials=2, epochs=4)
     file.write_text(whole)
     ended(start(command(tiny, begun, epochs=4), tmp_path, {}))

@@ -1,8 +1,10 @@
 """Studies whose processes are killed at random moments, for so many minutes; at the end nothing may be missing.
 
-Several coordinators work at once in one store. Again and again one of them, one of its workers or all of its workers
-gets SIGKILL; whatever ended is started again with the same command. When the time is over each study is left in peace
-until it ends, and is then held against what must be true of it. `make torture MINUTES=3`.
+Several coordinators work at once in one store, some of them on trials of several folds. Again and again one of them,
+one of its workers or all of its workers gets SIGKILL, or its whole process group SIGTERM, SIGINT, SIGHUP or SIGKILL;
+whatever ended is started again with the same command. When the time is over each study is left in peace until it ends,
+and is then held against what must be true of it. `make torture MINUTES=3`; with --server the runs go to an MLflow
+server, with --postgres into PostgreSQL.
 """
 
 from __future__ import annotations
@@ -16,47 +18,61 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checks import check_search, check_trial, children, command, eventually, gone, journal_attempts
+# The servers and databases of the tests, one folder up.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from checks import check_runs, children, command, eventually, gone
+from counted import again, epochs
 
 from mmtune.data.bundled import sample
 from mmtune.data.dataset import Dataset
-from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUN_STATUS, MlflowTracker, StudyRun
+from mmtune.tracking import FAIL, MlflowTracker, StudyRun
 
-VICTIMS = {"coordinator": 3, "a worker": 4, "all workers": 2}
+ONE = {"coordinator": 3, "a worker": 4, "all workers": 2}
+GROUP = {"SIGTERM": 1, "SIGINT": 1, "SIGHUP": 1, "SIGKILL": 1}
+VICTIMS = {**ONE, **{f"group by {name}": weight for name, weight in GROUP.items()}}
 MEAN_SECONDS = 0.7
-TRIALS, EPOCHS = 6, 15
-# 1 where each of its trials has lost two workers.
-FINISHED = (0, 1)
+TRIALS, EPOCHS, FOLDS = 6, 15, 3
+# 1 where each of its trials has lost two workers; 130 where it was asked to stop.
+FINISHED, INTERRUPTED = (0, 1), 130
 GIVEN_UP = "workers cannot start: worker was killed by SIGKILL\n"
+KILLED = "worker was killed by SIGKILL"
+SCRIPT = Path(__file__).with_name("counted.py")
 
 
 @dataclass(kw_only=True)
 class Victim:
-    """A study that is killed again and again, and its present process."""
+    """A study that is killed again and again, and its present process. log: what it prints; counted: what it trains."""
 
     words: list[str]
+    log: Path
+    counted: Path
     process: subprocess.Popen[bytes] | None = None
     calls: int = 0
-    log: Path = field(default_factory=Path)
 
     @property
     def runs(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
-        """The same command again."""
+        """The same command again, in a process group of its own."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.words, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.words, stdout=log, stderr=log, start_new_session=True)
         self.calls += 1
 
     def kill(self, whom: str, rng: random.Random) -> int:
         """Kill a part of it; returns how many processes were."""
         assert self.process is not None
         workers = children(self.process.pid)
+        if whom.startswith("group"):
+            os.killpg(self.process.pid, signal.Signals[whom.rpartition(" ")[2]])
+            self._see_it_end(workers)
+            return 1 + len(workers)
         chosen = {
             "coordinator": [self.process.pid],
             "a worker": rng.sample(workers, min(1, len(workers))),
@@ -66,48 +82,95 @@ class Victim:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if whom == "coordinator":
-            self.process.wait()
-            assert eventually(lambda: all(gone(pid) for pid in workers)), (
-                f"workers outlive their coordinator: {workers}"
-            )
+            self._see_it_end(workers)
         return len(chosen)
 
+    def _see_it_end(self, workers: list[int]) -> None:
+        assert self.process is not None
+        self.process.wait(timeout=300)
+        assert eventually(lambda: all(gone(pid) for pid in workers)), f"workers outlive their coordinator: {workers}"
 
-def torture(dataset: Dataset, store: Path, minutes: float, seed: int, studies: int) -> Counter[str]:
-    """Kill for so many minutes; returns how many processes of each kind were killed, calls made, studies begun."""
-    rng, counts = random.Random(seed), Counter[str]()
-    victims = [begin(dataset, store, number) for number in range(studies)]
-    end = time.monotonic() + 60 * minutes
-    shown = time.monotonic()
-    while time.monotonic() < end:
-        for place, victim in enumerate(victims):
+
+@dataclass(kw_only=True)
+class Torture:
+    """All of it: studies on a data set in a store; `victims` are those under way, `studies` all that were begun."""
+
+    dataset: Dataset
+    store: Path
+    rng: random.Random
+    counts: Counter[str] = field(default_factory=Counter)
+    studies: list[Victim] = field(default_factory=list)
+
+    def begin(self) -> Victim:
+        """A study of its own, by its seed; every third one on folds."""
+        seed = len(self.studies)
+        more = ["--folds", str(FOLDS)] if seed % 3 == 2 else []
+        options = ["--seed", str(seed), "--fix", "view=step", "--checkpoint-every", "0.2", *more]
+        words = command(self.dataset, self.store, *options, trials=TRIALS, epochs=EPOCHS)[3:]
+        counted = self.store.parent / f"{seed}.counted"
+        words = ["env", f"COUNTED={counted}", sys.executable, str(SCRIPT), *words]
+        self.studies.append(Victim(words=words, log=self.store.parent / f"{seed}.log", counted=counted))
+        return self.studies[-1]
+
+    def run(self, minutes: float, at_once: int) -> None:
+        """Kill for so many minutes, then let all of them end in peace."""
+        victims = [self.begin() for _ in range(at_once)]
+        end, shown = time.monotonic() + 60 * minutes, time.monotonic()
+        while time.monotonic() < end:
+            victims = [self.awake(victim) for victim in victims]
+            time.sleep(self.rng.expovariate(1 / MEAN_SECONDS))
+            whom = self.rng.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+            victim = self.rng.choice(victims)
             if victim.runs:
-                continue
-            if victim.process is not None and victim.process.returncode in FINISHED:
-                counts["studies finished under fire"] += 1
-                victims[place] = victim = begin(dataset, store, studies + counts["studies finished under fire"] - 1)
-            elif victim.process is not None and victim.process.returncode > 0:
-                assert tail(victim).endswith(GIVEN_UP), f"{victim.words} ended by itself; {tail(victim)}"
-                counts["calls that gave up, as no worker lived to be ready"] += 1
-            victim.start()
-        time.sleep(rng.expovariate(1 / MEAN_SECONDS))
-        whom = rng.choices(list(VICTIMS), list(VICTIMS.values()))[0]
-        victim = rng.choice(victims)
+                self.counts[f"killed: {whom}"] += victim.kill(whom, self.rng)
+            if time.monotonic() - shown > 10:
+                shown = time.monotonic()
+                print(f"{max(0, end - shown):4.0f} s left; {told(self.counts)}", flush=True)
+        for victim in victims:
+            finish(victim)
+        self.counts["studies"] = len(self.studies)
+
+    def awake(self, victim: Victim) -> Victim:
+        """A study that runs: the same one, started again if need be, or another one where it is finished."""
         if victim.runs:
-            counts[f"killed: {whom}"] += victim.kill(whom, rng)
-        if time.monotonic() - shown > 10:
-            shown = time.monotonic()
-            print(f"{max(0, end - shown):4.0f} s left; {told(counts)}", flush=True)
-    for victim in victims:
-        finish(victim)
-    counts["studies"] = len({tuple(victim.words) for victim in victims}) + counts["studies finished under fire"]
-    return counts
+            return victim
+        code = None if victim.process is None else victim.process.returncode
+        if code in FINISHED:
+            self.counts["studies finished under fire"] += 1
+            victim = self.begin()
+        elif code is not None and code > 0 and code != INTERRUPTED:
+            assert tail(victim).endswith(GIVEN_UP), f"{victim.words} ended by itself; {tail(victim)}"
+            self.counts["calls that gave up, as no worker lived to be ready"] += 1
+        victim.start()
+        return victim
+
+    def inspect(self) -> None:
+        """Count what there is in the end; AssertionError where a trial is lost, doubled or still said to run."""
+        tracker = MlflowTracker(self.store)
+        for study in tracker.studies():
+            self.counts.update(inspect_study(tracker, study))
+        assert not list((self.store / "staging").glob("*")), "files are left in staging"
+        for victim in self.studies:
+            doubled = again(victim.counted)
+            assert not doubled, f"trainings were done again although they had finished: {doubled}; {victim.words}"
+            assert "Traceback" not in victim.log.read_text(), victim.log.read_text()[-5000:]
+            self.counts["epochs trained"] += epochs(victim.counted)
 
 
-def begin(dataset: Dataset, store: Path, seed: int) -> Victim:
-    """A study of its own, by its seed."""
-    words = command(dataset, store, "--seed", str(seed), "--fix", "view=step", trials=TRIALS, epochs=EPOCHS)
-    return Victim(words=words, log=store.parent / f"{seed}.log")
+def inspect_study(tracker: MlflowTracker, study: StudyRun) -> Counter[str]:
+    """Every trial ended well once, or was given up after two attempts of its own that say why."""
+    well = check_runs(tracker, study, EPOCHS)
+    runs = [*tracker.trials(study.run_id), *tracker.parts(study.run_id)]
+    failed = [run for run in runs if run.state == FAIL]
+    # Of all that can go wrong here, only a worker that was killed by itself is charged to a trial.
+    assert {run.tags["mmtune.reason"] for run in failed} <= {KILLED}
+    given_up = set(range(TRIALS)) - {run.number for run in well}
+    charged = Counter(run.number for run in failed)
+    lost = {number for number in given_up if charged[number] < 2}
+    assert not lost, f"{study.key.slug} has lost trials {sorted(lost)}"
+    assert study.status == "FINISHED"
+    why = Counter(f"failed attempts: {run.tags['mmtune.reason']}" for run in failed)
+    return Counter({"trials that ended well": len(well), "given up": len(given_up)}) + why
 
 
 def finish(victim: Victim) -> None:
@@ -126,36 +189,31 @@ def tail(victim: Victim) -> str:
     return victim.log.read_text()[-2000:]
 
 
-def inspect(store: Path) -> Counter[str]:
-    """What is in the store in the end; AssertionError where a trial is lost, doubled or still said to run."""
-    tracker, counts = MlflowTracker(store), Counter[str]()
-    for study in tracker.studies():
-        counts.update(inspect_study(store, tracker, study))
-    assert not list((store / "staging").glob("*")), "files are left in staging"
-    assert not list((store / "optuna").glob("*.spool")), "epochs are left undelivered"
-    return counts
-
-
-def inspect_study(store: Path, tracker: MlflowTracker, study: StudyRun) -> Counter[str]:
-    """Every trial ended well once, or was given up after two attempts of its own that say why."""
-    runs = tracker.trials(study.run_id)
-    for run in runs:
-        assert run.status == RUN_STATUS[run.state], f"{study.key.slug} {run.name} is {run.state} and {run.status}"
-    well = [run for run in runs if run.state in (COMPLETE, PRUNED)]
-    assert len({run.number for run in well}) == len(well), f"{study.key.slug} has a trial twice"
-    attempts = journal_attempts(store, study.key.slug)
-    failed = Counter(a.index for a in attempts if a.state == FAIL and not a.interrupted)
-    lost = set(range(TRIALS)) - {run.number for run in well} - {index for index, times in failed.items() if times > 1}
-    assert not lost, f"{study.key.slug} has lost trials {sorted(lost)}"
-    for run in well:
-        check_trial(tracker, run, EPOCHS)
-    check_search(attempts, well)
-    why = Counter(f"failed attempts: {run.tags['mmtune.reason']}" for run in runs if run.state == FAIL)
-    return Counter({"trials that ended well": len(well), "given up": TRIALS - len(well)}) + why
-
-
 def told(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {count}" for what, count in sorted(counts.items()))
+
+
+@contextmanager
+def kept_elsewhere(folder: Path, server: bool, postgres: bool) -> Iterator[None]:
+    """Let runs go to an MLflow server, or into PostgreSQL."""
+    if server:
+        from mlflow_servers import ServerProcess
+
+        made = ServerProcess(folder / "server", folder, f"sqlite:///{folder / 'server' / 'server.db'}")
+        made.start()
+        os.environ["MLFLOW_TRACKING_URI"] = made.uri
+        try:
+            yield
+        finally:
+            made.kill()
+    elif postgres:
+        from databases import running_postgres
+
+        with running_postgres() as database:
+            os.environ["MLFLOW_TRACKING_URI"] = database.url()
+            yield
+    else:
+        yield
 
 
 def main() -> None:
@@ -163,14 +221,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--studies", type=int, default=3, help="coordinators at once")
+    elsewhere = parser.add_mutually_exclusive_group()
+    elsewhere.add_argument("--server", action="store_true", help="keep runs on an MLflow server")
+    elsewhere.add_argument("--postgres", action="store_true", help="keep runs in PostgreSQL")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mmtune-torture-") as folder:
-        store = Path(folder) / "mlruns"
-        counts = torture(sample(), store, given.minutes, given.seed, given.studies)
-        found = inspect(store)
-    killed = sum(count for what, count in counts.items() if what.startswith("killed"))
-    print("\n".join(f"{what}: {count}" for what, count in [*sorted(counts.items()), *sorted(found.items())]))
-    print(f"{killed} processes killed; lost 0, doubled 0, zombies 0")
+    with (
+        tempfile.TemporaryDirectory(prefix="mmtune-torture-") as folder,
+        kept_elsewhere(Path(folder), given.server, given.postgres),
+    ):
+        torture = Torture(dataset=sample(), store=Path(folder) / "mlruns", rng=random.Random(given.seed))
+        torture.run(given.minutes, given.studies)
+        torture.inspect()
+    killed = sum(count for what, count in torture.counts.items() if what.startswith("killed"))
+    print("\n".join(f"{what}: {count}" for what, count in sorted(torture.counts.items())))
+    print(f"{killed} processes killed; lost 0, doubled 0, trained again 0, zombies 0")
 
 
 if __name__ == "__main__":
