@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from mmtune.networks.build import build_model
 from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
 from mmtune.networks.storage import save_model
 from mmtune.pool.local import LocalPool
-from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
+from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
 from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.staging import CHECKPOINT, Result, read_epochs, read_result
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
 
@@ -54,9 +56,12 @@ def test_a_job_reports_every_epoch_and_leaves_its_folder(pool: LocalPool, tmp_pa
     done, seen = until(pool, Done)
     assert isinstance(done, Done)
     assert done.number == 7
-    assert not done.pruned
-    assert [event.epoch for event in seen if isinstance(event, Epoch)] == [1, 2, 3]
-    assert (tmp_path / "job" / "model" / "model.json").exists()
+    assert [event.point.epoch for event in seen if isinstance(event, Epoch)] == [1, 2, 3]
+    assert read_epochs(tmp_path / "job") == [event.point for event in seen if isinstance(event, Epoch)]
+    result = read_result(tmp_path / "job")
+    assert result is not None
+    assert (result.state, result.metrics["epochs_trained"]) == ("COMPLETE", 3)
+    assert (tmp_path / "job" / "files" / "model" / "model.json").exists()
     assert pool.idle == 1
 
 
@@ -66,9 +71,10 @@ def test_at_a_rung_it_waits_for_the_verdict(pool: LocalPool, tmp_path: Path) -> 
     until(pool, Epoch)
     assert not list(pool.events(0.5))
     pool.answer(8, go_on=False)
-    done, seen = until(pool, Done)
-    assert isinstance(done, Done)
-    assert done.pruned
+    _, seen = until(pool, Done)
+    result = read_result(tmp_path / "job")
+    assert result is not None
+    assert (result.state, result.metrics["epochs_trained"]) == ("PRUNED", 2)
     assert not [event for event in seen if isinstance(event, Epoch)]
 
 
@@ -200,6 +206,47 @@ def test_workers_that_die_at_the_start_again_and_again_end_the_study(tiny: Datas
 
     with LocalPool(spec, 1) as broken, pytest.raises(InputError, match="workers cannot start: worker was killed"):
         kill_every_worker(broken)
+
+
+def ended(folder: Path) -> tuple[Result, bytes]:
+    """How a training ended, without what it took, and the weights that it left."""
+    result = read_result(folder)
+    assert result is not None
+    metrics = {name: v for name, v in result.metrics.items() if "second" not in name}
+    return replace(result, metrics=metrics, time=0), (folder / "files" / "model" / "weights.safetensors").read_bytes()
+
+
+def test_a_job_in_the_folder_of_one_that_was_killed_goes_on_from_its_checkpoint(
+    pool: LocalPool, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, train=TrainConfig(epochs=12))
+    folder, whole = tmp_path / "cut", tmp_path / "whole"
+    job = Job(number=30, config=config, seed=1, folder=folder, rungs=frozenset({8}), checkpoint_every=0.0)
+    pool.submit(job)
+    while not read_epochs(folder)[7:]:
+        list(pool.events(0.2))
+    pid = pool.workers[0].process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(pool, Died)
+    # As kills in the midst of writes leave it.
+    with (folder / "epochs.jsonl").open("ab") as file:
+        file.write(b'{"epoch":9,"ti')
+    (folder / f".{CHECKPOINT}.{pid}").write_bytes(b"half")
+    until(pool, Ready)
+    pool.submit(replace(job, rungs=frozenset()))
+    _, seen = until(pool, Done)
+    told = [(event.point.epoch, event.new) for event in seen if isinstance(event, Epoch)]
+    # The eighth was told, and no checkpoint is of it, as it waited for its verdict.
+    assert told == [(8, False), *((epoch, True) for epoch in range(9, 13))]
+    assert [event for event in seen if isinstance(event, Saved)]
+    assert [point.epoch for point in read_epochs(folder)] == list(range(1, 13))
+    assert not list(folder.glob(".*"))
+    pool.submit(replace(job, number=31, folder=whole, rungs=frozenset()))
+    until(pool, Done)
+    assert ended(folder) == ended(whole)
+    losses = [[point.metrics["train_loss"] for point in read_epochs(own)] for own in (folder, whole)]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow

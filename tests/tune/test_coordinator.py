@@ -14,8 +14,9 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.pool.worker import Done, Epoch, Event, Failed, Job, WorkerSpec
 from mmtune.study import load_study
-from mmtune.tracking import OBJECTIVE, MlflowTracker
-from mmtune.tune.plan import Options
+from mmtune.study.options import Options
+from mmtune.tracking import COMPLETE, INTERRUPTED, OBJECTIVE, MlflowTracker
+from mmtune.train.staging import Point, Result, now_ms, write_result
 from mmtune.tune.run import run_study
 from mmtune.tune.search import REPORTED
 
@@ -58,13 +59,18 @@ class Crowd:
         if self.idle and not self.asked:
             return
         if self.asked and not self.answered:
-            yield Epoch(number=0, epoch=min(self.busy[0].rungs), metrics={REPORTED: 0.5})
+            yield Epoch(number=0, point=Point(epoch=min(self.busy[0].rungs), time=now_ms(), metrics={REPORTED: 0.5}))
             return
         ending = [number for number in self.busy if number or self.answered]
         self.asked = self.asked or len(self.given)
         for number in ending:
-            self.busy.pop(number).folder.mkdir(parents=True, exist_ok=True)
-            yield Done(number=number, metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}, pruned=False)
+            yield done(self.busy.pop(number))
+
+
+def done(job: Job) -> Done:
+    """A job has left its result."""
+    write_result(job.folder, Result(state=COMPLETE, time=now_ms(), metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}))
+    return Done(number=job.number)
 
 
 def test_a_worker_that_waits_for_an_answer_does_not_wait_for_all_that_have_ended(tiny: Dataset, store: Path) -> None:
@@ -83,7 +89,7 @@ def test_a_worker_that_waits_for_an_answer_does_not_wait_for_all_that_have_ended
     assert pool.answered < CROWD + CROWD // 2
     assert len(pool.given) == 3 * CROWD
     tracker = MlflowTracker(store)
-    assert tracker.tally(tracker.studies()[0].run_id) == {"COMPLETE": 3 * CROWD}
+    assert tracker.tally(tracker.studies()[0].run_id) == {COMPLETE: 3 * CROWD}
 
 
 @dataclass(kw_only=True)
@@ -95,8 +101,7 @@ class Unlucky(Crowd):
             return
         yield Failed(number=0, reason="OSError", retry=False, storage="No space left on device")
         for number in list(self.busy)[1:]:
-            self.busy.pop(number).folder.mkdir(parents=True, exist_ok=True)
-            yield Done(number=number, metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}, pruned=False)
+            yield done(self.busy.pop(number))
 
 
 def test_what_has_ended_beside_a_full_disk_has_ended(tiny: Dataset, store: Path) -> None:
@@ -111,4 +116,4 @@ def test_what_has_ended_beside_a_full_disk_has_ended(tiny: Dataset, store: Path)
             make_pool=lambda spec, count: Unlucky(spec=spec, count=count),
         )
     tracker = MlflowTracker(store)
-    assert tracker.tally(tracker.studies()[0].run_id) == {"COMPLETE": 3, "FAIL": 1}
+    assert tracker.tally(tracker.studies()[0].run_id) == {COMPLETE: 3, INTERRUPTED: 1}
