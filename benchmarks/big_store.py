@@ -31,9 +31,9 @@ from mmtune.base.fields import flatten, replace_paths
 from mmtune.data.bundled import sample_folder
 from mmtune.data.store import load
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Integer, Value, draw
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, STATUS, MlflowTracker, TrialRun
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 STUDY, PARTNER, EPOCHS, CHUNK = "multihead_fusion", "image_cnn", 20, 250

@@ -28,9 +28,9 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.pool.worker import Done, Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED
 from mmtune.train.staging import FILES, RESULT, Point, Result, now_ms
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 EPOCHS = 20

@@ -31,8 +31,8 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.pool.worker import Event, Job, WorkerSpec
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.study.space import sample
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 from mmtune.tune.search import make_sampler
 

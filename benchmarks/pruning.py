@@ -24,8 +24,8 @@ from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.data.dataset import Dataset
 from mmtune.study import load_study, parse_fixed
+from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 KINDS = ("full", "pruned")

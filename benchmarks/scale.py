@@ -31,10 +31,10 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.store import load
 from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.tracking.address import tracking_uri
 from mmtune.train.staging import FILES, Point, now_ms
 from mmtune.tune.machine import ENDLESS
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 WORKERS = (1, 8, 64, 256)

@@ -28,8 +28,8 @@ def mmtune(case: Case, dataset: Dataset, root: Path, given: argparse.Namespace) 
     """Everything by `mmtune study`."""
     from rich.console import Console
 
+    from mmtune.study.options import Options
     from mmtune.tracking import OBJECTIVE
-    from mmtune.tune.plan import Options
     from mmtune.tune.run import run_study
 
     options = Options(trials=case.trials, epochs=case.epochs, device=given.device, workers=given.workers, prune=False)

@@ -20,7 +20,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import Ready, WorkerSpec
-from mmtune.tune.plan import Options, make_splits
+from mmtune.study.options import Options, make_splits
 
 
 def start_seconds(dataset: Dataset, device: str, times: int) -> list[float]:

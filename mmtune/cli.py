@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -292,25 +291,21 @@ def for_optuna(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000, store: Store = MLRUNS
 ) -> None:
-    """Open the MLflow UI on loopback until Ctrl-C."""
-    from mmtune.tracking import MlflowTracker
+    """Open the MLflow UI on loopback until Ctrl-C, for whoever has the address that this prints.
 
-    tracker = MlflowTracker(store)
-    page = f"http://127.0.0.1:{port}"
-    typer.echo(f"MLflow UI: {page}  (Ctrl-C ends it)")
-    for name, number in sorted(tracker.experiments().items()):
-        typer.echo(f"  trials of {name}: {page}/#/experiments/{number}/runs")
-    hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
-    origins = [f"http://{host}" for host in hosts]
-    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--workers", "1", "--no-serve-artifacts"]
-    # Names are compared whole: MLflow's own list has patterns such as 10.*, which a foreign name can begin with.
-    words += ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
-    # Settings of MLflow's in the environment could open what this closes.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
-    # Arguments are everybody's to read, and a database's address may have a password.
-    ours = {"MLFLOW_BACKEND_STORE_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    os.execve(words[0], words, inherited | ours | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    Where a server keeps the runs, its own UI is what there is to open, and this prints where.
+    """
+    from mmtune.serve.ui import bound, serve, study_lines
+    from mmtune.tracking import MlflowTracker
+    from mmtune.tracking.address import tracking_uri
+
+    if tracking_uri(store).startswith("http"):
+        tracker = MlflowTracker(store)
+        for line in (f"MLflow UI: {tracker.name}", *study_lines(tracker, tracker.name)):
+            typer.echo(line)
+        return
+    with bound(port) as own:
+        serve(MlflowTracker(store), own, typer.echo)
 
 
 @data_app.command()

@@ -13,7 +13,8 @@ from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import Study, load_study, parse_fixed, settled
-from mmtune.tune.plan import Options, make_splits, shapes
+from mmtune.study.options import Options
+from mmtune.tune.plan import make_splits, shapes
 
 # What `Study.reduced` counts for: 80 % of the reports' 60,000 pairs.
 PAIRS = 60_000

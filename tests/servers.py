@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import socket
 import subprocess
 import time
@@ -29,6 +30,15 @@ def status(port: int, path: str, method: str = "GET", user: tuple[str, str] | No
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def cookie_of_ui(process: subprocess.Popen[str], port: int) -> str:
+    """The cookie that `mmtune ui` asks for, once it has printed its address."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.match(rf"MLflow UI: http://127\.0\.0\.1:{port}/\?token=(\S+)", line):
+            return f"mmtune-{port}={found[1]}"
+    raise AssertionError("no address was printed")
 
 
 def wait_until_up(process: subprocess.Popen[str], port: int, seconds: float = 120) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mmtune.train.batches import Resident
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A training to do in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on.

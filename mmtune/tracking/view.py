@@ -45,9 +45,9 @@ def view_tag(key: StudyKey, parent: str, choices: Sequence[str]) -> tuple[str, s
 
 
 def address(page: str, experiment: str, key: StudyKey, charts: bool = False) -> str:
-    """Where the UI at `page` shows a study's trials, as a table or as charts."""
+    """Where the UI shows a study's trials, as a table or as charts; `page` is its address, with a query if need be."""
     query = {**FACE, "viewStateShareKey": view_key(key), **({"compareRunsMode": "CHART"} if charts else {})}
-    return f"{page}/#/experiments/{experiment}/runs?{urlencode(query)}"
+    return f"{page if '?' in page else f'{page}/'}#/experiments/{experiment}/runs?{urlencode(query)}"
 
 
 def packed(name: str, state: Mapping[str, Any]) -> str:

@@ -10,9 +10,9 @@ from mmtune.base.fields import replace_path
 from mmtune.networks.card import read_card
 from mmtune.networks.config import has_frozen_encoders, model_from_json
 from mmtune.study import Study
+from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
 from mmtune.train.recipe import TrialConfig
-from mmtune.tune.plan import Options
 
 
 def needed_encoders(study: Study, base: TrialConfig, options: Options) -> Mapping[str, str]:

@@ -17,8 +17,8 @@ from mmtune.base.provenance import provenance_tags
 from mmtune.data.dataset import Dataset
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
+from mmtune.study.options import Options
 from mmtune.tune.coordinator import Pool
-from mmtune.tune.plan import Options
 
 PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
 """From what workers need, and how many there are at most, what trains."""

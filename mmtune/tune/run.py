@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmtune.base.clock import CLOCK, now
-from mmtune.base.errors import AwayError, InputError
+from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.fields import flatten
 from mmtune.base.files import locked, make_folder, storage_problem
 from mmtune.base.progress import Progress, say
@@ -25,6 +25,7 @@ from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, settled
 from mmtune.study.definition import schedule
+from mmtune.study.options import Options
 from mmtune.study.space import Space, describe, fingerprint
 from mmtune.tracking import (
     COMPLETE,
@@ -36,6 +37,7 @@ from mmtune.tracking import (
     MlflowTracker,
     Recorder,
     StudyRun,
+    TakenOverError,
     TrialRun,
     exists,
     study_note,
@@ -46,7 +48,7 @@ from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
-from mmtune.tune.plan import Options, Plan, make_plan, make_splits, shapes
+from mmtune.tune.plan import Plan, make_plan, make_splits, shapes
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
 
@@ -141,8 +143,8 @@ def run_study(
             try:
                 drive(found, crew, lambda: beat() or stopped())
             except BaseException as error:
-                if storage_problem(error) is None and not isinstance(error, AwayError):
-                    with suppress(AwayError):
+                if storage_problem(error) is None and not isinstance(error, AwayError | TakenOverError):
+                    with suppress(AwayError, GoneError):
                         close(found)
                 raise
             try:

@@ -23,9 +23,9 @@ from mmtune.pool.ray.actor import PREFIX, ActorLine, Files, Left, Order, Over, m
 from mmtune.pool.ray.engine import Engine, require_answer
 from mmtune.pool.ray.pool import differences
 from mmtune.pool.worker import Done, Epoch, Event, Job, Ready, Saved, WorkerSpec, live
+from mmtune.study.options import Options
 from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.staging import CHECKPOINT, EPOCHS, RESULT
-from mmtune.tune.plan import Options
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=4))
 Said = list[Event | Left | Over]

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 from checks import begin, check_whole, command, eventually, mmtune, results, run, wait_for
 from databases import Postgres
-from servers import free_port, status, wait_until_up
+from servers import cookie_of_ui, free_port, status
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
@@ -135,9 +135,9 @@ def test_the_ui_shows_runs_in_postgresql_and_tells_nobody_the_password(shared_st
     words = [*mmtune("ui", "--port", str(port)), "--store", str(shared_store)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        wait_until_up(process, port)
-        assert status(port, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=audio_rnn") == 200
-        assert status(port, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=image_cnn") == 404
+        cookie = cookie_of_ui(process, port)
+        assert status(port, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=audio_rnn", Cookie=cookie) == 200
+        assert status(port, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=image_cnn", Cookie=cookie) == 404
         told = [readable(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
         assert not [line for line in told if "administrator" in line]
     finally:

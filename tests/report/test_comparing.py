@@ -14,9 +14,9 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.report.comparing import Answers, answers_of, compared, matching, read_held
 from mmtune.study import StudyKey, load_study
+from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.parts import part_of
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 TRIAL = TrialRun(run_id="t", number=0, name="00", state=COMPLETE, started=0, params={}, metrics={}, tags={})

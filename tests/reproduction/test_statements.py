@@ -7,8 +7,8 @@ from rich.console import Console
 
 from mmtune.data.dataset import Dataset
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 from reproduction.measured import Result
 from reproduction.statements import is_reference, statements

@@ -16,11 +16,11 @@ from mmtune.data.dataset import Dataset
 from mmtune.serve.scoring import score_test
 from mmtune.study import load_study
 from mmtune.study.definition import schedule
+from mmtune.study.options import Options
 from mmtune.study.schedule import GridPhase, Phased, RandomPhase, RefinePhase, Tries, enumerated, scaled
 from mmtune.study.space import Categorical, Integer, Real, Space
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, TrialRun
 from mmtune.train.checkpoint import load_checkpoint
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 from mmtune.tune.search import Attempt
 

@@ -13,8 +13,8 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL, VALIDATION
 from mmtune.study import load_study
-from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, REMOVED, MlflowTracker
 from mmtune.study.options import Options, parse_keep
+from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, REMOVED, MlflowTracker
 from mmtune.tune.keep import Keeper
 from mmtune.tune.run import run_study
 

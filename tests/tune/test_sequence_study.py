@@ -16,8 +16,8 @@ from mmtune.report.comparing import answers_of, compared, matching
 from mmtune.report.page import write_report
 from mmtune.serve import promote
 from mmtune.study import load_study
+from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, MlflowTracker
-from mmtune.tune.plan import Options
 from mmtune.tune.run import run_study
 
 QUIET = Console(quiet=True)

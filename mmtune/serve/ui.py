@@ -1,0 +1,157 @@
+"""MLflow's UI on loopback, for whoever has the address that is printed.
+
+Every user of a machine reaches its loopback, and so does every page in a browser, whose requests MLflow takes from any
+port of localhost: so each start has a token, which the address carries and a cookie keeps.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from hmac import compare_digest
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote
+
+from mmtune.base.errors import InputError
+from mmtune.tracking import address
+
+if TYPE_CHECKING:
+    from mmtune.tracking import MlflowTracker, StudyRun
+
+LOOPBACK = "127.0.0.1"
+FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "FLASK_", "prometheus_")
+"""How names begin of what in the environment could open what this closes."""
+REFUSED = b"refused: open the address that `mmtune ui` has printed, with its token\n"
+
+
+def bound(port: int) -> socket.socket:
+    """A socket on loopback; InputError where the port is another's."""
+    own = socket.socket()
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        own.bind((LOOPBACK, port))
+        own.listen()
+    except OSError as error:
+        own.close()
+        raise InputError(f"--port must be one that is free on {LOOPBACK}, got {port}: {error.strerror}") from error
+    return own
+
+
+def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]) -> None:
+    """Serve MLflow's UI on a bound socket until Ctrl-C; `say` is told the addresses.
+
+    What it is set up with is in this process alone: neither a password nor the token is in its arguments.
+    """
+    import uvicorn
+
+    port, token = own.getsockname()[1], secrets.token_urlsafe(32)
+    hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost")]
+    guard = Guard(mlflow_app(tracker, hosts), hosts, token)
+    page = f"http://{hosts[0]}/?token={token}"
+    say(f"MLflow UI: {page}  (Ctrl-C ends it)")
+    for line in study_lines(tracker, page):
+        say(line)
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
+    config = uvicorn.Config(guard, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[own])
+
+
+def study_lines(tracker: MlflowTracker, page: str) -> list[str]:
+    """Where the UI at `page` shows the trials of each study, the last opened of its name: table, charts."""
+    last: dict[str, StudyRun] = {}
+    for study in tracker.studies():
+        last.setdefault(study.key.study, study)
+    numbers = tracker.experiments()
+    shown = [
+        (name, what, address(page, numbers[name], study.key, charts))
+        for name, study in sorted(last.items())
+        for what, charts in (("trials", False), ("charts", True))
+        if name in numbers
+    ]
+    return [f"  {what} of {name}: {where}" for name, what, where in shown]
+
+
+def mlflow_app(tracker: MlflowTracker, hosts: Iterable[str]) -> Any:
+    """MLflow's server on the tracker's store, as `mlflow server` sets it up, with no setting of the environment's."""
+    uri, files = tracker.uri, tracker.root.resolve() / "artifacts"
+    for name in [name for name in os.environ if name.startswith(FOREIGN_SETTINGS)]:
+        del os.environ[name]
+    os.environ |= {
+        "_MLFLOW_SERVER_FILE_STORE": uri,
+        "_MLFLOW_SERVER_REGISTRY_STORE": uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": files.as_uri(),
+        "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
+        "_MLFLOW_IN_JOB_EXECUTOR": "false",
+        "_MLFLOW_SGI_NAME": "uvicorn",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}" for host in hosts),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with warnings.catch_warnings():
+        # Of MLflow to its developers.
+        warnings.simplefilter("ignore")
+        from mlflow.server.fastapi_app import app
+    return app
+
+
+class Guard:
+    """An ASGI application in front of another, which lets through what shows the token and no page of others asks for.
+
+    hosts: the names under which it answers. A token in an address is put into a cookie, and taken out of the address.
+    """
+
+    def __init__(self, app: Any, hosts: Iterable[str], token: str) -> None:
+        self.app, self.hosts, self.token = app, frozenset(hosts), token.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        # Cookies are sent to every port, so each has one of its own name.
+        name = f"mmtune-{headers.get('host', '').rpartition(':')[2]}"
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if self.is_foreign(scope["method"], headers):
+            await answer(send, HTTPStatus.FORBIDDEN)
+        elif scope["method"] == "GET" and self.fits(given):
+            cookie = f"{name}={given}; HttpOnly; SameSite=Strict; Path=/"
+            await answer(send, HTTPStatus.SEE_OTHER, location=f"/{quote(scope['path'].lstrip('/'))}", set_cookie=cookie)
+        elif self.fits(cookies(headers.get("cookie", "")).get(name, "")):
+            await self.app(scope, receive, send)
+        else:
+            await answer(send, HTTPStatus.FORBIDDEN)
+
+    def is_foreign(self, method: str, headers: Mapping[str, str]) -> bool:
+        """Whether a page of others asks, or under a name of others; to follow a link of theirs is no harm."""
+        host, site = headers.get("host", ""), headers.get("sec-fetch-site", "none")
+        followed = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        own = site in ("none", "same-origin") or followed
+        return not own or host not in self.hosts or headers.get("origin", f"http://{host}") != f"http://{host}"
+
+    def fits(self, token: str) -> bool:
+        return compare_digest(token.encode(), self.token)
+
+
+def cookies(header: str) -> dict[str, str]:
+    """The cookies in a header, whatever others have put beside ours."""
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return {name: value for name, _, value in pairs}
+
+
+async def answer(send: Any, status: HTTPStatus, **headers: str) -> None:
+    """A whole answer of a line; names of headers are written with underscores."""
+    said = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", **headers}
+    lines = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in said.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": REFUSED if status == HTTPStatus.FORBIDDEN else b""})
