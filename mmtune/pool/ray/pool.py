@@ -107,6 +107,7 @@ class RayPool(Workers[RayWorker]):
         worker.actor.tell.remote(self._order(message) if isinstance(message, Job) else message)
 
     def _order(self, job: Job) -> Order:
+        job.folder.mkdir(parents=True, exist_ok=True)
         encoders = {modality: self._files(folder) for modality, folder in job.encoders.items()}
         checkpoint = None if job.checkpoint is None else self._files(job.checkpoint)
         left = {name: content for name, content in pack(job.folder).items() if name in (EPOCHS, CHECKPOINT)}
