@@ -16,9 +16,9 @@ from typing import Protocol
 
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.tracking.notes import NOTE, trial_note
-from mmtune.tracking.runs import INTERRUPTED, OWNER, PARENT, RUNNING
+from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
-from mmtune.train.staging import PARTS, Point, Result, StagedRun, read_epochs, read_runs
+from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_epochs, read_runs
 
 # How long an epoch may wait for others before they go to the store together.
 BATCH_SECONDS = 5.0
@@ -38,7 +38,10 @@ class Tracked(Protocol):
 
 @dataclass(kw_only=True)
 class Waiting:
-    """What the store has yet to hear of a run. doubtful: whether it may have been made without our knowing."""
+    """What the store has yet to hear of a run. doubtful: whether it may have been made without our knowing.
+
+    twice: whether it was made again all the same, so that a request that comes late may make another one.
+    """
 
     run: StagedRun
     points: list[Point] = field(default_factory=list)
@@ -46,6 +49,7 @@ class Waiting:
     params_due: bool = True
     inputs_due: bool = True
     doubtful: bool = False
+    twice: bool = False
     sent: float = 0.0
 
 
@@ -169,7 +173,7 @@ class Recorder:
                 found = self.tracker.find(run.id)
                 run.run_id = found[0].run_id if found else ""
             if not run.run_id:
-                own.doubtful = True
+                own.twice, own.doubtful = own.twice or own.doubtful, True
                 run.run_id = self._make(run)
             own.doubtful, own.inputs_due = False, True
             run.write()
@@ -221,6 +225,8 @@ class Recorder:
         points, params = [*own.points, last], run.params if own.params_due else {}
         tags = {**result.tags, NOTE: trial_note(run, result)}
         self.tracker.log(run.run_id, points, params, {**tags, **(why if result.reason else {})})
+        if own.twice:
+            self._remove_doubles(run)
         self.tracker.end(run.run_id, result.state, result.time)
         self.tracker.secure()
         del self.waiting[run.id]
@@ -230,6 +236,15 @@ class Recorder:
         self.ended += 1
         if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
             self.tracker.analyse()
+
+    def _remove_doubles(self, run: StagedRun) -> None:
+        """Delete what a request that came late has made of a run; where that is not allowed, it has at least ended."""
+        for double in self.tracker.find(run.id):
+            if double.run_id != run.run_id:
+                self.tracker.log(double.run_id, tags={"mmtune.reason": LOST})
+                self.tracker.end(double.run_id, FAIL, now_ms())
+                with suppress(InputError, GoneError):
+                    self.tracker.delete(double.run_id)
 
     # ---- patience
 

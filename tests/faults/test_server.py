@@ -21,7 +21,7 @@ from mmtune.data.dataset import Dataset
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 VARIABLE, TIMEOUT = "MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 # Long enough for something to happen in the middle.
-LONG = 400
+LONG = 300
 Results = list[dict[str, Any]]
 
 
@@ -235,8 +235,8 @@ def test_answers_that_are_lost_all_the_time_make_nothing_twice(
     proxy = Proxy(server.port)
     monkeypatch.setenv(VARIABLE, proxy.uri)
     process = begin(command(tiny, place, epochs=LONG))
-    wait_for(process, "4 trials")
-    proxy.lose |= {b"runs/create": 4, b"runs/log-batch": 4, b"runs/update": 2, b"model/weights": 2}
+    wait_for(process, "trial 01")
+    proxy.lose |= {b"runs/create": 2, b"runs/log-batch": 4, b"runs/update": 2, b"model/weights": 2}
     end_of(process)
     assert set(proxy.lost) == {b"runs/create", b"runs/log-batch", b"runs/update", b"model/weights"}
     check_once(place, server, long_results, LONG)
@@ -250,8 +250,8 @@ def test_what_arrives_late_is_there_once(
     proxy = Proxy(server.port)
     monkeypatch.setenv(VARIABLE, proxy.uri)
     process = begin(command(tiny, place, epochs=LONG))
-    wait_for(process, "4 trials")
-    proxy.hold[path.encode()] = 4.0
+    wait_for(process, "trial 01")
+    proxy.hold[path.encode()] = 3.5
     end_of(process)
     assert not proxy.hold
     check_once(place, server, long_results, LONG)
@@ -269,7 +269,7 @@ def test_a_proxy_without_its_server_counts_as_away(
     proxy = Proxy(server.port, status=status.encode())
     monkeypatch.setenv(VARIABLE, proxy.uri)
     process = begin(command(tiny, place))
-    wait_for(process, "4 trials")
+    wait_for(process, "trial 01")
     proxy.refuse = b"/api/"
     assert eventually(lambda: proxy.refused > 2, 30)
     proxy.refuse = b""
@@ -284,7 +284,7 @@ def test_a_server_that_refuses_is_a_line_and_what_is_finished_waits(
     proxy = Proxy(server.port)
     monkeypatch.setenv(VARIABLE, proxy.uri)
     process = begin(command(tiny, place))
-    wait_for(process, "4 trials")
+    wait_for(process, "trial 01")
     proxy.refuse = b"runs/log-batch"
     text = end_of(process, code=2)
     assert f"{proxy.uri} must take what is tracked, it refuses" in text.strip().splitlines()[-1]
