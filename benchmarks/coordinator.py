@@ -173,7 +173,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--trials", type=int, default=1_000)
     arguments.add_argument("--sampler", default="random")
-    arguments.add_argument("--keep", default=Options().keep, help="as of mmtune study; every trial here is the best so far")
+    arguments.add_argument("--keep", default=Options().keep, help="as of mmtune study; each trial here is the best")
     arguments.add_argument("--store", type=Path, help="keep the store there instead of in a temporary folder")
     arguments.add_argument("--out", type=Path, help="the folder of dated results, such as benchmarks/results")
     given = arguments.parse_args()

@@ -20,7 +20,8 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import Ready, WorkerSpec
-from mmtune.study.options import Options, make_splits
+from mmtune.study.options import Options
+from mmtune.tune.plan import make_splits
 
 
 def start_seconds(dataset: Dataset, device: str, times: int) -> list[float]:
