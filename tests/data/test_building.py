@@ -275,21 +275,19 @@ def test_namings_are_told_apart(tmp_path: Path, write_wav: WriteWav, fsdd_folder
 
 @pytest.mark.slow
 def test_mnist_and_fsdd_as_they_are(tmp_path: Path) -> None:
-    """The real thing: 60,000 + 10,000 pairs in less than a minute and 1.5 GB."""
+    """The real thing: 60,000 + 10,000 pairs in less than 1.5 GB."""
     root = os.environ.get("MMTUNE_REAL_DATA")
     if not root:
         pytest.skip("MMTUNE_REAL_DATA names no folder with mnist/ and fsdd/")
     program = (
-        "import resource, sys, time; from pathlib import Path; begun = time.time()\n"
+        "import resource, sys; from pathlib import Path\n"
         "from mmtune.data.building import build\n"
         "made = build(Path(sys.argv[1]) / 'mnist', Path(sys.argv[1]) / 'fsdd', Path(sys.argv[2]))\n"
         "print(len(made.train), len(made.test), len(made.train.clips), len(made.test.clips))\n"
-        "print(time.time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, root, str(tmp_path / "set")]
-    counts, costs = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.splitlines()
+    counts, kilobytes = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.splitlines()
     assert counts.split() == [b"60000", b"10000", b"2700", b"300"]
-    seconds, kilobytes = map(float, costs.split())
-    assert seconds < 60
-    assert kilobytes < 1.5e6
+    assert int(kilobytes) < 1.5e6

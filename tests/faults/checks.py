@@ -86,7 +86,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether something comes to hold within some seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -249,18 +249,26 @@ def test_a_job_in_the_folder_of_one_that_was_killed_goes_on_from_its_checkpoint(
     assert losses[0] == losses[1]
 
 
-@pytest.mark.slow
+def in_silence(pool: LocalPool) -> list[Event]:
+    """What comes of a pool within 3,000 seconds in which no worker says a word, by the pool's own count."""
+    for _ in range(600):
+        pool.looked -= 5.0
+        events = list(pool.events(0))
+        if events:
+            return events
+    return []
+
+
 def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_path: Path) -> None:
     splits = (split(tiny.train, "clip_disjoint", 0),)
-    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=3.0)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=2000.0)
     with LocalPool(spec, 1) as pool:
         until(pool, Ready)
-        assert not list(pool.events(4.0))
+        assert not in_silence(pool)
         worker = pool.workers[0].process
-        pool.submit(Job(number=20, config=CONFIG, seed=1, folder=tmp_path / "stopped"))
         os.kill(worker.pid or 0, signal.SIGSTOP)
-        died, _ = until(pool, Died)
-        assert died == Died(number=20, reason="worker hung: it said nothing for 3 s")
+        pool.submit(Job(number=20, config=CONFIG, seed=1, folder=tmp_path / "stopped"))
+        assert in_silence(pool) == [Died(number=20, reason="worker hung: it said nothing for 2000 s")]
         assert worker.exitcode == -signal.SIGKILL
         until(pool, Ready)
         pool.submit(Job(number=21, config=CONFIG, seed=1, folder=tmp_path / "whole"))
@@ -269,7 +277,7 @@ def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_pat
 
 def test_a_coordinator_that_was_stopped_itself_takes_no_worker_for_hung(tiny: Dataset, tmp_path: Path) -> None:
     splits = (split(tiny.train, "clip_disjoint", 0),)
-    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=20.0)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=600.0)
     with LocalPool(spec, 1) as pool:
         until(pool, Ready)
         pool.submit(Job(number=22, config=CONFIG, seed=1, folder=tmp_path / "x", rungs=frozenset({1})))

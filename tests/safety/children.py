@@ -1,4 +1,4 @@
-"""A call, or a whole command, in a child process with little memory and time, and what came of it."""
+"""A call, or a whole command, in a child process with little memory, and what came of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,23 @@ from mmtune.base.errors import InputError
 
 MEBIBYTE = 2**20
 # What a child may map beyond what its parent has, touch, and compute: without bounds a hostile file takes gigabytes.
-MOST_MAPPED, MOST_TOUCHED, MOST_SECONDS = 1536 * MEBIBYTE, 300 * MEBIBYTE, 10
+# Work is counted in loops of a million turns, which take a slow machine longer, too.
+MOST_MAPPED, MOST_TOUCHED, MOST_WORK = 1536 * MEBIBYTE, 300 * MEBIBYTE, 1000
+HANGS_AFTER = 240
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
     """What a child did. code: its exit code, 0 where a call returned; said: standard error, or the refusal.
 
-    touched: bytes of memory at its peak beyond those it began with. seconds: of CPU time.
+    touched: bytes of memory at its peak beyond those it began with. work: its CPU time, in loops.
     """
 
     code: int
     said: str
     printed: str
     touched: int
-    seconds: float
+    work: float
 
 
 def command(*words: object, folder: Path) -> Ran:
@@ -51,6 +54,7 @@ def command(*words: object, folder: Path) -> Ran:
 
 def call(function: Callable[[], Any]) -> Ran:
     """A function in a forked child; an InputError that it raises is its refusal, with exit code 2."""
+    seconds_of_a_loop()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -72,13 +76,22 @@ def told(function: Callable[[], Any]) -> dict[str, Any]:
     out, error = io.StringIO(), io.StringIO()
     before, begun = count_memory(), time.process_time()
     resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + MOST_MAPPED,) * 2)
-    signal.setitimer(signal.ITIMER_REAL, 3 * MOST_SECONDS)  # a child that waits for ever ends by this signal
+    signal.setitimer(signal.ITIMER_REAL, HANGS_AFTER)  # a child that waits for ever ends by this signal
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         code = code_of(function)
-    touched, seconds = memory("VmHWM") - before, time.process_time() - begun
+    touched, work = memory("VmHWM") - before, (time.process_time() - begun) / seconds_of_a_loop()
     said, printed = error.getvalue()[-20_000:], out.getvalue()[-20_000:]
-    return {"code": code, "said": said, "printed": printed, "touched": touched, "seconds": seconds}
+    return {"code": code, "said": said, "printed": printed, "touched": touched, "work": work}
+
+
+@cache
+def seconds_of_a_loop() -> float:
+    """CPU time of a million turns."""
+    begun = time.process_time()
+    for _ in range(1_000_000):
+        pass
+    return time.process_time() - begun
 
 
 def code_of(function: Callable[[], Any]) -> int:
@@ -109,13 +122,13 @@ def memory(name: str) -> int:
 
 
 def require_refusal(ran: Ran, *words: str, most: int = MOST_TOUCHED) -> None:
-    """Exit code 2, one line of standard error with all words, and little memory and time."""
+    """Exit code 2, one line of standard error with all words, and little memory and work."""
     assert ran.code == 2, (ran.code, ran.said)
     assert ran.said.count("\n") == 1, ran.said
     for word in words:
         assert word in ran.said, ran.said
     assert ran.touched < most, f"{ran.touched / MEBIBYTE:.0f} MiB"
-    assert ran.seconds < MOST_SECONDS, f"{ran.seconds:.1f} s"
+    assert ran.work < MOST_WORK, f"{ran.work:.0f} loops of a million turns"
 
 
 def names(folder: Path) -> Sequence[str]:
