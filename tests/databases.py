@@ -38,7 +38,8 @@ class Postgres:
         name = f"database_{next(NUMBERS)}"
         alone = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{template}'"
         self.run("psql", "--host", str(self.folder), "--port", str(self.port), "--user", ADMINISTRATOR,
-                 "--command", alone, "--command", f"CREATE DATABASE {name} TEMPLATE {template}", "postgres")  # fmt: skip
+                 "--command", alone, "--command", f"CREATE DATABASE {name} TEMPLATE {template}",
+                 "postgres")  # fmt: skip
         return f"postgresql://{ADMINISTRATOR}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{name}"
 
     def run(self, *words: str) -> None:
