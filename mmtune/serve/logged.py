@@ -12,6 +12,7 @@ from mmtune.networks.card import MODEL
 from mmtune.networks.storage import load_model
 from mmtune.serve.pyfunc import write_pyfunc
 from mmtune.tracking import COMPLETE, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking.trouble import reached
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -36,11 +37,13 @@ def log_models(
     trials = [t for t in tracker.trials(study.run_id) if t.state == COMPLETE and REMOVED not in t.tags]
     best = sorted(trials, key=lambda t: (-t.metrics[OBJECTIVE], t.number))[:MOST]
     experiment = tracker.experiment(study.key.study)
-    there = logged_by_run(tracker, experiment)
+    with reached(tracker.uri):
+        there = logged_by_run(tracker, experiment)
     missing = [trial for trial in best if there.get(trial.run_id, "") != READY]
     for done, trial in enumerate(missing):
         advance("models", done, len(missing))
-        log_one(tracker, experiment, study, trial, dataset, validated_on)
+        with reached(tracker.uri):
+            log_one(tracker, experiment, study, trial, dataset, validated_on)
     if missing:
         advance("models", len(missing), len(missing))
     return len(missing)

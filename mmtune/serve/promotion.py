@@ -26,6 +26,7 @@ from mmtune.serve.pyfunc import REGISTERED
 from mmtune.serve.scoring import score_test
 from mmtune.serve.versions import TAG, Registry, known_models, predictor_folder
 from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, exists, trial_run
+from mmtune.tracking.trouble import reached
 
 SIGNIFICANT = 0.05
 
@@ -111,7 +112,8 @@ def promote(
     with changing(tracker.root):
         registry.repair()
         predictions = score_test(tracker, trial, dataset)
-        trial = trial_run(tracker.client.get_run(trial.run_id))
+        with reached(tracker.uri):
+            trial = trial_run(tracker.client.get_run(trial.run_id))
         version = registry.version_of(trial.run_id) or register(tracker, study, trial, dataset)
         before = registry.aliased()
         found = verdict(registry, version, before, predictions, dataset, alpha)
@@ -144,7 +146,7 @@ def register(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: 
     """
     with tempfile.TemporaryDirectory() as folder:
         write_trial(Path(folder) / REGISTERED, tracker, study, trial, dataset)
-        tracker.client.log_artifacts(trial.run_id, str(Path(folder) / REGISTERED), REGISTERED)
+        tracker.add_files(trial.run_id, Path(folder))
     numbers = {name: repr(value) for name, value in scores_of(trial).items()}
     tags = {**facts(study, trial), "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
     return Registry(tracker, study.key.study).create(trial.run_id, tags)
@@ -184,7 +186,7 @@ def rollback(tracker: MlflowTracker, name: str) -> tuple[str, str]:
         registry.repair()
         champion = registry.aliased()
         if champion is None:
-            raise InputError(f"{name} must have a champion to roll back, {known_models(tracker.client)}")
+            raise InputError(f"{name} must have a champion to roll back, {known_models(tracker)}")
         there = {str(version.version) for version in registry.versions()} - {champion}
         before = [version for version in line_of(registry.events())[:-1] if version in there]
         if not before:
@@ -197,7 +199,7 @@ def history(tracker: MlflowTracker, name: str) -> list[VersionRecord]:
     """Every version of a model, the first one first; InputError where there is no such model."""
     registry = Registry(tracker, name)
     if registry.model() is None:
-        raise InputError(f"{name} must be a registered model, {known_models(tracker.client)}")
+        raise InputError(f"{name} must be a registered model, {known_models(tracker)}")
     events, champion = registry.events(), registry.aliased()
     return [record(version, events, champion) for version in registry.versions()]
 
@@ -243,5 +245,5 @@ def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int |
     found = next((v for v in registry.versions() if str(v.version) == number), None)
     if found is None:
         asked = f"{name}@{alias}" if version is None else f"{name} version {version}"
-        raise InputError(f"{asked} is not registered in {root}, {known_models(tracker.client)}")
+        raise InputError(f"{asked} is not registered in {root}, {known_models(tracker)}")
     return predictor_folder(tracker, found)
