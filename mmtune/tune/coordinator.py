@@ -463,19 +463,22 @@ class Coordinator:
         live = self.live[index]
         run = live.running.pop(part)
         live.failures[part] += 1
-        again = self.divided and retry and live.failures[part] < ATTEMPTS
+        earlier = (
+            0 if self.divided else sum(own.state == FAIL and not own.lost for own in self.search.attempts_at(index))
+        )
+        again = retry and earlier + live.failures[part] < ATTEMPTS
         later = self._new_folder(run.folder.parent, int(run.folder.name.partition("-")[0]))
-        if retry:
+        if again:
             hand_on(run.folder, later)
         self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
         self.progress.finish(ticket, FAIL, None, reason)
-        if again:
+        if again and self.divided:
             # In staging at once: a kill before a worker is free costs no epoch.
             live.started[part] = self._part_run(live, part, later)
             live.waiting.insert(0, part)
         else:
             live.reason = live.reason or reason
-        self._conclude_if_over(index, later if retry and not self.divided else None)
+        self._conclude_if_over(index, later if again and not self.divided else None)
 
     def _end(self, run: StagedRun, result: Result) -> None:
         """End a run that no worker has ended; of its files only what went wrong is kept."""

@@ -22,7 +22,8 @@ from mmtune.train.checkpoint import load_moment
 from mmtune.train.staging import CHECKPOINT
 
 SCRIPT = Path(__file__).with_name("counted.py")
-SLOW = pytest.mark.slow
+# Whole processes, several for each law; tests/train/test_going_on.py and test_staging.py have what is quick.
+pytestmark = pytest.mark.slow
 KILLED = "worker was killed by SIGKILL"
 
 
@@ -117,14 +118,10 @@ STUDIES = {
     "waveforms": ("spectrogram_fusion", ("--sampler", "reported"), 1),
     "over time": ("xflow_lstm", ("--sampler", "reported"), 1),
 }
-LAWS = [
-    pytest.param(name, victim, marks=[SLOW] * ((name, victim) != ("audio_rnn", "coordinator")))
-    for name in STUDIES
-    for victim in ("coordinator", "worker")
-]
 
 
-@pytest.mark.parametrize(("name", "victim"), LAWS)
+@pytest.mark.parametrize("victim", ["coordinator", "worker"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_killed_at_epoch_50_of_60_it_costs_the_epochs_since_its_checkpoint(
     case: Callable[..., Case], name: str, victim: str
 ) -> None:
@@ -154,7 +151,6 @@ def test_killed_at_epoch_50_of_60_it_costs_the_epochs_since_its_checkpoint(
     assert_same(whole(disturbed, study, trials, 60), whole(calm, study, trials, 60))
 
 
-@pytest.mark.slow
 def test_with_a_checkpoint_each_epoch_one_epoch_is_trained_again(case: Callable[..., Case]) -> None:
     own = case("--fix", "hidden=320", "--checkpoint-every", "0", trials=1, epochs=30)
     for epoch in (3, 4, 17, 30):
@@ -171,7 +167,7 @@ GROUP = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
 
 
 @pytest.mark.parametrize("folds", [0, 3])
-@pytest.mark.parametrize("number", [pytest.param(n, marks=[SLOW] * (n != signal.SIGHUP)) for n in GROUP])
+@pytest.mark.parametrize("number", GROUP)
 def test_a_kill_of_the_whole_process_group_is_charged_to_no_trial(
     case: Callable[..., Case], number: signal.Signals, folds: int
 ) -> None:
@@ -195,7 +191,6 @@ def test_a_kill_of_the_whole_process_group_is_charged_to_no_trial(
     assert not again(own.log)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["coordinator", "worker"])
 def test_a_pruned_search_that_was_cut_short_draws_and_judges_as_if_it_had_not(
     case: Callable[..., Case], victim: str
@@ -213,7 +208,6 @@ def test_a_pruned_search_that_was_cut_short_draws_and_judges_as_if_it_had_not(
     assert not again(disturbed.log)
 
 
-@pytest.mark.slow
 def test_after_a_resume_hopeless_trials_are_still_stopped_between_their_folds(case: Callable[..., Case]) -> None:
     how: dict[str, Any] = {"trials": 5, "epochs": 6}
     options = ("--sampler", "random", "--folds", "6", "--seed", "1", "--checkpoint-every", "0")
@@ -232,7 +226,6 @@ def test_after_a_resume_hopeless_trials_are_still_stopped_between_their_folds(ca
     assert not again(disturbed.log)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["coordinator", "worker"])
 def test_a_try_that_goes_on_from_another_one_goes_on_after_a_kill(case: Callable[..., Case], victim: str) -> None:
     how: dict[str, Any] = {"study": "multihead_fusion", "trials": 6, "epochs": 4}
@@ -247,7 +240,6 @@ def test_a_try_that_goes_on_from_another_one_goes_on_after_a_kill(case: Callable
     assert not again(disturbed.log)
 
 
-@pytest.mark.slow
 def test_two_killed_workers_cost_a_trial_and_none_of_its_epochs_twice(case: Callable[..., Case]) -> None:
     own = case("--fix", "hidden=320", "--checkpoint-every", "0", trials=2, epochs=20)
     process = own.held_at(9)
@@ -273,7 +265,6 @@ def test_two_killed_workers_cost_a_trial_and_none_of_its_epochs_twice(case: Call
     assert epochs(own.log) == 15 + 1 + 20
 
 
-@pytest.mark.slow
 def test_a_changed_checkpoint_fails_the_attempt_and_another_one_begins_again(case: Callable[..., Case]) -> None:
     own = case("--fix", "hidden=320", "--checkpoint-every", "0", trials=1, epochs=20)
     process = own.held_at(9)

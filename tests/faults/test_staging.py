@@ -108,12 +108,13 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deadly]:
     return Deadly(monkeypatch)  # type: ignore[return-value]
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=SLOW) for kind in KINDS])
 def test_a_death_between_any_two_writes_loses_and_doubles_nothing(
     kind: str, tiny: Dataset, tmp_path: Path, store_template: Path, deadly: Deadly
 ) -> None:
     """Also of a second call, which goes on from there, and where a worker has died before."""
-    for number in range(1, 1000):
+    for number in range(1, 1000, 3 if kind == "folds" else 1):
         store = Path(shutil.copytree(store_template, tmp_path / f"{number}"))
         world = made(kind, tiny, store, trials=2)
         world.story.fault = lambda job, epoch: DIE if (job.number, epoch) == (0, 3) else ""
@@ -183,6 +184,20 @@ def test_a_retry_goes_on_from_the_checkpoint_also_if_the_coordinator_dies_before
     assert reasons(world.store) == {"it died"}
     assert (0, 3) in world.story.epochs
     assert world.story.epochs.count((0, 1)) == world.story.epochs.count((0, 2)) == 1
+
+
+def test_a_trial_that_is_given_up_leaves_nothing_in_staging(world: World) -> None:
+    world.story.fault = lambda job, epoch: DIE if job.number == 0 and epoch in (2, 3) else ""
+    outcome = world.call()
+    assert outcome is not None
+    assert (outcome.finished, outcome.failed) == (True, 1)
+    assert not list((world.store / "staging").glob("*"))
+    assert reasons(world.store) == {"it died"}
+    assert [epoch for number, epoch in world.story.epochs if number == 0] == [1, 2]
+    before = states_of(world.store)
+    world.call()
+    assert "started" not in world.said
+    assert states_of(world.store) == before
 
 
 def test_a_reader_that_goes_away_as_a_trial_ends_makes_no_waiting_run_of_it(

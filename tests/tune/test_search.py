@@ -98,6 +98,24 @@ def test_a_report_that_is_made_twice_counts_once() -> None:
     assert search.halving.scores[1] == [0.5]
 
 
+def test_a_trial_counts_once_at_a_rung_however_many_attempts_it_takes() -> None:
+    search = Search(SPACE, {}, (1,))
+    values = drawn(search, 0, "random")
+    search.report(0, 1, 0.5)
+    search.tell(0, FAIL, retry=True)
+    search.ask(0, Given(values), started=1)
+    for own in (search, rebuilt(search)):
+        # One that goes on from a checkpoint does not come to the rung again, and one that begins again does.
+        assert own.halving.scores == {1: [0.5]}
+        own.report(0, 1, 0.5)
+        assert own.halving.scores == {1: [0.5]}
+
+
+def test_a_trial_that_goes_on_without_one_of_its_values_is_refused() -> None:
+    with pytest.raises(InputError, match="b must be among the values of a trial that goes on"):
+        Search(SPACE, {}).rebuild([Attempt(index=0, values={"a": "y"})])
+
+
 def test_a_rebuilt_search_still_compares_parts() -> None:
     def ask_of(search: Search) -> bool:
         drawn(search, 1, "random")
