@@ -229,7 +229,7 @@ def result(tracker: MlflowTracker, trial: TrialRun) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state,
         "params": trial.params,
-        "tags": {name: trial.tags[name] for name in tags},
+        "tags": {name: trial.tags.get(name) for name in tags},
         "metrics": {n: v for n, v in metrics.items() if "seconds" not in n},
         "curves": curves,
         "weights": {p.name: p.read_bytes() for p in sorted(folder.iterdir())} if folder.exists() else {},
