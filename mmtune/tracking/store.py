@@ -13,7 +13,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +51,10 @@ MOUNTS = Path("/proc/self/mounts")
 # Rows that an analysis of the store looks at in each index.
 SAMPLED_ROWS = 1_000
 BUSY_SECONDS = 20
+# What MLflow makes before it notes a revision.
+FIRST_TABLES = {"experiments", "runs", "tags", "metrics", "params"}
+# Of PostgreSQL's advisory locks: any number that nobody else has.
+TABLES_LOCK = 0x6D6D74756E65
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -116,6 +121,22 @@ def client_on(uri: str, registry: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=registry)
 
 
+@contextmanager
+def making_tables(uri: str) -> Iterator[None]:
+    """Keep others from making the tables of a PostgreSQL database meanwhile: MLflow itself makes one of them fail."""
+    if not uri.startswith("postgresql"):
+        yield
+        return
+    engine = read_only(uri)
+    try:
+        with engine.connect() as store:
+            # It ends with the connection, whatever ends that.
+            store.execute(text(f"SELECT pg_advisory_lock({TABLES_LOCK})"))
+            yield
+    finally:
+        engine.dispose()
+
+
 def relax(connection: Any, _: object) -> None:
     """Let commits reach the write-ahead log without waiting for the disk; `secure` waits, where it matters.
 
@@ -154,6 +175,8 @@ def revision(engine: Engine, uri: str) -> str:
             tables = set(inspect(store).get_table_names())
             if not tables or tables == {"alembic_version"}:
                 return ""
+            if tables <= FIRST_TABLES and not sqlite_path(uri):
+                return ""  # a kill has cut their making short, and MLflow completes it
             if not {"alembic_version", "experiments", "runs"} <= tables:
                 raise InputError(f"{shown(uri)} must be an MLflow store: it has other tables ({min(tables)})")
             return str(store.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")

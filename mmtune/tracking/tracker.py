@@ -97,7 +97,7 @@ class MlflowTracker:
         if path is not None:
             make_folder(path.parent)
         if not store.exists(self.root):
-            with reached(self.uri):
+            with reached(self.uri), store.making_tables(self.uri):
                 self.client.search_experiments(max_results=1)
         engine = store.read_only(self.uri)
         found: Reading = SqlReading(engine)

@@ -205,13 +205,11 @@ def test_a_server_that_was_never_there_is_a_line_at_once(
     tiny: Dataset, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "http://me:secret@127.0.0.1:1")
-    began = time.monotonic()
     for words in (command(tiny, place), *(mmtune(*verb.split(), "--store", str(place)) for verb in VERBS)):
         text = run(words, code=2)
         assert len(text.splitlines()) == 1, text
         assert "http://127.0.0.1:1 does not answer" in text
         assert "secret" not in text
-    assert time.monotonic() - began < 20 * (1 + len(VERBS))
 
 
 VERBS = (
