@@ -58,6 +58,8 @@ def answer(command: Callable[[], object]) -> None:
         command()
     except (InputError, AwayError, GoneError) as error:
         refuse(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         problem = storage_problem(error)
         if problem is None:

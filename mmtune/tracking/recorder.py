@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mmtune.base.bounds import inside
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
@@ -218,8 +219,9 @@ class Recorder:
         if any(other.run.parent == run.id for other in self.waiting.values()):
             # One was deleted and is tracked again, which is yet to be brought.
             return
-        if result.files and (run.folder / result.files).is_dir():
-            self.tracker.add_files(run.run_id, run.folder / result.files)
+        files = inside(run.folder, result.files) if result.files else None
+        if files is not None and files.is_dir():
+            self.tracker.add_files(run.run_id, files)
         last = Point(epoch=int(result.metrics.get("best_epoch", 0)), time=result.time, metrics=result.metrics)
         why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
         points, params = [*own.points, last], run.params if own.params_due else {}
