@@ -226,6 +226,8 @@ class MlflowTracker:
 
     def open_study(self, key: StudyKey, tags: Mapping[str, str]) -> str:
         """The parent run of this key, which is now the last opened: the one there is, running again, or a new one."""
+        # What is refused here has changed nothing.
+        experiment = self.experiment(key.study)
         found = next((study for study in self.studies(key.study) if study.key.slug == key.slug), None)
         tags = {**tags, "mmtune.opened": now()}
         if found is not None:
@@ -238,7 +240,7 @@ class MlflowTracker:
             "mmtune.key": key.slug,
             "mmtune.key_json": key_to_json(key),
         }
-        run_id = self.begin(self.experiment(key.study), key.title, milliseconds(), {**own, **tags})
+        run_id = self.begin(experiment, key.title, milliseconds(), {**own, **tags})
         fields = ("data", "digest", "protocol", "seed", "epochs", "sampler")
         self.log(run_id, params={name: getattr(key, name) for name in fields})
         return run_id
