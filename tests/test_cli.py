@@ -217,10 +217,13 @@ def test_the_ui_answers_on_loopback_and_links_to_the_trials(ran: Path) -> None:
     process = subprocess.Popen(words, cwd=ran, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(4)]
+        lines = [process.stdout.readline() for _ in range(3)]
         page = f"http://127.0.0.1:{port}"
         assert lines[0].startswith(f"MLflow UI: {page}/?token=")
-        assert lines[1].startswith(f"  trials of audio_rnn, once that is open: {page}/#/experiments/")
+        token = lines[0].split()[2]
+        for line, what in zip(lines[1:], ("trials", "charts"), strict=False):
+            assert line.startswith(f"  {what} of audio_rnn: {token}#/experiments/")
+            assert "viewStateShareKey=audio_rnn-" in line
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         with browser.open(lines[0].split()[2], timeout=60) as answer:
             assert answer.url == f"{page}/"

@@ -22,6 +22,7 @@ from mmtune.tune.export import export, require_place
 from mmtune.tune.search import REPORTED
 
 TRIALS = 8
+pytestmark = pytest.mark.slow
 
 
 def mmtune(*words: str) -> subprocess.CompletedProcess[str]:

@@ -143,6 +143,7 @@ def test_a_killed_cross_validation_keeps_the_parts_that_were_done(
     assert begun <= {run.run_id for run in [*trials, *parts]}
 
 
+@pytest.mark.slow
 def test_a_part_is_retried_once_and_then_fails_its_trial_alone(tiny: Dataset, store: Path) -> None:
     words = ["study", "audio_rnn", "--data", str(tiny.folder), "--store", str(store), "--epochs", "40", "--folds", "3"]
     words += ["--trials", "2", "--workers", "1", "--device", "cpu"]
