@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mmtune.base.bounds import inside
 from mmtune.base.errors import AwayError, GoneError, InputError
@@ -28,6 +28,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 # The store is analysed when so many runs have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
 LONGEST_REASON = 5_000
+
+Found = TypeVar("Found")
 
 
 class Tracked(Protocol):
@@ -124,7 +126,7 @@ class Recorder:
                 if own.run.id in self.waiting and not self._try(lambda own=own: self._bring(own, whole=True)):  # type: ignore[misc]
                     break
         while self.dropped:
-            self._insist(self._remove)
+            self.insist(self._remove)
 
     def pause_all(self, runs: Iterable[StagedRun]) -> None:
         """Say in the store that runs are not under way and go on later."""
@@ -140,7 +142,7 @@ class Recorder:
         # One that was deleted meanwhile is tracked again when there is more to say of it.
         with suppress(GoneError):
             if run.run_id:
-                self._insist(lambda: self.tracker.set_state(run.run_id, state))
+                self.insist(lambda: self.tracker.set_state(run.run_id, state))
 
     def _is_due(self, own: Waiting) -> bool:
         if own.result is not None or not own.run.run_id:
@@ -262,9 +264,12 @@ class Recorder:
             self.away_since, self.pause = None, 0.0
         return True
 
-    def _insist(self, act: Callable[[], None]) -> None:
-        while not self._try(act):
+    def insist(self, act: Callable[[], Found]) -> Found:
+        """What comes of something that needs the store, once it answers; InputError where patience has ended."""
+        found: list[Found] = []
+        while not self._try(lambda: found.append(act())):
             self._wait()
+        return found[0]
 
     def _wait(self) -> None:
         time.sleep(max(0.0, self.again - time.monotonic()))

@@ -149,7 +149,7 @@ def run_study(
                 raise
             try:
                 return close(found)
-            except AwayError:
+            except (AwayError, InputError):
                 if not stopped():
                     raise
                 return None
@@ -317,7 +317,7 @@ def note_mixture(found: OpenStudy) -> None:
             if run.state in (COMPLETE, PRUNED)]  # fmt: skip
     made += [(trial.run.number, trial.run.tags) for trial in found.standing.staged]
     told = mixture(made, found.plan.tags)
-    found.tracker.log(found.parent, tags={"mmtune.mixture": told})
+    found.recorder.insist(lambda: found.tracker.log(found.parent, tags={"mmtune.mixture": told}))
     if told:
         say(found.console, told)
 
@@ -325,10 +325,17 @@ def note_mixture(found: OpenStudy) -> None:
 def close(found: OpenStudy) -> Outcome:
     """Close the study's run by how the study stands: finished, or interrupted, so that the same command goes on."""
     missing, failed = found.search.left(found.plan.trials)
-    best = found.tracker.best(found.parent)
     spent = {"tracking_seconds": found.tracker.watch.seconds, "tuning_seconds": found.search.watch.seconds}
-    note = study_note(found.plan.key, found.plan.trials, found.plan.doc, best, not missing, failed)
-    found.tracker.end_study(found.parent, not missing, best, spent, {NOTE: note})
+    # A call that trained nothing says nothing of what training took.
+    told = spent if found.search.watch.seconds else {}
+
+    def end() -> TrialRun | None:
+        best = found.tracker.best(found.parent)
+        note = study_note(found.plan.key, found.plan.trials, found.plan.doc, best, not missing, failed)
+        found.tracker.end_study(found.parent, not missing, best, told, {NOTE: note})
+        return best
+
+    best = found.recorder.insist(end)
     with suppress(OSError):
         found.staging.rmdir()
     return Outcome(

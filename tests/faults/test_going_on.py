@@ -22,7 +22,7 @@ from mmtune.train.checkpoint import load_moment
 from mmtune.train.staging import CHECKPOINT
 
 SCRIPT = Path(__file__).with_name("counted.py")
-# Whole processes, several for each law; tests/train/test_going_on.py and test_staging.py have what is quick.
+# Whole processes, several for each law; what is quick is in tests/train.
 pytestmark = pytest.mark.slow
 KILLED = "worker was killed by SIGKILL"
 
