@@ -87,7 +87,7 @@ class Heartbeat:
         begun = [study for study in self.tracker.studies() if study.key.slug == self.slug]
         first = min(begun, key=lambda study: (study.started, study.run_id))
         if first.run_id != self.parent:
-            self.tracker.delete(self.parent)
+            self.tracker.discard(self.parent)
             self.parent = ""
             raise TakenOverError(f"study {self.slug} was begun elsewhere at the same time, as run {first.run_id}")
 

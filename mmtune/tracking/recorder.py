@@ -248,7 +248,7 @@ class Recorder:
                 self.tracker.log(double.run_id, tags={"mmtune.reason": LOST})
                 self.tracker.end(double.run_id, FAIL, now_ms())
                 with suppress(InputError, GoneError):
-                    self.tracker.delete(double.run_id)
+                    self.tracker.discard(double.run_id)
 
     # ---- patience
 

@@ -384,7 +384,7 @@ class MlflowTracker:
             registered = self.client.search_model_versions(f"run_id = '{run_id}'", max_results=1)
         return bool(registered) or any(run_id == own for s in self.studies() for _, own in s.key.encoders)
 
-    def delete(self, run_id: str) -> None:
+    def discard(self, run_id: str) -> None:
         """Delete a run as a hand in the UI would."""
         with self.watch, reached(self.uri):
             self.client.delete_run(run_id)

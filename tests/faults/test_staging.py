@@ -154,7 +154,7 @@ def test_what_has_its_result_in_staging_and_no_run_is_delivered_and_not_trained_
     assert [run for run in ended if run.result]
     tracker = MlflowTracker(world.store)
     for run_id in states_of(world.store):
-        tracker.delete(run_id)
+        tracker.discard(run_id)
     world.call()
     check(world)
 
@@ -391,7 +391,7 @@ def test_a_trial_whose_run_was_deleted_while_it_waited_has_its_parts_again(world
     tracker = MlflowTracker(world.store)
     (parent,) = tracker.studies()
     for trial in tracker.trials(parent.run_id):
-        tracker.delete(trial.run_id)
+        tracker.discard(trial.run_id)
     world.call()
     check(world)
     said = world.said
@@ -435,7 +435,7 @@ def test_a_try_whose_earlier_one_was_deleted_by_hand_waits_until_it_is_made_agai
     tracker = MlflowTracker(ladder.store)
     (parent,) = tracker.studies()
     (fifth,) = [run for run in tracker.trials(parent.run_id) if run.number == 4]
-    tracker.delete(fifth.run_id)
+    tracker.discard(fifth.run_id)
     ladder.call()
     check_whole(ladder.store, "multihead_fusion", 6, 2)
     assert ladder.story.ended == {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 1}
@@ -446,7 +446,7 @@ def test_a_try_whose_earlier_one_fails_in_the_end_fails_with_the_reason(ladder: 
     tracker = MlflowTracker(ladder.store)
     (parent,) = tracker.studies()
     (fifth,) = [run for run in tracker.trials(parent.run_id) if run.number == 4]
-    tracker.delete(fifth.run_id)
+    tracker.discard(fifth.run_id)
     ladder.story.asked.clear()
     ladder.killed_at(1, 4, "fail")
     states = {run.number: run.state for run in tracker.trials(parent.run_id)}

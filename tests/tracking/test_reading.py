@@ -77,7 +77,7 @@ def world(place: MlflowTracker) -> World:
     client.log_metric(runs[7], OBJECTIVE, NAN, timestamp=1, step=0)
     # A second attempt at one number, and one that was deleted, which would be the best.
     again = track_trial(place, full, 4, {"a": TAG}, state=RUNNING, tags={"note": TAG}, name=TAG[:50])
-    place.delete(track_trial(place, full, 8, metrics={OBJECTIVE: 1.0}))
+    place.discard(track_trial(place, full, 8, metrics={OBJECTIVE: 1.0}))
     part = track_trial(place, full, 3, {"a": [1]}, {OBJECTIVE: 0.95}, trial=runs[3], tags={"fold": "0"})
     track_trial(place, studies["one"], 7, metrics={OBJECTIVE: 1.0})
     client.log_metric(track_trial(place, studies["nan"], 0), OBJECTIVE, NAN, timestamp=1, step=0)
@@ -85,7 +85,7 @@ def world(place: MlflowTracker) -> World:
     experiment = place.experiment("dual_cnn_fusion")
     client.delete_experiment(experiment)
     client.restore_run(kept)
-    place.delete(studies["removed"].run_id)
+    place.discard(studies["removed"].run_id)
     for step, value, time in ((3, 0.25, 9), (1, NAN, 5), (1, 1.0, 6), (1, -1.0, 7), (2, math.inf, 8), (1, NAN, 4)):
         client.log_metric(again, "val_loss", value, timestamp=time, step=step)
     return World(place, studies, {**runs, 44: again}, part)

@@ -169,7 +169,7 @@ def test_what_is_deleted_is_not_written(any_store: Path, tmp_path: Path) -> None
     tracker = MlflowTracker(any_store)
     run = running(tracker)
     (tmp_path / "left").mkdir()
-    tracker.delete(run)
+    tracker.discard(run)
     for gone in (run, "f" * 32):
         for write in (
             lambda gone=gone: tracker.log(gone, [Point(epoch=1, time=1, metrics={"a": 1.0})]),

@@ -115,7 +115,7 @@ def test_attempts_that_failed_and_runs_under_way_are_told_apart(ran: Path, tmp_p
         assert found[going].state == TrialState.RUNNING
     finally:
         for run in (failed, going):
-            tracker.delete(run)
+            tracker.discard(run)
 
 
 @pytest.mark.parametrize(
