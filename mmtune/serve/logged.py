@@ -95,18 +95,14 @@ def log_one(
             model_type="classifier",
         )
         client.log_model_artifacts(made.model_id, str(Path(folder) / "logged"))
-    where = {} if validated_on is None else {"dataset_name": validated_on.name, "dataset_digest": digest(validated_on)}
+    seen = validated_on
+    where = {} if seen is None else {"dataset_name": seen.name, "dataset_digest": seen.short_digest}
     scores = [metric for name in SCORES for metric in client.get_metric_history(trial.run_id, name)[-1:]]
     # The same values at the same times: the run has them once, now with a link to the model.
     linked = [Metric(m.key, m.value, m.timestamp, m.step, model_id=made.model_id, **where) for m in scores]
     client.log_batch(trial.run_id, linked)
     client.log_outputs(trial.run_id, [LoggedModelOutput(made.model_id, int(trial.metrics.get("best_epoch", 0)))])
     client.finalize_logged_model(made.model_id, READY)
-
-
-def digest(data: DataInput) -> str:
-    """A digest as MLflow keeps it."""
-    return data.digest[:36]
 
 
 def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import getpass
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,11 @@ class DataInput:
     rows: int
     use: str
     columns: Mapping[str, str]
+
+    @property
+    def short_digest(self) -> str:
+        """The digest as far as MLflow keeps it."""
+        return self.digest[:LONGEST_DIGEST]
 
 
 class MlflowTracker:
@@ -127,17 +132,17 @@ class MlflowTracker:
 
     def studies(self, name: str | None = None) -> list[StudyRun]:
         """The tracked studies, all or those of one name, the last opened first."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.studies(name)
 
     def trials(self, parent: str) -> list[TrialRun]:
         """Every attempt at every trial of a study, by trial number, then time."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.runs(PARENT, parent)
 
     def parts(self, parent: str) -> list[TrialRun]:
         """Every part of every trial of a study, by trial number, then time."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.runs(OWNER, parent)
 
     def tag(self, run_id: str, name: str) -> str:
@@ -147,22 +152,22 @@ class MlflowTracker:
 
     def find(self, identity: str) -> list[TrialRun]:
         """The runs with an id of ours."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.runs("mmtune.id", identity)
 
     def best(self, parent: str) -> TrialRun | None:
         """The `best_trial` of a study, without reading the others."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.best(parent)
 
     def count(self, parent: str) -> int:
         """How many of a study's trials were ever attempted."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.count(parent)
 
     def tally(self, parent: str) -> dict[str, int]:
         """How many attempts at trials of a study are in each state that occurs."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.tally(parent)
 
     def curves(self, run_id: str, names: Sequence[str]) -> Curves:
@@ -171,7 +176,7 @@ class MlflowTracker:
 
     def curves_of(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
         """By run and metric, its (epoch, value) pairs in order of epochs."""
-        with self._heard():
+        with reached(self.uri):
             return self.reading.curves(runs, names)
 
     def artifact(self, run_id: str, path: str) -> Path:
@@ -215,7 +220,7 @@ class MlflowTracker:
 
     def _artifact_uri(self, run_id: str) -> str:
         if run_id not in self.artifact_uris:
-            with self._heard():
+            with reached(self.uri):
                 uri = self.reading.artifact_uri(run_id)
             if uri is None:
                 raise InputError(f"run {run_id} must be in {self.name}, it is not")
@@ -314,7 +319,7 @@ class MlflowTracker:
             DatasetInput(
                 Dataset(
                     name=own.name,
-                    digest=own.digest[:LONGEST_DIGEST],
+                    digest=own.short_digest,
                     source_type="local",
                     source=json.dumps({"uri": own.source}),
                     schema=json.dumps({"mlflow_colspec": [{"name": n, "type": t} for n, t in own.columns.items()]}),
@@ -409,11 +414,6 @@ class MlflowTracker:
     def analyse(self) -> None:
         """Let the store look at how it is filled, where it is a file."""
         store.analyse(self.uri)
-
-    @contextmanager
-    def _heard(self) -> Iterator[None]:
-        with reached(self.uri):
-            yield
 
 
 EXPERIMENT_TAGS: dict[str, Any] = {"mlflow.experimentKind": "custom_model_development"}
