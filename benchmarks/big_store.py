@@ -34,6 +34,7 @@ from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Integer, Value, draw
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, STATUS, MlflowTracker, TrialRun
+from mmtune.tracking.store import analyse
 from mmtune.tune.run import run_study
 
 STUDY, PARTNER, EPOCHS, CHUNK = "multihead_fusion", "image_cnn", 20, 250
@@ -51,7 +52,7 @@ def fill(root: Path, trials: int, seed: int = 0) -> None:
         numbers = range(first, min(first + CHUNK, trials))
         insert_all(engine, [copied(rng.choice(real), number, rng) for number in numbers])
     engine.dispose()
-    tracker.analyse()
+    analyse(tracker.uri)
 
 
 def run_small(root: Path, name: str) -> None:

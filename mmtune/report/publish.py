@@ -44,7 +44,8 @@ def publish(
         write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best))
         advance("pictures", 1, 2)
         write_study_report(tracker, study, (), folder / "report.html")
-        tracker.record(study.run_id, {}, {PUBLISHED: shown}, folder)
+        tracker.add_files(study.run_id, folder)
+        tracker.log(study.run_id, tags={PUBLISHED: shown})
         advance("pictures", 2, 2)
 
 

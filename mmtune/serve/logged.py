@@ -12,6 +12,7 @@ from mmtune.networks.card import MODEL
 from mmtune.networks.storage import load_model
 from mmtune.serve.pyfunc import write_pyfunc
 from mmtune.tracking import COMPLETE, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking.tracker import LONGEST_DIGEST
 from mmtune.tracking.trouble import reached
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def log_one(
         )
         client.log_model_artifacts(made.model_id, str(Path(folder) / "logged"))
     seen = validated_on
-    where = {} if seen is None else {"dataset_name": seen.name, "dataset_digest": seen.short_digest}
+    where = {} if seen is None else {"dataset_name": seen.name, "dataset_digest": seen.digest[:LONGEST_DIGEST]}
     scores = [metric for name in SCORES for metric in client.get_metric_history(trial.run_id, name)[-1:]]
     # The same values at the same times: the run has them once, now with a link to the model.
     linked = [Metric(m.key, m.value, m.timestamp, m.step, model_id=made.model_id, **where) for m in scores]

@@ -25,8 +25,7 @@ from mmtune.serve.logged import facts, scores_of, write_trial
 from mmtune.serve.pyfunc import REGISTERED
 from mmtune.serve.scoring import score_test
 from mmtune.serve.versions import TAG, Registry, known_models, predictor_folder
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, exists, trial_run
-from mmtune.tracking.trouble import reached
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, exists
 
 SIGNIFICANT = 0.05
 
@@ -112,8 +111,7 @@ def promote(
     with changing(tracker.root):
         registry.repair()
         predictions = score_test(tracker, trial, dataset)
-        with reached(tracker.uri):
-            trial = trial_run(tracker.client.get_run(trial.run_id))
+        trial = tracker.best(study.run_id) or trial
         version = registry.version_of(trial.run_id) or register(tracker, study, trial, dataset)
         before = registry.aliased()
         found = verdict(registry, version, before, predictions, dataset, alpha)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmtune.base.clock import milliseconds
 from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
 from mmtune.data.dataset import Dataset
@@ -19,6 +20,7 @@ from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.staging import Point
 from mmtune.train.trial import npz
 
 TEST, SUBMISSION, TEST_DIGEST = "test.npz", "submission.csv", "mmtune.test_digest"
@@ -38,7 +40,9 @@ def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDA
             write_whole(Path(folder) / TEST, predictions_file(found))
             write_submission(Path(folder) / SUBMISSION, as_prediction({"": found.logits}))
             # The tag is written last: whatever carries it has its scores and its file.
-            tracker.record(trial.run_id, scores, {TEST_DIGEST: dataset.digest}, Path(folder))
+            tracker.add_files(trial.run_id, Path(folder))
+            told = Point(epoch=0, time=milliseconds(), metrics=scores)
+            tracker.log(trial.run_id, [told], tags={TEST_DIGEST: dataset.digest})
     return read_predictions(tracker.artifact(trial.run_id, TEST), dataset)
 
 

@@ -68,12 +68,10 @@ def study_lines(tracker: MlflowTracker, page: str) -> list[str]:
     last: dict[str, StudyRun] = {}
     for study in tracker.studies():
         last.setdefault(study.key.study, study)
-    numbers = tracker.experiments()
     shown = [
-        (name, what, address(page, numbers[name], study.key, charts))
+        (name, what, address(page, tracker.experiment(name), study.key, charts))
         for name, study in sorted(last.items())
         for what, charts in (("trials", False), ("charts", True))
-        if name in numbers
     ]
     return [f"  {what} of {name}: {where}" for name, what, where in shown]
 

@@ -100,8 +100,9 @@ def predictor_folder(tracker: MlflowTracker, version: Any) -> Path:
     """
     with reached(registry_uri(tracker.root)):
         where = tracker.client.get_model_version_download_uri(version.name, version.version)
-    folder = inside(tracker.brought(where, f"{version.name}-{version.version}"), f"data/{PREDICTOR}")
-    if not (folder / FEATURES).is_file():
+    brought = tracker.bring(where, f"models/{version.name}-{version.version}")
+    folder = inside(brought or tracker.root, f"data/{PREDICTOR}")
+    if brought is None or not (folder / FEATURES).is_file():
         said = f"{version.name} version {version.version} must have data/{PREDICTOR}/{FEATURES}"
         raise InputError(f"{said}, {where} has none")
     return folder

@@ -19,7 +19,6 @@ from mmtune.tracking.runs import (
     StudyRun,
     TrialRun,
     best_trial,
-    trial_run,
 )
 from mmtune.tracking.store import exists
 from mmtune.tracking.tracker import DataInput, MlflowTracker
@@ -50,6 +49,5 @@ __all__ = [
     "best_trial",
     "exists",
     "study_note",
-    "trial_run",
     "view_tag",
 ]

@@ -7,32 +7,16 @@ MLflow, whose import takes one.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Engine, Select, column, func, select, table
+from sqlalchemy import Connection, Engine, Select, TableClause, column, select, table
 
-from mmtune.tracking.runs import (
-    COMPLETE,
-    FAIL,
-    NUMBER,
-    OBJECTIVE,
-    PARENT,
-    STATES,
-    STATUS,
-    StudyRun,
-    TrialRun,
-    best_trial,
-    in_order,
-    last_first,
-    made_trial,
-    study_run,
-    trial_run,
-)
+from mmtune.tracking.runs import Row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 REVISIONS = {"dc11669786a5"}
 """Of MLflow's schema: the one of MLflow 3.17."""
@@ -40,27 +24,19 @@ PAGE = 1_000
 # Of values bound to one statement; SQLite's own limit is 32,766.
 MOST_BOUND = 500
 Curves = dict[str, list[tuple[int, float]]]
+Names = Collection[str] | None
 
 
 class Reading(Protocol):
     """The questions that are asked of a store."""
 
-    def studies(self, name: str | None) -> list[StudyRun]:
-        """The tracked studies, all or those of one name, the last opened first."""
+    def rows(self, tag: str, value: str, tags: Names = None, metrics: Names = None, only: str = "") -> list[Row]:
+        """The active runs with a tag, or the one of them with the id `only`.
 
-    def runs(self, tag: str, value: str) -> list[TrialRun]:
-        """The runs of trials, or of parts, with a tag, by trial number, then time."""
+        tags, metrics: the names of those that are asked for, None for all; there may be others among what comes.
+        """
 
-    def best(self, parent: str) -> TrialRun | None:
-        """The `best_trial` of a study."""
-
-    def count(self, parent: str) -> int:
-        """How many of a study's trials were ever attempted."""
-
-    def tally(self, parent: str) -> dict[str, int]:
-        """How many attempts at trials of a study are in each state that occurs."""
-
-    def curves(self, runs: Sequence[str], names: Iterable[str]) -> dict[str, Curves]:
+    def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
         """By run and metric, the (step, value) pairs in order of steps."""
 
     def artifact_uri(self, run_id: str) -> str | None:
@@ -70,45 +46,26 @@ class Reading(Protocol):
         """Where experiments keep their files, each place once."""
 
 
-# ---- through MLflow
-
-
 class ClientReading:
     """Every question through MLflow's client."""
 
     def __init__(self, client: Callable[[], MlflowClient]) -> None:
         self.client = client
 
-    def studies(self, name: str | None) -> list[StudyRun]:
+    def rows(self, tag: str, value: str, tags: Names = None, metrics: Names = None, only: str = "") -> list[Row]:
         client = self.client()
-        found = [e for e in pages(client.search_experiments) if name is None or e.name == name]
-        runs = self._search([e.experiment_id for e in found], "tags.`mmtune.kind` = 'study'")
-        return last_first(study_run(r.info.run_id, r.info.status, r.info.start_time, dict(r.data.tags)) for r in runs)
+        names = {str(e.experiment_id): str(e.name) for e in pages(client.search_experiments)}
+        asked = f"tags.`{tag}` = '{value}'"
+        runs = pages(lambda **page: client.search_runs(list(names), asked, **page)) if names else ()
+        return [row_of(run, names[run.info.experiment_id]) for run in runs if only in ("", run.info.run_id)]
 
-    def runs(self, tag: str, value: str) -> list[TrialRun]:
-        return in_order(map(trial_run, self._tagged(tag, value)))
-
-    def best(self, parent: str) -> TrialRun | None:
-        complete = (run for run in self._tagged(PARENT, parent) if run.info.status == STATUS[COMPLETE])
-        scores = [(run, run.data.metrics.get(OBJECTIVE, math.nan)) for run in complete]
-        highest = max((score for _, score in scores if not math.isnan(score)), default=math.nan)
-        return best_trial(trial_run(run) for run, score in scores if score == highest)
-
-    def count(self, parent: str) -> int:
-        numbers = {run.data.tags.get(NUMBER) for run in self._tagged(PARENT, parent)}
-        return len(numbers - {None})
-
-    def tally(self, parent: str) -> dict[str, int]:
-        return tallied((run.info.status, 1) for run in self._tagged(PARENT, parent))
-
-    def curves(self, runs: Sequence[str], names: Iterable[str]) -> dict[str, Curves]:
-        client, wanted = self.client(), list(names)
+    def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
+        client = self.client()
 
         def points(run: str, name: str) -> list[tuple[int, float]]:
-            found = client.get_metric_history(run, name)
-            return sorted(((metric.step, metric.value) for metric in found), key=by_step)
+            return sorted(((m.step, m.value) for m in client.get_metric_history(run, name)), key=by_step)
 
-        return {run: {name: points(run, name) for name in wanted} for run in runs}
+        return {run: {name: points(run, name) for name in names} for run in runs}
 
     def artifact_uri(self, run_id: str) -> str | None:
         from mlflow.exceptions import MlflowException
@@ -123,14 +80,19 @@ class ClientReading:
     def locations(self) -> list[str]:
         return sorted({str(e.artifact_location) for e in pages(self.client().search_experiments)})
 
-    def _tagged(self, tag: str, value: str) -> list[Any]:
-        experiments = [e.experiment_id for e in pages(self.client().search_experiments)]
-        return list(self._search(experiments, f"tags.`{tag}` = '{value}'"))
 
-    def _search(self, experiments: list[str], condition: str) -> Iterator[Any]:
-        client = self.client()
-        if experiments:
-            yield from pages(lambda **page: client.search_runs(experiments, condition, **page))
+def row_of(run: Run, experiment: str) -> Row:
+    """MLflow's run, of the experiment of that name."""
+    info, data = run.info, run.data
+    return Row(
+        run_id=info.run_id,
+        experiment=experiment,
+        name=info.run_name or "",
+        status=info.status,
+        started=info.start_time,
+        metrics=dict(data.metrics),
+        tags=dict(data.tags),
+    )
 
 
 def by_step(point: tuple[int, float]) -> tuple[int, bool, float]:
@@ -139,23 +101,13 @@ def by_step(point: tuple[int, float]) -> tuple[int, bool, float]:
     return step, math.isnan(value), value
 
 
-def tallied(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """By state, in order, how many runs are in it; counts: by MLflow's status."""
-    found: Counter[str] = Counter()
-    for status, count in counts:
-        found[STATES.get(status, FAIL)] += count
-    return dict(sorted(found.items()))
-
-
 def pages(search: Callable[..., Any]) -> Iterator[Any]:
     """Everything that one of MLflow's searches finds."""
-    token: str | None = None
-    while True:
-        page = search(max_results=PAGE, page_token=token)
+    token: str | None = ""
+    while token is not None:
+        page = search(max_results=PAGE, page_token=token or None)
         yield from page
-        token = page.token
-        if not token:
-            return
+        token = page.token or None
 
 
 # ---- by SQL
@@ -169,6 +121,7 @@ TAGS = table("tags", *map(column, ("run_uuid", "key", "value")))
 METRICS, LATEST = (
     table(name, *map(column, ("run_uuid", "key", "value", "step", "is_nan"))) for name in ("metrics", "latest_metrics")
 )
+ACTIVE = EXPERIMENTS.c.lifecycle_stage == "active"
 
 
 class SqlReading:
@@ -177,46 +130,34 @@ class SqlReading:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def studies(self, name: str | None) -> list[StudyRun]:
-        chosen = tagged("mmtune.kind", "study")
-        found = select(RUNS.c.run_uuid, RUNS.c.status, RUNS.c.start_time)
-        found = found.join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
-        found = found.where(RUNS.c.run_uuid.in_(chosen))
+    def rows(self, tag: str, value: str, tags: Names = None, metrics: Names = None, only: str = "") -> list[Row]:
+        run, mark = RUNS.c, TAGS.alias().c
+        joined = EXPERIMENTS.c.experiment_id == run.experiment_id, mark.run_uuid == run.run_uuid
+        there = run.lifecycle_stage == "active", ACTIVE, *([run.run_uuid == only] if only else [])
+        asked = *joined, *there, mark.key == tag, mark.value == value
+        found = select(run.run_uuid, EXPERIMENTS.c.name, run.name, run.status, run.start_time).where(*asked)
+        chosen = select(run.run_uuid).where(*asked)
         with self.engine.connect() as store:
-            runs = store.execute(found if name is None else found.where(EXPERIMENTS.c.name == name)).all()
-            tags = read_tags(store, TAGS.c.run_uuid.in_(chosen))
-        return last_first(study_run(run, status, started, tags.get(run, {})) for run, status, started in runs)
+            rows = {
+                run_id: Row(run_id=run_id, experiment=experiment, name=name or "", status=status, started=started)
+                for run_id, experiment, name, status, started in store.execute(found)
+            }
+            # What began after the first question is not asked for.
+            for run_id, name, text in values(store, TAGS, chosen, tags):
+                if run_id in rows:
+                    rows[run_id].tags[name] = text
+            for run_id, name, score, is_nan in values(store, LATEST, chosen, metrics):
+                if run_id in rows:
+                    rows[run_id].metrics[name] = math.nan if is_nan else score
+        return list(rows.values())
 
-    def runs(self, tag: str, value: str) -> list[TrialRun]:
-        return self._trials(tagged(tag, value))
-
-    def best(self, parent: str) -> TrialRun | None:
-        latest = LATEST.c
-        complete = tagged(PARENT, parent).where(RUNS.c.status == STATUS[COMPLETE])
-        rated = (latest.key == OBJECTIVE, latest.is_nan.is_(False), latest.run_uuid.in_(complete))
-        highest = select(func.max(latest.value)).where(*rated).scalar_subquery()
-        return best_trial(self._trials(select(latest.run_uuid).where(*rated, latest.value == highest)))
-
-    def count(self, parent: str) -> int:
-        of_study = TAGS.c.run_uuid.in_(tagged(PARENT, parent))
-        found = select(func.count(TAGS.c.value.distinct())).where(TAGS.c.key == NUMBER, of_study)
-        with self.engine.connect() as store:
-            return int(store.execute(found).scalar() or 0)
-
-    def tally(self, parent: str) -> dict[str, int]:
-        of_study = RUNS.c.run_uuid.in_(tagged(PARENT, parent))
-        found = select(RUNS.c.status, func.count()).where(of_study).group_by(RUNS.c.status)
-        with self.engine.connect() as store:
-            return tallied((status, int(count)) for status, count in store.execute(found))
-
-    def curves(self, runs: Sequence[str], names: Iterable[str]) -> dict[str, Curves]:
-        wanted = list(names)
-        found: dict[str, Curves] = {run: {name: [] for name in wanted} for run in runs}
+    def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
+        found: dict[str, Curves] = {run: {name: [] for name in names} for run in runs}
         points = select(METRICS.c.run_uuid, METRICS.c.key, METRICS.c.step, METRICS.c.value, METRICS.c.is_nan)
         with self.engine.connect() as store:
             for first in range(0, len(runs), MOST_BOUND):
                 some = METRICS.c.run_uuid.in_(runs[first : first + MOST_BOUND])
-                for run, name, step, value, is_nan in store.execute(points.where(some, METRICS.c.key.in_(wanted))):
+                for run, name, step, value, is_nan in store.execute(points.where(some, METRICS.c.key.in_(names))):
                     found[run][name].append((step, math.nan if is_nan else value))
         return {run: {name: sorted(own, key=by_step) for name, own in own.items()} for run, own in found.items()}
 
@@ -225,37 +166,15 @@ class SqlReading:
             return store.execute(select(RUNS.c.artifact_uri).where(RUNS.c.run_uuid == run_id)).scalar()
 
     def locations(self) -> list[str]:
-        active = EXPERIMENTS.c.lifecycle_stage == "active"
         with self.engine.connect() as store:
-            found = store.execute(select(EXPERIMENTS.c.artifact_location).where(active).distinct())
+            found = store.execute(select(EXPERIMENTS.c.artifact_location).where(ACTIVE).distinct())
             return sorted(str(location) for location in found.scalars())
 
-    def _trials(self, chosen: Select[Any]) -> list[TrialRun]:
-        with self.engine.connect() as store:
-            found = select(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.status, RUNS.c.start_time)
-            runs = store.execute(found.where(RUNS.c.run_uuid.in_(chosen))).all()
-            tags = read_tags(store, TAGS.c.run_uuid.in_(chosen))
-            metrics: dict[str, dict[str, float]] = {run[0]: {} for run in runs}
-            values = select(LATEST.c.run_uuid, LATEST.c.key, LATEST.c.value, LATEST.c.is_nan)
-            for run, name, value, is_nan in store.execute(values.where(LATEST.c.run_uuid.in_(chosen))):
-                metrics[run][name] = math.nan if is_nan else value
-        return in_order(
-            made_trial(run, name or "", status, started, metrics[run], tags.get(run, {}))
-            for run, name, status, started in runs
-        )
 
-
-def tagged(name: str, value: str) -> Select[Any]:
-    """The ids of the active runs with a tag, as a query; a run of an experiment that is deleted is not active."""
-    joined = select(RUNS.c.run_uuid).join(TAGS, TAGS.c.run_uuid == RUNS.c.run_uuid)
-    active = select(EXPERIMENTS.c.experiment_id).where(EXPERIMENTS.c.lifecycle_stage == "active")
-    there = RUNS.c.lifecycle_stage == "active", RUNS.c.experiment_id.in_(active)
-    return joined.where(TAGS.c.key == name, TAGS.c.value == value, *there)
-
-
-def read_tags(store: Any, chosen: Any) -> Mapping[str, dict[str, str]]:
-    """By run, its tags by name."""
-    found: dict[str, dict[str, str]] = {}
-    for run, name, value in store.execute(select(TAGS.c.run_uuid, TAGS.c.key, TAGS.c.value).where(chosen)):
-        found.setdefault(run, {})[name] = value
-    return found
+def values(store: Connection, kept: TableClause, chosen: Select[Any], names: Names) -> Any:
+    """What a table keeps of runs: their id, a name, its value, and for a metric whether that is no number."""
+    columns = [own for own in kept.c if own.name != "step"]
+    asked = select(*columns).where(kept.c.run_uuid.in_(chosen))
+    if names is None:
+        return store.execute(asked)
+    return store.execute(asked.where(kept.c.key.in_(names))) if names else ()

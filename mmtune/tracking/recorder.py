@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from mmtune.base.bounds import inside
 from mmtune.base.errors import AwayError, GoneError, InputError
+from mmtune.tracking import store
 from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
@@ -41,18 +42,14 @@ class Tracked(Protocol):
 
 @dataclass(kw_only=True)
 class Waiting:
-    """What the store has yet to hear of a run. doubtful: whether it may have been made without our knowing.
-
-    twice: whether it was made again all the same, so that a request that comes late may make another one.
-    """
+    """What the store has yet to hear of a run. asked: how often it was asked to make it, without an answer."""
 
     run: StagedRun
     points: list[Point] = field(default_factory=list)
     result: Result | None = None
     params_due: bool = True
     inputs_due: bool = True
-    doubtful: bool = False
-    twice: bool = False
+    asked: int = 0
     sent: float = 0.0
 
 
@@ -82,11 +79,10 @@ class Recorder:
 
     # ---- what is heard of runs
 
-    def add(self, run: StagedRun, doubtful: bool = False) -> None:
+    def add(self, run: StagedRun) -> None:
         """A run that is to be in the store; a part's trial is added before the part."""
-        points = read_epochs(run.folder)
-        now = time.monotonic()
-        self.waiting[run.id] = Waiting(run=run, points=points, result=run.result, doubtful=doubtful, sent=now)
+        points, now = read_epochs(run.folder), time.monotonic()
+        self.waiting[run.id] = Waiting(run=run, points=points, result=run.result, sent=now)
 
     def epoch(self, run: StagedRun, point: Point) -> None:
         """A run has an epoch more."""
@@ -113,8 +109,8 @@ class Recorder:
 
     def _remove(self) -> None:
         run, names = self.dropped[0]
-        if run.run_id and not self.tracker.in_use(run.run_id):
-            with suppress(GoneError):
+        with suppress(GoneError):
+            if run.run_id:
                 self.tracker.remove_files(run.run_id, names)
         self.dropped.popleft()
 
@@ -147,21 +143,21 @@ class Recorder:
     def _is_due(self, own: Waiting) -> bool:
         if own.result is not None or not own.run.run_id:
             return True
-        return bool(own.points) and time.monotonic() - own.sent >= self._pause_between()
-
-    def _pause_between(self) -> float:
-        """How long an epoch waits: longer where many runs would keep the store busy."""
-        return BATCH_SECONDS * max(1.0, len(self.waiting) / MANY)
+        # Longer where many runs would keep the store busy.
+        pause = BATCH_SECONDS * max(1.0, len(self.waiting) / MANY)
+        return bool(own.points) and time.monotonic() - own.sent >= pause
 
     def _bring(self, own: Waiting, whole: bool = False) -> None:
         """What is due of a run, or the whole of what is known."""
         self._begin(own)
         try:
-            self._add_inputs(own)
-            if own.result is None:
-                self._send(own, whole)
-            else:
+            if own.inputs_due and self.inputs:
+                self.tracker.add_inputs(own.run.run_id, self.inputs)
+            own.inputs_due = False
+            if own.result is not None:
                 self._end(own, own.result)
+            elif whole or self._is_due(own):
+                self._send(own)
         except GoneError:
             self.say(f"the run of {own.run.name} was deleted while it was under way: it is tracked again as a new one")
             own.run.run_id, own.points, own.params_due = "", read_epochs(own.run.folder), True
@@ -171,15 +167,16 @@ class Recorder:
         run = own.run
         if run.parent:
             self._begin(self.waiting[run.parent])
-        if not run.run_id:
-            if own.doubtful:
-                found = self.tracker.find(run.id)
-                run.run_id = found[0].run_id if found else ""
-            if not run.run_id:
-                own.twice, own.doubtful = own.twice or own.doubtful, True
-                run.run_id = self._make(run)
-            own.doubtful, own.inputs_due = False, True
-            run.write()
+        if run.run_id:
+            return
+        found = self.tracker.find(run.id) if own.asked else []
+        if found:
+            run.run_id = found[0].run_id
+        else:
+            own.asked += 1
+            run.run_id = self._make(run)
+        own.inputs_due = True
+        run.write()
 
     def _make(self, run: StagedRun) -> str:
         """A new run, of which the parts of an earlier one that was deleted are parts from now on."""
@@ -193,11 +190,6 @@ class Recorder:
                     self.tracker.log(part.run_id, tags={PARENT: made})
         return made
 
-    def _add_inputs(self, own: Waiting) -> None:
-        if own.inputs_due:
-            self.tracker.add_inputs(own.run.run_id, self.inputs)
-            own.inputs_due = False
-
     def _tags(self, run: StagedRun) -> dict[str, str]:
         own = {**run.tags, NOTE: trial_note(run), "mmtune.id": run.id}
         if not run.parent:
@@ -205,9 +197,7 @@ class Recorder:
         trial = self.waiting[run.parent].run
         return {**own, "mmtune.kind": "part", PARENT: trial.run_id, OWNER: self.parent}
 
-    def _send(self, own: Waiting, whole: bool) -> None:
-        if not own.points or not (whole or time.monotonic() - own.sent >= self._pause_between()):
-            return
+    def _send(self, own: Waiting) -> None:
         points = list(own.points)
         self.tracker.log(own.run.run_id, points, own.run.params if own.params_due else {})
         del own.points[: len(points)]
@@ -229,17 +219,17 @@ class Recorder:
         points, params = [*own.points, last], run.params if own.params_due else {}
         tags = {**result.tags, NOTE: trial_note(run, result)}
         self.tracker.log(run.run_id, points, params, {**tags, **(why if result.reason else {})})
-        if own.twice:
+        if own.asked > 1:
             self._remove_doubles(run)
         self.tracker.end(run.run_id, result.state, result.time)
-        self.tracker.secure()
+        store.secure(self.tracker.uri)
         del self.waiting[run.id]
         if not run.parent:
             # Its parts lie in it, and have been brought before.
             shutil.rmtree(run.folder, ignore_errors=True)
         self.ended += 1
         if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
-            self.tracker.analyse()
+            store.analyse(self.tracker.uri)
 
     def _remove_doubles(self, run: StagedRun) -> None:
         """Delete what a request that came late has made of a run; where that is not allowed, it has at least ended."""

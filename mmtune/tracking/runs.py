@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mmtune.base.errors import InputError
 from mmtune.study.key import StudyKey
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 COMPLETE, PRUNED, FAIL, RUNNING, INTERRUPTED = "COMPLETE", "PRUNED", "FAIL", "RUNNING", "INTERRUPTED"
 STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED", RUNNING: "RUNNING", INTERRUPTED: "SCHEDULED"}
@@ -28,6 +25,23 @@ REMOVED = "mmtune.files_removed"
 FORMAT = "2"
 """Of what mmtune tracks. In format 1 a run's state was a tag of its own."""
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A run as MLflow keeps it; started: milliseconds since 1970, metrics: the last value of each."""
+
+    run_id: str
+    experiment: str
+    name: str
+    status: str
+    started: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        return STATES.get(self.status, FAIL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,54 +79,54 @@ def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:
     return max(complete, key=lambda t: (t.metrics[OBJECTIVE], -t.number), default=None)
 
 
-def trial_run(run: Run) -> TrialRun:
-    """A TrialRun from MLflow's run."""
-    info = run.info
-    return made_trial(
-        info.run_id, info.run_name or "", info.status, info.start_time, dict(run.data.metrics), dict(run.data.tags)
-    )
-
-
-def made_trial(
-    run_id: str, name: str, status: str, started: int, metrics: Mapping[str, float], tags: Mapping[str, str]
-) -> TrialRun:
-    """A TrialRun, much of which its tags say; InputError where they were changed by hand."""
+def trial_run(row: Row) -> TrialRun:
+    """A trial, much of which its tags say; InputError where they were changed by hand."""
     return TrialRun(
-        run_id=run_id,
-        number=read_tag(run_id, tags, NUMBER, int, "a whole number"),
-        name=name,
-        state=STATES.get(status, FAIL),
-        started=started,
-        params=read_tag(run_id, tags, "mmtune.params", json_object, "a JSON object"),
-        metrics=metrics,
-        tags=tags,
+        run_id=row.run_id,
+        number=number_of(row),
+        name=row.name,
+        state=row.state,
+        started=row.started,
+        params=read_tag(row, "mmtune.params", json_object, "a JSON object"),
+        metrics=row.metrics,
+        tags=row.tags,
     )
 
 
-def study_run(run_id: str, status: str, started: int, tags: Mapping[str, str]) -> StudyRun:
-    """A StudyRun; InputError where its tags were changed by hand, or an older mmtune wrote it."""
-    if tags.get("mmtune.format") != FORMAT:
-        raise InputError(f"run {run_id} was tracked by another version of mmtune than this one: use another --store")
-    begun = datetime.fromtimestamp(started / 1000, UTC)
+def study_run(row: Row) -> StudyRun:
+    """A study; InputError where its tags were changed by hand, or an older mmtune wrote it."""
+    if row.tags.get("mmtune.format") != FORMAT:
+        raise InputError(f"run {row.run_id} was tracked by another version of mmtune: use another --store")
+    begun = datetime.fromtimestamp(row.started / 1000, UTC)
     return StudyRun(
-        run_id=run_id,
-        key=read_tag(run_id, tags, "mmtune.key_json", key_from_json, "a study's key in JSON"),
+        run_id=row.run_id,
+        key=read_tag(row, "mmtune.key_json", key_from_json, "a study's key in JSON"),
         started=begun,
-        opened=tags.get("mmtune.opened", begun.isoformat(timespec="microseconds")),
-        status=status,
-        tags=tags,
+        opened=row.tags.get("mmtune.opened", begun.isoformat(timespec="microseconds")),
+        status=row.status,
+        tags=row.tags,
     )
 
 
-def read_tag(run_id: str, tags: Mapping[str, str], name: str, read: Callable[[str], Made], what: str) -> Made:
+def number_of(row: Row) -> int:
+    """The number of a trial; InputError where its tag was changed by hand."""
+    return read_tag(row, NUMBER, int, "a whole number")
+
+
+def drawn_values(run: TrialRun) -> dict[str, Any]:
+    """What was drawn for a trial; InputError where its tag was changed by hand."""
+    return read_tag(run, "mmtune.drawn", json_object, "a JSON object")
+
+
+def read_tag(run: Row | TrialRun, name: str, read: Callable[[str], Made], what: str) -> Made:
     """A tag's value; InputError where it is gone or does not say what it must."""
     try:
-        return read(tags[name])
+        return read(run.tags[name])
     except KeyError as error:
-        raise InputError(f"run {run_id} must have the tag {name}, it was deleted: delete the run too") from error
+        raise InputError(f"run {run.run_id} must have the tag {name}, it was deleted: delete the run too") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"run {run_id}: its tag {name} must be {what}, got {tags[name][:200]!r}: mend it, or delete the run"
+            f"run {run.run_id}: its tag {name} must be {what}, got {run.tags[name][:200]!r}: mend it, or delete the run"
         ) from error
 
 
@@ -122,21 +136,6 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(text)
     return found
-
-
-def drawn_values(run: TrialRun) -> dict[str, Any]:
-    """What was drawn for a trial."""
-    return read_tag(run.run_id, run.tags, "mmtune.drawn", json_object, "a JSON object")
-
-
-def in_order(trials: Iterable[TrialRun]) -> list[TrialRun]:
-    """By trial number, then time."""
-    return sorted(trials, key=lambda t: (t.number, t.started, t.run_id))
-
-
-def last_first(studies: Iterable[StudyRun]) -> list[StudyRun]:
-    """The last opened first."""
-    return sorted(studies, key=lambda study: (study.opened, study.run_id), reverse=True)
 
 
 def key_to_json(key: StudyKey) -> str:

@@ -9,25 +9,28 @@ from __future__ import annotations
 import getpass
 import json
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from mmtune.base.clock import milliseconds, now
-from mmtune.base.errors import AwayError, GoneError, InputError
+from mmtune.base.errors import AwayError, InputError
 from mmtune.base.files import locked, make_folder, path_of
 from mmtune.base.stopwatch import Stopwatch
 from mmtune.study.key import StudyKey
 from mmtune.tracking import store
 from mmtune.tracking.address import DATABASE, shown, sqlite_path, tracking_uri
-from mmtune.tracking.reading import REVISIONS, ClientReading, Curves, Reading, SqlReading, pages
+from mmtune.tracking.reading import REVISIONS, ClientReading, Curves, Names, Reading, SqlReading
 from mmtune.tracking.runs import (
     COMPLETE,
     FORMAT,
+    NUMBER,
     OBJECTIVE,
     OWNER,
     PARENT,
@@ -35,16 +38,20 @@ from mmtune.tracking.runs import (
     REMOVED,
     RUNNING,
     STATUS,
+    Row,
     StudyRun,
     TrialRun,
     key_to_json,
+    number_of,
+    study_run,
+    trial_run,
 )
 from mmtune.tracking.trouble import reached
 from mmtune.train.staging import Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Metric
+    from mlflow.entities import DatasetInput, Experiment, Metric
 
 # MLflow's limits of one request, and of what it keeps.
 MOST_METRICS, MOST_OTHERS = 1_000, 100
@@ -67,11 +74,6 @@ class DataInput:
     use: str
     columns: Mapping[str, str]
 
-    @property
-    def short_digest(self) -> str:
-        """The digest as far as MLflow keeps it."""
-        return self.digest[:LONGEST_DIGEST]
-
 
 class MlflowTracker:
     """What is tracked where MLFLOW_TRACKING_URI says, in `root` if it says nothing; files from afar are kept there too.
@@ -85,14 +87,19 @@ class MlflowTracker:
         self.name = shown(self.uri)
         self.watch = Stopwatch()
         self.own = sqlite_path(self.uri) == self.root / DATABASE
-        self.reading = self._reading()
         self.artifact_uris: dict[str, str] = {}
         self.experiment_ids: dict[str, str] = {}
+        self.reading = self._reading()
 
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's own client, which takes a second to import: whoever only reads does without."""
         return store.open_client(self.root)
+
+    @contextmanager
+    def _writing(self) -> Iterator[MlflowClient]:
+        with self.watch, reached(self.uri):
+            yield self.client
 
     def _reading(self) -> Reading:
         by_client = ClientReading(lambda: self.client)
@@ -105,10 +112,8 @@ class MlflowTracker:
             with reached(self.uri), store.making_tables(self.uri):
                 self.client.search_experiments(max_results=1)
         engine = store.read_only(self.uri)
-        found: Reading = SqlReading(engine)
-        if store.revision(engine, self.uri) not in REVISIONS:
-            engine.dispose()
-            found = by_client
+        known = store.revision(engine, self.uri) in REVISIONS
+        found: Reading = SqlReading(engine) if known else by_client
         if self.own:
             self._require_own_files(found.locations())
         return found
@@ -116,59 +121,53 @@ class MlflowTracker:
     def _require_own_files(self, locations: Sequence[str]) -> None:
         """InputError where a store was copied or moved: its runs would be written to the files of the first one."""
         for location in locations:
+            there = path_of(location)
             # MLflow's own experiment, in which nothing is ever kept, is where its tables were made.
-            own = path_of(location).is_relative_to(self.root) or path_of(location).name == "0"
+            own = there.is_relative_to(self.root) or there.name == "0"
             if urlparse(location).scheme in ("file", "") and not own:
-                there = path_of(location)
                 raise InputError(f"{self.name} keeps its files in {there}: use that store, this one is a copy of it")
 
     # ---- reading
 
-    def experiments(self) -> dict[str, str]:
-        """MLflow's experiment id of every study that was ever tracked, by the study's name."""
+    def _rows(self, tag: str, value: str, tags: Names = None, metrics: Names = None, only: str = "") -> list[Row]:
         with reached(self.uri):
-            found = list(pages(self.client.search_experiments))
-        return {e.name: str(e.experiment_id) for e in found if e.name != "Default"}
+            return self.reading.rows(tag, value, tags, metrics, only)
 
     def studies(self, name: str | None = None) -> list[StudyRun]:
         """The tracked studies, all or those of one name, the last opened first."""
-        with reached(self.uri):
-            return self.reading.studies(name)
+        rows = self._rows("mmtune.kind", "study")
+        found = [study_run(row) for row in rows if name in (None, row.experiment)]
+        return sorted(found, key=lambda study: (study.opened, study.run_id), reverse=True)
 
     def trials(self, parent: str) -> list[TrialRun]:
         """Every attempt at every trial of a study, by trial number, then time."""
-        with reached(self.uri):
-            return self.reading.runs(PARENT, parent)
+        return self._trials(PARENT, parent)
 
     def parts(self, parent: str) -> list[TrialRun]:
         """Every part of every trial of a study, by trial number, then time."""
-        with reached(self.uri):
-            return self.reading.runs(OWNER, parent)
-
-    def tag(self, run_id: str, name: str) -> str:
-        """A tag of a run as it is now, "" where it has none."""
-        with self.watch, reached(self.uri):
-            return str(self.client.get_run(run_id).data.tags.get(name, ""))
+        return self._trials(OWNER, parent)
 
     def find(self, identity: str) -> list[TrialRun]:
         """The runs with an id of ours."""
-        with reached(self.uri):
-            return self.reading.runs("mmtune.id", identity)
+        return self._trials("mmtune.id", identity)
+
+    def _trials(self, tag: str, value: str) -> list[TrialRun]:
+        return sorted(map(trial_run, self._rows(tag, value)), key=lambda own: (own.number, own.started, own.run_id))
 
     def best(self, parent: str) -> TrialRun | None:
-        """The `best_trial` of a study, without reading the others."""
-        with reached(self.uri):
-            return self.reading.best(parent)
+        """The `best_trial` of a study, without reading all of the others."""
+        rows = self._rows(PARENT, parent, (NUMBER,), (OBJECTIVE,))
+        scores = [(row.metrics.get(OBJECTIVE, math.nan), row) for row in rows if row.state == COMPLETE]
+        rated = [(score, -number_of(row), row.run_id) for score, row in scores if not math.isnan(score)]
+        return trial_run(self._rows(PARENT, parent, only=max(rated)[2])[0]) if rated else None
 
     def count(self, parent: str) -> int:
         """How many of a study's trials were ever attempted."""
-        with reached(self.uri):
-            return self.reading.count(parent)
+        return len({row.tags.get(NUMBER) for row in self._rows(PARENT, parent, (NUMBER,), ())} - {None})
 
     def tally(self, parent: str) -> dict[str, int]:
         """How many attempts at trials of a study are in each state that occurs."""
-        with reached(self.uri):
-            return self.reading.tally(parent)
+        return dict(sorted(Counter(row.state for row in self._rows(PARENT, parent, (), ())).items()))
 
     def curves(self, run_id: str, names: Sequence[str]) -> Curves:
         """By metric, its (epoch, value) pairs in order of epochs."""
@@ -179,44 +178,53 @@ class MlflowTracker:
         with reached(self.uri):
             return self.reading.curves(runs, names)
 
+    def tag(self, run_id: str, name: str) -> str:
+        """A tag of a run as it is now, "" where it has none."""
+        with self._writing() as client:
+            return str(client.get_run(run_id).data.tags.get(name, ""))
+
     def artifact(self, run_id: str, path: str) -> Path:
         """A local path of a run's artifact, a file or a folder, brought here first if it is elsewhere.
 
         Raises InputError where the run has none of that name.
         """
         folder = self._artifact_uri(run_id)
-        if urlparse(folder).scheme == "file":
-            local = path_of(folder) / path
-            if local.exists():
-                return local
-        else:
-            there = make_folder(self.root / "cache" / run_id)
-            with suppress(GoneError), reached(self.uri):
-                return Path(self.client.download_artifacts(run_id, path, str(there)))
-            self._require_missing(run_id, path)
-        raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
+        local = self.bring(f"{folder}/{path}", f"{run_id}/{path}")
+        if local is None:
+            raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
+        return local
 
-    def _require_missing(self, run_id: str, path: str) -> None:
-        """Raise AwayError where a run has an artifact that was not brought here: to MLflow both are the same."""
-        with reached(self.uri):
-            beside = self.client.list_artifacts(run_id, path.rpartition("/")[0] or None)
-        if path in {own.path for own in beside}:
-            raise AwayError(self.name, f"{path} of run {run_id} could not be brought here")
+    def bring(self, uri: str, place: str) -> Path | None:
+        """The local path of an artifact's address, brought once to a place in our cache if it is elsewhere.
+
+        None where nothing is there.
+        """
+        if urlparse(uri).scheme == "file":
+            return path_of(uri) if path_of(uri).exists() else None
+        from mlflow.artifacts import download_artifacts, list_artifacts
+        from mlflow.exceptions import MlflowException
+
+        local = self.root / "cache" / place
+        if local.exists():
+            return local
+        above, _, name = uri.rpartition("/")
+        with reached(self.uri), TemporaryDirectory(dir=make_folder(local.parent)) as folder:
+            # What is not there and what cannot be had now are the same to a download.
+            beside = list_artifacts(artifact_uri=above, tracking_uri=self.uri)
+            if name not in {PurePosixPath(own.path).name for own in beside}:
+                return None
+            try:
+                brought = Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.uri))
+            except MlflowException as error:
+                raise AwayError(self.name, f"{uri} could not be brought here: {error}") from error
+            if not local.exists():
+                brought.rename(local)
+        return local
 
     def has_artifact(self, run_id: str, path: str) -> bool:
         """Whether a run has an artifact, as far as can be seen from here: what is elsewhere is not looked for."""
         folder = self._artifact_uri(run_id)
         return urlparse(folder).scheme != "file" or (path_of(folder) / path).exists()
-
-    def brought(self, uri: str, name: str) -> Path:
-        """The local folder of an artifact's address, brought here under a name if it is elsewhere."""
-        if urlparse(uri).scheme == "file":
-            return path_of(uri)
-        from mlflow.artifacts import download_artifacts
-
-        folder = make_folder(self.root / "cache" / "models" / name)
-        with reached(self.uri):
-            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri))
 
     def _artifact_uri(self, run_id: str) -> str:
         if run_id not in self.artifact_uris:
@@ -259,21 +267,21 @@ class MlflowTracker:
         tags: Mapping[str, str] = {},
     ) -> None:
         """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
-        own = {} if best is None else {OBJECTIVE: best.metrics[OBJECTIVE]}
-        found = {} if best is None else {"mmtune.best_run": best.run_id}
-        self.record(parent, {**metrics, **own}, {**tags, **found})
+        if best is not None:
+            metrics = {**metrics, OBJECTIVE: best.metrics[OBJECTIVE]}
+            tags = {**tags, "mmtune.best_run": best.run_id}
+        self.log(parent, [Point(epoch=0, time=milliseconds(), metrics=metrics)], tags=tags)
         self.end(parent, COMPLETE if finished else PRUNED, milliseconds())
-        self.secure()
-        self.analyse()
+        store.secure(self.uri)
+        store.analyse(self.uri)
 
     def experiment(self, name: str) -> str:
         """MLflow's experiment of a study's name, made if there is none."""
         if name in self.experiment_ids:
             return self.experiment_ids[name]
-        client, path = self.client, sqlite_path(self.uri)
-        folder = self.root / "artifacts" / name
-        lock = (path.parent if path else self.root) / store.LOCK
-        with locked(lock), reached(self.uri):
+        # Opening a store takes the lock too.
+        client, path, folder = self.client, sqlite_path(self.uri), self.root / "artifacts" / name
+        with locked((path.parent if path else self.root) / store.LOCK), reached(self.uri):
             found = client.get_experiment_by_name(name) or self._new_experiment(name, folder)
         if found.lifecycle_stage != "active":
             raise InputError(f"experiment {name} in {self.name} was deleted: restore it, or use another store")
@@ -298,7 +306,14 @@ class MlflowTracker:
                 raise
         return self.client.get_experiment_by_name(name)
 
-    # ---- writing
+    def set_experiment_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Say something of a study's experiment."""
+        experiment = self.experiment(name)
+        with self._writing() as client:
+            for tag, value in tags.items():
+                client.set_experiment_tag(experiment, tag, value)
+
+    # ---- runs
 
     def begin(self, experiment: str, name: str, started: int, tags: Mapping[str, str]) -> str:
         """A new run under way. started: milliseconds since 1970. Long names and tags are cut off.
@@ -306,39 +321,15 @@ class MlflowTracker:
         Raises InputError where a tag is too long that would be read again.
         """
         own = {"mlflow.user": user(), **{key: fitting(key, value) for key, value in tags.items()}}
-        with self.watch, reached(self.uri):
-            made = self.client.create_run(experiment, start_time=started, tags=own, run_name=plain(name, LONGEST_NAME))
-        self.artifact_uris[made.info.run_id] = str(made.info.artifact_uri)
-        return str(made.info.run_id)
+        with self._writing() as client:
+            info = client.create_run(experiment, started, own, plain(name, LONGEST_NAME)).info
+        self.artifact_uris[info.run_id] = str(info.artifact_uri)
+        return str(info.run_id)
 
     def add_inputs(self, run_id: str, inputs: Sequence[DataInput]) -> None:
         """Name the data sets that a run is made on; what was named stays named once."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        made = [
-            DatasetInput(
-                Dataset(
-                    name=own.name,
-                    digest=own.short_digest,
-                    source_type="local",
-                    source=json.dumps({"uri": own.source}),
-                    schema=json.dumps({"mlflow_colspec": [{"name": n, "type": t} for n, t in own.columns.items()]}),
-                    profile=json.dumps({"num_rows": own.rows}),
-                ),
-                [InputTag("mlflow.data.context", own.use)],
-            )
-            for own in inputs
-        ]
-        if made:
-            with self.watch, reached(self.uri):
-                self.client.log_inputs(run_id, datasets=made)
-
-    def set_experiment_tags(self, name: str, tags: Mapping[str, str]) -> None:
-        """Say something of a study's experiment."""
-        experiment = self.experiment(name)
-        with self.watch, reached(self.uri):
-            for tag, value in tags.items():
-                self.client.set_experiment_tag(experiment, tag, value)
+        with self._writing() as client:
+            client.log_inputs(run_id, datasets=[dataset_input(own) for own in inputs])
 
     def log(
         self,
@@ -353,67 +344,47 @@ class MlflowTracker:
         metrics = [metric for point in points for metric in metrics_of(point)]
         given = [Param(name, plain(str(value), LONGEST_PARAM)) for name, value in params.items()]
         noted = [RunTag(name, fitting(name, value)) for name, value in tags.items()]
-        with self.watch, reached(self.uri):
+        with self._writing() as client:
             while metrics or given or noted:
-                self.client.log_batch(run_id, metrics[:MOST_METRICS], given[:MOST_OTHERS], noted[:MOST_OTHERS])
+                client.log_batch(run_id, metrics[:MOST_METRICS], given[:MOST_OTHERS], noted[:MOST_OTHERS])
                 del metrics[:MOST_METRICS], given[:MOST_OTHERS], noted[:MOST_OTHERS]
 
     def end(self, run_id: str, state: str, time: int) -> None:
         """A run has ended, with everything it has. time: milliseconds since 1970."""
-        with self.watch, reached(self.uri):
-            self.client.set_terminated(run_id, STATUS[state], end_time=time)
+        with self._writing() as client:
+            client.set_terminated(run_id, STATUS[state], end_time=time)
 
     def set_state(self, run_id: str, state: str) -> None:
         """A run that has not ended is under way, or waits."""
-        with self.watch, reached(self.uri):
-            self.client.update_run(run_id, status=STATUS[state])
+        with self._writing() as client:
+            client.update_run(run_id, status=STATUS[state])
+
+    def discard(self, run_id: str) -> None:
+        """Delete a run as a hand in the UI would."""
+        with self._writing() as client:
+            client.delete_run(run_id)
 
     def add_files(self, run_id: str, folder: Path) -> None:
         """Keep what is in a folder with a run."""
-        with self.watch, reached(self.uri):
-            self.client.log_artifacts(run_id, str(folder))
+        with self._writing() as client:
+            client.log_artifacts(run_id, str(folder))
 
     def remove_files(self, run_id: str, names: Sequence[str]) -> None:
-        """Remove files or folders, by their path among a run's own, and say so in the run."""
+        """Remove files or folders, by their path among a run's own, and say so in the run.
+
+        Not where a registered model is the run's, or another study starts from it.
+        """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        with self.watch, reached(self.uri):
+        with self._writing() as client:
+            registered = client.search_model_versions(f"run_id = '{run_id}'", max_results=1)
+        if registered or any(run_id == own for study in self.studies() for _, own in study.key.encoders):
+            return
+        with self._writing():
             files = get_artifact_repository(self._artifact_uri(run_id), tracking_uri=self.uri)
             for name in names:
                 files.delete_artifacts(name)
         self.log(run_id, tags={REMOVED: "True"})
-
-    def in_use(self, run_id: str) -> bool:
-        """Whether a registered model is a run's, or another study starts from it."""
-        with self.watch, reached(self.uri):
-            registered = self.client.search_model_versions(f"run_id = '{run_id}'", max_results=1)
-        return bool(registered) or any(run_id == own for s in self.studies() for _, own in s.key.encoders)
-
-    def discard(self, run_id: str) -> None:
-        """Delete a run as a hand in the UI would."""
-        with self.watch, reached(self.uri):
-            self.client.delete_run(run_id)
-
-    def record(
-        self,
-        run_id: str,
-        metrics: Mapping[str, float],
-        tags: Mapping[str, str],
-        folder: Path | None = None,
-        step: int = 0,
-    ) -> None:
-        """Add to a run that has ended: files, test scores, notes."""
-        if folder is not None:
-            self.add_files(run_id, folder)
-        self.log(run_id, [Point(epoch=step, time=milliseconds(), metrics=metrics)], tags=tags)
-
-    def secure(self) -> None:
-        """Wait until all that was written is on the disk, also across a power cut, where the store is a file."""
-        store.secure(self.uri)
-
-    def analyse(self) -> None:
-        """Let the store look at how it is filled, where it is a file."""
-        store.analyse(self.uri)
 
 
 EXPERIMENT_TAGS: dict[str, Any] = {"mlflow.experimentKind": "custom_model_development"}
@@ -425,6 +396,22 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+def dataset_input(own: DataInput) -> DatasetInput:
+    """MLflow's name for rows of a data set."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    columns = [{"name": name, "type": kind} for name, kind in own.columns.items()]
+    dataset = Dataset(
+        name=own.name,
+        digest=own.digest[:LONGEST_DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": own.source}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps({"num_rows": own.rows}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", own.use)])
 
 
 def metrics_of(point: Point) -> list[Metric]:

@@ -33,6 +33,7 @@ from mmtune.report.tables import differing, duration, interval, last_line, measu
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.recipe import TrialConfig
+from mmtune.train.staging import Point
 
 DIGITS = load_digits()
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -161,7 +162,8 @@ def filled(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     np.savez(root / "test.npz", label=np.arange(500) % 10)
     (root / "test").mkdir()
     (root / "test.npz").rename(root / "test" / "test.npz")
-    tracker.record(chosen, {"test_accuracy": 0.94, "test_macro_f1": 0.93}, {}, root / "test")
+    tracker.add_files(chosen, root / "test")
+    tracker.log(chosen, [Point(epoch=0, time=1, metrics={"test_accuracy": 0.94, "test_macro_f1": 0.93})])
     return tracker, study
 
 

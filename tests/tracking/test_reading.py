@@ -17,7 +17,6 @@ from mmtune.tracking import (
     FAIL,
     INTERRUPTED,
     OBJECTIVE,
-    OWNER,
     PARENT,
     PRUNED,
     RUNNING,
@@ -142,8 +141,8 @@ def test_parts_are_no_trials_and_are_found_by_their_study_and_by_their_trial(of_
     tracker = of_world.tracker
     (found,) = tracker.parts(parent(of_world))
     assert (found.run_id, found.params, found.tags[PARENT]) == (of_world.part, {"a": [1]}, of_world.runs[3])
-    assert tracker.reading.runs(PARENT, of_world.runs[3]) == [found]
-    assert tracker.reading.runs(OWNER, parent(of_world)) == tracker.find(found.tags["mmtune.id"]) == [found]
+    assert tracker.trials(of_world.runs[3]) == [found]
+    assert tracker.find(found.tags["mmtune.id"]) == [found]
     assert tracker.find("nobody") == []
 
 

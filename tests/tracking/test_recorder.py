@@ -249,7 +249,7 @@ def test_a_failed_run_says_why_and_a_paused_one_goes_on(study: Study) -> None:
 def test_a_store_that_grows_is_analysed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_ANALYSIS", 2)
     asked: list[int] = []
-    monkeypatch.setattr(study.tracker, "analyse", lambda: asked.append(recorder.ended))
+    monkeypatch.setattr(module.store, "analyse", lambda uri: asked.append(recorder.ended))
     recorder = study.recorder()
     for number in range(5):
         run = study.stage(number)
@@ -268,7 +268,8 @@ def whole(study: Study, recorder: Recorder) -> None:
     runs = [run for trial in trials for run in (trial, *read_runs(trial.folder / PARTS))]
     live = [run for run in reversed(runs) if run.result is None]
     for run in runs:
-        recorder.add(run, doubtful=True)
+        run.run_id = next((found.run_id for found in study.tracker.find(run.id)), "")
+        recorder.add(run)
     recorder.finish()
     for run in live:
         train(run, 4 - len(read_epochs(run.folder)), recorder)

@@ -22,7 +22,7 @@ from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
 from mmtune.tracking import OBJECTIVE, MlflowTracker, exists
 from mmtune.tracking.reading import REVISIONS, ClientReading, SqlReading
-from mmtune.tracking.store import follow_file_system, is_local, journal_mode, open_client, revisions
+from mmtune.tracking.store import analyse, follow_file_system, is_local, journal_mode, open_client, revisions, secure
 
 KEY = StudyKey(
     study="audio_rnn", data="tiny", digest="0" * 64, protocol="clip_disjoint", seed=0, epochs=3, sampler="grid"
@@ -70,8 +70,8 @@ def test_the_planner_is_told_of_a_store_and_its_log_is_tidied_up(store: Path) ->
     tracker = MlflowTracker(store)
     study = track_study(tracker, KEY)
     track_trial(tracker, study, 0, {"a": 1}, {OBJECTIVE: 0.5})
-    tracker.secure()
-    tracker.analyse()
+    secure(tracker.uri)
+    analyse(tracker.uri)
     with closing(sqlite3.connect(store / "mlflow.db")) as reader:
         known = {table for (table,) in reader.execute("SELECT tbl FROM sqlite_stat1")}
     assert {"runs", "latest_metrics", "tags", "params", "metrics"} <= known
@@ -112,7 +112,7 @@ def test_processes_that_start_together_on_nothing_all_get_their_store(tmp_path: 
     assert [process.exitcode for process in processes] == [0] * 8
     tracker = MlflowTracker(tmp_path / "new")
     assert {study.key.seed for study in tracker.studies("audio_rnn")} == set(range(8))
-    assert list(tracker.experiments()) == ["audio_rnn"]
+    assert [own.name for own in tracker.client.search_experiments()] == ["audio_rnn"]
 
 
 # ---- other schemas
