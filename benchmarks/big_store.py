@@ -28,13 +28,14 @@ from sqlalchemy import create_engine, func, insert, select
 
 from benchmarks.results import keep_dated
 from mmtune.base.fields import flatten, replace_paths
+from mmtune.base.sqlite import analyse
 from mmtune.data.bundled import sample_folder
 from mmtune.data.store import load
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Integer, Value, draw
 from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, STATUS, MlflowTracker, TrialRun
-from mmtune.tracking.store import analyse
+from mmtune.tracking.address import sqlite_path
 from mmtune.tune.run import run_study
 
 STUDY, PARTNER, EPOCHS, CHUNK = "multihead_fusion", "image_cnn", 20, 250
@@ -52,7 +53,7 @@ def fill(root: Path, trials: int, seed: int = 0) -> None:
         numbers = range(first, min(first + CHUNK, trials))
         insert_all(engine, [copied(rng.choice(real), number, rng) for number in numbers])
     engine.dispose()
-    analyse(tracker.uri)
+    analyse(sqlite_path(tracker.uri))
 
 
 def run_small(root: Path, name: str) -> None:

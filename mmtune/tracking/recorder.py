@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from mmtune.base import sqlite
 from mmtune.base.bounds import inside
 from mmtune.base.errors import AwayError, GoneError, InputError
-from mmtune.tracking import store
+from mmtune.tracking.address import sqlite_path
 from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
@@ -222,14 +223,14 @@ class Recorder:
         if own.asked > 1:
             self._remove_doubles(run)
         self.tracker.end(run.run_id, result.state, result.time)
-        store.secure(self.tracker.uri)
+        sqlite.secure(sqlite_path(self.tracker.uri))
         del self.waiting[run.id]
         if not run.parent:
             # Its parts lie in it, and have been brought before.
             shutil.rmtree(run.folder, ignore_errors=True)
         self.ended += 1
         if self.ended >= FIRST_ANALYSIS and self.ended.bit_count() == 1:
-            store.analyse(self.tracker.uri)
+            sqlite.analyse(sqlite_path(self.tracker.uri))
 
     def _remove_doubles(self, run: StagedRun) -> None:
         """Delete what a request that came late has made of a run; where that is not allowed, it has at least ended."""

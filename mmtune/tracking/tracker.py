@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from mmtune.base import sqlite
 from mmtune.base.clock import milliseconds, now
 from mmtune.base.errors import AwayError, InputError
 from mmtune.base.files import locked, make_folder, path_of
@@ -111,9 +112,8 @@ class MlflowTracker:
         if not store.exists(self.root):
             with reached(self.uri), store.making_tables(self.uri):
                 self.client.search_experiments(max_results=1)
-        engine = store.read_only(self.uri)
-        known = store.revision(engine, self.uri) in REVISIONS
-        found: Reading = SqlReading(engine) if known else by_client
+        known = store.revision(self.uri) in REVISIONS
+        found: Reading = SqlReading(store.read_only(self.uri)) if known else by_client
         if self.own:
             self._require_own_files(found.locations())
         return found
@@ -272,8 +272,8 @@ class MlflowTracker:
             tags = {**tags, "mmtune.best_run": best.run_id}
         self.log(parent, [Point(epoch=0, time=milliseconds(), metrics=metrics)], tags=tags)
         self.end(parent, COMPLETE if finished else PRUNED, milliseconds())
-        store.secure(self.uri)
-        store.analyse(self.uri)
+        sqlite.secure(sqlite_path(self.uri))
+        sqlite.analyse(sqlite_path(self.uri))
 
     def experiment(self, name: str) -> str:
         """MLflow's experiment of a study's name, made if there is none."""

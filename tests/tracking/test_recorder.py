@@ -249,7 +249,7 @@ def test_a_failed_run_says_why_and_a_paused_one_goes_on(study: Study) -> None:
 def test_a_store_that_grows_is_analysed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_ANALYSIS", 2)
     asked: list[int] = []
-    monkeypatch.setattr(module.store, "analyse", lambda uri: asked.append(recorder.ended))
+    monkeypatch.setattr(module.sqlite, "analyse", lambda path: asked.append(recorder.ended))
     recorder = study.recorder()
     for number in range(5):
         run = study.stage(number)
