@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from mmtune.tracking import COMPLETE
+from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, VALIDATION
+from mmtune.tracking import COMPLETE, Recorder
+from mmtune.tracking.recorder import Tracked
 from mmtune.tune.search import Attempt
+
+# What takes room.
+KEPT = (MODEL, FINAL, VALIDATION, HELD, MAPS)
 
 
 class Keeper:
-    """The best trials of a study, complete ones first, and those that lead at a rung.
+    """The best trials of a study, complete ones first, and those that lead at a rung; the others lose their files.
 
     most: how many best ones, None for all. always: indices that are kept whatever happens.
     """
 
-    def __init__(self, most: int | None, always: Collection[int] = ()) -> None:
-        self.most, self.always = most, frozenset(always)
+    def __init__(self, most: int | None, recorder: Recorder, always: Collection[int] = ()) -> None:
+        self.most, self.recorder, self.always = most, recorder, frozenset(always)
         self.ranked: list[tuple[bool, float, int]] = []
         self.leaders: dict[int, tuple[float, int]] = {}
+        self.runs: dict[int, Sequence[Tracked]] = {}
 
-    def wants(self, index: int) -> bool:
-        """Whether the files of a trial that was noted are to be kept."""
-        if self.most is None or index in self.always:
-            return True
-        return index in self._best() or any(index == leader for _, leader in self.leaders.values())
-
-    def note(self, index: int, state: str, score: float, reports: Mapping[int, float]) -> set[int]:
-        """Note a trial that has ended well; returns the ones that were kept until now and no longer are."""
-        before = self._near()
-        bisect.insort(self.ranked, (state == COMPLETE, score, -index))
-        for rung, reported in reports.items():
-            self.leaders[rung] = max(self.leaders.get(rung, (reported, index)), (reported, index))
-        return {own for own in before if not self.wants(own)}
-
-    def rebuild(self, attempts: Iterable[Attempt]) -> None:
-        """Note everything that ended well before."""
+    def rebuild(self, attempts: Iterable[Attempt], runs: Mapping[int, Sequence[Tracked]]) -> None:
+        """Take in everything that ended well before; runs: by index, those of which files were kept until now."""
         for attempt in attempts:
             if attempt.ended_well:
                 # What a pruned trial had last is what it is ranked by.
                 last = attempt.reports[max(attempt.reports)] if attempt.reports else 0.0
                 score = last if attempt.score is None else attempt.score
-                self.note(attempt.index, attempt.state, score, attempt.reports)
+                self._note(attempt.index, attempt.state, score, attempt.reports)
+        self.runs = dict(runs)
+        self._drop(index for index in runs if not self._wants(index))
 
-    def _best(self) -> set[int]:
-        return {-index for _, _, index in self.ranked[-(self.most or 0) :]}
+    def keeps(
+        self, index: int, state: str, score: float, reports: Mapping[int, float], runs: Sequence[Tracked]
+    ) -> bool:
+        """Whether the files of a trial that has just ended well are to be kept; runs: its own, then its parts'."""
+        before = self._near()
+        self._note(index, state, score, reports)
+        self._drop(own for own in before if not self._wants(own))
+        if self._wants(index):
+            self.runs[index] = runs
+            return True
+        # Its own are not brought to the store at all.
+        self.recorder.drop(runs[1:], KEPT)
+        return False
+
+    def _note(self, index: int, state: str, score: float, reports: Mapping[int, float]) -> None:
+        bisect.insort(self.ranked, (state == COMPLETE, score, -index))
+        for rung, reported in reports.items():
+            self.leaders[rung] = max(self.leaders.get(rung, (reported, index)), (reported, index))
+
+    def _drop(self, indices: Iterable[int]) -> None:
+        for index in list(indices):
+            self.recorder.drop(self.runs.pop(index, ()), KEPT)
+
+    def _wants(self, index: int) -> bool:
+        return self.most is None or index in self.always or index in self._near()
 
     def _near(self) -> set[int]:
-        """All that are kept: the best, and the leaders."""
-        return self._best() | {leader for _, leader in self.leaders.values()} if self.most else set()
+        """All that are kept for what they reached: the best, and the leaders."""
+        if not self.most:
+            return set()
+        return {-index for _, _, index in self.ranked[-self.most :]} | {own for _, own in self.leaders.values()}

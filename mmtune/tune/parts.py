@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from mmtune.analysis.statistics import summary
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice
+from mmtune.study import StudyKey
 from mmtune.tracking import OBJECTIVE
+from mmtune.train.staging import Point
 
-SUMMARISED = (
-    OBJECTIVE,
-    "best_val_accuracy",
-    "best_val_loss",
-    "held_macro_f1",
-    "held_accuracy",
-    "held_loss",
-)
+SUMMARISED = (OBJECTIVE, "best_val_accuracy", "best_val_loss", "held_macro_f1", "held_accuracy", "held_loss")
 CURVES = tuple(f"{side}_{name}" for side in ("train", "val") for name in ("loss", "accuracy", "macro_f1"))
 Metrics = Mapping[str, float]
 
@@ -72,19 +68,33 @@ def spread(found: list[Metrics]) -> dict[str, float]:
     return metrics
 
 
-def mean_curves(curves: Sequence[Mapping[str, Sequence[tuple[int, float]]]]) -> dict[int, dict[str, float]]:
-    """By epoch, the mean of each metric over the parts that trained so long, from (epoch, value) pairs by metric."""
-    found: dict[int, dict[str, list[float]]] = {}
-    for own in curves:
-        for name, points in own.items():
-            for epoch, value in points:
-                found.setdefault(epoch, {}).setdefault(name, []).append(value)
-    return {
-        epoch: {name: sum(values) / len(values) for name, values in by_name.items()}
-        for epoch, by_name in sorted(found.items())
-    }
+def mean_points(parts: Iterable[Iterable[Point]]) -> list[Point]:
+    """The mean curves of the parts that trained so long, at the times when the last one had."""
+    epochs: dict[int, list[Point]] = {}
+    for point in chain.from_iterable(parts):
+        epochs.setdefault(point.epoch, []).append(point)
+    found = []
+    for epoch, points in sorted(epochs.items()):
+        values = {name: [point.metrics[name] for point in points if name in point.metrics] for name in CURVES}
+        means = {name: sum(own) / len(own) for name, own in values.items() if own}
+        found.append(Point(epoch=epoch, time=max(point.time for point in points), metrics=means))
+    return found
 
 
 def best_part(done: Mapping[Part, Metrics]) -> Part:
     """The part with the best validation score, whose model stands for the trial; of equals the first."""
     return max(sorted(done), key=lambda part: (done[part][OBJECTIVE], -part.fold, -part.repeat))
+
+
+def part_name(part: Part, key: StudyKey) -> str:
+    """A part in words."""
+    fold = [f"fold {part.fold + 1}"] if key.folds else []
+    return ", ".join([*fold, *([f"repeat {part.repeat + 1}"] if key.repeats > 1 else [])])
+
+
+def objective_of(metrics: Metrics, count: int, repeats: int, best_of: bool) -> str:
+    """The objective of a trial over its units, in words; best_of: whether one repeat stands for all."""
+    spread = f" (deviation {metrics[f'{OBJECTIVE}_sd']:.4f} over {count})" if count > 1 else ""
+    best = f"best of {repeats} by validation" if best_of and repeats > 1 else ""
+    what = ", ".join(filter(None, ["mean" if count > 1 or not best else "", best]))
+    return f"{what}: val macro-F1 {metrics[OBJECTIVE]:.4f}{spread}"

@@ -51,6 +51,7 @@ from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training
 from mmtune.tune.plan import Plan, make_plan, make_splits, shapes
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
+from mmtune.tune.trials import Trials
 
 Stopped = Callable[[], bool]
 MOST_LOOKED_AT = 100
@@ -305,10 +306,8 @@ def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
         leave(found.recorder, stopping=False)
         return
     with crew, progress:
-        coordinator = Coordinator(
-            plan, search, found.tracker, found.recorder, pool, progress, found.staging, found.standing
-        )
-        coordinator.run(stopped)
+        trials = Trials(plan, search, found.tracker, found.recorder, progress, found.staging, found.standing)
+        Coordinator(trials, found.recorder, pool, progress).run(stopped)
 
 
 def note_mixture(found: OpenStudy) -> None:

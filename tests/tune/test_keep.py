@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,28 @@ REPORTS = st.dictionaries(st.sampled_from([1, 3]), st.floats(0, 1))
 TRIALS = st.lists(st.tuples(st.sampled_from([COMPLETE, PRUNED]), st.floats(0, 1), REPORTS), max_size=40)
 
 
+class Dropped:
+    """A recorder that notes the runs whose files are dropped."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+
+    def drop(self, runs: Sequence[int], names: Sequence[str]) -> None:
+        self.runs += runs
+
+
 @given(TRIALS, st.integers(1, 5))
 def test_what_is_kept_is_the_best_and_whoever_leads(
     trials: list[tuple[str, float, dict[int, float]]], most: int
 ) -> None:
-    keeper, kept = Keeper(most, always={7}), set()
+    recorder, kept = Dropped(), set()
+    keeper = Keeper(most, recorder, always={7})  # type: ignore[arg-type]
     for index, (state, score, reports) in enumerate(trials):
-        lost = keeper.note(index, state, score, reports)
-        assert lost <= kept | {index}
-        kept = (kept | ({index} if keeper.wants(index) else set())) - lost
+        if keeper.keeps(index, state, score, reports, [index]):  # type: ignore[list-item]
+            kept.add(index)
+        assert set(recorder.runs) <= kept
+    assert len(set(recorder.runs)) == len(recorder.runs)
+    kept -= set(recorder.runs)
     ranked = sorted(range(len(trials)), key=lambda i: (trials[i][0] == COMPLETE, trials[i][1], -i), reverse=True)
     leads = {max((trials[i][2][rung], i) for i in range(len(trials)) if rung in trials[i][2])[1]
              for rung in (1, 3) if any(rung in own[2] for own in trials)}  # fmt: skip
@@ -38,9 +52,10 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
 
 
 def test_all_means_all() -> None:
-    keeper = Keeper(None)
-    assert not any(keeper.note(index, COMPLETE, index / 100, {}) for index in range(100))
-    assert all(keeper.wants(index) for index in range(100))
+    recorder = Dropped()
+    keeper = Keeper(None, recorder)  # type: ignore[arg-type]
+    assert all(keeper.keeps(index, COMPLETE, index / 100, {}, [index]) for index in range(100))  # type: ignore[list-item]
+    assert recorder.runs == []
 
 
 @pytest.mark.parametrize("text", ["", "best", "best:0", "best:-1", "best:x", "20", "best:1 "])

@@ -1,0 +1,458 @@
+"""The trials of a study on their way from a draw to their end, in staging, in the search and soon in the store.
+
+Whatever ends is in staging first, with its result; so a kill at any moment repeats nothing that had ended.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from mmtune.base.clock import milliseconds
+from mmtune.base.errors import InputError
+from mmtune.base.progress import Progress
+from mmtune.networks.card import FINAL
+from mmtune.pool.worker import Job
+from mmtune.study.space import Value
+from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PARENT, PRUNED, REMOVED, UNIT, MlflowTracker, Recorder
+from mmtune.tracking.recorder import Tracked
+from mmtune.train.recipe import TrialConfig
+from mmtune.train.staging import (
+    EPOCHS,
+    ERROR,
+    FILES,
+    PARTS,
+    Point,
+    Result,
+    StagedRun,
+    append_epoch,
+    hand_on,
+    now_ms,
+    read_epochs,
+    read_result,
+    write_result,
+)
+from mmtune.tune.keep import Keeper
+from mmtune.tune.parts import (
+    SUMMARISED,
+    Metrics,
+    Part,
+    best_part,
+    mean_points,
+    objective_of,
+    part_name,
+    part_of,
+    spread,
+    units,
+)
+from mmtune.tune.plan import Plan
+from mmtune.tune.resume import StagedTrial, Standing
+from mmtune.tune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, last_values, make_sampler
+
+
+@dataclass(kw_only=True)
+class Live:
+    """A trial under way: its run, and its parts that wait, run (by their run) and are done.
+
+    A trial of one part has one run for both. started: parts that wait and have a run already, which are brought to an
+    end whatever becomes of the trial. reason: why it has failed; hopeless: whether it is far behind the best.
+    """
+
+    run: StagedRun
+    config: TrialConfig
+    waiting: list[Part]
+    running: dict[Part, StagedRun] = field(default_factory=dict)
+    ended: dict[Part, StagedRun] = field(default_factory=dict)
+    metrics: dict[Part, Metrics] = field(default_factory=dict)
+    failures: Counter[Part] = field(default_factory=Counter)
+    started: dict[Part, StagedRun] = field(default_factory=dict)
+    reason: str = ""
+    hopeless: bool = False
+
+
+class Trials:
+    """The trials of a plan. A training of one is known by a number of its own, its ticket.
+
+    open: by index, the trials that are yet to begin, with the values of an earlier attempt. standing: how the study
+    stood, of which the search and the recorder know. staging: the study's own folder there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        search: Search,
+        tracker: MlflowTracker,
+        recorder: Recorder,
+        progress: Progress,
+        staging: Path,
+        standing: Standing,
+    ) -> None:
+        self.plan, self.search, self.tracker, self.recorder = plan, search, tracker, recorder
+        self.progress, self.staging = progress, staging
+        self.divided = len(plan.parts) > 1
+        self.live: dict[int, Live] = {}
+        self.open = search.open_indices(plan.trials)
+        # By trial, and by trial and part, the run whose last epoch another trial may go on from.
+        self.complete: dict[int | tuple[int, Part], Tracked] = {}
+        self.keeper = Keeper(plan.keep, recorder, always=plan.built_on())
+        self.keeper.rebuild(search.attempts(), self._take_in(standing))
+        for trial in standing.under_way(plan.trials):
+            self._go_on(trial, standing.states)
+
+    def _take_in(self, standing: Standing) -> dict[int, list[Tracked]]:
+        """Note which trials are complete, in the store or in staging alone; gives the runs of all that have files."""
+        kept: dict[int, list[Tracked]] = {}
+        owners: dict[str, int] = {}
+        for run in standing.ended:
+            if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags:
+                owners[run.run_id], kept[run.number] = run.number, [run]
+            if run.state == COMPLETE:
+                self.complete[run.number] = run
+        for part in standing.parts:
+            owner = owners.get(part.tags.get(PARENT, ""))
+            if owner is not None:
+                kept[owner].append(part)
+                if part.state == COMPLETE:
+                    self.complete[owner, part_of(part.tags)] = part
+        for trial in standing.staged:
+            result, index = trial.run.result, trial.run.number
+            if result is None or result.state == FAIL:
+                continue
+            kept[index] = list(trial.runs)
+            if result.state == COMPLETE:
+                done = [own for own in trial.parts if own.result and own.result.state == COMPLETE]
+                self.complete[index] = trial.run
+                self.complete.update({(index, part_of(own.tags)): own for own in done})
+        return kept
+
+    # ---- what begins
+
+    def begin(self, submit: Callable[[Job], None]) -> bool:
+        """Submit the training that comes next, or begin the trial that does; whether there was any."""
+        ready = (index for index, live in self.live.items() if live.waiting and not self._blocked(index))
+        waiting = min(ready, default=None)
+        if waiting is not None:
+            self._submit(waiting, self.live[waiting].waiting.pop(0), submit)
+            return True
+        index = next((index for index in self.open if not self._blocked(index)), None)
+        if index is not None:
+            self._launch(index, self.open.pop(index))
+        return index is not None
+
+    def _blocked(self, index: int) -> bool:
+        return any(needed in self.open or needed in self.live for needed in self.plan.schedule.needs(index))
+
+    def _go_on(self, trial: StagedTrial, states: Mapping[str, str]) -> None:
+        """Take up a trial of an earlier call."""
+        run, index = trial.run, trial.run.number
+        live = self.live[index] = Live(run=run, config=self.plan.base, waiting=list(self.plan.parts))
+        for staged in trial.runs:
+            self.recorder.resume(staged, states.get(staged.run_id, ""))
+        for own in trial.parts:
+            part, result = part_of(own.tags), own.result
+            if result is None:
+                live.started[part] = own
+            elif result.state == COMPLETE:
+                live.waiting.remove(part)
+                live.ended[part], live.metrics[part] = own, result.metrics
+                self.complete[index, part] = own
+                self.progress.done += 1
+            else:
+                live.failures[part] += 1
+                if not result.retry or live.failures[part] >= ATTEMPTS:
+                    live.reason = result.reason
+        try:
+            live.config = self.plan.schedule.configure(self.plan.base, run.values)
+        except InputError as error:
+            self._give_up(live, str(error))
+        for part in list(live.ended)[-1:]:
+            # What was said of all of them is known to the search.
+            self._report_part(index, part, live.metrics[part][OBJECTIVE])
+        self._conclude_if_over(index)
+
+    def _launch(self, index: int, earlier: Mapping[str, Value], folder: Path | None = None) -> None:
+        """Begin a trial, with the values of an earlier attempt if there was one, in the folder where that goes on."""
+        started = milliseconds()
+        values = self.search.ask(index, self._sampler(index, earlier), started)
+        reason = self._obstacle(index)
+        try:
+            config = self.plan.schedule.configure(self.plan.base, values)
+            params = self.plan.params(config)
+        except InputError as error:
+            config, params, reason = self.plan.base, dict(values), str(error)
+        run = StagedRun(
+            id=uuid.uuid4().hex,
+            number=index,
+            name=trial_name(index, values),
+            started=started,
+            folder=folder or new_folder(self.staging, index),
+            params=params,
+            tags=self._tags(
+                index, params, {"drawn": json.dumps(values), "seed": derive_seed(self.plan.key.seed, index)}
+            ),
+            values=values,
+        )
+        self._stage(run)
+        live = self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
+        if reason:
+            self._give_up(live, reason)
+            self._conclude_if_over(index)
+
+    def _sampler(self, index: int, earlier: Mapping[str, Value]) -> BaseSampler:
+        drawn = self.plan.schedule.draw(index, self.search.attempts())
+        if earlier or not drawn.sampler:
+            return Given(earlier or drawn.given)
+        sampler = make_sampler(drawn.sampler, derive_seed(self.plan.key.seed, index, 1))
+        return Given(drawn.given, sampler) if drawn.given else sampler
+
+    def _obstacle(self, index: int) -> str:
+        """Why a trial cannot begin, "" where it can."""
+        needed = self.plan.schedule.resumes(index)
+        if needed is None:
+            return ""
+        if needed not in self.complete:
+            return f"trial {needed:02d}, which it goes on from, is not complete"
+        self.recorder.finish()
+        for part in self.plan.parts:
+            self._checkpoint(index, part)
+        return ""
+
+    def _checkpoint(self, index: int, part: Part) -> Path | None:
+        needed = self.plan.schedule.resumes(index)
+        if needed is None:
+            return None
+        return self.tracker.artifact(self.complete[(needed, part) if self.divided else needed].run_id, FINAL)
+
+    def _submit(self, index: int, part: Part, submit: Callable[[Job], None]) -> None:
+        live, ticket = self.live[index], index * len(self.plan.parts) + self.plan.parts.index(part)
+        reason = self._obstacle(index)
+        if reason:
+            self._give_up(live, reason)
+            self._conclude_if_over(index)
+            return
+        run = live.started.pop(part, None) or self._part_run(live, part)
+        live.running[part] = run
+        self.progress.begin(ticket, run.name, live.config.train.epochs)
+        job = Job(
+            number=ticket,
+            config=live.config,
+            seed=self._seed(index, part),
+            folder=run.folder,
+            split=part.fold,
+            rungs=self.search.rungs,
+            encoders=self.plan.encoders,
+            checkpoint=self._checkpoint(index, part),
+            checkpoint_every=self.plan.checkpoint_every,
+            after=milliseconds(),
+        )
+        submit(job)
+
+    def _part_run(self, live: Live, part: Part, folder: Path | None = None) -> StagedRun:
+        """The run of a part that begins; of a trial that has only one it is the trial's.
+
+        folder: in which another attempt goes on.
+        """
+        trial = live.run
+        if not self.divided:
+            return trial
+        facts = {"fold": part.fold, "repeat": part.repeat, "seed": self._seed(trial.number, part)}
+        run = StagedRun(
+            id=uuid.uuid4().hex,
+            number=trial.number,
+            name=f"{trial.name} {part_name(part, self.plan.key)}",
+            started=milliseconds(),
+            folder=folder or new_folder(trial.folder / PARTS, self.plan.parts.index(part)),
+            params=trial.params,
+            tags=self._tags(trial.number, trial.params, facts),
+            parent=trial.id,
+        )
+        return self._stage(run)
+
+    def _tags(self, index: int, params: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+        told = {"number": index, "params": json.dumps(dict(params)), **facts}
+        return {**self.plan.tags, **{f"mmtune.{fact}": str(value) for fact, value in told.items()}}
+
+    def _stage(self, run: StagedRun) -> StagedRun:
+        run.write()
+        self.recorder.add(run)
+        return run
+
+    def _seed(self, index: int, part: Part) -> int:
+        if not self.divided:
+            return derive_seed(self.plan.key.seed, index)
+        return derive_seed(self.plan.key.seed, index, 2 + part.fold, 1 + part.repeat)
+
+    # ---- what comes of a training
+
+    def _place(self, ticket: int) -> tuple[int, Part, Live]:
+        index, place = divmod(ticket, len(self.plan.parts))
+        return index, self.plan.parts[place], self.live[index]
+
+    def has_ended(self, ticket: int) -> bool:
+        """Whether a training has left its result, of which its worker could not tell any more."""
+        _, part, live = self._place(ticket)
+        return read_result(live.running[part].folder) is not None
+
+    def advance(self, ticket: int, point: Point, new: bool) -> bool | None:
+        """Take note of an epoch, new or on record from before; whether to go on, None where nobody asks."""
+        index, part, live = self._place(ticket)
+        if new:
+            self.recorder.epoch(live.running[part], point)
+        self.progress.advance(ticket, point.epoch, point.metrics)
+        if point.epoch not in self.search.rungs:
+            return None
+        return self.search.report(index, point.epoch, point.metrics[REPORTED])
+
+    def done(self, ticket: int) -> None:
+        """A training has left all there is in its folder."""
+        index, part, live = self._place(ticket)
+        run = live.running[part]
+        result = read_result(run.folder)
+        if result is None:
+            raise InputError(f"{run.folder} must hold what trial {run.name} has left, it was emptied by somebody")
+        del live.running[part]
+        live.ended[part], live.metrics[part] = run, result.metrics
+        self.complete[index, part] = run
+        live.hopeless |= result.state == PRUNED
+        score = result.metrics[OBJECTIVE]
+        self.recorder.end(run, result if self.divided else self._kept(live, result, score))
+        self.progress.finish(ticket, result.state, score)
+        self._report_part(index, part, score)
+        self._conclude_if_over(index)
+
+    def _kept(self, live: Live, result: Result, score: float) -> Result:
+        """The result of a trial that has ended well, with its files if they are to be kept."""
+        index = live.run.number
+        reports = {} if self.divided else self.search.attempts_at(index)[-1].reports
+        runs = [live.run, *(run for run in live.ended.values() if run is not live.run)]
+        if self.keeper.keeps(index, result.state, score, reports, runs):
+            return result
+        return replace(result, files="", tags={**result.tags, REMOVED: "True"})
+
+    def _report_part(self, index: int, part: Part, score: float) -> None:
+        live = self.live[index]
+        if self.search.compares_parts:
+            worth_it = self.search.report(index, self.plan.parts.index(part), score)
+            # With no part left to save, a trial far behind the best is as complete as any.
+            live.hopeless |= not worth_it and any(other not in live.started for other in live.waiting)
+
+    def fail(self, ticket: int, reason: str, retry: bool) -> None:
+        """A training has come to nothing; retry: whether another attempt makes sense."""
+        index, part, live = self._place(ticket)
+        run = live.running.pop(part)
+        live.failures[part] += 1
+        before = [] if self.divided else self.search.attempts_at(index)
+        again = retry and sum(own.state == FAIL and not own.lost for own in before) + live.failures[part] < ATTEMPTS
+        later = new_folder(run.folder.parent, int(run.folder.name.partition("-")[0]))
+        if again:
+            hand_on(run.folder, later)
+        self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
+        self.progress.finish(ticket, FAIL, None, reason)
+        if again and self.divided:
+            # In staging at once: a kill before a worker is free costs no epoch.
+            live.started[part] = self._part_run(live, part, later)
+            live.waiting.insert(0, part)
+        else:
+            live.reason = live.reason or reason
+        self._conclude_if_over(index, later if again and not self.divided else None)
+
+    def _give_up(self, live: Live, reason: str) -> None:
+        """Let a trial that cannot begin, or go on, fail."""
+        live.reason = live.reason or reason
+        self.progress.say(f"trial {live.run.name}: fail, {reason}")
+        if not self.divided:
+            self._end(live.run, Result(state=FAIL, time=now_ms(), reason=reason))
+
+    def _end(self, run: StagedRun, result: Result) -> None:
+        """End a run that no worker has ended; of its files only what went wrong is kept."""
+        failed = run.folder / "failed"
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if (run.folder / ERROR).exists():
+            failed.mkdir(exist_ok=True)
+            (run.folder / ERROR).replace(failed / ERROR)
+        result = replace(result, files=failed.name)
+        write_result(run.folder, result)
+        self.recorder.end(run, result)
+
+    # ---- what comes of a trial
+
+    def _conclude_if_over(self, index: int, folder: Path | None = None) -> None:
+        """End a trial that no part of waits or runs; another attempt goes on in `folder`, if there is one."""
+        live = self.live[index]
+        if live.reason:
+            for run in live.started.values():
+                self._end(run, Result(state=FAIL, time=now_ms(), reason=live.reason))
+            live.started.clear()
+        if live.hopeless or live.reason:
+            begun = [part for part in live.waiting if part in live.started]
+            self.progress.trials -= len(live.waiting) - len(begun)
+            live.waiting = begun
+        if not live.waiting and not live.running:
+            self._conclude(index, folder)
+
+    def _conclude(self, index: int, folder: Path | None) -> None:
+        live = self.live.pop(index)
+        state = FAIL if live.reason else PRUNED if live.hopeless else COMPLETE
+        metrics = self._sum_up(live, state) if self.divided else live.metrics.get(self.plan.parts[0], {})
+        score = metrics.get(OBJECTIVE)
+        self.search.tell(index, state, score, retry=folder is not None)
+        if state == COMPLETE and score is not None:
+            self.complete[index] = live.run
+            self.progress.rate(live.run.name, score)
+        attempts = self.search.attempts_at(index)
+        if not closed(attempts):
+            # In staging at once: a kill before a worker is free costs no epoch.
+            self._launch(index, last_values(attempts), folder)
+
+    def _sum_up(self, live: Live, state: str) -> Metrics:
+        """End the run of a trial whose parts have their own: with what they say together, and the best one's files."""
+        if state == FAIL:
+            self._end(live.run, Result(state=FAIL, time=now_ms(), reason=live.reason))
+            return {}
+        folder = live.run.folder
+        (folder / EPOCHS).unlink(missing_ok=True)
+        found = units(live.metrics, self.plan.repeats)
+        metrics, best = spread(found), best_part(live.metrics)
+        for point in summed_points([live.ended[part] for part in sorted(live.ended)], found):
+            append_epoch(folder, point)
+            self.recorder.epoch(live.run, point)
+        # The files are those of one part, and so is the seed that made its clusters.
+        tags = {"mmtune.seed": str(self._seed(live.run.number, best))}
+        files = str((live.ended[best].folder / FILES).relative_to(folder))
+        result = Result(state=state, time=now_ms(), metrics=metrics, files=files, tags=tags)
+        write_result(folder, result)
+        self.recorder.end(live.run, self._kept(live, result, metrics[OBJECTIVE]))
+        told = objective_of(metrics, len(found), self.plan.key.repeats, self.plan.repeats == "best")
+        self.progress.say(f"trial {live.run.name}: {state.lower()}, {told}")
+        return metrics
+
+
+def summed_points(parts: Sequence[StagedRun], found: Sequence[Metrics]) -> list[Point]:
+    """The mean curves of a trial's parts, and the scores of its units, by their number.
+
+    Told again after a kill it is the same, to the millisecond, so that the store has it once.
+    """
+    points = mean_points(read_epochs(part.folder) for part in parts)
+    over = max(point.time for point in points)
+    for step, unit in enumerate(found, start=1):
+        scores = {f"{UNIT}{name}": unit[name] for name in SUMMARISED if name in unit}
+        points.append(Point(epoch=step, time=over, metrics=scores))
+    return points
+
+
+def new_folder(folder: Path, number: int) -> Path:
+    """A folder in staging that is not there yet."""
+    return folder / f"{number:05d}-{uuid.uuid4().hex[:8]}"
+
+
+def trial_name(index: int, values: Mapping[str, Value]) -> str:
+    """A trial in a few words: its number and what was drawn for it."""
+    shown = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in values.items()}
+    return " ".join([f"{index:02d}", *(f"{path.rpartition('.')[2]}={value}" for path, value in shown.items())])
