@@ -23,6 +23,7 @@ LONGEST = 5_000
 CURVES = ("val_macro_f1", "val_loss", "train_loss")
 SHOWN = ("best_val_accuracy", "test_macro_f1")
 COLUMN_WIDTH = 170
+SECTION = {"isReordered": False, "deleted": False, "isGenerated": False}
 MOST_CHOICES = 8
 FACE = {"workflowType": "machine_learning"}
 
@@ -79,45 +80,27 @@ def table_state(parent: str, choices: Sequence[str]) -> dict[str, Any]:
 
 def chart_state(choices: Sequence[str]) -> dict[str, Any]:
     """Choices against the objective, and curves by epoch."""
-    search, curves = "search", "curves"
-    charts = [
-        chart("PARALLEL", search, 0, selectedParams=list(choices), selectedMetrics=[OBJECTIVE], showAllRuns=True),
-        chart("BAR", search, 1, metricKey=OBJECTIVE),
-        *(
-            chart("SCATTER", search, number, xaxis=axis(path, "PARAM"), yaxis=axis(OBJECTIVE, "METRIC"))
-            for number, path in enumerate(choices, start=2)
-        ),
-        *(line(name, curves, number) for number, name in enumerate(CURVES)),
+    score = {"key": OBJECTIVE, "type": "METRIC"}
+    generated = {**SECTION, "isGenerated": True}
+    line = {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "xAxisKey": "step"}
+    search = [
+        {"type": "PARALLEL", "selectedParams": list(choices), "selectedMetrics": [OBJECTIVE], "showAllRuns": True},
+        {"type": "BAR", "metricKey": OBJECTIVE},
+        *({"type": "SCATTER", "xaxis": {"key": path, "type": "PARAM"}, "yaxis": score} for path in choices),
     ]
+    curves = [{"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], **line} for name in CURVES]
     return {
-        "compareRunCharts": charts,
+        "compareRunCharts": [*placed("search", search), *placed("curves", curves)],
         "compareRunSections": [
-            section(search, "Search"),
-            section(curves, "Model metrics", isGenerated=True),
-            section("system", "System metrics", display=False, deleted=True, isGenerated=True),
+            {"uuid": "search", "name": "Search", "display": True, **SECTION},
+            {"uuid": "curves", "name": "Model metrics", "display": True, **generated},
+            {"uuid": "system", "name": "System metrics", "display": False, **generated, "deleted": True},
         ],
         "hideEmptyCharts": True,
     }
 
 
-def chart(kind: str, place: str, number: int, **more: Any) -> dict[str, Any]:
-    """A chart in a section."""
-    own = {"type": kind, "uuid": f"{kind.lower()}-{number}", "metricSectionId": place, "runsCountToCompare": 100}
-    return {**own, "deleted": False, "isGenerated": False, **more}
-
-
-def line(metric: str, place: str, number: int) -> dict[str, Any]:
-    """A metric by epoch."""
-    linear = {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "xAxisKey": "step"}
-    return chart("LINE", place, number, metricKey=metric, selectedMetricKeys=[metric], **linear)
-
-
-def axis(name: str, kind: str) -> dict[str, str]:
-    """An axis of a scatter plot."""
-    return {"key": name, "type": kind}
-
-
-def section(uuid: str, name: str, **more: Any) -> dict[str, Any]:
-    """A group of charts."""
-    own = {"uuid": uuid, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": False}
-    return {**own, **more}
+def placed(section: str, charts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Charts in a section of the page."""
+    own = {"metricSectionId": section, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+    return [{**own, "uuid": f"{section}-{number}", **chart} for number, chart in enumerate(charts)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from mmtune.base.clock import CLOCK
 from mmtune.networks.card import CARD, MODEL
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, OBJECTIVE, PARENT, RUNNING, MlflowTracker, TrialRun
 from mmtune.tracking.runs import drawn_values
-from mmtune.train.staging import PARTS, StagedRun, now_ms, read_epochs, read_runs
+from mmtune.train.staging import PARTS, Result, StagedRun, now_ms, read_epochs, read_runs
 from mmtune.tune.parts import Part, part_of
 from mmtune.tune.search import REPORTED, Attempt, Search
 
@@ -185,68 +185,61 @@ def as_lost(run: TrialRun) -> TrialRun:
 
 def rebuild(search: Search, standing: Standing, tracker: MlflowTracker, parts: tuple[Part, ...]) -> None:
     """Tell a new search of everything that happened."""
+    by_parts = search.compares_parts
+    reports = scores_of_parts(standing, parts) if by_parts else scores_at_rungs(standing, tracker, search.rungs)
     search.rebuild(
         [
-            *tracked_attempts(search, standing.ended, standing.parts, tracker, parts),
-            *(staged_attempt(search, trial, parts) for trial in standing.staged),
+            *(tracked_attempt(run, reports.get(run.run_id, {})) for run in standing.ended),
+            *(staged_attempt(trial.run, reports.get(trial.run.id, {})) for trial in standing.staged),
         ]
     )
 
 
-def tracked_attempts(
-    search: Search,
-    ended: Iterable[TrialRun],
-    parts: Iterable[TrialRun],
-    tracker: MlflowTracker,
-    all_parts: tuple[Part, ...],
-) -> list[Attempt]:
-    """The attempts that the store knows."""
-    runs = list(ended)
-    of_parts: dict[str, dict[int, float]] = {}
-    if search.compares_parts:
-        for part in parts:
-            if OBJECTIVE in part.metrics and part.state == COMPLETE:
-                place = all_parts.index(part_of(part.tags))
-                of_parts.setdefault(part.tags.get(PARENT, ""), {})[place] = part.metrics[OBJECTIVE]
-    curves = tracker.curves_of([run.run_id for run in runs], [REPORTED]) if search.rungs else {}
-
-    def reports(run: TrialRun) -> dict[int, float]:
-        if search.compares_parts:
-            return of_parts.get(run.run_id, {})
-        return {epoch: score for epoch, score in curves.get(run.run_id, {}).get(REPORTED, ()) if epoch in search.rungs}
-
-    return [
-        Attempt(
-            index=run.number,
-            started=run.started,
-            values=drawn_values(run),
-            state=run.state,
-            score=run.metrics.get(OBJECTIVE) if run.state == COMPLETE else None,
-            reports=reports(run),
-            retry=run.tags.get("mmtune.retry") == "True",
-            lost=run.tags.get("mmtune.reason") == LOST,
-        )
-        for run in runs
-    ]
+def scores_of_parts(standing: Standing, parts: tuple[Part, ...]) -> dict[str, dict[int, float]]:
+    """By trial, the scores of its parts by their place; a trial in staging is known by its own id."""
+    ended = [(run.tags.get(PARENT, ""), run.tags, run.metrics) for run in standing.parts if run.state == COMPLETE]
+    staged = [(own, own.result) for trial in standing.staged for own in trial.parts]
+    found: dict[str, dict[int, float]] = {}
+    for trial, tags, metrics in (*ended, *((own.parent, own.tags, result.metrics) for own, result in staged if result)):
+        if OBJECTIVE in metrics:
+            found.setdefault(trial, {})[parts.index(part_of(tags))] = metrics[OBJECTIVE]
+    return found
 
 
-def staged_attempt(search: Search, trial: StagedTrial, parts: tuple[Part, ...]) -> Attempt:
-    """The attempt of a trial in staging, under way or waiting to be brought to the store."""
-    run, result = trial.run, trial.run.result
-    if search.compares_parts:
-        found = [(parts.index(part_of(own.tags)), own.result) for own in trial.parts]
-        reports = {place: own.metrics[OBJECTIVE] for place, own in found if own and OBJECTIVE in own.metrics}
-    else:
-        points = read_epochs(run.folder) if search.rungs else []
-        reports = {point.epoch: point.metrics[REPORTED] for point in points if point.epoch in search.rungs}
-    if result is None:
-        return Attempt(index=run.number, started=run.started, values=run.values, reports=reports)
+def scores_at_rungs(standing: Standing, tracker: MlflowTracker, rungs: Collection[int]) -> dict[str, dict[int, float]]:
+    """By trial, its scores at the epochs of rungs; a trial in staging is known by its own id."""
+    if not rungs:
+        return {}
+    tracked = tracker.curves_of([run.run_id for run in standing.ended], [REPORTED])
+    curves = {run_id: own[REPORTED] for run_id, own in tracked.items()}
+    for trial in standing.staged:
+        curves[trial.run.id] = [(point.epoch, point.metrics[REPORTED]) for point in read_epochs(trial.run.folder)]
+    return {trial: {epoch: score for epoch, score in own if epoch in rungs} for trial, own in curves.items()}
+
+
+def tracked_attempt(run: TrialRun, reports: Mapping[int, float]) -> Attempt:
+    """An attempt that the store knows."""
+    return Attempt(
+        index=run.number,
+        started=run.started,
+        values=drawn_values(run),
+        state=run.state,
+        score=run.metrics.get(OBJECTIVE) if run.state == COMPLETE else None,
+        reports=dict(reports),
+        retry=run.tags.get("mmtune.retry") == "True",
+        lost=run.tags.get("mmtune.reason") == LOST,
+    )
+
+
+def staged_attempt(run: StagedRun, reports: Mapping[int, float]) -> Attempt:
+    """An attempt in staging, under way or waiting to be brought to the store."""
+    result = run.result or Result(state=RUNNING, time=0)
     return Attempt(
         index=run.number,
         started=run.started,
         values=run.values,
         state=result.state,
         score=result.metrics.get(OBJECTIVE) if result.state == COMPLETE else None,
-        reports=reports,
+        reports=dict(reports),
         retry=result.retry,
     )

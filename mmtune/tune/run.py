@@ -43,6 +43,7 @@ from mmtune.tracking import (
     study_note,
     view_tag,
 )
+from mmtune.tracking.system import require_monitor, system_metrics
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
@@ -105,6 +106,7 @@ def run_study(
     None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of the
     study rule this one out, and AwayError where the store does not answer when it begins.
     """
+    require_monitor()
     sampler = options.sampler or study.sampler
     values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
     base = settled(study, values, options.epochs)
@@ -305,7 +307,7 @@ def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
     if pool is None:
         leave(found.recorder, stopping=False)
         return
-    with crew, progress:
+    with crew, progress, system_metrics(found.tracker, found.parent):
         trials = Trials(plan, search, found.tracker, found.recorder, progress, found.staging, found.standing)
         Coordinator(trials, found.recorder, pool, progress).run(stopped)
 

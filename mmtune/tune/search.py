@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Attempt:
     """One attempt at the trial of an index: its values, how it stands, and what it reported by rung, or by part.
 
@@ -82,7 +82,7 @@ class Attempt:
     values: Mapping[str, Value] = field(default_factory=dict)
     state: str = RUNNING
     score: float | None = None
-    reports: Mapping[int, float] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)
     retry: bool = False
     lost: bool = False
 
@@ -113,7 +113,7 @@ class Search:
         self.heard: set[tuple[int, int]] = set()
         self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
-        self.by_index: dict[int, list[int]] = {}
+        self.by_index: dict[int, list[Attempt]] = {}
 
     def rebuild(self, attempts: Iterable[Attempt]) -> None:
         """Take in what happened so far, in order of time; one that is under way is live again.
@@ -156,7 +156,7 @@ class Search:
 
     def attempts_at(self, index: int) -> list[Attempt]:
         """The attempts at one index, in order of time."""
-        return [self.made[number] for number in self.by_index.get(index, ())]
+        return self.by_index.get(index, [])
 
     def open_indices(self, trials: int) -> dict[int, Mapping[str, Value]]:
         """The indices below `trials` that need another attempt, with the values of the last one if there was one."""
@@ -186,7 +186,7 @@ class Search:
             trial, attempt = self.live[index], self.attempts_at(index)[-1]
             if step not in attempt.reports:
                 trial.report(score, step)
-                self._change(index, reports={**attempt.reports, step: score})
+                attempt.reports[step] = score
                 if step in self.rungs:
                     self._compare(index, step, score)
             if self.compares_parts:
@@ -196,9 +196,9 @@ class Search:
     def tell(self, index: int, state: str, score: float | None = None, retry: bool = False) -> None:
         """End the attempt under way."""
         with self.watch:
-            value = score if state == COMPLETE else None
-            self.study.tell(self.live.pop(index), value, state=TrialState[state])
-            self._change(index, state=state, score=value, retry=retry)
+            attempt = self.attempts_at(index)[-1]
+            attempt.state, attempt.score, attempt.retry = state, score if state == COMPLETE else None, retry
+            self.study.tell(self.live.pop(index), attempt.score, state=TrialState[state])
 
     def _compare(self, index: int, rung: int, score: float) -> None:
         if (index, rung) not in self.heard:
@@ -206,12 +206,8 @@ class Search:
             self.halving.add(rung, score)
 
     def _note(self, attempt: Attempt) -> None:
-        self.by_index.setdefault(attempt.index, []).append(len(self.made))
+        self.by_index.setdefault(attempt.index, []).append(attempt)
         self.made.append(attempt)
-
-    def _change(self, index: int, **news: Any) -> None:
-        number = self.by_index[index][-1]
-        self.made[number] = replace(self.made[number], **news)
 
 
 def spent(attempts: Sequence[Attempt]) -> bool:

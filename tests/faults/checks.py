@@ -18,7 +18,7 @@ from mmtune.study.definition import schedule
 from mmtune.tracking import COMPLETE, OBJECTIVE, PARENT, PRUNED, STATUS, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.halving import rungs
 from mmtune.tune.parts import part_of, parts_of
-from mmtune.tune.resume import tracked_attempts
+from mmtune.tune.resume import Standing, rebuild
 from mmtune.tune.search import Attempt, Search
 
 EPOCHS, TRIALS = 60, 4
@@ -174,9 +174,9 @@ def search_of(parent: StudyRun) -> Search:
 
 def attempts_of(tracker: MlflowTracker, parent: StudyRun) -> Sequence[Attempt]:
     """Every attempt that a search made anew from the runs of a study knows."""
-    search, parts = search_of(parent), tracker.parts(parent.run_id)
-    ended = tracker.trials(parent.run_id)
-    search.rebuild(tracked_attempts(search, ended, parts, tracker, parts_of(parent.key.folds, parent.key.repeats)))
+    search, trials, parts = search_of(parent), tracker.trials(parent.run_id), tracker.parts(parent.run_id)
+    standing = Standing(ended=trials, parts=parts, staged=[], states={})
+    rebuild(search, standing, tracker, parts_of(parent.key.folds, parent.key.repeats))
     assert [trial.state.name for trial in search.study.trials] == [own.state for own in search.attempts()]
     return search.attempts()
 
