@@ -1,4 +1,4 @@
-"""What the machine is busy with while a study runs, as MLflow measures it, where the user asks for it as MLflow has it."""
+"""What the machine is busy with while a study runs, as MLflow measures it, where MLflow's own variable asks for it."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, 
         end_lost(tracker, run_id, LOST)
     ended = [as_lost(run) if run.run_id in stray else run for run in tracked if run.run_id in stray or not is_open(run)]
     return Standing(
-        ended=without_torn(tracker, ended, tracked_parts, len(parts)),
+        ended=without_halved(tracker, ended, tracked_parts, len(parts)),
         parts=[run for run in tracked_parts if not is_open(run) and run.run_id not in stray],
         staged=staged,
         states={run.run_id: run.state for run in (*tracked, *tracked_parts)},
@@ -161,18 +161,18 @@ def end_lost(tracker: MlflowTracker, run_id: str, reason: str) -> None:
     tracker.end(run_id, FAIL, now_ms())
 
 
-def without_torn(
+def without_halved(
     tracker: MlflowTracker, trials: list[TrialRun], parts: Iterable[TrialRun], wanted: int
 ) -> list[TrialRun]:
     """The trials that count: a complete one of several parts that has lost one, by a hand in the UI, is made again."""
     if wanted == 1:
         return trials
     owners = Counter(run.tags.get(PARENT) for run in parts if run.state == COMPLETE)
-    torn = {run.run_id for run in trials if run.state == COMPLETE and owners[run.run_id] != wanted}
+    halved = {run.run_id for run in trials if run.state == COMPLETE and owners[run.run_id] != wanted}
     for run in trials:
-        if run.run_id in torn:
+        if run.run_id in halved:
             end_lost(tracker, run.run_id, ENDED_BY_HAND)
-    return [run for run in trials if run.run_id not in torn]
+    return [run for run in trials if run.run_id not in halved]
 
 
 def as_lost(run: TrialRun) -> TrialRun:

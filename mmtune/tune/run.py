@@ -274,6 +274,8 @@ def say_where(found: OpenStudy) -> None:
     cut = len(standing.under_way(plan.trials))
     if cut:
         say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")
+    if key.sampler == "cmaes" and standing.ended:
+        say(found.console, "cmaes begins its evolution anew: of an earlier call it knows the trials, not its own state")
     gone = without_files(found)
     if gone:
         names = ", ".join(f"{run.number:02d}" for run in gone)
