@@ -390,12 +390,6 @@ def test_odd_configurations_are_refused(cls: type[Any], values: dict[str, Any], 
     assert "\n" not in str(caught.value)
 
 
-def test_the_baseline_of_a_configuration() -> None:
-    assert XFlowMLPConfig().modalities == XFlowLSTMConfig().modalities == ("image", "audio")
-    assert XFlowMLPConfig(kernel1=6).baseline() == XFlowMLPConfig(kernel1=6, cross=False, residual=False)
-    assert XFlowLSTMConfig().baseline() == XFlowLSTMConfig(cross=False, residual=False, merge_dropout=0.25)
-
-
 def test_dropout_stands_where_the_authors_have_it() -> None:
     def rates(config: Config) -> dict[str, float]:
         return {name: m.p for name, m in build(config).named_modules() if isinstance(m, Dropout) and m.p}
@@ -410,6 +404,6 @@ def test_dropout_stands_where_the_authors_have_it() -> None:
         "junction1.residual_to_image.cross.dropout",
     }
     assert sorted(found.values()) == [0.25] * 5 + [0.5] * 10
-    assert sorted(rates(XFlowMLPConfig().baseline()).values()) == [0.25] * 2 + [0.5] * 3
+    assert sorted(rates(XFlowMLPConfig(cross=False, residual=False)).values()) == [0.25] * 2 + [0.5] * 3
     assert rates(XFlowLSTMConfig()) == {"dropout": 0.5}
-    assert rates(XFlowLSTMConfig().baseline()) == {"dropout": 0.25}
+    assert rates(XFlowLSTMConfig(cross=False, residual=False)) == {"dropout": 0.5}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count, require_range
@@ -20,6 +21,7 @@ class DualCNNConfig:
     Section 2.4 tunes all three and prints no ranges.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "audio")
     kernel: int = 5
     stride: int = 1
     dropout: float = 0.5
@@ -34,10 +36,6 @@ class DualCNNConfig:
                     f"kernel and stride must leave something of the {what}, got kernel {self.kernel} and stride "
                     f"{self.stride}: nothing is left of its {start} after {BLOCKS} convolutions and pools"
                 )
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")
 
     @property
     def image_side(self) -> int:

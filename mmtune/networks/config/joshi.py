@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count, require_range
@@ -20,6 +21,7 @@ class ImageCNNConfig:
     pools: after which convolutions the two unprinted 2x2 pools stand; both give the printed 768 inputs.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("image",)
     kernel: int = 3
     activation: str = "tanh"
     norm: str = "l1-l2-l3-l4-l5"
@@ -35,10 +37,6 @@ class ImageCNNConfig:
         require_choice("pools", self.pools, ("2-4", "3-4"))
         require_range("dropout", self.dropout, 0.0, 0.95)
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image",)
-
 
 @dataclass(frozen=True, kw_only=True)
 class AudioRNNConfig:
@@ -47,6 +45,7 @@ class AudioRNNConfig:
     view: "step" feeds the clip as one step of 507 values, as the report did; "sequence" as 39 steps of 13.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
     hidden: int = 320
     layers: int = 1
     view: str = "step"
@@ -55,10 +54,6 @@ class AudioRNNConfig:
         require_count("hidden", self.hidden, 1, 8192)
         require_count("layers", self.layers, 1, 8)
         require_choice("view", self.view, ("step", "sequence"))
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("audio",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +64,7 @@ class LatentFusionConfig:
     encoders: "frozen" keeps the given encoders as they are, as the report did; "joint" trains all together.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "audio")
     layers: int = 1
     embedding: int = 64
     encoders: str = "frozen"
@@ -83,7 +79,3 @@ class LatentFusionConfig:
             raise InputError(
                 "embedding must be 64 where encoders=joint, got 10: ten outputs are read off trained encoders"
             )
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")

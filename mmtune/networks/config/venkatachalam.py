@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count, require_range
@@ -34,6 +35,7 @@ class MultiheadFusionConfig:
     ReLU between the linear layers of a part, and none after its last, is assumed.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "audio")
     image_kernels: str = "5-3-3"
     image_pools: int = 3
     image_dropouts: str = "conv2-fc1"
@@ -68,10 +70,6 @@ class MultiheadFusionConfig:
         require_range("dropout", self.dropout, 0.0, 0.95)
         for name in ("extra_conv", "fusion_norm", "softmax", "last_relu"):
             require_choice(name, getattr(self, name), (False, True))
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")
 
 
 def numbers(code: str) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count, require_range
@@ -19,6 +20,7 @@ class XFlowConfig:
     kernel1, kernel2: of the transposed convolutions; the map that they enlarge is the pooled size - kernel + 1.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "audio")
     cross: bool = True
     residual: bool = True
     height: int = 28
@@ -40,10 +42,6 @@ class XFlowConfig:
         require_count("classes", self.classes, 2, 65_536)
         for name, pooled in (("kernel1", 2), ("kernel2", 4)):
             require_count(name, getattr(self, name), 1, min(self.height, self.width) // pooled)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +65,6 @@ class XFlowMLPConfig(XFlowConfig):
         if self.frames != 1 and self.steps != self.frames:
             raise InputError(f"steps must be frames where frames > 1, got steps={self.steps} frames={self.frames}")
 
-    def baseline(self) -> XFlowMLPConfig:
-        """The report's baseline to this network: the same without any connection."""
-        return replace(self, cross=False, residual=False)
-
 
 @dataclass(frozen=True, kw_only=True)
 class XFlowLSTMConfig(XFlowConfig):
@@ -87,7 +81,3 @@ class XFlowLSTMConfig(XFlowConfig):
         require_range("merge_dropout", self.merge_dropout, 0.0, 0.95)
         if self.frames not in (1, self.steps):
             raise InputError(f"frames must be 1 or steps, got frames={self.frames} steps={self.steps}")
-
-    def baseline(self) -> XFlowLSTMConfig:
-        """The report's baseline to this network: no connection, and a dropout of .25 at the merge."""
-        return replace(self, cross=False, residual=False, merge_dropout=0.25)
