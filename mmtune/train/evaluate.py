@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.networks.output import Output, embedding_parts
+from mmtune.networks.output import Output
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
 from mmtune.train.metrics import confusion, f1_per_class, scores
@@ -66,5 +66,5 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
         embedding=torch.cat([o.embedding for o in outputs]),
         alone={name: torch.cat([o.alone[name] for o in outputs]) for name in outputs[0].alone},
         labels=rows.labels,
-        parts=embedding_parts(model),
+        parts=model.parts,  # type: ignore[arg-type]
     )

@@ -18,7 +18,7 @@ from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, TrialRun
 SPOILT = """
 import os, time
 import torch
-from mmtune.networks.audio import AudioRNN
+from mmtune.networks.joshi import AudioRNN
 
 forward = AudioRNN.forward
 
