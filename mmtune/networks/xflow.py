@@ -94,17 +94,15 @@ class Extractor(nn.Module):
 
     def forward(self, picture: Tensor, sound: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         first = self.junction1(picture, sound, self.image1(picture), self.audio1(sound))
-        audio = first.audio if first.vector is None else beside(first.vector, first.audio)
+        audio = first.audio
+        if first.vector is not None:
+            audio = torch.cat([repeat(first.vector, len(audio)), audio], dim=1)
         image = self.image2(self.join_image1(first.image))
         second = self.junction2(picture, sound, image, self.audio2(self.join_audio1(audio)))
         crossing = {} if second.vector is None else {"cross": second.vector}
         features = {**crossing, "image": self.image3(self.join_image2(second.image)), "audio": second.audio}
         maps = {f"{name}{n}": made for n, level in ((1, first), (2, second)) for name, made in level.maps.items()}
         return {name: repeat(feature, len(sound)) for name, feature in features.items()}, maps
-
-
-def beside(vector: Tensor, audio: Tensor) -> Tensor:
-    return torch.cat([repeat(vector, len(audio)), audio], dim=1)
 
 
 def joint(norm: nn.Module, dropout: float) -> nn.Sequential:
@@ -220,10 +218,13 @@ class XFlowLSTM(nn.Module):
 
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Features (B, T, width) and maps (B, T, C, H', W') by name, and which steps are valid (B, T)."""
-        image, audio = self.trimmed(image, audio)
+        c = self.config
+        require_inputs(c, image, audio, any_length=True)
+        if not self.training:
+            self.require_short(audio)
+        image, audio = image[:, : c.steps], audio[:, : c.steps]
         valid = valid_steps(audio)
-        still = self.config.frames == 1
-        picture = self.norm(image, torch.ones_like(valid[:, :1]) if still else valid)
+        picture = self.norm(image, torch.ones_like(valid[:, :1]) if c.frames == 1 else valid)
         features, maps = self.extractor(one_channel(picture.flatten(0, 1)), audio.flatten(0, 1))
         features, maps = ({k: x.unflatten(0, valid.shape) for k, x in named.items()} for named in (features, maps))
         return features, maps, valid
@@ -237,14 +238,6 @@ class XFlowLSTM(nn.Module):
         steps = self.config.steps
         if audio.shape[1] > steps and audio[:, steps:].any():
             raise InputError(f"a sequence must have at most {steps} steps for this model, one has more")
-
-    def trimmed(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The first `steps` steps; InputError where shapes misfit, or while evaluating a later one is no padding."""
-        c = self.config
-        require_inputs(c, image, audio, any_length=True)
-        if not self.training:
-            self.require_short(audio)
-        return image[:, : c.steps], audio[:, : c.steps]
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         if self.training or len(audio) <= AT_ONCE:

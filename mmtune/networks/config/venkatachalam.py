@@ -93,19 +93,17 @@ def require_places(name: str, code: object, places: tuple[str, ...]) -> None:
 
 
 # The ladder: each try as what it changes. Try 2 and Try 6 change no layer.
-TRY_1 = MultiheadFusionConfig(
+TRY_10 = MultiheadFusionConfig()
+TRY_1 = replace(
+    TRY_10,
     image_kernels="3-3",
     image_pools=2,
     image_dropouts="conv2",
-    image_fc=1,
     audio_net="sequential",
     audio_kernels="5-3",
-    audio_pool=2,
     audio_dropouts="none",
     audio_fc=1,
-    width=64,
     fusion_norm=False,
-    fusion_fc=1,
     softmax=False,
 )
 TRY_3 = replace(
@@ -124,15 +122,6 @@ TRY_5 = replace(TRY_4, audio_pool=3, image_fc=1, audio_fc=1)
 TRY_7 = replace(TRY_1, softmax=True)
 TRY_8 = replace(TRY_7, audio_kernels="3-3", image_dropouts="none", width=128, fusion_fc=2, fusion_norm=True)
 TRY_9 = replace(TRY_8, audio_kernels="5-5", width=64, fusion_fc=1)
-TRY_10 = replace(
-    TRY_9,
-    audio_net="multihead",
-    image_kernels="5-3-3",
-    image_pools=3,
-    image_dropouts="conv2-fc1",
-    audio_dropouts="conv1-fc1",
-    audio_fc=2,
-)
 TRY_11 = replace(
     TRY_10,
     image_kernels="7-5-3-3",
