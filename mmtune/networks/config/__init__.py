@@ -13,6 +13,7 @@ from typing import Any
 from mmtune.base.errors import InputError
 from mmtune.base.rules import CLASSES
 from mmtune.networks.config.bajaj import DualCNNConfig
+from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.config.joshi import NORM_CODES, AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig
@@ -24,22 +25,13 @@ __all__ = [
     "DualCNNConfig",
     "ImageCNNConfig",
     "LatentFusionConfig",
+    "ModelConfig",
     "MultiheadFusionConfig",
     "SpectrogramFusionConfig",
     "XFlowLSTMConfig",
     "XFlowMLPConfig",
 ]
 
-ModelConfig = (
-    ImageCNNConfig
-    | AudioRNNConfig
-    | LatentFusionConfig
-    | MultiheadFusionConfig
-    | DualCNNConfig
-    | SpectrogramFusionConfig
-    | XFlowMLPConfig
-    | XFlowLSTMConfig
-)
 MODEL_CONFIGS: dict[str, type[Any]] = {
     "image_cnn": ImageCNNConfig,
     "audio_rnn": AudioRNNConfig,
