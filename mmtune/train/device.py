@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
 from mmtune.base.errors import InputError
 
 CPU_BATCH, GPU_BATCH = 512, 4096
-LAYERS: dict[type[nn.Module], tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    nn.Linear: (lambda: nn.Linear(8, 8), (2, 8)),
-    nn.Conv1d: (lambda: nn.Conv1d(8, 8, 3), (2, 8, 8)),
-    nn.Conv2d: (lambda: nn.Conv2d(8, 8, 3), (2, 8, 8, 8)),
-    nn.RNN: (lambda: nn.RNN(8, 8), (2, 2, 8)),
-    nn.GRU: (lambda: nn.GRU(8, 8), (2, 2, 8)),
-    nn.LSTM: (lambda: nn.LSTM(8, 8), (2, 2, 8)),
+LAYERS: dict[type[nn.Module], tuple[tuple[int, ...], tuple[int, ...]]] = {
+    nn.Linear: ((8, 8), (2, 8)),
+    nn.Conv1d: ((8, 8, 3), (2, 8, 8)),
+    nn.Conv2d: ((8, 8, 3), (2, 8, 8, 8)),
+    nn.RNN: ((8, 8), (2, 2, 8)),
+    nn.GRU: ((8, 8), (2, 2, 8)),
+    nn.LSTM: ((8, 8), (2, 2, 8)),
 }
-"""What autocast has in bfloat16: a small layer of each kind, and the shape of what it takes."""
+"""What autocast has in bfloat16: the sizes of a small layer of each kind, and the shape of what it takes."""
 
 
 def settle(device: torch.device) -> None:
@@ -68,9 +66,9 @@ def require_bfloat16(model: nn.Module, device: torch.device) -> None:
 
 def refusal(kind: type[nn.Module], device: torch.device) -> str:
     """Why a layer of that kind cannot be trained in bfloat16 there, "" where it can; draws no random number."""
-    make, shape = LAYERS[kind]
+    sizes, shape = LAYERS[kind]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        layer = make().to(device)
+        layer = kind(*sizes).to(device)
     try:
         with torch.autocast(device.type, torch.bfloat16):
             made = layer(torch.zeros(shape, device=device))

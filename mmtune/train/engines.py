@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -84,20 +83,13 @@ class Graphed:
             self.moving(size)
             return
         if size not in self.graphs:
-            self.graphs[size] = self.captured(size)
+            # Recording trains nothing.
+            self.graphs[size] = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graphs[size], stream=self.stream):
+                self.moving(size)
         self.graphs[size].replay()
-
-    def captured(self, size: int) -> torch.cuda.CUDAGraph:
-        """A graph of one step; recording it trains nothing."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            self.moving(size)
-        return graph
-
-
-ENGINES: dict[str, Callable[[Step, int], Engine]] = {"cpu": Eager, "cuda": Graphed}
 
 
 def make_engine(step: Step, batch_size: int) -> Engine:
     """The fastest engine for the device that the rows are on."""
-    return ENGINES[step.rows.labels.device.type](step, batch_size)
+    return Graphed(step, batch_size) if step.rows.labels.is_cuda else Eager(step, batch_size)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows
-from mmtune.train.metrics import scores
+from mmtune.train.evaluate import scores
 
 
 class DivergenceError(RuntimeError):
