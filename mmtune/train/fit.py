@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmtune.networks.build import build_model
 from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
-from mmtune.train.batches import Rows, as_input, clips_in_use
+from mmtune.train.batches import Resident, Rows, as_input, clips_in_use
 from mmtune.train.checkpoint import (
     Checkpoint,
     Moment,
@@ -126,10 +126,10 @@ def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dic
     return {**metrics, "epoch_seconds": time.perf_counter() - before}
 
 
-def require_trainable(config: TrialConfig, device: torch.device) -> None:
+def require_trainable(config: TrialConfig, data: Resident) -> None:
     """Raise InputError where this machine has not the precision that a configuration asks for."""
     if config.train.precision == "bfloat16":
-        require_bfloat16(build_model(config.model), device)
+        require_bfloat16(build_model(config.model).to(data.device), data.rows(config.model.modalities))
 
 
 def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
@@ -138,7 +138,7 @@ def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
     Raises InputError where this machine has not the precision that it asks for.
     """
     if config.train.precision == "bfloat16":
-        require_bfloat16(model, rows.labels.device)
+        require_bfloat16(model, rows)
     classes = class_count(config.model)
     weights = class_weights(rows.labels, classes) if config.train.class_weights else None
     optimizer = Adam(model.parameters(), config.train.learning_rate)

@@ -115,7 +115,7 @@ def test_an_engine_is_the_plain_loop(model: ModelConfig, make: Callable[[Step, i
 @pytest.mark.parametrize("model", MODELS, ids=names)
 def test_bfloat16_is_near_float32(model: ModelConfig, tiny: Dataset) -> None:
     try:
-        require_bfloat16(build_model(model), torch.device("cpu"))
+        require_bfloat16(build_model(model), rows_of(tiny.train, model.modalities, torch.device("cpu")))
     except InputError as error:
         pytest.skip(str(error))
     found = {}
