@@ -126,10 +126,10 @@ def save_moment(path: Path, moment: Moment) -> None:
 
 
 def load_moment(path: Path) -> Moment | None:
-    """The inverse of `save_moment`, None where there is none; one that was changed or cut is removed: DamagedError."""
+    """The inverse of `save_moment`, None where there is none; DamagedError where it was changed or cut."""
     if not path.exists():
         return None
-    with going_on(path):
+    with going_on():
         tensors = read_sealed(path, MOST_MOMENTS + MOST_BYTES)
         story = json.loads(tensors.pop(STORY).numpy().tobytes())
         groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
@@ -142,19 +142,14 @@ def load_moment(path: Path) -> Moment | None:
 
 
 @contextmanager
-def going_on(path: Path | None = None) -> Iterator[None]:
-    """Turn whatever keeps a training from going on from a checkpoint into DamagedError, but for too little memory.
-
-    A `path` to the checkpoint is removed then.
-    """
+def going_on() -> Iterator[None]:
+    """Turn whatever keeps a training from going on from a checkpoint into DamagedError, but for too little memory."""
     try:
         yield
     except (InputError, KeyError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "Allocator" in str(error):
             raise
         told = str(error).partition("\n")[0]
-        if path is not None:
-            path.unlink(missing_ok=True)
         raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {told}") from error
 
 

@@ -25,10 +25,9 @@ from mmtune.train.checkpoint import (
     set_generators,
 )
 from mmtune.train.device import evaluation_batch, require_bfloat16
-from mmtune.train.engines import Engine, make_engine
 from mmtune.train.evaluate import evaluate
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.step import Step
+from mmtune.train.step import Engine, Step, make_engine
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 OnMoment = Callable[[Moment], None]

@@ -26,10 +26,9 @@ from mmtune.networks.config import (
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.device import prefer_onednn, products_are_float32, require_bfloat16
-from mmtune.train.engines import Eager, Engine, Graphed, Moving
 from mmtune.train.fit import fit, prepared
 from mmtune.train.recipe import TrainConfig, TrialConfig
-from mmtune.train.step import Step
+from mmtune.train.step import Eager, Engine, Graphed, Moving, Step
 
 MODELS: list[ModelConfig] = [
     ImageCNNConfig(dropout=0.0),
