@@ -61,9 +61,8 @@ class Spectrogram(nn.Module):
 
     def forward(self, waves: Tensor) -> Tensor:
         samples = waves.float() / SIXTEEN_BIT
-        return torch.stft(
-            samples, self.n_fft, self.hop, window=self.window, center=False, return_complex=True
-        ).abs()  # (B, bins, frames)
+        made = torch.stft(samples, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        return made.abs()
 
 
 def one_channel(values: Tensor) -> Tensor:

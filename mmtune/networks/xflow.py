@@ -6,6 +6,7 @@ Both networks read a picture and a sound with one `Extractor`: CNN x MLP once, {
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +29,18 @@ AT_ONCE = 64
 class Sizes:
     """What tells the extractors of the two networks apart (figure 4).
 
-    picture: (C, H, W) of what the image stream reads; values: numbers that the audio stream reads.
     vectors: widths of the two 2D-to-1D cross-connections. norm: whether there is batch norm, and dropout, inside.
+    picture: (C, H, W) of what the image stream reads; values: numbers that the audio stream reads.
     """
 
-    picture: Shape
-    values: int
     filters: tuple[int, int]
     convolutions: int
     units: int
     vectors: tuple[int, int]
     image_units: int
-    norm: bool = False
+    norm: bool
+    picture: Shape
+    values: int
     pool_dropout: float = 0.0
     dense_dropout: float = 0.0
 
@@ -47,6 +48,10 @@ class Sizes:
         """(C, H, W) of the image stream after the block of `level`."""
         _, height, width = self.picture
         return self.filters[level], height // 2 ** (level + 1), width // 2 ** (level + 1)
+
+
+mlp_sizes = partial(Sizes, filters=(16, 32), convolutions=2, units=128, vectors=(64, 128), image_units=256, norm=True)
+lstm_sizes = partial(Sizes, filters=(8, 16), convolutions=1, units=32, vectors=(32, 64), image_units=64, norm=False)
 
 
 def junction(config: XFlowMLPConfig | XFlowLSTMConfig, sizes: Sizes, level: int) -> Junction:
@@ -136,29 +141,15 @@ class XFlowMLP(nn.Module):
     def __init__(self, config: XFlowMLPConfig) -> None:
         super().__init__()
         c = self.config = config
-        sizes = Sizes(
-            picture=(c.frames, c.height, c.width),
-            values=c.steps * c.coefficients,
-            filters=(16, 32),
-            convolutions=2,
-            units=128,
-            vectors=(64, 128),
-            image_units=256,
-            norm=True,
-            pool_dropout=c.pool_dropout,
-            dense_dropout=c.dense_dropout,
-        )
+        picture, values = (c.frames, c.height, c.width), c.steps * c.coefficients
+        sizes = mlp_sizes(picture=picture, values=values, pool_dropout=c.pool_dropout, dense_dropout=c.dense_dropout)
         self.norm = WarmNorm2d(c.frames)
         self.extractor = Extractor(c, sizes)
         self.parts = self.extractor.parts
         merged = sum(self.parts.values())
-        self.head = nn.Sequential(
-            *joint(WarmNorm1d(merged), c.merge_dropout),
-            glorot(nn.Linear(merged, 512)),
-            nn.ReLU(),
-            Dropout(c.merge_dropout),
-            glorot(nn.Linear(512, c.classes)),
-        )
+        hidden, last = glorot(nn.Linear(merged, 512)), glorot(nn.Linear(512, c.classes))
+        joined = joint(WarmNorm1d(merged), c.merge_dropout)
+        self.head = nn.Sequential(*joined, hidden, nn.ReLU(), Dropout(c.merge_dropout), last)
 
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         c = self.config
@@ -198,16 +189,7 @@ class XFlowLSTM(nn.Module):
     def __init__(self, config: XFlowLSTMConfig) -> None:
         super().__init__()
         c = self.config = config
-        picture = (1, c.height, c.width)
-        sizes = Sizes(
-            picture=picture,
-            values=c.coefficients,
-            filters=(8, 16),
-            convolutions=1,
-            units=32,
-            vectors=(32, 64),
-            image_units=64,
-        )
+        sizes = lstm_sizes(picture=(1, c.height, c.width), values=c.coefficients)
         self.norm = BatchNormOverTime(c.frames)
         self.extractor = Extractor(c, sizes)
         self.parts = {**self.extractor.parts, "lstm": self.state}
