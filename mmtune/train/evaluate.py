@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.base.rules import CLASSES
 from mmtune.networks.output import Output
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
@@ -70,7 +69,7 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
     )
 
 
-def confusion(labels: Tensor, predictions: Tensor, classes: int = CLASSES) -> Tensor:
+def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
     """(N,) and (N,) int64 to counts (classes, classes) int64: rows are labels, columns predictions."""
     return torch.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmtune.networks.build import build_model
 from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
-from mmtune.train.batches import Resident, Rows, as_input, clips_in_use
+from mmtune.train.batches import Resident, Rows, as_input
 from mmtune.train.checkpoint import (
     Checkpoint,
     Moment,
@@ -156,8 +156,9 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 def prepared(model: nn.Module, train: Rows) -> nn.Module:
     """The model, with whatever it takes from the training rows before it learns: a mean, a maximum."""
     prepare = getattr(model, "prepare", None)
-    if prepare is not None:
-        prepare(*clips_in_use(train))
+    if prepare is not None and train.clips is not None:
+        used, counts = torch.unique(train.clip_index, return_counts=True)
+        prepare(train.clips[used], counts)
     return model
 
 
