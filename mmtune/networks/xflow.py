@@ -68,7 +68,7 @@ def junction(config: XFlowMLPConfig | XFlowLSTMConfig, sizes: Sizes, level: int)
         made["residual_to_image"] = ResidualTo2D(
             s.values, shape, kernel, norm=s.norm, norm_map=s.norm and first, dropout=dropout
         )
-    return Junction(**made)
+    return Junction(made)
 
 
 class Extractor(nn.Module):
