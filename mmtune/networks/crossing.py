@@ -1,31 +1,22 @@
 """Connections that carry one modality's features into another's stream (XFlow, section 2.1, figure 1b).
 
 Cross-connections turn a 2-D feature map into a vector, and a vector into a map; residual ones do so to the raw
-inputs. Each is a module by itself, which knows nothing of the streams that it stands between. Layers begin as the
-authors' Keras made them: Glorot-uniform weights, zero biases, batch norm with momentum .99 and epsilon 1e-3.
+inputs. Each is a module by itself, which knows nothing of the streams that it stands between. They begin as the
+authors' Keras made them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
+from mmtune.networks.keras import WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, ElementPReLU, in_maps, in_rows
-from mmtune.networks.norm import WarmNorm1d, WarmNorm2d
 
-Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 Shape = tuple[int, int, int]
-
-
-def glorot(layer: Layer) -> Layer:
-    """The layer, with Glorot-uniform weights and a bias of zero."""
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class CrossTo1D(nn.Module):

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
-from mmtune.networks.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, glorot, repeat
-from mmtune.networks.inputs import channels_last, one_channel
+from mmtune.networks.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, repeat
+from mmtune.networks.inputs import channels_last, evenly, one_channel, valid_steps
+from mmtune.networks.keras import LSTM, BatchNormOverTime, WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, FlattenPlaces
-from mmtune.networks.norm import WarmNorm1d, WarmNorm2d
 from mmtune.networks.output import Output
-from mmtune.networks.sequence import LSTM, BatchNormOverTime, evenly, valid_steps
 
 POOLS = ((4, (4, 4)), (8, (8, 4)))
 AT_ONCE = 64

@@ -19,9 +19,9 @@ from mmtune.networks.crossing import (
     ResidualTo1D,
     ResidualTo2D,
     enlarge,
-    glorot,
     repeat,
 )
+from mmtune.networks.keras import glorot
 
 MAP = (4, 14, 10)
 PIXELS = math.prod(MAP)
