@@ -29,10 +29,9 @@ from mmtune.data.store import load
 from mmtune.networks.build import build_model
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.device import settle
-from mmtune.train.engines import Engine, make_engine
 from mmtune.train.fit import fit, prepared, step_of
 from mmtune.train.recipe import PRECISIONS, TrialConfig
-from mmtune.train.step import DivergenceError, Step
+from mmtune.train.step import DivergenceError, Engine, Step, make_engine
 from mmtune.train.trial import take
 from mmtune.tune.machine import resolve_device
 

@@ -1,31 +1,22 @@
 """Connections that carry one modality's features into another's stream (XFlow, section 2.1, figure 1b).
 
 Cross-connections turn a 2-D feature map into a vector, and a vector into a map; residual ones do so to the raw
-inputs. Each is a module by itself, which knows nothing of the streams that it stands between. Layers begin as the
-authors' Keras made them: Glorot-uniform weights, zero biases, batch norm with momentum .99 and epsilon 1e-3.
+inputs. Each is a module by itself, which knows nothing of the streams that it stands between. They begin as the
+authors' Keras made them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
+from mmtune.networks.keras import WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, ElementPReLU, in_maps, in_rows
-from mmtune.networks.norm import WarmNorm1d, WarmNorm2d
 
-Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 Shape = tuple[int, int, int]
-
-
-def glorot(layer: Layer) -> Layer:
-    """The layer, with Glorot-uniform weights and a bias of zero."""
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class CrossTo1D(nn.Module):
@@ -132,41 +123,28 @@ class Crossed(NamedTuple):
     maps: dict[str, Tensor]
 
 
-class Junction(nn.Module):
-    """The connections between two blocks; the streams pass as they are by those that are None.
+class Junction(nn.ModuleDict):
+    """The connections between two blocks: as far as they are there, {cross, residual}_to_audio and _to_image.
 
     Residuals are added to their stream. The 1D-to-2D cross-connection is put before the image stream's channels;
     the 2D-to-1D one is handed over by itself, for a network joins it here or at its head. No connection sees
     another one's contribution.
     """
 
-    def __init__(
-        self,
-        *,
-        cross_to_audio: nn.Module | None = None,
-        cross_to_image: nn.Module | None = None,
-        residual_to_audio: nn.Module | None = None,
-        residual_to_image: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.cross_to_audio, self.cross_to_image = cross_to_audio, cross_to_image
-        self.residual_to_audio, self.residual_to_image = residual_to_audio, residual_to_image
-
     def forward(self, picture: Tensor, sound: Tensor, image: Tensor, audio: Tensor) -> Crossed:
         """Takes the raw inputs (P, C, H, W) and (N, values) and the streams (P or N, ...) and (N, units).
 
         N is a multiple of P: so many sounds in a row share a picture. What depends on pictures alone stays with P rows.
         """
-        vector = None if self.cross_to_audio is None else self.cross_to_audio(image)
-        made = {"cross": self.cross_to_image, "residual": self.residual_to_image}
+        vector = self["cross_to_audio"](image) if "cross_to_audio" in self else None
         heard = {"cross": audio, "residual": sound}
-        maps: dict[str, Tensor] = {kind: layer(heard[kind]) for kind, layer in made.items() if layer is not None}
+        maps = {kind: self[f"{kind}_to_image"](x) for kind, x in heard.items() if f"{kind}_to_image" in self}
         if "residual" in maps:
             image = repeat(image, len(sound)) + maps["residual"]
         if "cross" in maps:
             image = torch.cat([maps["cross"], repeat(image, len(sound))], dim=1)
-        if self.residual_to_audio is not None:
-            audio = audio + repeat(self.residual_to_audio(picture), len(sound))
+        if "residual_to_audio" in self:
+            audio = audio + repeat(self["residual_to_audio"](picture), len(sound))
         return Crossed(image, audio, vector, maps)
 
 

@@ -1,4 +1,4 @@
-"""Audio as a network's first layer wants it; what is learnt from the training rows is kept with the weights."""
+"""What a network's first layer wants; what is learnt from the training rows is kept with the weights."""
 
 from __future__ import annotations
 
@@ -61,9 +61,8 @@ class Spectrogram(nn.Module):
 
     def forward(self, waves: Tensor) -> Tensor:
         samples = waves.float() / SIXTEEN_BIT
-        return torch.stft(
-            samples, self.n_fft, self.hop, window=self.window, center=False, return_complex=True
-        ).abs()  # (B, bins, frames)
+        made = torch.stft(samples, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        return made.abs()
 
 
 def one_channel(values: Tensor) -> Tensor:
@@ -107,3 +106,23 @@ class ScaledByMaximum(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         return self.features(audio) / self.maximum
+
+
+def valid_steps(audio: Tensor) -> Tensor:
+    """Which steps of (B, T, K) are no padding, (B, T) bool.
+
+    Step t is padding where the MFCCs of t and of all later steps are exactly zero. The first step always counts, so
+    that a sequence of nothing but zeros is one step of silence.
+    """
+    sounding = (audio != 0).any(dim=2)
+    followed = sounding.flip(1).cumsum(1).flip(1) > 0
+    return torch.cat([torch.ones_like(followed[:, :1]), followed[:, 1:]], dim=1)
+
+
+def evenly(lengths: Tensor, count: int) -> Tensor:
+    """`count` >= 2 steps from the first to the last of (B,) lengths, evenly spaced, as (B, count) int64.
+
+    Shorter sequences repeat steps.
+    """
+    n = torch.arange(count, device=lengths.device)
+    return (2 * n * (lengths.unsqueeze(1) - 1) + count - 1) // (2 * (count - 1))

@@ -87,6 +87,11 @@ def mask_like(x: Tensor, rate: float) -> Tensor:
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm of maps (B, C, H, W); on a CPU its training is faster where few channels lie last."""
 
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         few = x.shape[1] < VECTOR and x.is_contiguous(memory_format=torch.channels_last)
         if x.is_cuda or not self.training or not few:
@@ -98,10 +103,6 @@ class BatchNorm2d(nn.BatchNorm2d):
     @torch.no_grad()
     def follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Take a batch's mean and variance (C,) of `count` values a channel into the running ones."""
-        assert self.momentum is not None
-        assert self.num_batches_tracked is not None
-        assert self.running_mean is not None
-        assert self.running_var is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)

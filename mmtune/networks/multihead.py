@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -60,61 +61,49 @@ class Heads(nn.Module):
 
 def image_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
     """(B, 1, 28, 28) in [0, 1] to (B, width)."""
-    kernels, before, side = numbers(config.image_kernels), 1, IMAGE_SHAPE[0]
+    kernels, code = numbers(config.image_kernels), config.image_dropouts
+    before, side = 1, IMAGE_SHAPE[0]
     layers: list[nn.Module] = []
     for n, (kernel, after) in enumerate(zip(kernels, IMAGE_CHANNELS, strict=False), start=1):
-        last = n == len(kernels)
-        pooled = n <= config.image_pools
-        layers += [nn.Conv2d(before, after, kernel, padding=kernel // 2)]
-        # ReLU comes after the pool: the same, and a quarter of the work.
-        layers += [nn.MaxPool2d(2)] if pooled else []
-        layers += activation(config, last)
-        layers += dropout(config, config.image_dropouts, n, last)
-        before, side = after, side // 2 if pooled else side
-    flat = before * side**2
-    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, flat, config.image_fc, config.image_dropouts))
+        pool = [nn.MaxPool2d(2)] if n <= config.image_pools else []
+        convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2)
+        layers += block(config, code, n, n == len(kernels), convolution, *pool)
+        before, side = after, side // 2 if pool else side
+    return encoder(config, code, layers, before * side**2, config.image_fc)
 
 
 def multihead_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
     """(B, 1, 507) to (B, width): parallel heads, then perhaps one more convolution."""
-    heads, code = numbers(config.heads), config.audio_dropouts
+    heads, code, extra = numbers(config.heads), config.audio_dropouts, config.extra_conv
     channels, length = HEAD_CHANNELS * len(heads), LENGTH
-    layers: list[nn.Module] = [Heads(heads), nn.MaxPool1d(3, stride=1, padding=1)]
-    layers += [*activation(config, not config.extra_conv), *dropout(config, code, 1, not config.extra_conv)]
-    if config.extra_conv:
-        layers += [Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2)]
-        layers += [*activation(config, True), *dropout(config, code, 2, True)]
+    layers = block(config, code, 1, not extra, Heads(heads), nn.MaxPool1d(3, stride=1, padding=1))
+    if extra:
+        layers += block(config, code, 2, True, Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2))
         channels, length = EXTRA_CHANNELS, (LENGTH - 2) // 2
-    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, channels * length, config.audio_fc, code))
+    return encoder(config, code, layers, channels * length, config.audio_fc)
 
 
 def sequential_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
     """(B, 1, 507) to (B, width): two unpadded convolutions and one pool."""
     (first, second), (few, many), code = numbers(config.audio_kernels), AUDIO_CHANNELS, config.audio_dropouts
     length = (LENGTH - (first - 1) - (second - 1)) // config.audio_pool
-    layers: list[nn.Module] = [Conv1d(1, few, first), *activation(config, False), *dropout(config, code, 1, False)]
-    layers += [Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool)]
-    layers += [*activation(config, True), *dropout(config, code, 2, True)]
-    return nn.Sequential(*layers, FlattenPlaces(), *linear_layers(config, many * length, config.audio_fc, code))
+    layers = block(config, code, 1, False, Conv1d(1, few, first))
+    layers += block(config, code, 2, True, Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool))
+    return encoder(config, code, layers, many * length, config.audio_fc)
 
 
-def linear_layers(config: MultiheadFusionConfig, flat: int, count: int, code: str) -> list[nn.Module]:
-    """`count` linear layers from `flat` to the encoder's width, the first one 128 wide unless it is the last."""
-    widths = (config.width,) if count == 1 else (ENCODER_HIDDEN, *[config.width] * (count - 1))
-    layers: list[nn.Module] = []
-    for n, (before, after) in enumerate(zip((flat, *widths), widths, strict=False), start=1):
-        layers += [nn.Linear(before, after)]
-        layers += [nn.ReLU()] if n < count else []
-        layers += [Dropout(config.dropout)] if n == 1 and "fc1" in code.split("-") else []
-    return layers
-
-
-def activation(config: MultiheadFusionConfig, last: bool) -> list[nn.Module]:
-    """What follows a convolution."""
-    return [nn.ReLU()] if config.last_relu or not last else []
-
-
-def dropout(config: MultiheadFusionConfig, code: str, n: int, last: bool) -> list[nn.Module]:
-    """The dropout after convolution `n`, if the code of places has one there."""
+def block(config: MultiheadFusionConfig, code: str, n: int, last: bool, *layers: nn.Module) -> list[nn.Module]:
+    """Convolution `n` and perhaps its pool, then ReLU, which is the same there and less work, and dropout."""
     here = {f"conv{n}", "last"} if last else {f"conv{n}"}
-    return [Dropout(config.dropout)] if here & set(code.split("-")) else []
+    relu = [nn.ReLU()] if config.last_relu or not last else []
+    return [*layers, *relu, *([Dropout(config.dropout)] if here & set(code.split("-")) else [])]
+
+
+def encoder(config: MultiheadFusionConfig, code: str, layers: list[nn.Module], flat: int, count: int) -> nn.Sequential:
+    """`layers`, then `count` linear ones from `flat` to the width, the first 128 wide unless it is the last."""
+    widths = (config.width,) if count == 1 else (ENCODER_HIDDEN, *[config.width] * (count - 1))
+    linear: list[nn.Module] = []
+    for n, (before, after) in enumerate(itertools.pairwise((flat, *widths)), start=1):
+        linear += [nn.Linear(before, after), *([nn.ReLU()] if n < count else [])]
+        linear += [Dropout(config.dropout)] if n == 1 and "fc1" in code.split("-") else []
+    return nn.Sequential(*layers, FlattenPlaces(), *linear)

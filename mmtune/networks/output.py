@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Output(NamedTuple):
@@ -17,9 +17,3 @@ class Output(NamedTuple):
     logits: Tensor
     embedding: Tensor
     alone: Mapping[str, Tensor] = {}
-
-
-def embedding_parts(model: nn.Module) -> dict[str, int]:
-    """The widths of the named parts that a model's embedding is the concatenation of, in order."""
-    parts: dict[str, int] = model.parts  # type: ignore[assignment]
-    return dict(parts)

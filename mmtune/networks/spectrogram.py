@@ -31,22 +31,19 @@ class SpectrogramFusion(nn.Module):
     def __init__(self, config: SpectrogramFusionConfig) -> None:
         super().__init__()
         features = Spectrogram(config.n_fft, config.hop) if config.view == "stft" else CoefficientsFirst()
+        hidden, rate = config.hidden, config.dropout
         top = config.filters * 2 ** (config.layers - 1)
         shrink = 2**config.layers
         self.widths = (top * (IMAGE_SHAPE[0] // shrink) ** 2, top * (config.frames // shrink))
-        self.parts = {"image": config.hidden, "audio": config.hidden}
+        self.parts = {"image": hidden, "audio": hidden}
         self.scaled = ScaledByMaximum(features)
         self.image = nn.Sequential(*blocks(1, config, nn.Conv2d, BatchNorm2d, nn.MaxPool2d), FlattenPlaces())
         # The bins are channels, so that filters move in time alone.
-        self.audio = nn.Sequential(
-            *blocks(config.bins, config, nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d), FlattenPlaces()
-        )
-        self.fc = nn.Linear(sum(self.widths), config.hidden)
-        self.head = nn.Sequential(
-            *(nn.ReLU(), Dropout(config.dropout)),
-            *(layer for _ in range(config.fc_layers - 1) for layer in dense(config)),
-            nn.Linear(config.hidden, CLASSES),
-        )
+        audio = blocks(config.bins, config, nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d)
+        self.audio = nn.Sequential(*audio, FlattenPlaces())
+        self.fc = nn.Linear(sum(self.widths), hidden)
+        more = [(nn.Linear(hidden, hidden), nn.ReLU(), Dropout(rate)) for _ in range(config.fc_layers - 1)]
+        self.head = nn.Sequential(nn.ReLU(), Dropout(rate), *itertools.chain(*more), nn.Linear(hidden, CLASSES))
 
     def prepare(self, audio: Tensor, weights: Tensor) -> None:
         """Take the maximum over the training rows' waveforms (m, 16000) int16, or clips (m, 39, 13)."""
@@ -68,8 +65,3 @@ def blocks(before: int, config: SpectrogramFusionConfig, conv: Layer, norm: Laye
         for few, many in itertools.pairwise(channels)
         for layer in (conv(few, many, KERNEL, padding=1), norm(many), pool(2), nn.ReLU())
     ]
-
-
-def dense(config: SpectrogramFusionConfig) -> list[nn.Module]:
-    """One more dense layer."""
-    return [nn.Linear(config.hidden, config.hidden), nn.ReLU(), Dropout(config.dropout)]

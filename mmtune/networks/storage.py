@@ -76,10 +76,8 @@ def require_fit(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor]) 
             wanted = build_model(config).state_dict()
     except (RuntimeError, ValueError, OverflowError) as error:
         raise InputError(f"{path.parent / CARD} must describe a network that can be built: {error}") from error
-    odd = sorted(wanted.keys() ^ tensors.keys())
-    if odd:
-        raise InputError(f"{path} does not fit the architecture in {CARD}: {odd[0]} is in one of them only")
-    for name, tensor in tensors.items():
-        there, asked = (f"{tuple(t.shape)} {t.dtype}" for t in (tensor, wanted[name]))
-        if there != asked:
-            raise InputError(f"{path} does not fit the architecture in {CARD}: {name} is {there}, must be {asked}")
+    there, asked = ({name: f"{tuple(t.shape)} {t.dtype}" for name, t in own.items()} for own in (tensors, wanted))
+    for name in sorted(there.keys() | asked.keys()):
+        if there.get(name) != asked.get(name):
+            said = f"{name} is {there.get(name, 'missing')}, must be {asked.get(name, 'missing')}"
+            raise InputError(f"{path} does not fit the architecture in {CARD}: {said}")

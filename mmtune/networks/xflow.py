@@ -6,18 +6,18 @@ Both networks read a picture and a sound with one `Extractor`: CNN x MLP once, {
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
-from mmtune.networks.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, glorot, repeat
-from mmtune.networks.inputs import channels_last, one_channel
+from mmtune.networks.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, repeat
+from mmtune.networks.inputs import channels_last, evenly, one_channel, valid_steps
+from mmtune.networks.keras import LSTM, BatchNormOverTime, WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, FlattenPlaces
-from mmtune.networks.norm import WarmNorm1d, WarmNorm2d
 from mmtune.networks.output import Output
-from mmtune.networks.sequence import LSTM, BatchNormOverTime, evenly, valid_steps
 
 POOLS = ((4, (4, 4)), (8, (8, 4)))
 AT_ONCE = 64
@@ -28,18 +28,18 @@ AT_ONCE = 64
 class Sizes:
     """What tells the extractors of the two networks apart (figure 4).
 
-    picture: (C, H, W) of what the image stream reads; values: numbers that the audio stream reads.
     vectors: widths of the two 2D-to-1D cross-connections. norm: whether there is batch norm, and dropout, inside.
+    picture: (C, H, W) of what the image stream reads; values: numbers that the audio stream reads.
     """
 
-    picture: Shape
-    values: int
     filters: tuple[int, int]
     convolutions: int
     units: int
     vectors: tuple[int, int]
     image_units: int
-    norm: bool = False
+    norm: bool
+    picture: Shape
+    values: int
     pool_dropout: float = 0.0
     dense_dropout: float = 0.0
 
@@ -47,6 +47,10 @@ class Sizes:
         """(C, H, W) of the image stream after the block of `level`."""
         _, height, width = self.picture
         return self.filters[level], height // 2 ** (level + 1), width // 2 ** (level + 1)
+
+
+mlp_sizes = partial(Sizes, filters=(16, 32), convolutions=2, units=128, vectors=(64, 128), image_units=256, norm=True)
+lstm_sizes = partial(Sizes, filters=(8, 16), convolutions=1, units=32, vectors=(32, 64), image_units=64, norm=False)
 
 
 def junction(config: XFlowMLPConfig | XFlowLSTMConfig, sizes: Sizes, level: int) -> Junction:
@@ -63,7 +67,7 @@ def junction(config: XFlowMLPConfig | XFlowLSTMConfig, sizes: Sizes, level: int)
         made["residual_to_image"] = ResidualTo2D(
             s.values, shape, kernel, norm=s.norm, norm_map=s.norm and first, dropout=dropout
         )
-    return Junction(**made)
+    return Junction(made)
 
 
 class Extractor(nn.Module):
@@ -94,17 +98,15 @@ class Extractor(nn.Module):
 
     def forward(self, picture: Tensor, sound: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         first = self.junction1(picture, sound, self.image1(picture), self.audio1(sound))
-        audio = first.audio if first.vector is None else beside(first.vector, first.audio)
+        audio = first.audio
+        if first.vector is not None:
+            audio = torch.cat([repeat(first.vector, len(audio)), audio], dim=1)
         image = self.image2(self.join_image1(first.image))
         second = self.junction2(picture, sound, image, self.audio2(self.join_audio1(audio)))
         crossing = {} if second.vector is None else {"cross": second.vector}
         features = {**crossing, "image": self.image3(self.join_image2(second.image)), "audio": second.audio}
         maps = {f"{name}{n}": made for n, level in ((1, first), (2, second)) for name, made in level.maps.items()}
         return {name: repeat(feature, len(sound)) for name, feature in features.items()}, maps
-
-
-def beside(vector: Tensor, audio: Tensor) -> Tensor:
-    return torch.cat([repeat(vector, len(audio)), audio], dim=1)
 
 
 def joint(norm: nn.Module, dropout: float) -> nn.Sequential:
@@ -138,29 +140,15 @@ class XFlowMLP(nn.Module):
     def __init__(self, config: XFlowMLPConfig) -> None:
         super().__init__()
         c = self.config = config
-        sizes = Sizes(
-            picture=(c.frames, c.height, c.width),
-            values=c.steps * c.coefficients,
-            filters=(16, 32),
-            convolutions=2,
-            units=128,
-            vectors=(64, 128),
-            image_units=256,
-            norm=True,
-            pool_dropout=c.pool_dropout,
-            dense_dropout=c.dense_dropout,
-        )
+        picture, values = (c.frames, c.height, c.width), c.steps * c.coefficients
+        sizes = mlp_sizes(picture=picture, values=values, pool_dropout=c.pool_dropout, dense_dropout=c.dense_dropout)
         self.norm = WarmNorm2d(c.frames)
         self.extractor = Extractor(c, sizes)
         self.parts = self.extractor.parts
         merged = sum(self.parts.values())
-        self.head = nn.Sequential(
-            *joint(WarmNorm1d(merged), c.merge_dropout),
-            glorot(nn.Linear(merged, 512)),
-            nn.ReLU(),
-            Dropout(c.merge_dropout),
-            glorot(nn.Linear(512, c.classes)),
-        )
+        hidden, last = glorot(nn.Linear(merged, 512)), glorot(nn.Linear(512, c.classes))
+        joined = joint(WarmNorm1d(merged), c.merge_dropout)
+        self.head = nn.Sequential(*joined, hidden, nn.ReLU(), Dropout(c.merge_dropout), last)
 
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         c = self.config
@@ -200,16 +188,7 @@ class XFlowLSTM(nn.Module):
     def __init__(self, config: XFlowLSTMConfig) -> None:
         super().__init__()
         c = self.config = config
-        picture = (1, c.height, c.width)
-        sizes = Sizes(
-            picture=picture,
-            values=c.coefficients,
-            filters=(8, 16),
-            convolutions=1,
-            units=32,
-            vectors=(32, 64),
-            image_units=64,
-        )
+        sizes = lstm_sizes(picture=(1, c.height, c.width), values=c.coefficients)
         self.norm = BatchNormOverTime(c.frames)
         self.extractor = Extractor(c, sizes)
         self.parts = {**self.extractor.parts, "lstm": self.state}
@@ -220,10 +199,13 @@ class XFlowLSTM(nn.Module):
 
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Features (B, T, width) and maps (B, T, C, H', W') by name, and which steps are valid (B, T)."""
-        image, audio = self.trimmed(image, audio)
+        c = self.config
+        require_inputs(c, image, audio, any_length=True)
+        if not self.training:
+            self.require_short(audio)
+        image, audio = image[:, : c.steps], audio[:, : c.steps]
         valid = valid_steps(audio)
-        still = self.config.frames == 1
-        picture = self.norm(image, torch.ones_like(valid[:, :1]) if still else valid)
+        picture = self.norm(image, torch.ones_like(valid[:, :1]) if c.frames == 1 else valid)
         features, maps = self.extractor(one_channel(picture.flatten(0, 1)), audio.flatten(0, 1))
         features, maps = ({k: x.unflatten(0, valid.shape) for k, x in named.items()} for named in (features, maps))
         return features, maps, valid
@@ -237,14 +219,6 @@ class XFlowLSTM(nn.Module):
         steps = self.config.steps
         if audio.shape[1] > steps and audio[:, steps:].any():
             raise InputError(f"a sequence must have at most {steps} steps for this model, one has more")
-
-    def trimmed(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The first `steps` steps; InputError where shapes misfit, or while evaluating a later one is no padding."""
-        c = self.config
-        require_inputs(c, image, audio, any_length=True)
-        if not self.training:
-            self.require_short(audio)
-        return image[:, : c.steps], audio[:, : c.steps]
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         if self.training or len(audio) <= AT_ONCE:

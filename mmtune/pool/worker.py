@@ -145,14 +145,13 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
     device = torch.device(spec.device)
     settle(device)
     try:
+        data = Resident(read(), device)
         if spec.base is not None:
-            require_trainable(spec.base, device)
-        partition = read()
+            require_trainable(spec.base, data)
     except InputError as error:
         line.send(Broken(reason=str(error)))
         return
     line.send(Ready(device=spec.device))
-    data = Resident(partition, device)
     while device_lives(device):
         line.send(run_job(line.recv(), data, spec, line))
 

@@ -23,7 +23,14 @@ class Adam:
     def __init__(self, parameters: Iterable[Tensor], learning_rate: float) -> None:
         self.learning_rate = learning_rate
         self.parameters = {number: p for number, p in enumerate(parameters) if p.requires_grad}
-        self.state = {number: fresh(p) for number, p in self.parameters.items()}
+        self.state = {
+            number: {
+                "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
+            for number, p in self.parameters.items()
+        }
 
     def zero_grad(self) -> None:
         """Drop every gradient."""
@@ -52,14 +59,12 @@ class Adam:
             maximize=False,
         )
 
-    def load(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Go on from the state of another one over the same parameters."""
-        for number, own in state.items():
-            for name, value in own.items():
-                self.state[number][name].copy_(value)
+    def named(self) -> dict[str, Tensor]:
+        """The state's own tensors, named `number of the parameter.name`."""
+        return {f"{number}.{name}": value for number, own in self.state.items() for name, value in own.items()}
 
-
-def fresh(parameter: Tensor) -> dict[str, Tensor]:
-    """The state before the first step."""
-    zero = torch.zeros((), dtype=torch.float32, device=parameter.device)
-    return {"step": zero, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+    def load(self, named: Mapping[str, Tensor]) -> None:
+        """Go on from the tensors of another one over the same parameters."""
+        own = self.named()
+        for name, value in named.items():
+            own[name].copy_(value)

@@ -84,13 +84,6 @@ def rows_of(partition: Partition, modalities: tuple[str, ...], device: torch.dev
     return Resident(partition, device).rows(modalities)
 
 
-def clips_in_use(rows: Rows) -> tuple[Tensor, Tensor]:
-    """The distinct clips of the given rows, (m, ...), and how many of the rows use each, (m,) int64."""
-    assert rows.clips is not None
-    index, counts = torch.unique(rows.clip_index, return_counts=True)
-    return rows.clips[index], counts
-
-
 def batch_sizes(count: int, size: int) -> list[int]:
     """How `count` rows are divided into batches of `size`.
 

@@ -24,7 +24,7 @@ from mmtune.train.adam import Adam
 
 OPTIMIZER, DIGEST = "optimizer.safetensors", "sha256"
 MOST_MOMENTS = 2 * MOST_BYTES
-WEIGHTS, MOMENTS, BEST, GENERATORS, STORY = "weights/", "moments/", "best/", "generators/", "story"
+GROUPS, STORY = ("weights", "moments", "best", "generators"), "story"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,19 +37,18 @@ class Checkpoint:
 
 def checkpoint_of(model: nn.Module, optimizer: Adam) -> Checkpoint:
     """A copy of where a training stands."""
-    state = optimizer.state
-    moments = {f"{number}.{name}": value.clone() for number, own in state.items() for name, value in own.items()}
-    return Checkpoint(weights={name: value.clone() for name, value in model.state_dict().items()}, moments=moments)
+    return Checkpoint(weights=copied(model.state_dict()), moments=copied(optimizer.named()))
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Clones, which later steps leave alone."""
+    return {name: value.clone() for name, value in tensors.items()}
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Adam) -> None:
     """Put a model and its fresh optimiser where a training stopped."""
     model.load_state_dict(checkpoint.weights)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in checkpoint.moments.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load(state)
+    optimizer.load(checkpoint.moments)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: ModelConfig) -> None:
@@ -57,39 +56,44 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: ModelConfig) -
     model = build_model(config)
     model.load_state_dict(checkpoint.weights)
     save_model(folder, model, config)
-    moments = {name: value.detach().cpu().contiguous() for name, value in checkpoint.moments.items()}
-    write_whole(folder / OPTIMIZER, save({**moments, DIGEST: digest(moments)}))
+    write_sealed(folder / OPTIMIZER, checkpoint.moments)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The inverse of `save_checkpoint`; InputError where a file is missing, changed, broken or misfits."""
     model, _ = load_model(folder)
     path = inside(folder, OPTIMIZER)
-    moments = read_tensors(path, read_bounded(path, MOST_MOMENTS))
-    sealed = moments.pop(DIGEST, None)
-    require_moments(path, moments, model)
-    if sealed is None or not torch.equal(sealed, digest(moments)):
-        raise InputError(f"{path} must have the SHA-256 that it names: it was changed, or is of an older version")
-    return Checkpoint(weights=model.state_dict(), moments=moments)
-
-
-def digest(moments: Mapping[str, Tensor]) -> Tensor:
-    """The SHA-256 of tensors on the CPU with names, shapes and types, as (32,) uint8: it lies among them in a file."""
-    found = hashlib.sha256()
-    for name in sorted(moments):
-        value = moments[name]
-        found.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
-
-
-def require_moments(path: Path, moments: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Raise InputError unless there are Adam's tensors of trained parameters, and no others."""
-    fitting = Adam(model.parameters(), learning_rate=0.0).state
-    wanted = {f"{number}.{name}": value for number, own in fitting.items() for name, value in own.items()}
+    moments = read_sealed(path, MOST_MOMENTS)
+    wanted = Adam(model.parameters(), learning_rate=0.0).named()
     for name, value in moments.items():
         if name not in wanted or value.shape != wanted[name].shape or value.dtype != wanted[name].dtype:
             raise InputError(f"{path} must hold the state of the model beside it, {name} is {tuple(value.shape)}")
+    return Checkpoint(weights=model.state_dict(), moments=moments)
+
+
+def write_sealed(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors, whole or not at all, and among them their SHA-256."""
+    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_whole(path, save({**held, DIGEST: digest(held)}))
+
+
+def read_sealed(path: Path, most: int) -> dict[str, Tensor]:
+    """The inverse of `write_sealed`; InputError where the file is missing, changed or cut, or has over `most` bytes."""
+    tensors = read_tensors(path, read_bounded(path, most))
+    seal = tensors.pop(DIGEST, None)
+    if seal is None or not torch.equal(seal, digest(tensors)):
+        raise InputError(f"{path} must have the SHA-256 that it names: it was changed, or is of an older version")
+    return tensors
+
+
+def digest(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The SHA-256 of tensors on the CPU with names, shapes and types, as (32,) uint8."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
 
 
 # ---- a training that is under way
@@ -115,60 +119,38 @@ class Moment:
 
 def save_moment(path: Path, moment: Moment) -> None:
     """Write a moment, whole or not at all, with its SHA-256."""
-    groups = {
-        WEIGHTS: moment.checkpoint.weights,
-        MOMENTS: moment.checkpoint.moments,
-        BEST: moment.best,
-        GENERATORS: moment.generators,
-    }
-    tensors = {prefix + name: value for prefix, group in groups.items() for name, value in group.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    tensors[STORY] = torch.frombuffer(bytearray(json.dumps(moment.story).encode()), dtype=torch.uint8)
-    write_whole(path, save({**tensors, DIGEST: digest(tensors)}))
+    groups = (moment.checkpoint.weights, moment.checkpoint.moments, moment.best, moment.generators)
+    tensors = {f"{group}/{name}": own[name] for group, own in zip(GROUPS, groups, strict=True) for name in own}
+    story = torch.frombuffer(bytearray(json.dumps(moment.story).encode()), dtype=torch.uint8)
+    write_sealed(path, {**tensors, STORY: story})
 
 
 def load_moment(path: Path) -> Moment | None:
-    """The inverse of `save_moment`, None where there is none; one that was changed or cut is removed: DamagedError."""
+    """The inverse of `save_moment`, None where there is none; DamagedError where it was changed or cut."""
     if not path.exists():
         return None
-    with going_on(path):
-        tensors = read_tensors(path, read_bounded(path, MOST_MOMENTS + MOST_BYTES))
-        sealed = tensors.pop(DIGEST, None)
-        if sealed is None or not torch.equal(sealed, digest(tensors)):
-            raise InputError(f"{path} must have the SHA-256 that it names")
-        return moment_of(tensors)
+    with going_on():
+        tensors = read_sealed(path, MOST_MOMENTS + MOST_BYTES)
+        story = json.loads(tensors.pop(STORY).numpy().tobytes())
+        groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
+        for key, value in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = value
+        weights, moments, best, generators = groups.values()
+        checkpoint = Checkpoint(weights=weights, moments=moments)
+        return Moment(checkpoint=checkpoint, best=best, generators=generators, story=story)
 
 
 @contextmanager
-def going_on(path: Path | None = None) -> Iterator[None]:
-    """Turn whatever keeps a training from going on from a checkpoint into DamagedError, but for too little memory.
-
-    A `path` to the checkpoint is removed then.
-    """
+def going_on() -> Iterator[None]:
+    """Turn whatever keeps a training from going on from a checkpoint into DamagedError, but for too little memory."""
     try:
         yield
     except (InputError, KeyError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "Allocator" in str(error):
             raise
         told = str(error).partition("\n")[0]
-        if path is not None:
-            path.unlink(missing_ok=True)
         raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {told}") from error
-
-
-def moment_of(tensors: dict[str, Tensor]) -> Moment:
-    """A moment from the tensors of its file."""
-    story = json.loads(tensors.pop(STORY).numpy().tobytes())
-    groups: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in (WEIGHTS, MOMENTS, BEST, GENERATORS)}
-    for name, value in tensors.items():
-        prefix, slash, rest = name.partition("/")
-        groups[prefix + slash][rest] = value
-    return Moment(
-        checkpoint=Checkpoint(weights=groups[WEIGHTS], moments=groups[MOMENTS]),
-        best=groups[BEST],
-        generators=groups[GENERATORS],
-        story=story,
-    )
 
 
 def generators_of(order: torch.Generator, device: torch.device) -> dict[str, Tensor]:

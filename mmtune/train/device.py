@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 
 import torch
 from torch import nn
 
 from mmtune.base.errors import InputError
+from mmtune.train.batches import Rows
 
 CPU_BATCH, GPU_BATCH = 512, 4096
-LAYERS: dict[type[nn.Module], tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    nn.Linear: (lambda: nn.Linear(8, 8), (2, 8)),
-    nn.Conv1d: (lambda: nn.Conv1d(8, 8, 3), (2, 8, 8)),
-    nn.Conv2d: (lambda: nn.Conv2d(8, 8, 3), (2, 8, 8, 8)),
-    nn.RNN: (lambda: nn.RNN(8, 8), (2, 2, 8)),
-    nn.GRU: (lambda: nn.GRU(8, 8), (2, 2, 8)),
-    nn.LSTM: (lambda: nn.LSTM(8, 8), (2, 2, 8)),
-}
-"""What autocast has in bfloat16: a small layer of each kind, and the shape of what it takes."""
 
 
 def settle(device: torch.device) -> None:
@@ -53,33 +45,25 @@ def products_are_float32() -> bool:
     return bool(((a @ b).double() - a.double() @ b.double()).abs().max() < 1e-4)
 
 
-def require_bfloat16(model: nn.Module, device: torch.device) -> None:
-    """Raise InputError where this machine cannot train one of the model's layers in bfloat16.
+def require_bfloat16(model: nn.Module, rows: Rows) -> None:
+    """Raise InputError where this machine cannot train the model in bfloat16; draws no random number that counts.
 
-    A CPU is not asked what it is but what it does: oneDNN, for one, has LSTMs in bfloat16 from AVX-512 on.
+    A CPU is not asked what it is but what it does, with two rows and a copy of the model: oneDNN, for one, has LSTMs in
+    bfloat16 from AVX-512 on.
     """
-    for kind in LAYERS:
-        if any(isinstance(layer, kind) for layer in model.modules()):
-            reason = refusal(kind, device)
-            if reason:
-                must = f"precision must be float32 on this {device.type} for a network with {kind.__name__} layers"
-                raise InputError(f"{must}, got bfloat16: {reason}")
-
-
-def refusal(kind: type[nn.Module], device: torch.device) -> str:
-    """Why a layer of that kind cannot be trained in bfloat16 there, "" where it can; draws no random number."""
-    make, shape = LAYERS[kind]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        layer = make().to(device)
+    device = rows.labels.device
+    image, audio, _ = rows.batch(torch.arange(min(2, len(rows)), device=device))
     try:
-        with torch.autocast(device.type, torch.bfloat16):
-            made = layer(torch.zeros(shape, device=device))
-        (made[0] if isinstance(made, tuple) else made).float().sum().backward()
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            with torch.autocast(device.type, torch.bfloat16):
+                output = copy.deepcopy(model).train()(image, audio)
+            output.logits.float().sum().backward()
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        return str(error).partition("\n")[0].partition(". ")[0]
-    return ""
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        must = f"precision must be float32 on this {device.type} for this network"
+        raise InputError(f"{must}, got bfloat16: {reason}") from error
 
 
 def evaluation_batch(device: torch.device) -> int:

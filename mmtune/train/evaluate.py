@@ -1,4 +1,4 @@
-"""A model over many rows, without gradients."""
+"""A model over many rows, without gradients, and its scores from a confusion matrix, computed where the rows are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.networks.output import Output, embedding_parts
+from mmtune.networks.output import Output
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
-from mmtune.train.metrics import confusion, f1_per_class, scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,5 +65,33 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
         embedding=torch.cat([o.embedding for o in outputs]),
         alone={name: torch.cat([o.alone[name] for o in outputs]) for name in outputs[0].alone},
         labels=rows.labels,
-        parts=embedding_parts(model),
+        parts=model.parts,  # type: ignore[arg-type]
     )
+
+
+def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """(N,) and (N,) int64 to counts (classes, classes) int64: rows are labels, columns predictions."""
+    return torch.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+
+
+def accuracy(counts: Tensor) -> float:
+    """The share of rows on the diagonal of a confusion matrix."""
+    return int(counts.diagonal().sum()) / int(counts.sum())
+
+
+def f1_per_class(counts: Tensor) -> Tensor:
+    """F1 of each class, (classes,) float64; 0 for one that was neither there nor predicted (as scikit-learn has it)."""
+    hits = counts.diagonal().double()
+    total = (counts.sum(0) + counts.sum(1)).double()
+    return torch.where(total > 0, 2 * hits / total.clamp(min=1), 0.0)
+
+
+def macro_f1(counts: Tensor) -> float:
+    """The mean of F1 over the classes that occur as a label or a prediction."""
+    seen = (counts.sum(0) + counts.sum(1)) > 0
+    return float(f1_per_class(counts)[seen].mean())
+
+
+def scores(prefix: str, loss: float, counts: Tensor) -> dict[str, float]:
+    """{prefix}_loss, {prefix}_accuracy and {prefix}_macro_f1."""
+    return {f"{prefix}_loss": loss, f"{prefix}_accuracy": accuracy(counts), f"{prefix}_macro_f1": macro_f1(counts)}

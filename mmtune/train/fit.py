@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from mmtune.networks.build import build_model
 from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
-from mmtune.train.batches import Rows, as_input, clips_in_use
-from mmtune.train.checkpoint import Checkpoint, Moment, checkpoint_of, generators_of, going_on, restore, set_generators
+from mmtune.train.batches import Resident, Rows, as_input
+from mmtune.train.checkpoint import (
+    Checkpoint,
+    Moment,
+    checkpoint_of,
+    copied,
+    generators_of,
+    going_on,
+    restore,
+    set_generators,
+)
 from mmtune.train.device import evaluation_batch, require_bfloat16
-from mmtune.train.engines import make_engine
 from mmtune.train.evaluate import evaluate
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.step import Step
+from mmtune.train.step import Engine, Step, make_engine
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 OnMoment = Callable[[Moment], None]
@@ -62,11 +70,12 @@ def fit(
     Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision, and
     DamagedError where it cannot go on from `moment`.
     """
-    started = time.perf_counter()
+    started = saved = time.perf_counter()
+    device = train.labels.device
     torch.manual_seed(seed)
-    model = prepared(build_model(config.model).to(train.labels.device), train)
-    if encoders is not None:
-        load_encoders(model, encoders)
+    model = prepared(build_model(config.model).to(device), train)
+    for modality, weights in (encoders or {}).items():
+        model.get_submodule(modality).load_state_dict(weights)
     trained, train, validation = without_frozen(config, model, train, validation)
     step = step_of(config, trained, train)
     if start is not None:
@@ -78,29 +87,21 @@ def fit(
     if moment is not None:
         with going_on():
             restore(moment.checkpoint, model, step.optimizer)
-            set_generators(moment.generators, generator, train.labels.device)
+            set_generators(moment.generators, generator, device)
             history, best_epoch = [dict(own) for own in moment.story["history"]], moment.story["best_epoch"]
-            best_weights = {name: value.to(train.labels.device) for name, value in moment.best.items()}
+            best_weights = {name: value.to(device) for name, value in moment.best.items()}
             started -= moment.story["seconds"]
     best = history[best_epoch - 1]["val_macro_f1"] if best_epoch else -math.inf
-    saved = time.perf_counter()
     while go_on and len(history) < config.train.epochs:
-        before = time.perf_counter()
-        step.start_epoch()
-        engine.epoch(torch.randperm(len(train), generator=generator).to(train.labels.device))
-        metrics = step.scores()
-        metrics |= evaluate(trained, validation).scores("val")
-        metrics["epoch_seconds"] = time.perf_counter() - before
+        metrics = epoch_of(engine, step, torch.randperm(len(train), generator=generator).to(device), validation)
         history.append(metrics)
         if metrics["val_macro_f1"] > best:
-            best, best_epoch = metrics["val_macro_f1"], len(history)
-            best_weights = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+            best, best_epoch, best_weights = metrics["val_macro_f1"], len(history), copied(trained.state_dict())
         go_on = on_epoch(len(history), metrics)
         more = go_on and len(history) < config.train.epochs
         if on_moment is not None and more and time.perf_counter() - saved >= every:
             story = {"history": [*history], "best_epoch": best_epoch, "seconds": time.perf_counter() - started}
-            states = generators_of(generator, train.labels.device)
-            whole = checkpoint_of(model, step.optimizer)
+            states, whole = generators_of(generator, device), checkpoint_of(model, step.optimizer)
             on_moment(Moment(checkpoint=whole, best=best_weights, generators=states, story=story))
             saved = time.perf_counter()
     final = checkpoint_of(model, step.optimizer) if config.train.keep_final else None
@@ -115,10 +116,19 @@ def fit(
     )
 
 
-def require_trainable(config: TrialConfig, device: torch.device) -> None:
+def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dict[str, float]:
+    """Train on all rows in that order; scores while training, then of the validation rows, and the seconds."""
+    before = time.perf_counter()
+    step.start_epoch()
+    engine.epoch(order)
+    metrics = step.scores() | evaluate(step.model, validation).scores("val")
+    return {**metrics, "epoch_seconds": time.perf_counter() - before}
+
+
+def require_trainable(config: TrialConfig, data: Resident) -> None:
     """Raise InputError where this machine has not the precision that a configuration asks for."""
     if config.train.precision == "bfloat16":
-        require_bfloat16(build_model(config.model), device)
+        require_bfloat16(build_model(config.model).to(data.device), data.rows(config.model.modalities))
 
 
 def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
@@ -127,7 +137,7 @@ def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
     Raises InputError where this machine has not the precision that it asks for.
     """
     if config.train.precision == "bfloat16":
-        require_bfloat16(model, rows.labels.device)
+        require_bfloat16(model, rows)
     classes = class_count(config.model)
     weights = class_weights(rows.labels, classes) if config.train.class_weights else None
     optimizer = Adam(model.parameters(), config.train.learning_rate)
@@ -146,15 +156,10 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 def prepared(model: nn.Module, train: Rows) -> nn.Module:
     """The model, with whatever it takes from the training rows before it learns: a mean, a maximum."""
     prepare = getattr(model, "prepare", None)
-    if prepare is not None:
-        prepare(*clips_in_use(train))
+    if prepare is not None and train.clips is not None:
+        used, counts = torch.unique(train.clip_index, return_counts=True)
+        prepare(train.clips[used], counts)
     return model
-
-
-def load_encoders(model: nn.Module, encoders: Encoders) -> None:
-    """Put trained encoders into a fusion model."""
-    for modality, weights in encoders.items():
-        model.get_submodule(modality).load_state_dict(weights)
 
 
 def without_frozen(
@@ -167,14 +172,9 @@ def without_frozen(
     if not has_frozen_encoders(config.model):
         return model, train, validation
     model.eval()
-    banks = {bank: encoded(getattr(train, bank), encode) for bank, encode in encoders_of(model).items()}
+    encoders: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
+    banks = {bank: encoded(getattr(train, bank), encode) for bank, encode in encoders.items()}
     return model.get_submodule("head"), replace(train, **banks), replace(validation, **banks)
-
-
-def encoders_of(model: nn.Module) -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """By bank, what a network with frozen encoders makes of it before its head."""
-    found: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
-    return found
 
 
 @torch.no_grad()

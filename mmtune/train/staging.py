@@ -20,6 +20,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import append_whole, read_json, write_soon, write_whole
 
 RUN, EPOCHS, RESULT, ERROR = "run.json", "epochs.jsonl", "result.json", "error.txt"
+now_ms = milliseconds
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 FILES, PARTS, CHECKPOINT = "files", "parts", "checkpoint.safetensors"
 
@@ -79,11 +80,6 @@ class Result:
     retry: bool = False
     files: str = FILES
     tags: Mapping[str, str] = field(default_factory=dict)
-
-
-def now_ms() -> int:
-    """The time of day in milliseconds since 1970, which never goes back."""
-    return milliseconds()
 
 
 def read_runs(folder: Path) -> list[StagedRun]:

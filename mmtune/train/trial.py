@@ -34,7 +34,7 @@ from mmtune.train.checkpoint import (
     save_moment,
 )
 from mmtune.train.evaluate import Evaluation, evaluate
-from mmtune.train.fit import Encoders, FitResult, OnEpoch, fit
+from mmtune.train.fit import FitResult, OnEpoch, fit
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import CHECKPOINT, FILES, Result, now_ms, read_epochs, write_result
 
@@ -70,7 +70,7 @@ def run_trial(
     rows, recordings = data.rows(config.model.modalities), data.partition.clip_index
     train, validation = take(rows, split.train), take(rows, split.validation)
     checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
-    encoders = load_states(origin.encoders) or None
+    encoders = {modality: load_model(saved)[0].state_dict() for modality, saved in origin.encoders.items()}
 
     def keep(reached: Moment) -> None:
         save_moment(folder / CHECKPOINT, reached)
@@ -120,11 +120,6 @@ def tell_again(moment: Moment | None, folder: Path, on_epoch: OnEpoch) -> None:
 def take(rows: Rows, numbers: RowNumbers) -> Rows:
     """The rows of the given numbers."""
     return rows.take(torch.from_numpy(numbers).to(rows.labels.device))
-
-
-def load_states(encoders: Mapping[str, Path]) -> Encoders:
-    """The weights of saved models, by modality."""
-    return {modality: load_model(folder)[0].state_dict() for modality, folder in encoders.items()}
 
 
 def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) -> dict[str, float]:

@@ -17,10 +17,10 @@ from benchmarks.printed import parameters, printed
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, split
 from mmtune.networks.build import build_model, count_parameters
-from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, ModelConfig, XFlowMLPConfig
-from mmtune.networks.config.venkatachalam import TRIES, MultiheadFusionConfig
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, ModelConfig, MultiheadFusionConfig, XFlowMLPConfig
 from mmtune.networks.crossing import CrossTo1D
 from mmtune.networks.layers import FlattenPlaces
+from mmtune.study import load_study
 from mmtune.train.batches import rows_of
 from mmtune.train.fit import class_weights, fit, prepared
 from mmtune.train.recipe import TrialConfig
@@ -34,7 +34,7 @@ WRITTEN_OUT = [
     *(XFlowMLPConfig(cross=cross, residual=residual) for cross in (True, False) for residual in (True, False)),
     *(
         MultiheadFusionConfig(**{path[6:]: value for path, value in own.items() if path.startswith("model.")})  # type: ignore[arg-type]
-        for own in TRIES.values()
+        for own in load_study("multihead_fusion").tries.values()
     ),
 ]
 CONFIGS = list({str(config): config for config in [*USED, *WRITTEN_OUT]}.values())

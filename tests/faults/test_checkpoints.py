@@ -48,12 +48,11 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
-def test_a_damaged_checkpoint_is_told_once_and_removed(tmp_path: Path, damage: Damage) -> None:
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, damage: Damage) -> None:
     save_moment(tmp_path / CHECKPOINT, MOMENT)
     damage(tmp_path / CHECKPOINT)
     with pytest.raises(DamagedError, match="its checkpoint was changed or cut, so it begins again"):
         load_moment(tmp_path / CHECKPOINT)
-    assert load_moment(tmp_path / CHECKPOINT) is None
 
 
 @pytest.mark.slow

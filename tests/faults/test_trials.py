@@ -18,7 +18,7 @@ from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, TrialRun
 SPOILT = """
 import os, time
 import torch
-from mmtune.networks.audio import AudioRNN
+from mmtune.networks.joshi import AudioRNN
 
 forward = AudioRNN.forward
 
@@ -86,6 +86,6 @@ def test_a_precision_that_the_machine_has_not_is_refused_before_any_trial(tiny: 
     done = subprocess.run(words, env=older, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
-    assert "precision must be float32 on this cpu for a network with LSTM layers, got bfloat16: could not" in line
+    assert "precision must be float32 on this cpu for this network, got bfloat16: could not" in line
     assert "started" not in done.stdout
     assert not runs_of(store)

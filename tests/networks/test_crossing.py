@@ -19,9 +19,9 @@ from mmtune.networks.crossing import (
     ResidualTo1D,
     ResidualTo2D,
     enlarge,
-    glorot,
     repeat,
 )
+from mmtune.networks.keras import glorot
 
 MAP = (4, 14, 10)
 PIXELS = math.prod(MAP)
@@ -114,10 +114,12 @@ def test_batch_norm_is_that_of_keras() -> None:
 
 def connected() -> Junction:
     return Junction(
-        cross_to_audio=CrossTo1D(MAP, 3, norm=True),
-        cross_to_image=CrossTo2D(7, MAP, 5),
-        residual_to_audio=ResidualTo1D((1, 28, 20), 7, 4, (4, 4)),
-        residual_to_image=ResidualTo2D(6, MAP, 5, norm_map=True),
+        {
+            "cross_to_audio": CrossTo1D(MAP, 3, norm=True),
+            "cross_to_image": CrossTo2D(7, MAP, 5),
+            "residual_to_audio": ResidualTo1D((1, 28, 20), 7, 4, (4, 4)),
+            "residual_to_image": ResidualTo2D(6, MAP, 5, norm_map=True),
+        }
     )
 
 
@@ -148,7 +150,7 @@ def test_a_junction_adds_residuals_and_puts_crossings_beside() -> None:
 @pytest.mark.parametrize("name", ["cross_to_audio", "cross_to_image", "residual_to_audio", "residual_to_image"])
 def test_each_connection_carries_gradients_by_itself(name: str) -> None:
     layer, (picture, sound, image, audio) = getattr(connected(), name), inputs(6, 6)
-    crossed = Junction(**{name: layer})(picture, sound, image, audio)
+    crossed = Junction({name: layer})(picture, sound, image, audio)
     reached = {
         "cross_to_audio": (crossed.vector, image),
         "cross_to_image": (crossed.image, audio),

@@ -10,8 +10,7 @@ from torch import nn
 
 from mmtune.networks.build import build_model, count_parameters
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
-from mmtune.networks.fusion import LatentFusion
-from mmtune.networks.image import ImageCNN
+from mmtune.networks.joshi import ImageCNN, LatentFusion
 
 IMAGE = torch.rand(7, 1, 28, 28)
 AUDIO = torch.rand(7, 39, 13)

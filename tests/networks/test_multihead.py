@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
-from mmtune.networks.config.venkatachalam import RESUMES, TRIES, MultiheadFusionConfig
+from mmtune.networks.config import MultiheadFusionConfig
 from mmtune.networks.multihead import MultiheadFusion
+from mmtune.study import load_study
 
+STUDY = load_study("multihead_fusion")
+TRIES = STUDY.tries
 IMAGE, AUDIO = torch.rand(4, 1, 28, 28), torch.rand(4, 39, 13)
 LABELS = torch.tensor([3, 1, 4, 1])
 
@@ -71,7 +74,7 @@ def test_the_ladder_is_the_reports() -> None:
     assert [n for n, v in TRIES.items() if not v["train.class_weights"]] == ["try_1"]
     assert [n for n, c in tries.items() if not c.softmax] == ["try_1", "try_2"]
     assert [TRIES[n]["train.epochs"] for n in TRIES] == [30, 30, 50, 50, 30, 20] + 7 * [100]
-    assert tries["try_6"] == tries[RESUMES["try_6"]]
+    assert tries["try_6"] == tries[STUDY.going_on["try_6"]]
     assert tries["try_2"] == tries["try_1"]
     assert dataclasses.replace(tries["try_7"], softmax=False) == tries["try_2"]
     assert linears(MultiheadFusion(tries["try_8"]).head)[0] == (256, 64)

@@ -19,6 +19,7 @@ from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.networks.crossing import repeat
 from mmtune.networks.layers import Dropout, in_rows
 from mmtune.networks.xflow import LSTM, BatchNormOverTime, XFlowLSTM, XFlowMLP, evenly, valid_steps
+from mmtune.study import load_study
 
 Config = XFlowMLPConfig | XFlowLSTMConfig
 NO_DROPOUT = {"pool_dropout": 0.0, "dense_dropout": 0.0, "merge_dropout": 0.0}
@@ -390,12 +391,6 @@ def test_odd_configurations_are_refused(cls: type[Any], values: dict[str, Any], 
     assert "\n" not in str(caught.value)
 
 
-def test_the_baseline_of_a_configuration() -> None:
-    assert XFlowMLPConfig().modalities == XFlowLSTMConfig().modalities == ("image", "audio")
-    assert XFlowMLPConfig(kernel1=6).baseline() == XFlowMLPConfig(kernel1=6, cross=False, residual=False)
-    assert XFlowLSTMConfig().baseline() == XFlowLSTMConfig(cross=False, residual=False, merge_dropout=0.25)
-
-
 def test_dropout_stands_where_the_authors_have_it() -> None:
     def rates(config: Config) -> dict[str, float]:
         return {name: m.p for name, m in build(config).named_modules() if isinstance(m, Dropout) and m.p}
@@ -410,6 +405,6 @@ def test_dropout_stands_where_the_authors_have_it() -> None:
         "junction1.residual_to_image.cross.dropout",
     }
     assert sorted(found.values()) == [0.25] * 5 + [0.5] * 10
-    assert sorted(rates(XFlowMLPConfig().baseline()).values()) == [0.25] * 2 + [0.5] * 3
+    assert sorted(rates(load_study("xflow_cnn_mlp_baseline").base.model).values()) == [0.25] * 2 + [0.5] * 3
     assert rates(XFlowLSTMConfig()) == {"dropout": 0.5}
-    assert rates(XFlowLSTMConfig().baseline()) == {"dropout": 0.25}
+    assert rates(load_study("xflow_lstm_baseline").base.model) == {"dropout": 0.25}

@@ -49,7 +49,7 @@ def test_it_goes_on_where_it_stopped() -> None:
     first, second = Adam(whole.parameters(), 0.01), Adam(halves.parameters(), 0.01)
     for seed in range(10):
         if seed == 5:
-            stopped = second.state
+            stopped = second.named()
             second = Adam(halves.parameters(), 0.01)
             second.load(stopped)
         for network, optimizer in ((whole, first), (halves, second)):

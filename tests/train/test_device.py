@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import subprocess
@@ -15,10 +16,11 @@ from torch import nn
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.networks.config import AudioRNNConfig, XFlowLSTMConfig
+from mmtune.networks.build import build_model
+from mmtune.networks.config import AudioRNNConfig, XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.pool.worker import Broken, Event, Failed, Job, Ready, WorkerSpec, live, run_job
-from mmtune.train import device
 from mmtune.train.batches import Resident, rows_of
+from mmtune.train.device import require_bfloat16
 from mmtune.train.fit import fit
 from mmtune.train.recipe import TrainConfig, TrialConfig
 
@@ -26,37 +28,47 @@ CPU = torch.device("cpu")
 LOW = TrainConfig(epochs=1, precision="bfloat16")
 ASKED = """
 import torch
-from mmtune.train.device import LAYERS, refusal
-for kind in LAYERS:
-    print(kind.__name__, refusal(kind, torch.device("cpu")))
+from mmtune.networks.build import build_model
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, XFlowLSTMConfig
+from mmtune.train.batches import Rows
+from mmtune.train.device import require_bfloat16
+index = torch.arange(4)
+images = torch.zeros(4, 28, 28, dtype=torch.uint8)
+rows = Rows(images=images, clips=torch.randn(4, 39, 13), image_index=index, clip_index=index, labels=index)
+for config in (ImageCNNConfig(), AudioRNNConfig(hidden=8), XFlowLSTMConfig()):
+    try:
+        require_bfloat16(build_model(config), rows)
+        print()
+    except Exception as error:
+        print(error)
 """
-
-
-def refusals(isa: str) -> dict[str, str]:
-    """What a CPU says of each kind of layer that has no more than `isa` for oneDNN."""
-    asked = [sys.executable, "-c", ASKED]
-    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa}
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
-    return {name: reason for name, _, reason in (line.partition(" ") for line in done.stdout.splitlines())}
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a CPU that can be told to have less than it has")
 def test_a_cpu_with_avx2_alone_has_no_lstm_in_bfloat16_and_says_so() -> None:
-    told = refusals("AVX2")
-    assert told.pop("LSTM").startswith("could not create a primitive descriptor")
-    assert set(told.values()) == {""}
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True, check=True)
+    *others, told = done.stdout.splitlines()
+    refused = "precision must be float32 on this cpu for this network, got bfloat16: could not create a primitive"
+    assert told.startswith(refused)
+    assert others == ["", ""]
 
 
 @pytest.fixture
 def without_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has no LSTM in bfloat16, whatever this one has."""
-    monkeypatch.setattr(device, "refusal", lambda kind, _: "it has none" if kind is nn.LSTM else "")
+
+    def refuse(*_: object) -> None:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("it has none. Really")
+
+    monkeypatch.setattr(nn.LSTM, "forward", refuse)
 
 
 @pytest.mark.usefixtures("without_lstm")
 def test_only_the_network_that_needs_it_is_refused(tiny: Dataset) -> None:
     rows = rows_of(tiny.train, ("image", "audio"), CPU).take(torch.arange(64))
-    refused = "precision must be float32 on this cpu for a network with LSTM layers, got bfloat16: it has none"
+    refused = "precision must be float32 on this cpu for this network, got bfloat16: it has none$"
     with pytest.raises(InputError, match=refused):
         fit(TrialConfig(model=XFlowLSTMConfig(), train=LOW), rows, rows, seed=1)
     assert len(fit(TrialConfig(model=AudioRNNConfig(hidden=8), train=LOW), rows, rows, seed=1).history) == 1
@@ -99,7 +111,9 @@ def test_a_trial_that_drew_it_fails_once_and_is_not_made_again(tiny: Dataset, tm
     assert not failed.retry
 
 
-def test_to_ask_draws_no_random_number() -> None:
-    before = torch.random.get_rng_state()
-    device.refusal(nn.Linear, CPU)
+def test_to_ask_draws_no_random_number_and_trains_nothing(tiny: Dataset) -> None:
+    model, rows = build_model(XFlowMLPConfig()), rows_of(tiny.train, ("image", "audio"), CPU)
+    before, weights = torch.random.get_rng_state(), copy.deepcopy(model.state_dict())
+    require_bfloat16(model, rows)
     assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())

@@ -26,10 +26,9 @@ from mmtune.networks.config import (
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.device import prefer_onednn, products_are_float32, require_bfloat16
-from mmtune.train.engines import Eager, Engine, Graphed, Moving
 from mmtune.train.fit import fit, prepared
 from mmtune.train.recipe import TrainConfig, TrialConfig
-from mmtune.train.step import Step
+from mmtune.train.step import Eager, Engine, Graphed, Moving, Step
 
 MODELS: list[ModelConfig] = [
     ImageCNNConfig(dropout=0.0),
@@ -115,7 +114,7 @@ def test_an_engine_is_the_plain_loop(model: ModelConfig, make: Callable[[Step, i
 @pytest.mark.parametrize("model", MODELS, ids=names)
 def test_bfloat16_is_near_float32(model: ModelConfig, tiny: Dataset) -> None:
     try:
-        require_bfloat16(build_model(model), torch.device("cpu"))
+        require_bfloat16(build_model(model), rows_of(tiny.train, model.modalities, torch.device("cpu")))
     except InputError as error:
         pytest.skip(str(error))
     found = {}

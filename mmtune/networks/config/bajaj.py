@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtune.base.errors import InputError
-from mmtune.base.rules import require_count, require_range
+from mmtune.networks.config.base import ModelConfig, count, rate
 
 IMAGE_SIDE, AUDIO_LENGTH = 28, 39 * 13
 BLOCKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class DualCNNConfig:
+class DualCNNConfig(ModelConfig):
     """Bajaj's FusionModel (section 2.2); the defaults are the printed modules.
 
     kernel, stride: of all four convolutions, padded by kernel // 2; a pool of 2 follows each.
@@ -20,24 +20,18 @@ class DualCNNConfig:
     Section 2.4 tunes all three and prints no ranges.
     """
 
-    kernel: int = 5
-    stride: int = 1
-    dropout: float = 0.5
+    kernel: int = count(5, 1, 27)
+    stride: int = count(1, 1, 27)
+    dropout: float = rate(0.5)
 
     def __post_init__(self) -> None:
-        require_count("kernel", self.kernel, 1, 27)
-        require_count("stride", self.stride, 1, 27)
-        require_range("dropout", self.dropout, 0.0, 0.95)
+        super().__post_init__()
         for what, start, left in (("image", IMAGE_SIDE, self.image_side), ("audio", AUDIO_LENGTH, self.audio_length)):
             if left < 1:
                 raise InputError(
                     f"kernel and stride must leave something of the {what}, got kernel {self.kernel} and stride "
                     f"{self.stride}: nothing is left of its {start} after {BLOCKS} convolutions and pools"
                 )
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")
 
     @property
     def image_side(self) -> int:

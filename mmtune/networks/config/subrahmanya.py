@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtune.base.errors import InputError
-from mmtune.base.rules import require_choice, require_count, require_range
+from mmtune.base.rules import require_count
+from mmtune.networks.config.base import ModelConfig, choice, count, rate
 
 SAMPLES = 16_000
 CLIP_FRAMES, COEFFICIENTS = 39, 13
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpectrogramFusionConfig:
+class SpectrogramFusionConfig(ModelConfig):
     """Subrahmanya's multimodal network (sections 2.1, 2.2 and 2.4); the defaults are the printed values.
 
     layers: convolutions in each pathway, each with BN and a pool of 2; filters: of the first, doubled each time.
@@ -24,23 +25,17 @@ class SpectrogramFusionConfig:
     the harmonics of a voice and gives one second 61 frames of 257 bins.
     """
 
-    layers: int = 2
-    filters: int = 32
-    fc_layers: int = 1
-    hidden: int = 128
-    dropout: float = 0.5
-    view: str = "stft"
-    n_fft: int = 512
+    layers: int = count(2, 1, 3)
+    filters: int = count(32, 1, 1024)
+    fc_layers: int = count(1, 1, 4)
+    hidden: int = count(128, 1, 8192)
+    dropout: float = rate(0.5)
+    view: str = choice("stft", ("stft", "mfcc"))
+    n_fft: int = count(512, 16, SAMPLES)
     hop: int = 256
 
     def __post_init__(self) -> None:
-        require_count("layers", self.layers, 1, 3)
-        require_count("filters", self.filters, 1, 1024)
-        require_count("fc_layers", self.fc_layers, 1, 4)
-        require_count("hidden", self.hidden, 1, 8192)
-        require_range("dropout", self.dropout, 0.0, 0.95)
-        require_choice("view", self.view, ("stft", "mfcc"))
-        require_count("n_fft", self.n_fft, 16, SAMPLES)
+        super().__post_init__()
         require_count("hop", self.hop, 1, self.n_fft)
         least = 2**self.layers
         if self.frames < least:

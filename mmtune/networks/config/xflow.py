@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mmtune.base.errors import InputError
-from mmtune.base.rules import require_choice, require_count, require_range
+from mmtune.base.rules import require_count
+from mmtune.networks.config.base import ModelConfig, choice, count, rate
 
 WIDEST_POOL = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class XFlowConfig:
+class XFlowConfig(ModelConfig):
     """What both networks have.
 
     cross, residual: whether there are cross-connections, and residual cross-connections. Neither is the baseline.
@@ -19,31 +20,21 @@ class XFlowConfig:
     kernel1, kernel2: of the transposed convolutions; the map that they enlarge is the pooled size - kernel + 1.
     """
 
-    cross: bool = True
-    residual: bool = True
-    height: int = 28
-    width: int = 28
-    frames: int = 1
-    steps: int = 39
-    coefficients: int = 13
-    classes: int = 10
+    cross: bool = choice(True, (True, False))
+    residual: bool = choice(True, (True, False))
+    height: int = count(28, WIDEST_POOL, 1024)
+    width: int = count(28, WIDEST_POOL, 1024)
+    frames: int = count(1, 1, 4096)
+    steps: int = count(39, 1, 4096)
+    coefficients: int = count(13, 1, 4096)
+    classes: int = count(10, 2, 65_536)
     kernel1: int = 8
     kernel2: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("cross", "residual"):
-            require_choice(name, getattr(self, name), (True, False))
-        for name in ("height", "width"):
-            require_count(name, getattr(self, name), WIDEST_POOL, 1024)
-        for name in ("frames", "steps", "coefficients"):
-            require_count(name, getattr(self, name), 1, 4096)
-        require_count("classes", self.classes, 2, 65_536)
+        super().__post_init__()
         for name, pooled in (("kernel1", 2), ("kernel2", 4)):
             require_count(name, getattr(self, name), 1, min(self.height, self.width) // pooled)
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return ("image", "audio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +47,14 @@ class XFlowMLPConfig(XFlowConfig):
         maps, and where streams join. merge_dropout: before and after the last hidden layer.
     """
 
-    pool_dropout: float = 0.25
-    dense_dropout: float = 0.5
-    merge_dropout: float = 0.5
+    pool_dropout: float = rate(0.25)
+    dense_dropout: float = rate(0.5)
+    merge_dropout: float = rate(0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("pool_dropout", "dense_dropout", "merge_dropout"):
-            require_range(name, getattr(self, name), 0.0, 0.95)
         if self.frames != 1 and self.steps != self.frames:
             raise InputError(f"steps must be frames where frames > 1, got steps={self.steps} frames={self.frames}")
-
-    def baseline(self) -> XFlowMLPConfig:
-        """The report's baseline to this network: the same without any connection."""
-        return replace(self, cross=False, residual=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +65,9 @@ class XFlowLSTMConfig(XFlowConfig):
     steps: the most that a sequence may have.
     """
 
-    merge_dropout: float = 0.5
+    merge_dropout: float = rate(0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range("merge_dropout", self.merge_dropout, 0.0, 0.95)
         if self.frames not in (1, self.steps):
             raise InputError(f"frames must be 1 or steps, got frames={self.frames} steps={self.steps}")
-
-    def baseline(self) -> XFlowLSTMConfig:
-        """The report's baseline to this network: no connection, and a dropout of .25 at the merge."""
-        return replace(self, cross=False, residual=False, merge_dropout=0.25)

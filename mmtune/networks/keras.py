@@ -1,31 +1,66 @@
-"""What networks over padded sequences share: which steps count, batch norm over time, a recurrent layer."""
+"""Layers as the authors' Keras made them: Glorot-uniform weights, zero biases, batch norm with epsilon 1e-3.
+
+Batch norm is right from the first epoch on. With Keras' momentum of .99 the running statistics need hundreds of batches
+to forget their start: until then a network that separates its training batches perfectly is scored at chance. Here they
+are the plain mean of all batches so far, until that mean is older than the momentum; from then on both are the same.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mmtune.networks.norm import EPSILON, MOMENTUM
+from mmtune.networks.layers import BatchNorm2d
+
+MOMENTUM, EPSILON = 0.01, 1e-3
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
-def valid_steps(audio: Tensor) -> Tensor:
-    """Which steps of (B, T, K) are no padding, (B, T) bool.
-
-    Step t is padding where the MFCCs of t and of all later steps are exactly zero. The first step always counts, so
-    that a sequence of nothing but zeros is one step of silence.
-    """
-    sounding = (audio != 0).any(dim=2)
-    followed = sounding.flip(1).cumsum(1).flip(1) > 0
-    return torch.cat([torch.ones_like(followed[:, :1]), followed[:, 1:]], dim=1)
+def glorot(layer: Layer) -> Layer:
+    """The layer, with Glorot-uniform weights and a bias of zero."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
-def evenly(lengths: Tensor, count: int) -> Tensor:
-    """`count` >= 2 steps from the first to the last of (B,) lengths, evenly spaced, as (B, count) int64.
+class Warm(nn.modules.batchnorm._BatchNorm):
+    """What both have; comes before torch's own among their bases."""
 
-    Shorter sequences repeat steps.
-    """
-    n = torch.arange(count, device=lengths.device)
-    return (2 * n * (lengths.unsqueeze(1) - 1) + count - 1) // (2 * (count - 1))
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=EPSILON, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.is_cuda:
+            return self.on_device(x)
+        if self.training:
+            self.momentum = max(MOMENTUM, 1 / (int(self.num_batches_tracked) + 1))
+        return super().forward(x)
+
+    def on_device(self, x: Tensor) -> Tensor:
+        """Training's batch norm with the rate on the device: it waits for nothing, and a CUDA graph can hold it."""
+        y, mean, inverse = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps)
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            rate = (1.0 / self.num_batches_tracked.add_(1)).clamp(min=MOMENTUM)
+            variance = (inverse.square().reciprocal() - self.eps) * (count / (count - 1))
+            self.running_mean.lerp_(mean, rate)
+            self.running_var.lerp_(variance, rate)
+        return y
+
+
+class WarmNorm1d(Warm, nn.BatchNorm1d):
+    """Batch norm of vectors (B, features)."""
+
+
+class WarmNorm2d(Warm, BatchNorm2d):
+    """Batch norm of maps (B, channels, H, W), one mean and variance per channel."""
 
 
 class BatchNormOverTime(nn.Module):
@@ -34,7 +69,7 @@ class BatchNormOverTime(nn.Module):
     This is the authors' normalisation along the axis of time, as their parameter counts need it. Steps that are not
     `valid` (B, T) have no part in the statistics; a step that no sequence has leaves its running ones as they are.
     So a step that no training sequence reaches is never normalised. The running ones are plain means until they
-    are older than the momentum, as in `norm.WarmNorm1d`.
+    are older than the momentum, as in `WarmNorm1d`.
     """
 
     running_mean: Tensor

@@ -1,0 +1,57 @@
+"""What all configurations have: rules that stand with their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TypeVar
+
+from mmtune.base.rules import require_choice, require_count, require_range
+
+T = TypeVar("T")
+
+
+def ruled(default: T, rule: Callable[[str, T], None]) -> T:
+    """A field whose value `rule` is given with its name."""
+    return field(default=default, metadata={"rule": rule})
+
+
+def choice(default: T, allowed: tuple[T, ...]) -> T:
+    """A field that is one of the allowed values, of the same type."""
+    return ruled(default, partial(require_choice, allowed=allowed))
+
+
+def count(default: int, low: int, high: int) -> int:
+    """A field that is a whole number in [low, high]."""
+    return ruled(default, partial(require_count, low=low, high=high))
+
+
+def number(default: float, low: float, high: float) -> float:
+    """A field that is a finite number in [low, high]."""
+    return ruled(default, partial(require_range, low=low, high=high))
+
+
+def rate(default: float) -> float:
+    """A field that is a dropout's rate."""
+    return number(default, 0.0, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Checks its fields when it is made; InputError states the rule and the value."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if "rule" in f.metadata:
+                f.metadata["rule"](f.name, getattr(self, f.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Checked):
+    """The configuration of a network."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it reads: image, and audio or waveform."""
+        return ("image", "audio")

@@ -1,0 +1,161 @@
+"""Joshi's networks: an image CNN, an audio RNN, and the fusion of both."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from mmtune.base.rules import CLASSES
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.inputs import one_channel
+from mmtune.networks.layers import BatchNorm2d, CentredConv2d, Dropout, FlattenPlaces, Tanh
+from mmtune.networks.output import Output
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
+CHANNELS = (1, 6, 12, 24, 48)
+EMBEDDING = 64
+
+
+class ImageCNN(nn.Module):
+    """Joshi's image CNN (section 2.2, figure 9); the first linear layer's input follows from kernel and pools."""
+
+    parts: ClassVar[dict[str, int]] = {"image": EMBEDDING}
+
+    def __init__(self, config: ImageCNNConfig) -> None:
+        super().__init__()
+        normed = {int(name[1:]) for name in config.norm.split("-")}
+        pooled = {int(n) for n in config.pools.split("-")}
+        activation = ACTIVATIONS[config.activation]
+        blocks: list[nn.Module] = []
+        side = IMAGE_SHAPE[0]
+        for n, (before, after) in enumerate(itertools.pairwise(CHANNELS), start=1):
+            if n in normed:
+                blocks += [CentredConv2d(before, after, config.kernel), BatchNorm2d(after)]
+            else:
+                blocks.append(nn.Conv2d(before, after, config.kernel))
+            # Pooling commutes with a monotone activation, which then sees a quarter of the elements.
+            if n in pooled:
+                blocks.append(nn.MaxPool2d(2))
+            blocks.append(activation())
+            side = (side - config.kernel + 1) // (2 if n in pooled else 1)
+        self.convolutions = nn.Sequential(*blocks, FlattenPlaces())
+        self.fc1 = nn.Linear(CHANNELS[-1] * side**2, 120)
+        self.norm5 = nn.BatchNorm1d(120) if 5 in normed and config.l5 == "fc1" else nn.Identity()
+        self.fc2 = nn.Linear(120, EMBEDDING)
+        self.fc3 = nn.Linear(EMBEDDING, CLASSES)
+        self.activation = activation()
+        self.dropout = Dropout(config.dropout)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """(B, 1, 28, 28) in [0, 1] to (B, 64)."""
+        hidden = self.dropout(self.activation(self.norm5(self.fc1(self.convolutions(one_channel(image.squeeze(1)))))))
+        return self.dropout(self.activation(self.fc2(hidden)))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """(B, 64) to logits (B, 10)."""
+        return self.fc3(embedding)
+
+    def forward(self, image: Tensor, audio: Tensor | None = None) -> Output:
+        embedding = self.embed(image)
+        return Output(self.classify(embedding), embedding)
+
+
+class AudioRNN(nn.Module):
+    """Joshi's audio RNN (section 2.2, figure 10).
+
+    The report prints no activation between the linear layers; ReLU after each batch norm is assumed.
+    """
+
+    parts: ClassVar[dict[str, int]] = {"audio": EMBEDDING}
+
+    def __init__(self, config: AudioRNNConfig) -> None:
+        super().__init__()
+        steps, features = AUDIO_SHAPE
+        self.whole = config.view == "step"
+        self.rnn = nn.RNN(steps * features if self.whole else features, config.hidden, config.layers, batch_first=True)
+        self.fc1 = nn.Linear(config.hidden, 100)
+        self.bn1 = nn.BatchNorm1d(100)
+        self.fc2 = nn.Linear(100, EMBEDDING)
+        self.bn2 = nn.BatchNorm1d(EMBEDDING)
+        self.fc3 = nn.Linear(EMBEDDING, CLASSES)
+        self.bn3 = nn.BatchNorm1d(CLASSES)
+
+    def embed(self, audio: Tensor) -> Tensor:
+        """(B, 39, 13) to (B, 64): the RNN's last step through two linear layers."""
+        last = one_step(self.rnn, audio.flatten(1)) if self.whole else self.rnn(audio)[0][:, -1]
+        return self.bn2(self.fc2(self.bn1(self.fc1(last)).relu())).relu()
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """(B, 64) to logits (B, 10)."""
+        return self.bn3(self.fc3(embedding))
+
+    def forward(self, image: Tensor | None, audio: Tensor) -> Output:
+        embedding = self.embed(audio)
+        return Output(self.classify(embedding), embedding)
+
+
+def one_step(rnn: nn.RNN, x: Tensor) -> Tensor:
+    """The RNN's output after a single step (B, features): from a state of zeros, whose weights have nothing to say."""
+    for layer in range(rnn.num_layers):
+        weight, bias = getattr(rnn, f"weight_ih_l{layer}"), getattr(rnn, f"bias_ih_l{layer}")
+        x = torch.tanh(linear(x, weight, bias + getattr(rnn, f"bias_hh_l{layer}")))
+    return x
+
+
+class FusionHead(nn.Module):
+    """Two embeddings side by side, then one linear layer, or two with a ReLU between them (Joshi, section 2.2).
+
+    Takes (B, E) and (B, E); the embedding that it returns is their concatenation (B, 2E).
+    """
+
+    def __init__(self, embedding: int, layers: int) -> None:
+        super().__init__()
+        self.parts = {"image": embedding, "audio": embedding}
+        wide = 2 * embedding
+        inner = [nn.Linear(wide, embedding), nn.ReLU()] if layers == 2 else []
+        self.layers = nn.Sequential(*inner, nn.Linear(embedding if inner else wide, CLASSES))
+
+    def forward(self, image: Tensor, audio: Tensor) -> Output:
+        joined = torch.cat([image, audio], dim=1)
+        return Output(self.layers(joined), joined)
+
+
+class LatentFusion(nn.Module):
+    """An image and an audio encoder under one FusionHead (Joshi, section 2.2).
+
+    Joint training fits each encoder's own classifier on its detached embedding, so that "what would this
+    modality say alone" has an answer and the fused model is none the different for it.
+    """
+
+    def __init__(self, config: LatentFusionConfig) -> None:
+        super().__init__()
+        self.use_scores = config.embedding == CLASSES
+        self.image = ImageCNN(config.image)
+        self.audio = AudioRNN(config.audio)
+        self.head = FusionHead(config.embedding, config.layers)
+        self.parts = self.head.parts
+
+    @property
+    def encoders(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """By bank of rows, what makes of it what the head joins."""
+        return {"images": partial(self.encode, self.image), "clips": partial(self.encode, self.audio)}
+
+    def encode(self, encoder: ImageCNN | AudioRNN, values: Tensor) -> Tensor:
+        """Pictures (B, 1, 28, 28) or clips (B, 39, 13) to what the head joins, (B, 64) or (B, 10)."""
+        embedding = encoder.embed(values)
+        return encoder.classify(embedding) if self.use_scores else embedding
+
+    def forward(self, image: Tensor, audio: Tensor) -> Output:
+        seen, heard = self.encode(self.image, image), self.encode(self.audio, audio)
+        fused = self.head(seen, heard)
+        if self.use_scores:
+            return fused._replace(alone={"image": seen, "audio": heard})
+        alone = {"image": self.image.classify(seen.detach()), "audio": self.audio.classify(heard.detach())}
+        return fused._replace(alone=alone)
