@@ -163,6 +163,7 @@ def test_told_to_train_jointly_it_needs_no_encoders(tiny: Dataset, tmp_path: Pat
     assert "encoders=joint" in done.stdout
 
 
+@pytest.mark.slow
 def test_with_every_choice_settled_one_trial_is_left(tiny: Dataset, tmp_path: Path) -> None:
     words = [
         "study",
@@ -183,6 +184,7 @@ def test_with_every_choice_settled_one_trial_is_left(tiny: Dataset, tmp_path: Pa
     assert "[1/1]" in done.stdout
 
 
+@pytest.mark.slow
 def test_runs_deleted_in_the_ui_are_made_again(ran: Path, tiny: Dataset) -> None:
     from mmtune.tracking import MlflowTracker
 

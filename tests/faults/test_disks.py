@@ -139,6 +139,7 @@ def overwrite(path: Path, share: float, content: bytes) -> None:
         file.write(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.004, 0.3])
 def test_a_damaged_store_is_refused(tiny: Dataset, finished: Path, share: float) -> None:
     for left in finished.glob(f"{DATABASE}-*"):
@@ -154,6 +155,7 @@ def test_a_damaged_store_is_refused(tiny: Dataset, finished: Path, share: float)
 # ---- weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
 def test_damaged_weights_are_refused(finished: Path, damage: str) -> None:
     tracker = MlflowTracker(finished)

@@ -30,7 +30,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, MlflowTracker
 from mmtune.train.staging import read_epochs, read_runs
 
-STOPS = [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check_waiting(store: Path) -> set[str]:
@@ -44,6 +44,7 @@ def check_waiting(store: Path) -> set[str]:
     return {run_id for run_id, state in states.items() if state == COMPLETE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STOPS)
 def test_asked_to_stop_it_says_so_and_goes_on_later(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], number: signal.Signals
@@ -86,6 +87,7 @@ def test_a_terminal_that_is_closed_interrupts_as_ctrl_c_does(
     assert scores(check_whole(store)) == undisturbed
 
 
+@pytest.mark.slow
 def test_what_nohup_has_ignored_stays_ignored(tiny: Dataset, store: Path) -> None:
     process = begin(["nohup", *command(tiny, store)])
     wait_for(process, "[1/4]")
@@ -185,6 +187,7 @@ def test_a_reader_that_goes_away_leaves_no_run_running(
     assert scores(check_whole(store)) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_trial_one_attempt(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]]
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_finished_study_is_left_as_it_is(tiny: Dataset, store: Path) -> None:
     assert check_whole(store) == before
 
 
+@pytest.mark.slow
 def test_a_second_coordinator_is_refused_and_the_first_one_named(tiny: Dataset, store: Path) -> None:
     process = begin(command(tiny, store))
     wait_for(process, "trial 00")

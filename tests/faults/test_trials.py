@@ -51,7 +51,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", [pytest.param(f, marks=[pytest.mark.slow] * (f != "an exception")) for f in FAULTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_trial_that_fails_costs_itself_alone(tiny: Dataset, store: Path, tmp_path: Path, fault: str) -> None:
     code, reason, attempts = FAULTS[fault]
     (tmp_path / "spoilt.py").write_text(SPOILT.format(fault=code))

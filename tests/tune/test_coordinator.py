@@ -73,6 +73,7 @@ def done(job: Job) -> Done:
     return Done(number=job.number)
 
 
+@pytest.mark.slow
 def test_a_worker_that_waits_for_an_answer_does_not_wait_for_all_that_have_ended(tiny: Dataset, store: Path) -> None:
     pools: list[Crowd] = []
 

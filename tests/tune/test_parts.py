@@ -116,7 +116,8 @@ def test_a_part_does_not_depend_on_its_neighbours(
     assert first == second
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_cross_validation_keeps_the_parts_that_were_done(
     tiny: Dataset, store: Path, number: signal.Signals
 ) -> None:

@@ -65,7 +65,8 @@ def options(**changes: object) -> Options:
     return Options(**{**usual, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["xflow_cnn_mlp", pytest.param("xflow_lstm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["xflow_cnn_mlp", "xflow_lstm"])
 def test_persons_are_held_out_in_turn_and_partners_are_compared(
     spoken: Dataset, store: Path, tmp_path: Path, name: str
 ) -> None:
