@@ -223,23 +223,22 @@ def promote(
     store: Store = MLRUNS,
 ) -> None:
     """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
-    from mmtune import serve
     from mmtune.report.summary import history_table, show
+    from mmtune.serve import promotion, versions
     from mmtune.study import load_study
 
     load_study(name)
     tracker = open_tracker(store)
     if rollback:
-        before, after = serve.rollback(tracker, name)
+        before, after = promotion.rollback(tracker, name)
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         given = open_data(data) if data else None
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        promotion = serve.promote(tracker, run, dataset, force=force)
-        typer.echo(promotion.describe())
-    show(console, history_table(serve.history(tracker, name)))
+        typer.echo(promotion.promote(tracker, run, dataset, force=force).describe())
+    show(console, history_table(versions.history(tracker, name)))
 
 
 @app.command()
@@ -257,17 +256,17 @@ def predict(
         raise InputError("predict takes --image and/or --audio, or --data with --out, got both or neither")
     if (data is None) != (out is None):
         raise InputError("predict takes --data and --out together, got one of them")
-    from mmtune import serve
+    from mmtune.serve.predictor import Predictor, describe, predict_files
+    from mmtune.serve.scoring import predict_partition, write_submission
+    from mmtune.serve.versions import champion_folder
 
-    folder = serve.champion_folder(store, model, version=version)
-    predictor = serve.Predictor.load(folder)
+    predictor = Predictor.load(champion_folder(store, model, version))
     if data is not None and out is not None:
         dataset = open_data(data)
-        serve.write_submission(out, serve.predict_partition(predictor, dataset))
+        write_submission(out, predict_partition(predictor, dataset))
         typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
-        prediction = serve.predict_files(predictor, image, audio)
-        typer.echo(serve.describe(prediction))
+        typer.echo(describe(predict_files(predictor, image, audio)))
 
 
 @app.command("optuna")

@@ -27,10 +27,9 @@ from mmtune.networks.config import (
     model_from_json,
 )
 from mmtune.networks.storage import save_model
-from mmtune.serve.champions import Event
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files
-from mmtune.serve.sealed import write_sealed
+from mmtune.serve.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files, write_sealed
+from mmtune.serve.versions import Event
 
 CONFIGS = {
     "image": ImageCNNConfig(),

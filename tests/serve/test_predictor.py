@@ -40,12 +40,10 @@ from mmtune.serve.predictor import (
     Predictor,
     describe,
     predict_files,
-    predict_partition,
-    read_clip,
+    read_recording,
     save_predictor,
-    unscaled,
-    write_submission,
 )
+from mmtune.serve.scoring import predict_partition, unscaled, write_submission
 from mmtune.train.batches import as_input
 
 RATE = 16_000
@@ -237,7 +235,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def test_a_recording_becomes_the_clip_that_the_data_set_has_of_it(fusion: Predictor, tmp_path: Path) -> None:
     for row in (0, 3, 24):
         soundfile.write(tmp_path / "x.wav", WAVES[row], RATE, subtype="PCM_16")
-        np.testing.assert_allclose(read_clip(fusion, tmp_path / "x.wav"), CLIPS[row], atol=1e-5)
+        np.testing.assert_allclose(read_recording(fusion, tmp_path / "x.wav"), CLIPS[row], atol=1e-5)
 
 
 def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predictor, files: dict[str, Path]) -> None:
@@ -255,7 +253,7 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
 def test_stereo_at_another_rate_is_nearly_the_same_clip(fusion: Predictor, files: dict[str, Path]) -> None:
     wide = voice(117, rate=44_100)
     soundfile.write(files["wav"].with_name("wide.wav"), np.stack([wide, wide], 1), 44_100, subtype="FLOAT")
-    narrow, other = (read_clip(fusion, files["wav"].with_name(name)) for name in ("one.wav", "wide.wav"))
+    narrow, other = (read_recording(fusion, files["wav"].with_name(name)) for name in ("one.wav", "wide.wav"))
     assert np.corrcoef(narrow.ravel(), other.ravel())[0, 1] > 0.95
 
 
