@@ -37,7 +37,7 @@ console = Console()
 Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them.")]
 Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
-Seed = Annotated[int, typer.Option(help="Decides the split, every trial's weights, and what samplers draw.")]
+Fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
 AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
@@ -97,7 +97,23 @@ def studies(store: Store = MLRUNS) -> None:
     show(console, table)
 
 
-def study(name: Name, data: Data, fix: list[str] | None, store: Store, **chosen: Any) -> None:
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of Options, which its last parameter collects."""
+    types, keyword = get_type_hints(Options), inspect.Parameter.KEYWORD_ONLY
+    told = {own: typer.Option(help=own.metadata["help"]) for own in fields(Options) if own.metadata}
+    offered = [
+        inspect.Parameter(own.name, keyword, default=own.default, annotation=Annotated[types[own.name], info])
+        for own, info in told.items()
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    own = list(signature.parameters.values())[:-1]
+    command.__signature__ = signature.replace(parameters=[*own, *offered])  # type: ignore[attr-defined]
+    return command
+
+
+@app.command()
+@with_options
+def study(name: Name, data: Data = None, fix: Fix = None, store: Store = MLRUNS, **chosen: Any) -> None:
     """Run a study, or the trials of it that are missing; safe to interrupt and to repeat."""
     from mmtune.study import load_study, parse_fixed
 
@@ -124,26 +140,6 @@ def publish_study(store: Path, outcome: Outcome, dataset: Dataset) -> None:
     study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
     with data_progress() as advance:
         publish(tracker, study, dataset, advance)
-
-
-def study_parameters() -> list[inspect.Parameter]:
-    """What `mmtune study` takes: what and where, and an option for each field of Options."""
-    types = get_type_hints(Options)
-    own = [(f.name, types[f.name], f.default, f.metadata["help"]) for f in fields(Options) if f.metadata]
-    fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
-    known = [
-        ("name", Name, inspect.Parameter.empty),
-        ("data", Data, None),
-        ("fix", fix, None),
-        ("store", Store, MLRUNS),
-    ]
-    offered = [(field, Annotated[kind, typer.Option(help=told)], default) for field, kind, default, told in own]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    return [inspect.Parameter(n, keyword, default=d, annotation=kind) for n, kind, d in (*known, *offered)]
-
-
-study.__signature__ = inspect.Signature(study_parameters())  # type: ignore[attr-defined]
-app.command()(study)
 
 
 def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
