@@ -34,9 +34,9 @@ class ServedPredictor:
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
         """Arrays by the names and shapes in `INPUTS` to digit and probability, one row per input row.
 
-        A fusion model adds what each modality says alone, as image_digit, image_probability and so on. A model
-        server hands over nested lists: they become arrays where every value fits. Raises InputError as
-        `Predictor.predict` does, and on any `params`.
+        A fusion model adds what each modality says alone, as image_digit, image_probability and so on. Lists that come
+        to a model server MLflow has made arrays by the signature. Raises InputError as `Predictor.predict` does, and on
+        any `params`.
         """
         import pandas as pd
 
@@ -46,30 +46,12 @@ class ServedPredictor:
         if not isinstance(model_input, dict):
             names = ", ".join(self.predictor.modalities)
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
-        given = {name: from_list(name, value) for name, value in model_input.items()}
-        check_inputs(given, self.predictor.modalities)
-        found = self.predictor.predict(given.get("image"), given.get(self.predictor.heard))
+        check_inputs(model_input, self.predictor.modalities)
+        found = self.predictor.predict(model_input.get("image"), model_input.get(self.predictor.heard))
         frame = {"digit": found.digit, "probability": found.probability.astype(np.float64)}
         for name, said in found.alone.items():
             frame |= {f"{name}_digit": said.digit, f"{name}_probability": said.probability.astype(np.float64)}
         return pd.DataFrame(frame)
-
-
-def from_list(name: str, value: Any) -> Any:
-    """Nested lists as an array of the type that the input `name` has; anything else as it is."""
-    if not isinstance(value, list) or name not in INPUTS:
-        return value
-    kind = INPUTS[name][1]
-    try:
-        found = np.array(value)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{name} must be evenly nested lists of numbers: {error}") from error
-    if issubclass(kind, np.integer):
-        limits = np.iinfo(kind)
-        sound = found.dtype.kind in "iu" and found.size > 0 and limits.min <= found.min() <= found.max() <= limits.max
-        return found.astype(kind) if sound else found
-    with np.errstate(over="ignore"):
-        return found.astype(kind) if found.dtype.kind in "iuf" else found
 
 
 def _load_pyfunc(path: str) -> ServedPredictor:
