@@ -54,7 +54,7 @@ $(DASHBOARD): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dashboard]'
 	@touch $@
 
-study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= REPEATS= WORKERS= DEVICE= FIX= STORE= POOL=ray]
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]

@@ -103,8 +103,8 @@ class Trainer:
         return said
 
     def leave(self) -> None:
-        """Leave no file behind."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Leave no file behind; a job that still writes must not find its folder while that is removed."""
+        shutil.rmtree(self.folder.rename(f"{self.folder}-left"), ignore_errors=True)
 
     def send(self, event: Event) -> None:
         """What the worker says, by which its files go along."""
