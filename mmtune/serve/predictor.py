@@ -78,23 +78,12 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def require_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Raise InputError unless a card names its data and holds features, or says that there are none."""
-    data = card.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("name"), str) or "features" not in card:
-        raise InputError(f"{path} must hold features and data with its name, holds {', '.join(card)}")
-    if card["features"] is not None:
-        FeatureStats.from_json(card["features"], str(path))
-
-
 def require_servable(folder: Path, config: ModelConfig) -> None:
     """Raise InputError unless a model takes the inputs of `INPUTS` and tells the ten digits apart."""
     if not takes_sequences(config):
         return
-    height, width = IMAGE_SHAPE
-    steps, coefficients = AUDIO_SHAPE
-    wanted = {"height": height, "width": width, "steps": steps, "coefficients": coefficients, "classes": CLASSES}
-    for name, value in {**wanted, "frames": 1}.items():
+    wanted = dict(zip(("height", "width", "steps", "coefficients"), (*IMAGE_SHAPE, *AUDIO_SHAPE), strict=True))
+    for name, value in {**wanted, "classes": CLASSES, "frames": 1}.items():
         found = getattr(config, name)
         if found != value:
             raise InputError(f"{folder} must hold a model with {name} {value} to predict digits, its {name} is {found}")
@@ -115,11 +104,16 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictor:
-    """A model on the CPU, ready to predict. `card` is what `features.json` holds."""
+    """A model on the CPU, ready to predict.
+
+    card: what `features.json` holds. features: how a recording becomes a clip, or None where the training data came as
+    features only.
+    """
 
     model: nn.Module
     modalities: tuple[str, ...]
     card: Mapping[str, Any]
+    features: FeatureStats | None
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
@@ -127,17 +121,15 @@ class Predictor:
 
         The folder may be a symbolic link, what is in it may not lead out of it.
         """
-        card = read_sealed(inside(folder, FEATURES))
-        require_card(folder / FEATURES, card)
+        path = inside(folder, FEATURES)
+        card = read_sealed(path)
+        data = card.get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str) or "features" not in card:
+            raise InputError(f"{path} must hold features and data with its name, holds {', '.join(card)}")
+        features = None if card["features"] is None else FeatureStats.from_json(card["features"], str(path))
         model, config = load_model(inside(folder, MODEL))
         require_servable(folder, config)
-        return cls(model=model, modalities=config.modalities, card=card)
-
-    @property
-    def features(self) -> FeatureStats | None:
-        """How a recording becomes a clip, or None where the training data came as features only."""
-        stored = self.card["features"]
-        return None if stored is None else FeatureStats.from_json(stored)
+        return cls(model=model, modalities=config.modalities, card=card, features=features)
 
     @property
     def heard(self) -> str:

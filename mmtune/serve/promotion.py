@@ -24,7 +24,7 @@ from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predict_partition, score_test
-from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, Registry, known_models, line_of
+from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
 from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, trial_run
 from mmtune.tracking.trouble import reached
 
@@ -152,16 +152,16 @@ def verdict(
 def write_down(registry: Registry, made: Promotion) -> None:
     """The verdict as tags of the version, then, if it is to be champion, the alias."""
     numbers = {} if made.mcnemar is None else asdict(made.mcnemar)
-    registry.tag(
-        made.version,
-        {
-            "previous_champion": made.champion_before or "",
-            "forced": str(made.forced).lower(),
-            "reason": made.reason,
-            "decided_at": now(),
-            **{f"mcnemar_{name}": repr(value) for name, value in numbers.items()},
-        },
-    )
+    told = {
+        "previous_champion": made.champion_before or "",
+        "forced": str(made.forced).lower(),
+        "reason": made.reason,
+        "decided_at": now(),
+        **{f"mcnemar_{name}": repr(value) for name, value in numbers.items()},
+    }
+    with registry.reached():
+        for name, value in told.items():
+            registry.client.set_model_version_tag(registry.name, made.version, TAG + name, value)
     if made.is_champion:
         registry.make_champion(made.version, FORCED if made.forced else PROMOTED)
 

@@ -141,11 +141,6 @@ class Registry:
                 self.client.create_registered_model(self.name)
             return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
 
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
-        with self.reached():
-            for name, value in tags.items():
-                self.client.set_model_version_tag(self.name, version, TAG + name, value)
-
     def make_champion(self, version: str, how: str) -> None:
         """Make a version champion. The alias comes first: `repair` can mend a log that lacks its last event."""
         with self.reached():

@@ -51,7 +51,7 @@ def predictors() -> dict[str, Predictor]:
     torch.manual_seed(0)
     card = {"features": None, "data": {"name": "made"}}
     return {
-        name: Predictor(model=build_model(config).eval(), modalities=config.modalities, card=card)
+        name: Predictor(model=build_model(config).eval(), modalities=config.modalities, card=card, features=None)
         for name, config in CONFIGS.items()
     }
 
