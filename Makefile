@@ -8,23 +8,21 @@ RAY := $(VENV)/.ray
 DASHBOARD := $(VENV)/.dashboard
 
 # Options are given as NAME=value on the command line; the environment does not count. No value is ever read as make's
-# or a shell's language: recipes find it, word for word, in their environment.
+# or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
+# passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
-	RAY_ADDRESS GPUS_PER_TRIAL PORT OUT RESULTS FORCE MODEL IMAGE AUDIO MINUTES ROUNDS ROWS READERS
+	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RESULTS FORCE MODEL IMAGE AUDIO MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 given = $(if $(filter $(1),$(GIVEN)),$($(1)))
 each = $(if $(call given,$(1)),$$$(1))
 one = $(if $(call given,$(1)),"$$$(1)")
-flag = $(if $(call given,$(2)),--$(1) "$$$(2)")
-switch = $(if $(call given,$(2)),--$(1))
+flags = $(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ a-z-) "$$$(name)")
 need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
 SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
-DATA_FLAGS = $(call flag,data,DATA) $(call flag,protocol,PROTOCOL) $(call flag,seed,SEED) $(call flag,store,STORE)
-RUN_FLAGS = $(call flag,fix,FIX) $(call flag,folds,FOLDS) $(call flag,repeats,REPEATS) $(call flag,trials,TRIALS) $(call flag,epochs,EPOCHS) $(call flag,sampler,SAMPLER) \
-	$(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,pool,POOL) $(call flag,ray-address,RAY_ADDRESS) \
-	$(call flag,gpus-per-trial,GPUS_PER_TRIAL)
+# Which study of a name is meant.
+WHICH := DATA PROTOCOL SEED STORE FOLDS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study ui dashboard report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
@@ -56,35 +54,32 @@ $(DASHBOARD): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dashboard]'
 	@touch $@
 
-study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= REPEATS= WORKERS= DEVICE= FIX= STORE= POOL=ray]
-	@$(BIN)/mmtune study $(call need,NAME) $(DATA_FLAGS) $(RUN_FLAGS)
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
+	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
-	@$(BIN)/mmtune ui $(call flag,port,PORT) $(call flag,store,STORE)
+	@$(BIN)/mmtune ui $(call flags,PORT STORE)
 
 dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loopback: NAME=... [PORT=8080 STORE= and as for report]
 	@rm -f $(SEARCHED)
-	@$(BIN)/mmtune optuna $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) --out sqlite:///$(SEARCHED)
+	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH)) --out sqlite:///$(SEARCHED)
 	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call one,PORT),8080) sqlite:///$(SEARCHED)
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= OUT=]
-	@$(BIN)/mmtune report $(call need,NAME) $(DATA_FLAGS) $(call flag,folds,FOLDS) $(call flag,out,OUT)
+	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) OUT)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
-	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flag,data,DATA) $(call flag,epochs,EPOCHS) \
-		$(call flag,seeds,SEEDS) $(call flag,workers,WORKERS) $(call flag,device,DEVICE) $(call flag,store,STORE) \
-		$(call flag,results,RESULTS)
+	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS)
 
 compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS=]
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \
-		$(DATA_FLAGS) $(call flag,folds,FOLDS)
+		$(call flags,$(WHICH))
 
 promote: $(READY) ## Register a study's best model: NAME=... [DATA= PROTOCOL= SEED= FORCE=1]
-	@$(BIN)/mmtune promote $(call need,NAME) $(DATA_FLAGS) $(call switch,force,FORCE)
+	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,DATA PROTOCOL SEED STORE) $(if $(call given,FORCE),--force)
 
 predict: $(READY) ## Predict a digit: MODEL=... IMAGE=x.png AUDIO=x.wav
-	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flag,image,IMAGE) \
-		$(call flag,audio,AUDIO) $(call flag,data,DATA) $(call flag,out,OUT) $(call flag,store,STORE)
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO DATA OUT STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)
@@ -96,7 +91,7 @@ test-slow: $(READY) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MN
 	@$(BIN)/python -m pytest -q --timeout 1800
 
 torture: $(READY) ## Kill processes of studies at random for MINUTES=3, then check that nothing is missing
-	@$(BIN)/python tests/faults/torture.py $(call flag,minutes,MINUTES) $(call flag,seed,SEED)
+	@$(BIN)/python tests/faults/torture.py $(call flags,MINUTES SEED)
 
 lint: $(READY) ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -106,14 +101,12 @@ type: $(READY) ## Check types
 	@$(BIN)/mypy
 
 bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
-	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flag,data,DATA) \
-		$(call flag,device,DEVICE) $(call flag,workers,WORKERS) $(call flag,rounds,ROUNDS) $(call flag,trials,TRIALS) \
-		$(call flag,epochs,EPOCHS) $(call flag,rows,ROWS) $(call flag,out,OUT)
+	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT)
 
 fuzz: $(READY) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
-	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flag,minutes,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))
+	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flags,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))
 
 audit: ## Look for known vulnerabilities in the pinned packages (needs the network)
 	@test -x $(VENV)/audit/bin/pip-audit || { "$$PYTHON" -m venv $(VENV)/audit && \

@@ -37,7 +37,7 @@ console = Console()
 Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them.")]
 Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
-Seed = Annotated[int, typer.Option(help="Decides the split, every trial's weights, and what samplers draw.")]
+Fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
 AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
@@ -97,7 +97,23 @@ def studies(store: Store = MLRUNS) -> None:
     show(console, table)
 
 
-def study(name: Name, data: Data, fix: list[str] | None, store: Store, **chosen: Any) -> None:
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of Options, which its last parameter collects."""
+    types, keyword = get_type_hints(Options), inspect.Parameter.KEYWORD_ONLY
+    told = {own: typer.Option(help=own.metadata["help"]) for own in fields(Options) if own.metadata}
+    offered = [
+        inspect.Parameter(own.name, keyword, default=own.default, annotation=Annotated[types[own.name], info])
+        for own, info in told.items()
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    own = list(signature.parameters.values())[:-1]
+    command.__signature__ = signature.replace(parameters=[*own, *offered])  # type: ignore[attr-defined]
+    return command
+
+
+@app.command()
+@with_options
+def study(name: Name, data: Data = None, fix: Fix = None, store: Store = MLRUNS, **chosen: Any) -> None:
     """Run a study, or the trials of it that are missing; safe to interrupt and to repeat."""
     from mmtune.study import load_study, parse_fixed
 
@@ -124,26 +140,6 @@ def publish_study(store: Path, outcome: Outcome, dataset: Dataset) -> None:
     study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
     with data_progress() as advance:
         publish(tracker, study, dataset, advance)
-
-
-def study_parameters() -> list[inspect.Parameter]:
-    """What `mmtune study` takes: what and where, and an option for each field of Options."""
-    types = get_type_hints(Options)
-    own = [(f.name, types[f.name], f.default, f.metadata["help"]) for f in fields(Options) if f.metadata]
-    fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
-    known = [
-        ("name", Name, inspect.Parameter.empty),
-        ("data", Data, None),
-        ("fix", fix, None),
-        ("store", Store, MLRUNS),
-    ]
-    offered = [(field, Annotated[kind, typer.Option(help=told)], default) for field, kind, default, told in own]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    return [inspect.Parameter(n, keyword, default=d, annotation=kind) for n, kind, d in (*known, *offered)]
-
-
-study.__signature__ = inspect.Signature(study_parameters())  # type: ignore[attr-defined]
-app.command()(study)
 
 
 def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
@@ -223,23 +219,22 @@ def promote(
     store: Store = MLRUNS,
 ) -> None:
     """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
-    from mmtune import serve
     from mmtune.report.summary import history_table, show
+    from mmtune.serve import promotion, versions
     from mmtune.study import load_study
 
     load_study(name)
     tracker = open_tracker(store)
     if rollback:
-        before, after = serve.rollback(tracker, name)
+        before, after = promotion.rollback(tracker, name)
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         given = open_data(data) if data else None
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        promotion = serve.promote(tracker, run, dataset, force=force)
-        typer.echo(promotion.describe())
-    show(console, history_table(serve.history(tracker, name)))
+        typer.echo(promotion.promote(tracker, run, dataset, force=force).describe())
+    show(console, history_table(versions.history(tracker, name)))
 
 
 @app.command()
@@ -257,17 +252,17 @@ def predict(
         raise InputError("predict takes --image and/or --audio, or --data with --out, got both or neither")
     if (data is None) != (out is None):
         raise InputError("predict takes --data and --out together, got one of them")
-    from mmtune import serve
+    from mmtune.serve.predictor import Predictor, describe, predict_files
+    from mmtune.serve.scoring import predict_partition, write_submission
+    from mmtune.serve.versions import champion_folder
 
-    folder = serve.champion_folder(store, model, version=version)
-    predictor = serve.Predictor.load(folder)
+    predictor = Predictor.load(champion_folder(store, model, version))
     if data is not None and out is not None:
         dataset = open_data(data)
-        serve.write_submission(out, serve.predict_partition(predictor, dataset))
+        write_submission(out, predict_partition(predictor, dataset))
         typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
-        prediction = serve.predict_files(predictor, image, audio)
-        typer.echo(serve.describe(prediction))
+        typer.echo(describe(predict_files(predictor, image, audio)))
 
 
 @app.command("optuna")

@@ -6,9 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from mmtune.study.options import Options
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -79,9 +82,16 @@ def test_a_value_arrives_word_for_word(here: Path, value: str) -> None:
     assert heard(here) == ["mmtune", "compare", *value.split(), "--store", value, ""]
 
 
-def test_the_options_are_those_that_recipes_take() -> None:
-    taken = re.findall(r"\(call (?:(?:flag|switch),[a-z-]+|given|each|one|need),([A-Z_]+)\)", MAKEFILE)
-    assert {*taken, "PYTHON"} == set(OPTIONS)
+def test_the_options_are_those_that_recipes_take_and_all_of_a_study() -> None:
+    named = re.findall(r"\(call (?:flags|given|each|one|need),([A-Z_ ]+)(?:\)| \$)|^WHICH := (.*)", MAKEFILE, re.M)
+    taken = {name for lists in named for words in lists for name in words.split()}
+    of_study = {"DATA", "STORE", "FIX", *(own.name.upper() for own in fields(Options) if own.metadata)} - {"PRUNE"}
+    assert {*taken, *of_study, "PYTHON"} == set(OPTIONS)
+
+
+def test_an_option_is_its_commands_in_small_letters(here: Path) -> None:
+    assert make(here, "study", "NAME=x", "POOL=ray", "GPUS_PER_TRIAL=0.5", "PATIENCE=9").returncode == 0
+    assert heard(here) == ["mmtune", "study", "x", "--pool", "ray", "--gpus-per-trial", "0.5", "--patience", "9", ""]
 
 
 def test_python_is_one_program(here: Path) -> None:
@@ -92,7 +102,7 @@ def test_python_is_one_program(here: Path) -> None:
     assert not (here / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["EPOCH", "BIN", "VENV", "RUN_FLAGS", "flag"])
+@pytest.mark.parametrize("name", ["EPOCH", "BIN", "VENV", "WHICH", "flags"])
 def test_what_is_no_option_is_refused(here: Path, name: str) -> None:
     done = make(here, "study", "NAME=audio_rnn", f"{name}=; touch ran")
     assert done.returncode == 2

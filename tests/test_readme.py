@@ -56,9 +56,5 @@ def test_links_lead_somewhere(path: str) -> None:
 
 
 def test_it_names_the_options_that_there_are() -> None:
-    for name in re.findall(r"\b([A-Z]{4,})=", README):
-        assert (
-            f"$({name})" in (ROOT / "Makefile").read_text()
-            or f",{name})" in (ROOT / "Makefile").read_text()
-            or name in ("MMTUNE_REAL_DATA",)
-        ), name
+    known = (ROOT / "Makefile").read_text().replace("\\\n", "").partition("OPTIONS := ")[2].partition("\n")[0].split()
+    assert set(re.findall(r"\b([A-Z]{4,})=", README)) <= set(known)

@@ -19,12 +19,7 @@ from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
 
 LONGEST_JSON = 4 * MEBIBYTE
-POSTGRES_PROBLEMS = {
-    "OperationalError",
-    "InterfaceError",
-    "ReadOnlySqlTransaction",
-    "IdleInTransactionSessionTimeout",
-}
+POSTGRES_PROBLEMS = {"OperationalError", "InterfaceError", "ReadOnlySqlTransaction", "IdleInTransactionSessionTimeout"}
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
@@ -56,24 +51,15 @@ def unusable(problem: str) -> InputError:
     return InputError(f"what is kept cannot be read or written: {problem}; once it can, the same command goes on")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also across a power cut."""
+def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
+    """Write a file so that it is there whole or not at all, also across a power cut; without `sync`, across a kill."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_soon(path: Path, content: bytes) -> None:
-    """Write a file so that a kill leaves it whole or not there; a power cut may not."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

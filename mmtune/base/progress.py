@@ -130,29 +130,21 @@ class Progress(Watched):
 
 @contextmanager
 def steps(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """Bars for a job of several steps; gives a function of (step, done, total). Plain lines off a terminal."""
-    if not console.is_terminal:
-        yield plain_steps(console)
-        return
-    with Bars(console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+    """Bars for a job of several steps; gives a function of (step, done, total).
+
+    Off a terminal there is a line when a step begins and one when it ends.
+    """
+    seen: set[tuple[str, bool]] = set()
+    tasks: dict[str, TaskID] = {}
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def advance(step: str, done: int, total: int) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step)
             bars.update(tasks[step], completed=done, total=total)
+            event = (step, done >= total)
+            if not console.is_terminal and event not in seen:
+                seen.add(event)
+                say(console, f"{step}: {done} of {total}")
 
         yield advance
-
-
-def plain_steps(console: Console) -> Callable[[str, int, int], None]:
-    """A line when a step begins and one when it ends."""
-    seen: set[tuple[str, bool]] = set()
-
-    def advance(step: str, done: int, total: int) -> None:
-        event = (step, done >= total)
-        if event not in seen:
-            seen.add(event)
-            say(console, f"{step}: {done} of {total}")
-
-    return advance

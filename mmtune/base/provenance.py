@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 
 PACKAGES = ("mmtune", "torch", "optuna", "mlflow", "numpy", "scikit-learn", "librosa")
@@ -48,11 +49,6 @@ def describe_device(device: str) -> str:
     return f"cpu ({platform.processor() or platform.machine()})"
 
 
-def command_line() -> str:
-    """The command that runs, as a user would type it."""
-    return shlex.join(["mmtune", *sys.argv[1:]])
-
-
 def provenance_tags(device: str) -> dict[str, str]:
     """Tags for a run: versions, device, commit, command, host system."""
     versions = {"python": platform.python_version()} | {package: installed(package) for package in PACKAGES}
@@ -61,7 +57,7 @@ def provenance_tags(device: str) -> dict[str, str]:
         "mmtune.versions": json.dumps(versions),
         "mmtune.device": describe_device(device),
         "mmtune.git_commit": commit,
-        "mmtune.command": command_line(),
+        "mmtune.command": shlex.join(["mmtune", *sys.argv[1:]]),
         "mmtune.system": platform.platform(),
         # MLflow's UI shows what stands behind the last slash.
         "mlflow.source.name": shlex.join(["mmtune", *sys.argv[1:3]]),
@@ -83,28 +79,24 @@ def mixture(made: Iterable[tuple[int, Mapping[str, str]]], to_come: Mapping[str,
 
     made: the number of each trial that counts, and its run's tags; to_come: the tags of the runs that are missing.
     """
-    current, numbers, makers = made_with(to_come), dict[str, set[int]](), dict[str, dict[str, str]]()
+    current, others = made_with(to_come), dict[tuple[tuple[str, str], ...], set[int]]()
     for number, tags in made:
         maker = made_with(tags)
         if maker != current:
-            makers[str(maker)] = maker
-            numbers.setdefault(str(maker), set()).add(number)
-    differing = [name for name in current if any(maker.get(name) != current[name] for maker in makers.values())]
+            others.setdefault(tuple(maker.items()), set()).add(number)
+    differing = [name for name in current if any(dict(maker).get(name) != current[name] for maker in others)]
 
     def told(maker: Mapping[str, str]) -> str:
         return ", ".join(f"{name} {maker.get(name, 'unknown')}" for name in differing)
 
-    groups = [f"{counted(numbers[key])} with {told(maker)}" for key, maker in makers.items()]
+    groups = [f"{counted(numbers)} with {told(dict(maker))}" for maker, numbers in others.items()]
     return f"made with different code: {'; '.join(groups)}; the others with {told(current)}" if groups else ""
 
 
 def counted(numbers: Iterable[int]) -> str:
     """Numbers of trials in words, neighbours as a range: trials 0-2, 5."""
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and number == ranges[-1][-1] + 1:
-            ranges[-1].append(number)
-        else:
-            ranges.append([number])
+    # In neighbours the difference between a number and its place is the same.
+    runs = groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
+    ranges = [[number for _, number in run] for _, run in runs]
     plural = "s" * (sum(map(len, ranges)) > 1)
     return f"trial{plural} " + ", ".join(f"{own[0]}-{own[-1]}" if len(own) > 1 else str(own[0]) for own in ranges)

@@ -187,17 +187,13 @@ class LocalPool(Workers[LocalWorker]):
     def _take_away(self, worker: LocalWorker) -> str:
         worker.process.join()
         worker.pipe.close()
-        return exit_reason(worker.process.exitcode)
+        code = worker.process.exitcode
+        if code is not None and code < 0:
+            return f"worker was killed by {signal.Signals(-code).name}"
+        return f"worker exited with code {code}"
 
     def _replace(self, worker: LocalWorker) -> None:
         self.workers[self.workers.index(worker)] = start_worker(self.spec)
-
-
-def exit_reason(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is not None and code < 0:
-        return f"worker was killed by {signal.Signals(-code).name}"
-    return f"worker exited with code {code}"
 
 
 def start_worker(spec: WorkerSpec) -> LocalWorker:

@@ -51,9 +51,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A worker has its data and names its device."""
-
-    device: str
+    """A worker has its data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +149,7 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
     except InputError as error:
         line.send(Broken(reason=str(error)))
         return
-    line.send(Ready(device=spec.device))
+    line.send(Ready())
     while device_lives(device):
         line.send(run_job(line.recv(), data, spec, line))
 

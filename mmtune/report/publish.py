@@ -11,7 +11,7 @@ from mmtune.base.files import write_whole
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
 from mmtune.report.summary import write_study_report
-from mmtune.serve.logged import input_for, log_models
+from mmtune.serve.logged import log_models
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.train.answers import read_answers
 from mmtune.tune.plan import data_inputs
@@ -35,8 +35,7 @@ def publish(
     shown = f"{best.run_id} of {sum(trial.state == COMPLETE for trial in trials)}"
     if study.tags.get(PUBLISHED) == shown:
         return
-    inputs = data_inputs(dataset, study.key, ())
-    log_models(tracker, study, dataset, input_for(inputs, "validation"), advance)
+    log_models(tracker, study, dataset, data_inputs(dataset, study.key, ()), advance)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         advance("pictures", 0, 2)

@@ -17,7 +17,7 @@ from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, 
 
 if TYPE_CHECKING:
     from mmtune.report.comparing import Comparison
-    from mmtune.serve import VersionRecord
+    from mmtune.serve.versions import VersionRecord
 
 # Importances are estimated from so many complete trials at most; more take seconds and tell little.
 MOST_IMPORTANCE = 500

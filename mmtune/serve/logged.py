@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
 from mmtune.networks.storage import load_model
-from mmtune.serve.pyfunc import write_pyfunc
+from mmtune.serve.loader import write_pyfunc
 from mmtune.tracking import COMPLETE, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking.reading import pages
 from mmtune.tracking.tracker import LONGEST_DIGEST
 from mmtune.tracking.trouble import reached
-
-if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel
 
 MOST = 20
 """So many of a study's best models are logged; all of them have their files with their runs."""
@@ -28,49 +27,35 @@ def log_models(
     tracker: MlflowTracker,
     study: StudyRun,
     dataset: Dataset,
-    validated_on: DataInput | None,
-    advance: Callable[[str, int, int], None] = lambda *_: None,
-) -> int:
-    """Make a logged model of each of the best trials whose model is kept and that has none yet; returns how many.
+    inputs: Sequence[DataInput],
+    advance: Callable[[str, int, int], None],
+) -> None:
+    """Make a logged model of each of the best trials whose model is kept and that has none yet.
 
-    validated_on: the rows that scored them. What a kill has left half-made is made again.
+    inputs: the study's data, the rows that validate among them. What a kill has left half-made is made again.
     """
     trials = [t for t in tracker.trials(study.run_id) if t.state == COMPLETE and REMOVED not in t.tags]
     best = sorted(trials, key=lambda t: (-t.metrics[OBJECTIVE], t.number))[:MOST]
     experiment = tracker.experiment(study.key.study)
     with reached(tracker.uri):
-        there = logged_by_run(tracker, experiment)
-    missing = [trial for trial in best if there.get(trial.run_id, "") != READY]
+        there = logged_runs(tracker, experiment)
+    validating = next((own for own in inputs if own.use == "validation"), None)
+    missing = [trial for trial in best if trial.run_id not in there]
     for done, trial in enumerate(missing):
         advance("models", done, len(missing))
         with reached(tracker.uri):
-            log_one(tracker, experiment, study, trial, dataset, validated_on)
+            log_one(tracker, experiment, study, trial, dataset, validating)
     if missing:
         advance("models", len(missing), len(missing))
-    return len(missing)
 
 
-def logged_by_run(tracker: MlflowTracker, experiment: str) -> dict[str, str]:
-    """By run, the status of its logged model; those that are not ready are deleted on the way."""
-    found: dict[str, str] = {}
-    for model in logged_models(tracker, experiment):
+def logged_runs(tracker: MlflowTracker, experiment: str) -> set[str]:
+    """The runs that have a logged model; one that is not ready is deleted on the way."""
+    found = list(pages(partial(tracker.client.search_logged_models, [experiment])))
+    for model in found:
         if model.status.name != READY:
             tracker.client.delete_logged_model(model.model_id)
-        else:
-            found[str(model.source_run_id)] = READY
-    return found
-
-
-def logged_models(tracker: MlflowTracker, experiment: str) -> list[LoggedModel]:
-    """Every logged model of an experiment."""
-    found: list[LoggedModel] = []
-    token: str | None = None
-    while True:
-        page = tracker.client.search_logged_models([experiment], page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
+    return {model.source_run_id for model in found if model.status.name == READY}
 
 
 def log_one(
@@ -79,9 +64,9 @@ def log_one(
     study: StudyRun,
     trial: TrialRun,
     dataset: Dataset,
-    validated_on: DataInput | None,
+    seen: DataInput | None,
 ) -> None:
-    """A trial's model, with its params and its scores."""
+    """A trial's model, with its params and its scores on what it was validated on."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     client = tracker.client
@@ -96,7 +81,6 @@ def log_one(
             model_type="classifier",
         )
         client.log_model_artifacts(made.model_id, str(Path(folder) / "logged"))
-    seen = validated_on
     where = {} if seen is None else {"dataset_name": seen.name, "dataset_digest": seen.digest[:LONGEST_DIGEST]}
     scores = [metric for name in SCORES for metric in client.get_metric_history(trial.run_id, name)[-1:]]
     # The same values at the same times: the run has them once, now with a link to the model.
@@ -121,15 +105,9 @@ def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: Tr
 
 def scores_of(trial: TrialRun) -> dict[str, float]:
     """The objective of a trial, and its scores on the test partition where it was scored there."""
-    tested = {name: value for name, value in trial.metrics.items() if name.startswith("test_")}
-    return {OBJECTIVE: trial.metrics[OBJECTIVE], **tested}
+    return {name: value for name, value in trial.metrics.items() if name == OBJECTIVE or name.startswith("test_")}
 
 
 def facts(study: StudyRun, trial: TrialRun) -> dict[str, Any]:
     """Where a model comes from."""
     return {"study_key": study.key.slug, "trial": trial.name, "protocol": study.key.protocol}
-
-
-def input_for(inputs: Sequence[DataInput], use: str) -> DataInput | None:
-    """The data set of that use."""
-    return next((own for own in inputs if own.use == use), None)

@@ -6,13 +6,13 @@ was trained on and how a recording becomes its input. Nothing in it can run code
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +21,19 @@ from torch import Tensor, nn
 
 from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
-from mmtune.base.files import write_whole
+from mmtune.base.files import read_json, write_whole
 from mmtune.base.rules import CLASSES
-from mmtune.data.checks import require_modalities
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Dataset
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE
 from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import one_second, read_wav, to_int16
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import ModelConfig, takes_sequences
 from mmtune.networks.storage import load_model
-from mmtune.serve.sealed import read_sealed, write_sealed
 from mmtune.train.batches import as_input
 from mmtune.train.device import CPU_BATCH
 
+FORMAT = 1
 MODEL, FEATURES = "model", "features.json"
 INPUTS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "image": (IMAGE_SHAPE, np.uint8),
@@ -57,33 +56,37 @@ def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
     write_sealed(folder / FEATURES, card)
 
 
-def require_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Raise InputError unless a card names its data and holds features, or says that there are none."""
-    data = card.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("name"), str) or "features" not in card:
-        raise InputError(f"{path} must hold features and data with its name, holds {', '.join(card)}")
-    if card["features"] is not None:
-        FeatureStats.from_json(card["features"], str(path))
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with its format and its own SHA-256, so that a changed number is refused; whole or not at all."""
+    body = {"format": FORMAT, **content}
+    write_whole(path, json.dumps({**body, "sha256": seal(body)}, indent=2).encode())
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote, format and seal included; InputError where it is missing, changed or cut."""
+    content = read_json(path)
+    if content.get("format") != FORMAT:
+        raise InputError(f"{path} must be of format {FORMAT}, got {content.get('format')!r}")
+    found = seal({name: value for name, value in content.items() if name != "sha256"})
+    if found != content.get("sha256"):
+        raise InputError(f"{path} must have SHA-256 {content.get('sha256')}, got {found}: it was changed or cut")
+    return content
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of JSON content, whatever its layout."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def require_servable(folder: Path, config: ModelConfig) -> None:
     """Raise InputError unless a model takes the inputs of `INPUTS` and tells the ten digits apart."""
     if not takes_sequences(config):
         return
-    height, width = IMAGE_SHAPE
-    steps, coefficients = AUDIO_SHAPE
-    wanted = {"height": height, "width": width, "steps": steps, "coefficients": coefficients, "classes": CLASSES}
-    for name, value in {**wanted, "frames": 1}.items():
+    wanted = dict(zip(("height", "width", "steps", "coefficients"), (*IMAGE_SHAPE, *AUDIO_SHAPE), strict=True))
+    for name, value in {**wanted, "classes": CLASSES, "frames": 1}.items():
         found = getattr(config, name)
         if found != value:
             raise InputError(f"{folder} must hold a model with {name} {value} to predict digits, its {name} is {found}")
-
-
-class Said(NamedTuple):
-    """digit (B,) int64 and its probability (B,) float32."""
-
-    digit: NDArray[np.int64]
-    probability: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,16 +99,21 @@ class Prediction:
     digit: NDArray[np.int64]
     probability: NDArray[np.float32]
     probabilities: NDArray[np.float32]
-    alone: Mapping[str, Said]
+    alone: Mapping[str, Prediction]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictor:
-    """A model on the CPU, ready to predict. `card` is what `features.json` holds."""
+    """A model on the CPU, ready to predict.
+
+    card: what `features.json` holds. features: how a recording becomes a clip, or None where the training data came as
+    features only.
+    """
 
     model: nn.Module
     modalities: tuple[str, ...]
     card: Mapping[str, Any]
+    features: FeatureStats | None
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
@@ -113,17 +121,15 @@ class Predictor:
 
         The folder may be a symbolic link, what is in it may not lead out of it.
         """
-        card = read_sealed(inside(folder, FEATURES))
-        require_card(folder / FEATURES, card)
+        path = inside(folder, FEATURES)
+        card = read_sealed(path)
+        data = card.get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str) or "features" not in card:
+            raise InputError(f"{path} must hold features and data with its name, holds {', '.join(card)}")
+        features = None if card["features"] is None else FeatureStats.from_json(card["features"], str(path))
         model, config = load_model(inside(folder, MODEL))
         require_servable(folder, config)
-        return cls(model=model, modalities=config.modalities, card=card)
-
-    @property
-    def features(self) -> FeatureStats | None:
-        """How a recording becomes a clip, or None where the training data came as features only."""
-        stored = self.card["features"]
-        return None if stored is None else FeatureStats.from_json(stored)
+        return cls(model=model, modalities=config.modalities, card=card, features=features)
 
     @property
     def heard(self) -> str:
@@ -138,39 +144,37 @@ class Predictor:
         """
         given = {name: array for name, array in (("image", images), (self.heard, recordings)) if array is not None}
         count = check_inputs(given, self.modalities)
-        outputs = [self._scores(given, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
-        return as_prediction({name: torch.cat([part[name] for part in outputs]) for name in outputs[0]})
+        outputs = [self._logits(given, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
+        whole = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
+        return as_prediction(whole.pop(""), whole)
 
     @torch.no_grad()
-    def _scores(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
+    def _logits(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
         """The logits (B, 10) of the model, under "", and of each modality alone."""
         tensors = {name: as_input(torch.from_numpy(array[rows].copy())) for name, array in given.items()}
         output = self.model(tensors.get("image"), tensors.get(self.heard))
         return {"": output.logits, **output.alone}
 
 
-def as_prediction(logits: Mapping[str, Tensor]) -> Prediction:
-    """A Prediction from logits; InputError where they are not finite, as inputs of absurd size can make them."""
-    if not all(bool(torch.isfinite(scores).all()) for scores in logits.values()):
+def as_prediction(logits: Tensor, alone: Mapping[str, Tensor]) -> Prediction:
+    """A Prediction from logits (B, 10); InputError where they are not finite, as inputs of absurd size can make them.
+
+    The digit is that of the greatest logit, also where float32 probabilities are equal, as in `Evaluation`.
+    """
+    if not bool(torch.isfinite(logits).all()):
         raise InputError("the model's scores must be finite, got NaN or infinity: an input is absurdly large")
-    said = {name: strongest(scores) for name, scores in logits.items()}
-    whole = said.pop("")
-    shares = torch.softmax(logits[""], 1).numpy()
-    return Prediction(digit=whole.digit, probability=whole.probability, probabilities=shares, alone=said)
-
-
-def strongest(logits: Tensor) -> Said:
-    """The digit of the greatest logit, by the first where float32 probabilities are equal, as in `Evaluation`."""
-    digit = logits.argmax(1)
-    share = torch.softmax(logits, 1).gather(1, digit[:, None])[:, 0]
-    return Said(digit.numpy(), share.numpy())
+    digit, shares = logits.argmax(1), torch.softmax(logits, 1)
+    return Prediction(
+        digit=digit.numpy(),
+        probability=shares.gather(1, digit[:, None])[:, 0].numpy(),
+        probabilities=shares.numpy(),
+        alone={name: as_prediction(own, {}) for name, own in alone.items()},
+    )
 
 
 def check_inputs(given: Mapping[str, Any], modalities: tuple[str, ...]) -> int:
     """The number of rows; InputError unless `given` holds what `modalities` names, sound and equally long."""
-    if set(given) != set(modalities):
-        got = " and ".join(map(str, given)) or "nothing"
-        raise InputError(f"this model takes {' and '.join(modalities)}, got {got}")
+    require_taken(given, modalities)
     for name in modalities:
         check_input(name, given[name])
     counts = {name: len(given[name]) for name in modalities}
@@ -178,6 +182,13 @@ def check_inputs(given: Mapping[str, Any], modalities: tuple[str, ...]) -> int:
         found = " and ".join(f"{count} of {name}" for name, count in counts.items())
         raise InputError(f"inputs must have equally many rows, got {found}")
     return next(iter(counts.values()))
+
+
+def require_taken(given: Collection[object], wanted: Collection[str]) -> None:
+    """Raise InputError unless the names of what is given are those of what a model takes."""
+    if set(given) != set(wanted):
+        got = " and ".join(map(str, given)) or "nothing"
+        raise InputError(f"this model takes {' and '.join(wanted)}, got {got}")
 
 
 def check_input(name: str, array: Any) -> None:
@@ -201,10 +212,7 @@ def predict_files(predictor: Predictor, image: Path | None = None, audio: Path |
     ready-made features.
     """
     given = {name: path for name, path in (("image", image), ("audio", audio)) if path is not None}
-    wanted = [name for name, kinds in KINDS.items() if set(kinds) & set(predictor.modalities)]
-    if set(given) != set(wanted):
-        got = " and ".join(given) or "nothing"
-        raise InputError(f"this model takes {' and '.join(wanted)}, got {got}")
+    require_taken(given, [name for name, kinds in KINDS.items() if set(kinds) & set(predictor.modalities)])
     images = None if image is None else read_digit(image)[None]
     heard = None if audio is None else read_recording(predictor, audio)[None]
     return predictor.predict(images, heard)
@@ -212,78 +220,22 @@ def predict_files(predictor: Predictor, image: Path | None = None, audio: Path |
 
 def read_recording(predictor: Predictor, path: Path) -> NDArray[Any]:
     """A recording as the model's input: (39, 13) float32, or (16000,) int16 where it hears waveforms."""
-    return to_int16(one_second(*read_wav(path))) if predictor.heard == "waveform" else read_clip(predictor, path)
-
-
-def read_clip(predictor: Predictor, path: Path) -> NDArray[np.float32]:
-    """A recording as the model's input, (39, 13) float32."""
     stats = predictor.features
+    if predictor.heard == "waveform":
+        return to_int16(one_second(*read_wav(path)))
     if stats is None:
         data = predictor.card["data"]["name"]
         raise InputError(
             f"{path}: this model was trained on {data}, which came as features without the statistics that made "
             "them, so no recording can be turned into its input"
         )
-    samples, rate = read_wav(path)
-    clip: NDArray[np.float32] = stats.apply(mfcc(one_second(samples, rate)))
-    return clip
-
-
-def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
-    """Predict the whole test partition of a data set, in its order."""
-    test = dataset.require_test()
-    images = test.images if "image" in predictor.modalities else None
-    require_modalities(test, predictor.modalities)
-    bank = test.waveforms if predictor.heard == "waveform" else None
-    if "audio" in predictor.modalities:
-        return predictor.predict(images, on_scale(predictor, dataset)[test.clip_index])
-    return predictor.predict(images, None if bank is None else bank[test.clip_index])
-
-
-def on_scale(predictor: Predictor, dataset: Dataset) -> NDArray[np.float32]:
-    """The test clips (M, 39, 13) on the scale of the model's own data, whose statistics may be others.
-
-    Raises InputError where only one of the two scales is known.
-    """
-    mine, clips = predictor.features, dataset.require_test().clips
-    theirs = None if dataset.features is None else FeatureStats.from_json(dataset.features)
-    if mine == theirs:
-        return clips
-    if mine is None or theirs is None:
-        unknown = predictor.card["data"]["name"] if mine is None else dataset.name
-        raise InputError(
-            f"the audio of {dataset.name} must be on the scale the model was trained on, that of {unknown} is unknown"
-        )
-    return mine.apply(unscaled(theirs, clips))
-
-
-def unscaled(stats: FeatureStats, clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of `FeatureStats.apply`."""
-    scaled = clips.astype(np.float64) * (stats.high - stats.low) + stats.low
-    features: NDArray[np.float64] = scaled * np.array(stats.std) + np.array(stats.mean)
-    return features.astype(np.float32)
+    return stats.apply(mfcc(one_second(*read_wav(path))))
 
 
 def describe(prediction: Prediction) -> str:
     """The first row in lines to print: the digit, and what each modality alone would say."""
-    lines = {"digit": Said(prediction.digit, prediction.probability)}
-    lines |= {f"{name} alone": said for name, said in prediction.alone.items()}
+    lines = {"digit": prediction, **{f"{name} alone": said for name, said in prediction.alone.items()}}
     width = max(map(len, lines))
     return "\n".join(
         f"{name:{width}}  {said.digit[0]}  probability {said.probability[0]:.4f}" for name, said in lines.items()
     )
-
-
-def write_submission(path: Path, prediction: Prediction) -> None:
-    """Write a CSV of row, digit, probability, whole or not at all; InputError where it cannot be written."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "digit", "probability"])
-    for row, (digit, probability) in enumerate(zip(prediction.digit, prediction.probability, strict=True)):
-        writer.writerow([row, int(digit), f"{probability:.6f}"])
-    if path.is_dir():
-        raise InputError(f"{path} must be a file to write to, it is a folder")
-    try:
-        write_whole(path, text.getvalue().encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,47 +1,46 @@
-"""The registry: promote a study's best trial, roll back, look back, and find what is to predict.
+"""Promotion of a study's best trial, the gate that it must pass to become champion, and the way back.
 
-The alias `champion` is the truth. Tags of the registered model log every change of it, tags of a version say what
-the version is and how it came through the gate.
+A version becomes champion only if it is not significantly worse than the one there is.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from mmtune.analysis.statistics import McNemar
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.analysis.statistics import McNemar, mcnemar_exact
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset
-from mmtune.serve.champions import CHAMPION, FORCED, PROMOTED, ROLLED_BACK, Event, line_of, reigns
-from mmtune.serve.gate import Verdict, verdict
+from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
-from mmtune.serve.pyfunc import REGISTERED
-from mmtune.serve.scoring import score_test
-from mmtune.serve.versions import TAG, Registry, known_models, predictor_folder
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun, exists
+from mmtune.serve.predictor import Predictor
+from mmtune.serve.scoring import predict_partition, score_test
+from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
+from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun
 
 SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What became of a study's best trial: its version, its test scores, and who is champion.
+    """What became of a study's best trial: its version, and who is champion.
 
     mcnemar: the trial (a) against the champion before (b) on the test rows; None where nothing was compared.
-    reason: one sentence.
+    forced: it became champion against the gate. reason: one sentence.
     """
 
     name: str
     version: str
     trial: TrialRun
-    test: Mapping[str, float]
     champion_before: str | None
     champion_after: str | None
     mcnemar: McNemar | None
@@ -53,45 +52,17 @@ class Promotion:
         """Whether the trial's version is champion now, be it since this promotion or an earlier one."""
         return self.champion_after == self.version
 
-    @property
-    def became_champion(self) -> bool:
-        """Whether this promotion made it champion."""
-        return self.is_champion and self.champion_before != self.version
-
     def describe(self) -> str:
         """The scores and the verdict, in a few lines to print."""
-        numbers = {"validation macro-F1": self.trial.metrics[OBJECTIVE], "test macro-F1": self.test["test_macro_f1"]}
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        found = self.trial.metrics
+        scores = f"validation macro-F1 {found[OBJECTIVE]:.4f}, test macro-F1 {found['test_macro_f1']:.4f}"
         lines = [f"{self.name} version {self.version}: trial {self.trial.name}, {scores}", self.reason]
         if not self.is_champion:
             lines.append(f"champion stays version {self.champion_before}; --force overrides")
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, kw_only=True)
-class VersionRecord:
-    """A registered version, its scores as they were when it was registered, and what the gate said last.
-
-    registered_at: ISO 8601, UTC. reigns: (from, to) of each time as champion, `to` None while it lasts.
-    """
-
-    version: str
-    trial: str
-    run_id: str
-    study_key: str
-    val_macro_f1: float
-    test_macro_f1: float
-    test_accuracy: float
-    registered_at: str
-    forced: bool
-    reason: str
-    is_champion: bool
-    reigns: list[tuple[str, str | None]]
-
-
-def promote(
-    tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bool = False, alpha: float = SIGNIFICANT
-) -> Promotion:
+def promote(tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bool = False) -> Promotion:
     """Register the study's best trial; make it champion unless it is significantly worse than the one there is.
 
     Best is by validation macro-F1; a trial is scored on the test partition once. A champion that cannot be compared
@@ -112,66 +83,90 @@ def promote(
         registry.repair()
         predictions = score_test(tracker, trial, dataset)
         trial = tracker.best(study.run_id) or trial
-        version = registry.version_of(trial.run_id) or register(tracker, study, trial, dataset)
-        before = registry.aliased()
-        found = verdict(registry, version, before, predictions, dataset, alpha)
-        if force and not found.passes:
-            found = replace(found, passes=True, forced=True, reason=f"forced, although {found.reason}")
-        if version != before:
-            write_down(registry, version, before, found)
-        return Promotion(
+        version = register(registry, study, trial, dataset)
+        before = registry.champion()
+        found = verdict(registry, version, before, predictions, dataset)
+        forced = force and not found.passes
+        made = Promotion(
             name=registry.name,
             version=version,
             trial=trial,
-            test=scores_on_test(trial),
             champion_before=before,
-            champion_after=version if found.passes else before,
+            champion_after=version if found.passes or forced else before,
             mcnemar=found.mcnemar,
-            forced=found.forced,
-            reason=found.reason,
+            forced=forced,
+            reason=f"forced, although {found.reason}" if forced else found.reason,
         )
+        if version != before:
+            write_down(registry, made)
+        return made
 
 
-def scores_on_test(trial: TrialRun) -> dict[str, float]:
-    """The metrics of a trial that begin with test_."""
-    return {name: value for name, value in trial.metrics.items() if name.startswith("test_")}
-
-
-def register(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> str:
-    """Make a version of a trial's model, with what it is as tags; returns its number.
+def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Dataset) -> str:
+    """The number of the version of a trial's model, which is made, with what it is as tags, if there is none.
 
     The version comes after its files: a kill in between leaves files that the next attempt writes again.
     """
+    there = [str(version.version) for version in registry.versions() if version.run_id == trial.run_id]
+    if there:
+        return there[0]
     with tempfile.TemporaryDirectory() as folder:
-        write_trial(Path(folder) / REGISTERED, tracker, study, trial, dataset)
-        tracker.add_files(trial.run_id, Path(folder))
+        write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset)
+        registry.tracker.add_files(trial.run_id, Path(folder))
     numbers = {name: repr(value) for name, value in scores_of(trial).items()}
     tags = {**facts(study, trial), "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
-    return Registry(tracker, study.key.study).create(trial.run_id, tags)
+    return registry.create(trial.run_id, tags)
 
 
-def write_down(registry: Registry, version: str, before: str | None, found: Verdict) -> None:
-    """The verdict as tags of the version, then, if it passes, the alias."""
-    numbers = {} if found.mcnemar is None else asdict(found.mcnemar)
-    registry.tag(
-        version,
-        {
-            "previous_champion": before or "",
-            "forced": str(found.forced).lower(),
-            "reason": found.reason,
-            "decided_at": now(),
-            **{f"mcnemar_{name}": repr(value) for name, value in numbers.items()},
-        },
-    )
-    if found.passes:
-        registry.crown(version, FORCED if found.forced else PROMOTED)
+class Verdict(NamedTuple):
+    """Whether a version passes the gate, and why."""
+
+    passes: bool
+    reason: str
+    mcnemar: McNemar | None = None
 
 
-@contextmanager
-def changing(root: Path) -> Iterator[None]:
+def verdict(
+    registry: Registry, version: str, champion: str | None, predictions: NDArray[np.int64], dataset: Dataset
+) -> Verdict:
+    """Hold a version's predictions of the test partition against the champion's."""
+    if champion is None:
+        return Verdict(True, f"version {version} is champion, as there was none before")
+    if champion == version:
+        return Verdict(True, f"version {version} is champion already")
+    try:
+        theirs = predict_partition(Predictor.load(registry.folder(champion)), dataset).digit
+    except InputError as error:
+        return Verdict(False, f"champion version {champion} cannot be compared: {error}")
+    labels = dataset.require_test().labels
+    result = mcnemar_exact(predictions == labels, theirs == labels)
+    worse = result.a_is_worse(SIGNIFICANT)
+    p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"
+    numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar {p_value}"
+    how = "significantly worse" if worse else "not significantly worse"
+    return Verdict(not worse, f"version {version} is {how} than champion version {champion} ({numbers})", result)
+
+
+def write_down(registry: Registry, made: Promotion) -> None:
+    """The verdict as tags of the version, then, if it is to be champion, the alias."""
+    numbers = {} if made.mcnemar is None else asdict(made.mcnemar)
+    told = {
+        "previous_champion": made.champion_before or "",
+        "forced": str(made.forced).lower(),
+        "reason": made.reason,
+        "decided_at": now(),
+        **{f"mcnemar_{name}": repr(value) for name, value in numbers.items()},
+    }
+    with registry.reached():
+        for name, value in told.items():
+            registry.client.set_model_version_tag(registry.name, made.version, TAG + name, value)
+    if made.is_champion:
+        registry.make_champion(made.version, FORCED if made.forced else PROMOTED)
+
+
+def changing(root: Path) -> AbstractContextManager[None]:
     """Hold the registry in `root` for writing; InputError where another process holds it."""
-    with locked(root / ".registry.lock", f"{root} must be promoted in by one process at a time", f"pid {os.getpid()}"):
-        yield
+    return locked(root / ".registry.lock", f"{root} must be promoted in by one process at a time", f"pid {os.getpid()}")
 
 
 def rollback(tracker: MlflowTracker, name: str) -> tuple[str, str]:
@@ -182,66 +177,12 @@ def rollback(tracker: MlflowTracker, name: str) -> tuple[str, str]:
     registry = Registry(tracker, name)
     with changing(tracker.root):
         registry.repair()
-        champion = registry.aliased()
+        champion = registry.champion()
         if champion is None:
             raise InputError(f"{name} must have a champion to roll back, {known_models(tracker)}")
-        there = {str(version.version) for version in registry.versions()} - {champion}
+        there = set(registry.numbers()) - {champion}
         before = [version for version in line_of(registry.events())[:-1] if version in there]
         if not before:
             raise InputError(f"{name} must have had a champion before version {champion} to go back to, it had none")
-        registry.crown(before[-1], ROLLED_BACK)
+        registry.make_champion(before[-1], ROLLED_BACK)
     return champion, before[-1]
-
-
-def history(tracker: MlflowTracker, name: str) -> list[VersionRecord]:
-    """Every version of a model, the first one first; InputError where there is no such model."""
-    registry = Registry(tracker, name)
-    if registry.model() is None:
-        raise InputError(f"{name} must be a registered model, {known_models(tracker)}")
-    events, champion = registry.events(), registry.aliased()
-    return [record(version, events, champion) for version in registry.versions()]
-
-
-def record(version: Any, events: list[Event], champion: str | None) -> VersionRecord:
-    """A VersionRecord from MLflow's model version."""
-    tags = {name.removeprefix(TAG): value for name, value in version.tags.items()}
-    number = str(version.version)
-    return VersionRecord(
-        version=number,
-        trial=tags.get("trial", ""),
-        run_id=version.run_id or "",
-        study_key=tags.get("study_key", ""),
-        val_macro_f1=tagged_score(tags, OBJECTIVE),
-        test_macro_f1=tagged_score(tags, "test_macro_f1"),
-        test_accuracy=tagged_score(tags, "test_accuracy"),
-        registered_at=tags.get("registered_at", ""),
-        forced=tags.get("forced") == "true",
-        reason=tags.get("reason", ""),
-        is_champion=number == champion,
-        reigns=reigns(events, number),
-    )
-
-
-def tagged_score(tags: Mapping[str, str], name: str) -> float:
-    """A score that a version's tag tells, NaN without such a tag; InputError where it was changed to no number."""
-    try:
-        return float(tags.get(name, "nan"))
-    except ValueError as error:
-        raise InputError(f"the tag {TAG}{name} of a model version must be a number, got {tags[name]!r}") from error
-
-
-def champion_folder(root: Path, name: str, alias: str = CHAMPION, version: int | str | None = None) -> Path:
-    """The folder for `Predictor.load` of a registered model: the version given, or the one that `alias` names.
-
-    Raises InputError, with what is registered, where there is none.
-    """
-    if not exists(root):
-        raise InputError(f"{root} must hold a registry, it has none: promote a study first")
-    tracker = MlflowTracker(root)
-    registry = Registry(tracker, name)
-    number = registry.aliased(alias) if version is None else str(version)
-    found = next((v for v in registry.versions() if str(v.version) == number), None)
-    if found is None:
-        asked = f"{name}@{alias}" if version is None else f"{name} version {version}"
-        raise InputError(f"{asked} is not registered in {root}, {known_models(tracker)}")
-    return predictor_folder(tracker, found)

@@ -11,23 +11,25 @@ import secrets
 import socket
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hmac import compare_digest
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from mmtune.base.errors import InputError
 from mmtune.tracking import address
 
 if TYPE_CHECKING:
-    from mmtune.tracking import MlflowTracker, StudyRun
+    from mmtune.tracking import MlflowTracker
 
 LOOPBACK = "127.0.0.1"
 FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "FLASK_", "prometheus_")
 """How names begin of what in the environment could open what this closes."""
-REFUSED = b"refused: open the address that `mmtune ui` has printed, with its token\n"
+REFUSED = "refused: open the address that `mmtune ui` has printed, with its token\n"
 
 
 def bound(port: int) -> socket.socket:
@@ -65,15 +67,12 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
 
 def study_lines(tracker: MlflowTracker, page: str) -> list[str]:
     """Where the UI at `page` shows the trials of each study, the last opened of its name: table, charts."""
-    last: dict[str, StudyRun] = {}
-    for study in tracker.studies():
-        last.setdefault(study.key.study, study)
-    shown = [
-        (name, what, address(page, tracker.experiment(name), study.key, charts))
+    last = {study.key.study: study for study in reversed(tracker.studies())}
+    return [
+        f"  {what} of {name}: {address(page, tracker.experiment(name), study.key, charts)}"
         for name, study in sorted(last.items())
         for what, charts in (("trials", False), ("charts", True))
     ]
-    return [f"  {what} of {name}: {where}" for name, what, where in shown]
 
 
 def mlflow_app(tracker: MlflowTracker, hosts: Iterable[str]) -> Any:
@@ -116,40 +115,28 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = Request(scope)
         # Cookies are sent to every port, so each has one of its own name.
-        name = f"mmtune-{headers.get('host', '').rpartition(':')[2]}"
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if self.is_foreign(scope["method"], headers):
-            await answer(send, HTTPStatus.FORBIDDEN)
-        elif scope["method"] == "GET" and self.fits(given):
-            cookie = f"{name}={given}; HttpOnly; SameSite=Strict; Path=/"
-            await answer(send, HTTPStatus.SEE_OTHER, location=f"/{quote(scope['path'].lstrip('/'))}", set_cookie=cookie)
-        elif self.fits(cookies(headers.get("cookie", "")).get(name, "")):
-            await self.app(scope, receive, send)
-        else:
-            await answer(send, HTTPStatus.FORBIDDEN)
+        name = f"mmtune-{request.headers.get('host', '').rpartition(':')[2]}"
+        given = request.query_params.get("token", "")
+        no_store = {"Cache-Control": "no-store"}
+        answer: Response = PlainTextResponse(REFUSED, 403, no_store)
+        if not self.is_foreign(request):
+            if request.method == "GET" and self.fits(given):
+                cookie = f"{name}={given}; HttpOnly; SameSite=Strict; Path=/"
+                where = f"/{quote(scope['path'].lstrip('/'))}"
+                answer = RedirectResponse(where, 303, {"Set-Cookie": cookie, **no_store})
+            elif self.fits(request.cookies.get(name, "")):
+                answer = self.app
+        await answer(scope, receive, send)
 
-    def is_foreign(self, method: str, headers: Mapping[str, str]) -> bool:
+    def is_foreign(self, request: Request) -> bool:
         """Whether a page of others asks, or under a name of others; to follow a link of theirs is no harm."""
-        host, site = headers.get("host", ""), headers.get("sec-fetch-site", "none")
-        followed = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        asked = request.headers
+        host, site = asked.get("host", ""), asked.get("sec-fetch-site", "none")
+        followed = request.method == "GET" and asked.get("sec-fetch-mode") == "navigate"
         own = site in ("none", "same-origin") or followed
-        return not own or host not in self.hosts or headers.get("origin", f"http://{host}") != f"http://{host}"
+        return not own or host not in self.hosts or asked.get("origin", f"http://{host}") != f"http://{host}"
 
     def fits(self, token: str) -> bool:
         return compare_digest(token.encode(), self.token)
-
-
-def cookies(header: str) -> dict[str, str]:
-    """The cookies in a header, whatever others have put beside ours."""
-    pairs = (part.strip().partition("=") for part in header.split(";"))
-    return {name: value for name, _, value in pairs}
-
-
-async def answer(send: Any, status: HTTPStatus, **headers: str) -> None:
-    """A whole answer of a line; names of headers are written with underscores."""
-    said = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", **headers}
-    lines = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in said.items()]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": REFUSED if status == HTTPStatus.FORBIDDEN else b""})

@@ -1,8 +1,14 @@
-"""The versions of a registered model, which of them is champion, and who was it before."""
+"""The versions of a registered model: what they are, which of them is champion, and who was it when.
+
+The alias `champion` is the truth. Tags of the registered model log every change of it, tags of a version say what
+the version is and how it came through the gate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,15 +16,67 @@ from typing import Any
 from mmtune.base.bounds import inside
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
-from mmtune.serve.champions import CHAMPION, Event, missing_event
+from mmtune.serve.loader import PREDICTOR, REGISTERED
 from mmtune.serve.predictor import FEATURES
-from mmtune.serve.pyfunc import PREDICTOR, REGISTERED
-from mmtune.tracking import MlflowTracker
+from mmtune.tracking import OBJECTIVE, MlflowTracker, exists
 from mmtune.tracking.address import registry_uri
 from mmtune.tracking.trouble import reached
 
+CHAMPION = "champion"
+PROMOTED, FORCED, ROLLED_BACK, FOUND = "promoted", "forced", "rolled back", "found"
 TAG, EVENT = "mmtune.", "mmtune.champion."
 MOST_MODELS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A version became champion at a time (ISO 8601, UTC).
+
+    how: "promoted"; "forced" against the gate; "rolled back" to; or "found" to be champion with no event that
+    says so, as after a kill between alias and log or a change by hand.
+    """
+
+    version: str
+    at: str
+    how: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Event:
+        """The inverse of `to_json`; InputError where the text, a tag that anybody may edit, is none of ours."""
+        try:
+            return Event(**{name: str(value) for name, value in json.loads(text).items()})
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"a tag of a champion must be an event in JSON, got {text[:200]!r}") from error
+
+
+def line_of(events: Sequence[Event]) -> list[str]:
+    """The line of champions that still counts, the reigning one last; a rollback takes off what came after."""
+    line: list[str] = []
+    for event in events:
+        if event.how == ROLLED_BACK and event.version in line:
+            while line[-1] != event.version:
+                line.pop()
+        elif line[-1:] != [event.version]:
+            line.append(event.version)
+    return line
+
+
+def missing_event(events: Sequence[Event], champion: str | None) -> Event | None:
+    """The event that the log lacks for `champion` to reign: the alias is the truth, the log follows it."""
+    line = line_of(events)
+    if champion is None or line[-1:] == [champion]:
+        return None
+    how = ROLLED_BACK if line[-2:-1] == [champion] else FOUND
+    return Event(version=champion, at=now(), how=how)
+
+
+def reigns(events: Sequence[Event], version: str) -> list[tuple[str, str | None]]:
+    """When `version` was champion: (from, to) of each reign; `to` is None while it lasts."""
+    ends = [*(event.at for event in events[1:]), None]
+    return [(event.at, end) for event, end in zip(events, ends, strict=True) if event.version == version]
 
 
 class Registry:
@@ -44,14 +102,14 @@ class Registry:
             found = [] if self.model() is None else self.client.search_model_versions(f"name = '{self.name}'")
         return sorted(found, key=lambda version: int(version.version))
 
-    def version_of(self, run_id: str) -> str | None:
-        """The version of a trial's run, or None."""
-        return next((str(v.version) for v in self.versions() if v.run_id == run_id), None)
+    def numbers(self) -> list[str]:
+        """The numbers of `versions`."""
+        return [str(version.version) for version in self.versions()]
 
-    def aliased(self, alias: str = CHAMPION) -> str | None:
-        """The version that an alias names, or None."""
+    def champion(self) -> str | None:
+        """The version that is champion, or None."""
         model = self.model()
-        version = None if model is None else model.aliases.get(alias)
+        version = None if model is None else model.aliases.get(CHAMPION)
         return None if version is None else str(version)
 
     def events(self) -> list[Event]:
@@ -59,6 +117,20 @@ class Registry:
         model = self.model()
         tags = {} if model is None else model.tags
         return [Event.from_json(tags[name]) for name in sorted(tags) if name.startswith(EVENT)]
+
+    def folder(self, number: str) -> Path:
+        """Where a version's predictor lies, brought here first if it is elsewhere.
+
+        Raises InputError where it is not there or not of our making.
+        """
+        with self.reached():
+            where = self.client.get_model_version_download_uri(self.name, number)
+        brought = self.tracker.bring(where, f"models/{self.name}-{number}")
+        folder = inside(brought or self.tracker.root, f"data/{PREDICTOR}")
+        if brought is None or not (folder / FEATURES).is_file():
+            said = f"{self.name} version {number} must have data/{PREDICTOR}/{FEATURES}"
+            raise InputError(f"{said}, {where} has none")
+        return folder
 
     def create(self, run_id: str, tags: Mapping[str, str]) -> str:
         """A version of what a run keeps under `registered`, with its tags; returns its number."""
@@ -70,12 +142,7 @@ class Registry:
                 self.client.create_registered_model(self.name)
             return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
 
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
-        with self.reached():
-            for name, value in tags.items():
-                self.client.set_model_version_tag(self.name, version, TAG + name, value)
-
-    def crown(self, version: str, how: str) -> None:
+    def make_champion(self, version: str, how: str) -> None:
         """Make a version champion. The alias comes first: `repair` can mend a log that lacks its last event."""
         with self.reached():
             self.client.set_registered_model_alias(self.name, CHAMPION, version)
@@ -83,7 +150,7 @@ class Registry:
 
     def repair(self) -> None:
         """Bring the log into line with the alias, after a kill or a change by hand."""
-        event = missing_event(self.events(), self.aliased())
+        event = missing_event(self.events(), self.champion())
         if event is not None:
             self._log(event)
 
@@ -93,19 +160,70 @@ class Registry:
             self.client.set_registered_model_tag(self.name, f"{EVENT}{number:06}", event.to_json())
 
 
-def predictor_folder(tracker: MlflowTracker, version: Any) -> Path:
-    """Where the predictor of MLflow's model version lies, brought here first if it is elsewhere.
+@dataclass(frozen=True, kw_only=True)
+class VersionRecord:
+    """A registered version, and its scores as they were when it was registered.
 
-    Raises InputError where it is not there or not of our making.
+    forced: whether it became champion against the gate. reigns: (from, to) of each time as champion, ISO 8601 in UTC,
+    `to` None while it lasts.
     """
-    with reached(registry_uri(tracker.root)):
-        where = tracker.client.get_model_version_download_uri(version.name, version.version)
-    brought = tracker.bring(where, f"models/{version.name}-{version.version}")
-    folder = inside(brought or tracker.root, f"data/{PREDICTOR}")
-    if brought is None or not (folder / FEATURES).is_file():
-        said = f"{version.name} version {version.version} must have data/{PREDICTOR}/{FEATURES}"
-        raise InputError(f"{said}, {where} has none")
-    return folder
+
+    version: str
+    trial: str
+    study_key: str
+    val_macro_f1: float
+    test_macro_f1: float
+    test_accuracy: float
+    forced: bool
+    reigns: list[tuple[str, str | None]]
+
+
+def history(tracker: MlflowTracker, name: str) -> list[VersionRecord]:
+    """Every version of a model, the first one first; InputError where there is no such model."""
+    registry = Registry(tracker, name)
+    if registry.model() is None:
+        raise InputError(f"{name} must be a registered model, {known_models(tracker)}")
+    events = registry.events()
+    return [record(version, events) for version in registry.versions()]
+
+
+def record(version: Any, events: Sequence[Event]) -> VersionRecord:
+    """A VersionRecord from MLflow's model version."""
+    tags = {name.removeprefix(TAG): value for name, value in version.tags.items()}
+    return VersionRecord(
+        version=str(version.version),
+        trial=tags.get("trial", ""),
+        study_key=tags.get("study_key", ""),
+        val_macro_f1=tagged_score(tags, OBJECTIVE),
+        test_macro_f1=tagged_score(tags, "test_macro_f1"),
+        test_accuracy=tagged_score(tags, "test_accuracy"),
+        forced=tags.get("forced") == "true",
+        reigns=reigns(events, str(version.version)),
+    )
+
+
+def tagged_score(tags: Mapping[str, str], name: str) -> float:
+    """A score that a version's tag tells, NaN without such a tag; InputError where it was changed to no number."""
+    try:
+        return float(tags.get(name, "nan"))
+    except ValueError as error:
+        raise InputError(f"the tag {TAG}{name} of a model version must be a number, got {tags[name]!r}") from error
+
+
+def champion_folder(root: Path, name: str, version: int | str | None = None) -> Path:
+    """The folder for `Predictor.load` of a registered model: of the version given, or of the champion.
+
+    Raises InputError, with what is registered, where there is none.
+    """
+    if not exists(root):
+        raise InputError(f"{root} must hold a registry, it has none: promote a study first")
+    tracker = MlflowTracker(root)
+    registry = Registry(tracker, name)
+    number = registry.champion() if version is None else str(version)
+    if number is None or number not in registry.numbers():
+        asked = f"{name}@{CHAMPION}" if version is None else f"{name} version {version}"
+        raise InputError(f"{asked} is not registered in {root}, {known_models(tracker)}")
+    return registry.folder(number)
 
 
 def known_models(tracker: MlflowTracker) -> str:

@@ -1,19 +1,19 @@
-"""What a study is: a search that a report made, as data, and the trials that it comes to."""
+"""What a study is: a search that a report made, as data, the file that it stands in, and the trials it comes to."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
-from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated, require_trials
+from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
 from mmtune.study.space import Space, Value, pin
 from mmtune.train.recipe import TrialConfig
-
-NONE = Enumerated(space=(), points=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Study:
         for path in named:
             if path not in known:
                 raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
-        for listed in (self.grid or {}, *(phase.settles for phase in self.phases)):
+        for listed in (self.grid or {}, *(phase.varied for phase in self.phases)):
             for path, values in listed.items():
                 if path not in space:
                     raise InputError(f"study {self.name}: {path} is varied, so it must be in the space")
@@ -83,6 +83,38 @@ class Study:
         """The least and the most epochs of a trial that the report made."""
         own = [int(values["train.epochs"]) for values in self.tries.values() if "train.epochs" in values]
         return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
+
+
+def studies_folder() -> Path:
+    """`studies/` in the working directory if it holds any study, else the one beside the package."""
+    beside = Path(__file__).resolve().parents[2] / "studies"
+    return next((folder for folder in (Path("studies"), beside) if study_names(folder)), beside)
+
+
+def study_names(folder: Path) -> list[str]:
+    """The names of all studies in a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def load_study(name: str, folder: Path | None = None) -> Study:
+    """The STUDY of `studies/NAME.py`; InputError naming the ones there are."""
+    folder = folder or studies_folder()
+    if not study_names(folder):
+        raise InputError(f"{folder} must hold studies, one Python file each; it holds none")
+    require_choice("NAME", name, tuple(study_names(folder)))
+    spec = importlib.util.spec_from_file_location(f"studies.{name}", folder / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(f"{folder / name}.py must be a study that loads: {type(error).__name__}: {said}") from error
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study) or study.name != name:
+        raise InputError(f"{folder / name}.py must export STUDY, a Study named {name!r}")
+    return study
 
 
 def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
@@ -112,25 +144,27 @@ def schedule(
             made: Schedule = Enumerated(space=(), points=({},))
         case "grid":
             axes = {path: values for path, values in (study.grid or {}).items() if path not in fixed}
-            made = NONE if study.grid is None else enumerated(axes)
+            made = Enumerated(space=(), points=()) if study.grid is None else enumerated(axes)
         case "tries":
             own = fixed if epochs is None else {**fixed, "train.epochs": epochs}
             tries = {name: {**values, **own} for name, values in study.tries.items()}
-            made = resumable(Tries(tries=tries, going_on=study.going_on), study.name, base)
+            made = Tries(tries=tries, going_on=study.going_on)
+            require_resumable(made, study.name, base)
         case "phases":
             phases = tuple(phase.without(fixed) for phase in study.phases)
             made = Phased(space=space, phases=phases, base=flatten(base))
         case _:
             made = Sampled(space=space, trials=trials or study.trials, sampler=sampler)
-    return require_trials(made, study.name, sampler)
+    if made.trials == 0:
+        raise InputError(f"study {study.name} has no trials with --sampler {sampler}; choose another sampler")
+    return made
 
 
-def resumable(tries: Tries, study: str, base: TrialConfig) -> Tries:
-    """The tries; InputError where one goes on from another that does not keep its last epoch."""
+def require_resumable(tries: Tries, study: str, base: TrialConfig) -> None:
+    """Raise InputError where a try goes on from another that does not keep its last epoch."""
     for later, earlier in tries.going_on.items():
         if not tries.configure(base, {TRY: earlier}).train.keep_final:
             raise InputError(f"study {study}: {later} goes on from {earlier}, so keep_final must be True, got False")
-    return tries
 
 
 def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
@@ -156,7 +190,6 @@ def parse_value(path: str, raw: str, kind: type[Any]) -> Value:
         require_choice(path, raw, ("True", "False"))
         return raw == "True"
     try:
-        value: Value = kind(raw)
+        return kind(raw)
     except ValueError as error:
         raise InputError(f"{path} must be of type {kind.__name__}, got {raw!r}") from error
-    return value

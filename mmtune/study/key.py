@@ -61,20 +61,13 @@ class StudyKey:
     @property
     def slug(self) -> str:
         """A readable name that is safe in a path: study.data-digest.protocol.seed.epochs.sampler."""
-        parts = [
-            self.study,
-            f"{self.data}-{self.digest[:8]}",
-            self.protocol,
-            f"seed{self.seed}",
-            f"epochs{self.epochs}",
-        ]
+        data = f"{self.data}-{self.digest[:8]}"
+        parts = [self.study, data, self.protocol, f"seed{self.seed}", f"epochs{self.epochs}"]
         how = [self.sampler + ("-pruned" if self.prune else ""), *(words.replace(" ", "-") for words in self.division)]
         settled = [f"{path}={value}" for path, value in self.fixed]
         started = [f"{modality}-{run_id[:8]}" for modality, run_id in self.encoders]
         text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))
         # Names of files end at 255 bytes, suffixes included.
-        return (
-            text
-            if len(text) <= LONGEST_SLUG
-            else f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        )
+        if len(text) <= LONGEST_SLUG:
+            return text
+        return f"{text[:LONGEST_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

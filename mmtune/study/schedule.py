@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from mmtune.base.errors import InputError
 from mmtune.base.fields import replace_paths
 from mmtune.study.space import Categorical, Integer, Real, Space, Value, draw, grid
 from mmtune.train.recipe import TrialConfig
@@ -25,49 +24,28 @@ class Draw:
     sampler: str = ""
 
 
-class Schedule(Protocol):
-    """The trials 0 to `trials` - 1 of a study. `space` is everything that any of them may vary."""
-
-    @property
-    def trials(self) -> int: ...
-    @property
-    def space(self) -> Space: ...
+class Trials:
+    """What schedules share: as it stands here, trials that neither wait for nor build on each other."""
 
     def needs(self, index: int) -> Sequence[int]:
         """The trials that must have ended before this one begins."""
-
-    def resumes(self, index: int) -> int | None:
-        """The trial whose last epoch this one goes on from."""
-
-    def draw(self, index: int, attempts: Sequence[Attempt]) -> Draw:
-        """How this trial gets its values, given every attempt so far."""
-
-    def configure(self, base: TrialConfig, values: Mapping[str, Value]) -> TrialConfig:
-        """The configuration that drawn values make of a base."""
-
-    def lines(self) -> list[str]:
-        """What the trials are beside the space, a line each: a study whose lines have changed is another study."""
-
-
-class Independent:
-    """What schedules share whose trials neither wait for nor build on each other."""
-
-    def needs(self, index: int) -> Sequence[int]:
         return ()
 
     def resumes(self, index: int) -> int | None:
+        """The trial whose last epoch this one goes on from."""
         return None
 
     def configure(self, base: TrialConfig, values: Mapping[str, Value]) -> TrialConfig:
-        configured: TrialConfig = replace_paths(base, values)
-        return configured
+        """The configuration that drawn values make of a base."""
+        return replace_paths(base, values)
 
     def lines(self) -> list[str]:
+        """What the trials are beside the space, a line each: a study whose lines have changed is another study."""
         return []
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enumerated(Independent):
+class Enumerated(Trials):
     """Given points of a space, each once."""
 
     space: Space
@@ -82,7 +60,7 @@ class Enumerated(Independent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampled(Independent):
+class Sampled(Trials):
     """As many points as asked for, drawn by one sampler."""
 
     space: Space
@@ -94,7 +72,7 @@ class Sampled(Independent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tries:
+class Tries(Trials):
     """Configurations that a report lists by name. going_on: by name, the one whose last epoch it goes on from."""
 
     tries: Mapping[str, Mapping[str, Value]]
@@ -121,8 +99,7 @@ class Tries:
         return Draw(given={TRY: list(self.tries)[index]})
 
     def configure(self, base: TrialConfig, values: Mapping[str, Value]) -> TrialConfig:
-        configured: TrialConfig = replace_paths(base, self.tries[str(values[TRY])])
-        return configured
+        return super().configure(base, self.tries[str(values[TRY])])
 
     def lines(self) -> list[str]:
         told = [
@@ -142,7 +119,7 @@ class GridPhase:
         return enumerated(self.values).trials
 
     @property
-    def settles(self) -> Mapping[str, tuple[Value, ...]]:
+    def varied(self) -> Mapping[str, tuple[Value, ...]]:
         return self.values
 
     def without(self, fixed: Mapping[str, Value]) -> GridPhase:
@@ -160,7 +137,7 @@ class RandomPhase:
     trials: int
 
     @property
-    def settles(self) -> Mapping[str, tuple[Value, ...]]:
+    def varied(self) -> Mapping[str, tuple[Value, ...]]:
         return dict.fromkeys(self.paths, ())
 
     def without(self, fixed: Mapping[str, Value]) -> RandomPhase:
@@ -182,7 +159,7 @@ class RefinePhase:
         return len(self.factors)
 
     @property
-    def settles(self) -> Mapping[str, tuple[Value, ...]]:
+    def varied(self) -> Mapping[str, tuple[Value, ...]]:
         return {path: () for own in self.factors for path in own}
 
     def without(self, fixed: Mapping[str, Value]) -> RefinePhase:
@@ -208,7 +185,7 @@ def scaled(choice: Categorical | Integer | Real, value: Value, factor: float) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phased(Independent):
+class Phased(Trials):
     """Phases one after the other, each around the best trial of those before it.
 
     base: the configuration's values by path, for the first phase.
@@ -249,11 +226,9 @@ class Phased(Independent):
         return start if best is None else {**start, **best.values}
 
 
-def require_trials(schedule: Schedule, study: str, sampler: str) -> Schedule:
-    """The schedule; InputError where it has no trial at all."""
-    if schedule.trials == 0:
-        raise InputError(f"study {study} has no trials with --sampler {sampler}; choose another sampler")
-    return schedule
+Schedule = Enumerated | Sampled | Tries | Phased
+"""The trials 0 to `trials` - 1 of a study. `space` is everything that any of them may vary; `draw` says how one gets
+its values, given every attempt so far."""
 
 
 def enumerated(values: Mapping[str, tuple[Value, ...]]) -> Enumerated:

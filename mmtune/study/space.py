@@ -45,27 +45,6 @@ class Categorical:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Integer:
-    """A whole number from `low` to `high`."""
-
-    path: str
-    low: int
-    high: int
-    source: str
-    log: bool = False
-    when: When | None = None
-
-    def suggest(self, trial: optuna.Trial) -> Value:
-        return trial.suggest_int(self.path, self.low, self.high, log=self.log)
-
-    def admits(self, value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low}..{self.high}{' (log)' if self.log else ''}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Real:
     """A real number from `low` to `high`."""
 
@@ -86,6 +65,23 @@ class Real:
         return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Integer(Real):
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def suggest(self, trial: optuna.Trial) -> Value:
+        return trial.suggest_int(self.path, self.low, self.high, log=self.log)
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, int) and super().admits(value)
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{' (log)' if self.log else ''}"
+
+
 Choice = Categorical | Integer | Real
 Space = tuple[Choice, ...]
 
@@ -98,12 +94,6 @@ def under(prefix: str, space: Space) -> Space:
         return replace(choice, path=f"{prefix}.{choice.path}", when=when)
 
     return tuple(map(moved, space))
-
-
-def only(space: Space, paths: tuple[str, ...]) -> Space:
-    """The choices at `paths`, in the order of `paths`."""
-    by_path = {choice.path: choice for choice in space}
-    return tuple(by_path[path] for path in paths)
 
 
 def pin(space: Space, fixed: Mapping[str, Value]) -> Space:
@@ -166,14 +156,10 @@ def importances(space: Space, trials: list[tuple[Mapping[str, Any], float]]) -> 
     if len(trials) < 4 or not varied or len({value for _, value in trials}) < 2:
         return {}
     study = optuna.create_study(direction="maximize")
+    distributions = {c.path: distribution(c) for c in varied}
     for values, objective in trials:
-        study.add_trial(
-            optuna.trial.create_trial(
-                params={c.path: values[c.path] for c in varied},
-                distributions={c.path: distribution(c) for c in varied},
-                value=objective,
-            )
-        )
+        params = {path: values[path] for path in distributions}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=objective))
     few = len(trials) <= FEW_TRIALS
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0) if few else None
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

@@ -83,7 +83,7 @@ def chart_state(choices: Sequence[str]) -> dict[str, Any]:
     score = {"key": OBJECTIVE, "type": "METRIC"}
     generated = {**SECTION, "isGenerated": True}
     line = {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "xAxisKey": "step"}
-    search = [
+    search: list[dict[str, Any]] = [
         {"type": "PARALLEL", "selectedParams": list(choices), "selectedMetrics": [OBJECTIVE], "showAllRuns": True},
         {"type": "BAR", "metricKey": OBJECTIVE},
         *({"type": "SCATTER", "xaxis": {"key": path, "type": "PARAM"}, "yaxis": score} for path in choices),

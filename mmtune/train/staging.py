@@ -17,7 +17,7 @@ from typing import Any, get_origin, get_type_hints
 from mmtune.base.bounds import inside
 from mmtune.base.clock import milliseconds
 from mmtune.base.errors import InputError
-from mmtune.base.files import append_whole, read_json, write_soon, write_whole
+from mmtune.base.files import append_whole, read_json, write_whole
 
 RUN, EPOCHS, RESULT, ERROR = "run.json", "epochs.jsonl", "result.json", "error.txt"
 now_ms = milliseconds
@@ -48,7 +48,7 @@ class StagedRun:
         """Make the folder say so. A power cut may cost a run that has just begun, a kill does not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {name: value for name, value in vars(self).items() if name != "folder"}
-        write_soon(self.folder / RUN, json.dumps(content).encode())
+        write_whole(self.folder / RUN, json.dumps(content).encode(), sync=False)
 
     @property
     def result(self) -> Result | None:

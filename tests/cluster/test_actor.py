@@ -19,16 +19,16 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.pool.ray.actor import PREFIX, ActorLine, Files, Left, Order, Over, made_with, own_folder, pack, unpack
+from mmtune.pool.ray.actor import PREFIX, Exited, Files, Message, Order, Trainer, made_with, own_folder, pack, unpack
 from mmtune.pool.ray.engine import Engine, require_answer
 from mmtune.pool.ray.pool import differences
-from mmtune.pool.worker import Done, Epoch, Event, Job, Ready, Saved, WorkerSpec, live
+from mmtune.pool.worker import Done, Epoch, Job, Ready, Saved, WorkerSpec
 from mmtune.study.options import Options
 from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.staging import CHECKPOINT, EPOCHS, RESULT
 
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=4))
-Said = list[Event | Left | Over]
+Said = list[Message]
 
 
 def test_files_are_the_same_after_their_journey(tmp_path: Path) -> None:
@@ -48,54 +48,62 @@ def test_no_file_is_written_outside_of_its_folder(tmp_path: Path, name: str) -> 
 
 
 @pytest.fixture
-def line(tiny: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ActorLine:
-    """The line of an actor that lives, without Ray."""
+def actor(tiny: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trainer:
+    """An actor that lives, without Ray."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    made = ActorLine({}.__getitem__)
+    made = Trainer({}.__getitem__)
     spec = WorkerSpec(data=tmp_path, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
-    threading.Thread(target=live, args=(spec, lambda: tiny.train, made), daemon=True).start()
+    threading.Thread(target=made.work, args=(spec, tiny.train), daemon=True).start()
     return made
 
 
-def done(line: ActorLine, every: float, left: Files) -> Said:
+def done(actor: Trainer, every: float, left: Files) -> Said:
     """All that an actor says of a job until it is done."""
     job = Job(number=3, config=CONFIG, seed=1, folder=Path(), checkpoint_every=every)
-    line.inbox.put(Order(job=job, encoders={}, checkpoint=None, left=left))
+    actor.tell(Order(job=job, folders={}, left=left))
     said: Said = []
-    while not (said and isinstance(said[-1], Left) and isinstance(said[-1].event, Done)):
-        said += line.listen()
+    while not (said and isinstance(said[-1][0], Done)):
+        said += actor.listen()
     return said
 
 
-def test_a_job_goes_through_an_actors_line(line: ActorLine) -> None:
-    said = done(line, 60.0, {})
-    assert [type(event) for event in said] == [Ready, Epoch, Epoch, Epoch, Epoch, Left]
-    last = said[-1]
-    assert isinstance(last, Left)
-    assert {"files/model/model.json", RESULT} <= set(last.files)
-    assert not {EPOCHS, CHECKPOINT} & set(last.files)
+def test_a_job_goes_through_an_actor(actor: Trainer) -> None:
+    said = done(actor, 60.0, {})
+    assert [type(event) for event, _ in said] == [Ready, Epoch, Epoch, Epoch, Epoch, Done]
+    _, files = said[-1]
+    assert {"files/model/model.json", RESULT} <= set(files)
+    assert not {EPOCHS, CHECKPOINT} & set(files)
     # With the result a run has ended: it is written last.
-    assert list(last.files)[-1] == RESULT
-    assert not list(line.folder.iterdir())
+    assert list(files)[-1] == RESULT
+    assert not list(actor.folder.iterdir())
 
 
-def test_another_actor_goes_on_from_a_checkpoint_that_has_travelled(line: ActorLine) -> None:
+def test_another_actor_goes_on_from_a_checkpoint_that_has_travelled(actor: Trainer) -> None:
     """With the same steps; epochs that are on record already are told as such."""
-    first = done(line, 0.0, {})
-    saved = [said.files for said in first if isinstance(said, Left) and isinstance(said.event, Saved)]
-    points = [said.point for said in first if isinstance(said, Epoch)]
+    first = done(actor, 0.0, {})
+    saved = [files for event, files in first if isinstance(event, Saved)]
+    points = [event.point for event, _ in first if isinstance(event, Epoch)]
     assert [set(files) for files in saved] == [{CHECKPOINT}] * len(saved)
     assert len(saved) >= 3
     lines = b"".join(json.dumps(asdict(point)).encode() + b"\n" for point in points[:3])
-    second = done(line, 60.0, {EPOCHS: lines, CHECKPOINT: saved[1][CHECKPOINT]})
-    heard = [said for said in second if isinstance(said, Epoch)]
-    assert [(said.point.epoch, said.new) for said in heard] == [(3, False), (4, True)]
-    assert [said.point.metrics["val_loss"] for said in heard] == [p.metrics["val_loss"] for p in points[2:]]
-    (ours, theirs) = (said[-1] for said in (first, second))
-    assert isinstance(ours, Left)
-    assert isinstance(theirs, Left)
+    second = done(actor, 60.0, {EPOCHS: lines, CHECKPOINT: saved[1][CHECKPOINT]})
+    heard = [event for event, _ in second if isinstance(event, Epoch)]
+    assert [(event.point.epoch, event.new) for event in heard] == [(3, False), (4, True)]
+    assert [event.point.metrics["val_loss"] for event in heard] == [p.metrics["val_loss"] for p in points[2:]]
+    (ours, theirs) = (said[-1][1] for said in (first, second))
     weights = "files/model/weights.safetensors"
-    assert ours.files[weights] == theirs.files[weights]
+    assert ours[weights] == theirs[weights]
+
+
+def test_a_worker_that_can_do_no_more_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Dataset) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    actor = Trainer({}.__getitem__)
+    actor.work(WorkerSpec(data=tmp_path, splits=(), device="nowhere"), tiny.train)
+    ((event, files),) = actor.listen()
+    assert isinstance(event, Exited)
+    assert event.reason.startswith("RuntimeError: ")
+    assert "\n" not in event.reason
+    assert files == {}
 
 
 def test_what_killed_actors_left_is_removed_and_what_living_ones_have_is_not(

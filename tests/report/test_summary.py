@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from mmtune.analysis.statistics import ClusteredMcNemar
 from mmtune.report.comparing import Comparison
 from mmtune.report.summary import comparison_table, history_table, show
-from mmtune.serve.promotion import VersionRecord
+from mmtune.serve.versions import VersionRecord
 from mmtune.study import StudyKey, studies_folder, study_names
 
 NAMES = study_names(studies_folder())
@@ -54,15 +54,11 @@ def versions() -> Table:
     record = VersionRecord(
         version="1",
         trial="03 kernel=5",
-        run_id="",
         study_key=KEY.slug,
         val_macro_f1=0.9,
         test_macro_f1=0.9,
         test_accuracy=0.9,
-        registered_at="2026-11-21T10:00:00",
         forced=True,
-        reason="",
-        is_champion=True,
         reigns=[("2026-11-21T10:00:00", "2026-11-22T10:00:00"), ("2026-11-24T10:00:00", None)],
     )
     return history_table([record, record])

@@ -15,7 +15,8 @@ from mmtune.data.building import build
 from mmtune.data.protocols import split
 from mmtune.data.store import load
 from mmtune.networks.config import DualCNNConfig
-from mmtune.serve import champion_folder, promote
+from mmtune.serve.promotion import promote
+from mmtune.serve.versions import champion_folder
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident

@@ -27,10 +27,9 @@ from mmtune.networks.config import (
     model_from_json,
 )
 from mmtune.networks.storage import save_model
-from mmtune.serve.champions import Event
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files
-from mmtune.serve.sealed import write_sealed
+from mmtune.serve.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files, write_sealed
+from mmtune.serve.versions import Event
 
 CONFIGS = {
     "image": ImageCNNConfig(),
@@ -52,7 +51,7 @@ def predictors() -> dict[str, Predictor]:
     torch.manual_seed(0)
     card = {"features": None, "data": {"name": "made"}}
     return {
-        name: Predictor(model=build_model(config).eval(), modalities=config.modalities, card=card)
+        name: Predictor(model=build_model(config).eval(), modalities=config.modalities, card=card, features=None)
         for name, config in CONFIGS.items()
     }
 

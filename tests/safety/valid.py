@@ -26,8 +26,7 @@ from mmtune.data.store import CLIPS, MANIFEST, load, save
 from mmtune.networks.build import build_model
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.serve.predictor import FEATURES, MODEL, Predictor, save_predictor
-from mmtune.serve.sealed import seal
+from mmtune.serve.predictor import FEATURES, MODEL, Predictor, save_predictor, seal
 from mmtune.train.adam import Adam
 from mmtune.train.answers import read_answers
 from mmtune.train.checkpoint import OPTIMIZER, checkpoint_of, load_checkpoint, save_checkpoint

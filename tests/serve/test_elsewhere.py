@@ -19,8 +19,9 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.card import MODEL
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.serve.promotion import champion_folder, history, promote, rollback
+from mmtune.serve.promotion import promote, rollback
 from mmtune.serve.scoring import scored
+from mmtune.serve.versions import champion_folder, history
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
@@ -170,4 +171,4 @@ def test_a_registry_that_does_not_answer_is_named(
         with pytest.raises(AwayError, match=gone):
             act()
     monkeypatch.delenv("MLFLOW_REGISTRY_URI")
-    assert promote(MlflowTracker(store), study, tiny).became_champion
+    assert promote(MlflowTracker(store), study, tiny).is_champion

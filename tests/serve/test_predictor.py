@@ -35,17 +35,15 @@ from mmtune.networks.config import (
     SpectrogramFusionConfig,
 )
 from mmtune.networks.storage import save_model
-from mmtune.serve.loader import _load_pyfunc, columns
+from mmtune.serve.loader import _load_pyfunc, columns, write_pyfunc
 from mmtune.serve.predictor import (
     Predictor,
     describe,
     predict_files,
-    predict_partition,
-    read_clip,
+    read_recording,
     save_predictor,
-    unscaled,
-    write_submission,
 )
+from mmtune.serve.scoring import predict_partition, unscaled, write_submission
 from mmtune.train.batches import as_input
 
 RATE = 16_000
@@ -237,7 +235,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def test_a_recording_becomes_the_clip_that_the_data_set_has_of_it(fusion: Predictor, tmp_path: Path) -> None:
     for row in (0, 3, 24):
         soundfile.write(tmp_path / "x.wav", WAVES[row], RATE, subtype="PCM_16")
-        np.testing.assert_allclose(read_clip(fusion, tmp_path / "x.wav"), CLIPS[row], atol=1e-5)
+        np.testing.assert_allclose(read_recording(fusion, tmp_path / "x.wav"), CLIPS[row], atol=1e-5)
 
 
 def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predictor, files: dict[str, Path]) -> None:
@@ -255,7 +253,7 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
 def test_stereo_at_another_rate_is_nearly_the_same_clip(fusion: Predictor, files: dict[str, Path]) -> None:
     wide = voice(117, rate=44_100)
     soundfile.write(files["wav"].with_name("wide.wav"), np.stack([wide, wide], 1), 44_100, subtype="FLOAT")
-    narrow, other = (read_clip(fusion, files["wav"].with_name(name)) for name in ("one.wav", "wide.wav"))
+    narrow, other = (read_recording(fusion, files["wav"].with_name(name)) for name in ("one.wav", "wide.wav"))
     assert np.corrcoef(narrow.ravel(), other.ravel())[0, 1] > 0.95
 
 
@@ -278,9 +276,9 @@ def test_a_model_of_waveforms_hears_recordings_and_needs_no_features(
     found = predict_files(predictor, files["light"], files["wav"])
     expected = predictor.predict(read_digit(files["light"])[None], heard[None])
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
-    served = _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": [heard.tolist()] * 2})
+    served = _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": np.stack([heard] * 2)})
     assert list(served.columns) == ["digit", "probability"] == list(columns(config))
-    for wrong in ([[0.5] * RATE] * 2, [[40_000] * RATE] * 2, np.zeros((2, RATE), np.float32)):
+    for wrong in ([heard.tolist()] * 2, np.zeros((2, RATE), np.float32)):
         with pytest.raises(InputError, match=r"waveform must be an array \(B, 16000\) of int16"):
             _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": wrong})
     waves = np.stack([to_int16(wave) for wave in WAVES])
@@ -406,36 +404,53 @@ def test_a_changed_folder_is_refused(tmp_path: Path, name: str, damage: Any) -> 
 # ---- behind MLflow
 
 
-def test_served_dicts_of_arrays_and_of_lists_give_the_same_frame(folders: dict[str, Path], fusion: Predictor) -> None:
-    served = _load_pyfunc(str(folders["fusion"]))
-    dicts: dict[str, Any] = {"image": IMAGES[:4], "audio": CLIPS[:4]}
-    frame = served.predict(dicts)
+def test_served_dicts_of_arrays_become_a_frame(folders: dict[str, Path], fusion: Predictor) -> None:
+    frame = _load_pyfunc(str(folders["fusion"])).predict({"image": IMAGES[:4], "audio": CLIPS[:4]})
     assert list(frame.columns) == list(columns(CONFIGS["fusion"]))
     expected = fusion.predict(IMAGES[:4], CLIPS[:4])
     assert frame["digit"].tolist() == expected.digit.tolist()
     assert frame["audio_digit"].tolist() == expected.alone["audio"].digit.tolist()
-    from_json = json.loads(json.dumps({name: array.tolist() for name, array in dicts.items()}))
-    assert served.predict(from_json).equals(frame)
     assert list(_load_pyfunc(str(folders["image"])).predict({"image": IMAGES[:4]}).columns) == list(
         columns(CONFIGS["image"])
     )
 
 
+def test_lists_that_come_to_mlflows_server_are_answered_as_arrays(
+    folders: dict[str, Path], fusion: Predictor, tmp_path: Path
+) -> None:
+    from mlflow.pyfunc import load_model
+    from mlflow.pyfunc.scoring_server import invocations
+
+    card = {name: fusion.card[name] for name in ("features", "data")}
+    write_pyfunc(tmp_path / "made", folders["fusion"] / "model", CONFIGS["fusion"], card, "run")
+    model = load_model(str(tmp_path / "made"))
+    lists = {"image": IMAGES[:4].tolist(), "audio": CLIPS[:4].tolist()}
+    rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    expected = fusion.predict(IMAGES[:4], CLIPS[:4])
+    for asked in ({"inputs": lists}, {"instances": rows}):
+        answer = invocations(json.dumps(asked), "application/json", model, model.metadata.get_input_schema())
+        said = json.loads(answer.response)["predictions"]
+        assert [row["digit"] for row in said] == expected.digit.tolist()
+        assert [row["probability"] for row in said] == pytest.approx(expected.probability.tolist())
+
+
 def test_served_rubbish_is_refused(folders: dict[str, Path]) -> None:
     served = _load_pyfunc(str(folders["fusion"]))
-    image, audio = IMAGES[:2].tolist(), CLIPS[:2].tolist()
+    image, audio = IMAGES[:2], CLIPS[:2]
     wrong: list[tuple[Any, str]] = [
         ({"image": image, "audio": audio, "video": image}, "got image and audio and video"),
         ({"image": image}, "got image"),
         ({}, "got nothing"),
         ([image, audio], "got list"),
-        ({"image": [[300]], "audio": audio}, "image must be an array"),
-        ({"image": [[1, 2], [3]], "audio": audio}, "evenly nested"),
+        (
+            {"image": image.tolist(), "audio": audio},
+            "image must be an array (B, 28, 28) of uint8 with B >= 1",
+        ),
         ({"image": "12", "audio": audio}, "got str"),
-        ({"image": image, "audio": [[["x"]]]}, "audio must be an array"),
-        ({"image": (IMAGES[:2] / 255).tolist(), "audio": audio}, "of float64"),
-        ({"image": image, "audio": (CLIPS[:2] * np.nan).tolist()}, "row 0 holds NaN"),
-        ({"image": [], "audio": []}, "B >= 1"),
+        ({"image": image, "audio": np.array([[["x"]]])}, "audio must be an array"),
+        ({"image": image / 255, "audio": audio}, "of float64"),
+        ({"image": image, "audio": audio * np.float32(np.nan)}, "row 0 holds NaN"),
+        ({"image": image[:0], "audio": audio[:0]}, "B >= 1"),
         ({1: image, "audio": audio}, "got 1 and audio"),
     ]
     for rubbish, said in wrong:

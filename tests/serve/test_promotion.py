@@ -26,11 +26,21 @@ from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import split
 from mmtune.networks.card import MODEL
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
-from mmtune.serve.champions import FOUND, PROMOTED, ROLLED_BACK, Event, line_of, missing_event, reigns
-from mmtune.serve.predictor import Predictor, predict_partition
-from mmtune.serve.promotion import Promotion, champion_folder, changing, history, promote, register, rollback
-from mmtune.serve.scoring import TEST, score_test
-from mmtune.serve.versions import Registry
+from mmtune.serve.predictor import Predictor
+from mmtune.serve.promotion import Promotion, changing, promote, register, rollback
+from mmtune.serve.scoring import TEST, predict_partition, score_test
+from mmtune.serve.versions import (
+    FOUND,
+    PROMOTED,
+    ROLLED_BACK,
+    Event,
+    Registry,
+    champion_folder,
+    history,
+    line_of,
+    missing_event,
+    reigns,
+)
 from mmtune.study import StudyKey
 from mmtune.tracking import (
     COMPLETE,
@@ -161,18 +171,17 @@ def test_first_version_is_champion_and_scored_as_scikit_learn_scores(
     tracker: MlflowTracker, dataset: Dataset, promoted: Promotion
 ) -> None:
     assert (promoted.version, promoted.champion_before, promoted.champion_after) == ("1", None, "1")
-    assert promoted.became_champion
-    assert f"{promoted.test['test_macro_f1']:.4f}" in promoted.describe()
+    assert f"{promoted.trial.metrics['test_macro_f1']:.4f}" in promoted.describe()
     assert "--force" not in promoted.describe()
-    assert Registry(tracker, "audio_rnn").aliased() == "1"
+    assert Registry(tracker, "audio_rnn").champion() == "1"
     with np.load(tracker.artifact(promoted.trial.run_id, TEST), allow_pickle=False) as stored:
         label, prediction, probability = stored["label"], stored["prediction"], stored["probability"]
         assert np.array_equal(stored["row"], np.arange(len(dataset.test)))
     assert np.array_equal(label, dataset.test.labels)
     assert np.array_equal(probability.argmax(1), prediction)
-    assert promoted.test["test_accuracy"] == pytest.approx(accuracy_score(label, prediction))
-    assert promoted.test["test_macro_f1"] == pytest.approx(f1_score(label, prediction, average="macro"))
-    of_digits = [promoted.test[f"test_f1_{digit}"] for digit in range(10)]
+    assert promoted.trial.metrics["test_accuracy"] == pytest.approx(accuracy_score(label, prediction))
+    assert promoted.trial.metrics["test_macro_f1"] == pytest.approx(f1_score(label, prediction, average="macro"))
+    of_digits = [promoted.trial.metrics[f"test_f1_{digit}"] for digit in range(10)]
     assert of_digits == pytest.approx(f1_score(label, prediction, average=None))
 
 
@@ -190,7 +199,7 @@ def test_version_says_what_it_is(tracker: MlflowTracker, dataset: Dataset, promo
     assert tags["mmtune.protocol"] == "clip_disjoint"
     assert tags["mmtune.study_key"].startswith("audio_rnn.digits-")
     assert float(tags["mmtune.best_val_macro_f1"]) == promoted.trial.metrics[OBJECTIVE]
-    assert float(tags["mmtune.test_macro_f1"]) == promoted.test["test_macro_f1"]
+    assert float(tags["mmtune.test_macro_f1"]) == promoted.trial.metrics["test_macro_f1"]
     assert (tags["mmtune.forced"], tags["mmtune.reason"]) == ("false", promoted.reason)
 
 
@@ -247,7 +256,7 @@ def test_a_significantly_worse_trial_is_registered_but_not_champion(
     assert found.mcnemar.p_value < 0.05
     assert "significantly worse than champion version 1" in found.reason
     assert found.describe().splitlines()[1:] == [found.reason, "champion stays version 1; --force overrides"]
-    assert Registry(tracker, "audio_rnn").aliased() == "1"
+    assert Registry(tracker, "audio_rnn").champion() == "1"
     tags = tracker.client.get_model_version("audio_rnn", "2").tags
     assert float(tags["mmtune.mcnemar_p_value"]) == found.mcnemar.p_value
     assert int(tags["mmtune.mcnemar_only_b"]) == found.mcnemar.only_b
@@ -261,7 +270,6 @@ def test_force_overrides_and_is_on_record(
     promote(tracker, study, dataset)
     found = promote(tracker, study, dataset, force=True)
     assert (found.version, found.champion_after, found.forced) == ("2", "2", True)
-    assert found.became_champion
     assert "forced" in found.reason
     assert tracker.client.get_model_version("audio_rnn", "2").tags["mmtune.forced"] == "true"
     assert [record.forced for record in history(tracker, "audio_rnn")] == [False, True]
@@ -284,13 +292,6 @@ def test_an_equal_trial_takes_over(
     found = promote(tracker, track(tracker, dataset, trained[name], seed=1), dataset)
     assert found.mcnemar == mcnemar_exact(hits(tracker, found), hits(tracker, promoted))
     assert (found.champion_before, found.champion_after) == ("1", "2")
-
-
-def test_the_level_of_the_gate_is_the_callers(
-    tracker: MlflowTracker, dataset: Dataset, trained: dict[str, Trained], promoted: Promotion
-) -> None:
-    found = promote(tracker, track(tracker, dataset, trained["poor"], seed=1), dataset, alpha=0.0)
-    assert found.is_champion
 
 
 def test_a_champion_of_data_on_another_scale_is_compared_on_its_own(
@@ -336,7 +337,7 @@ def test_promoting_twice_registers_once_and_scores_once(
 ) -> None:
     before = tracker.artifact(promoted.trial.run_id, TEST).stat().st_mtime_ns
     again = promote(tracker, tracker.studies("audio_rnn")[0], dataset, force=True)
-    assert (again.version, again.champion_after, again.became_champion) == ("1", "1", False)
+    assert (again.version, again.champion_before, again.champion_after) == ("1", "1", "1")
     assert again.is_champion
     assert "already" in again.reason
     assert not again.forced
@@ -352,7 +353,7 @@ def test_a_kill_between_registration_and_alias_is_mended_by_promoting_again(
     study = track(tracker, dataset, trained["good"])
     trial = tracker.trials(study.run_id)[0]
     score_test(tracker, trial, dataset)
-    assert register(tracker, study, tracker.trials(study.run_id)[0], dataset) == "1"
+    assert register(Registry(tracker, "audio_rnn"), study, tracker.trials(study.run_id)[0], dataset) == "1"
     with pytest.raises(InputError, match="audio_rnn@champion is not registered"):
         champion_folder(tracker.root, "audio_rnn")
     assert promote(tracker, study, dataset).champion_after == "1"
@@ -414,12 +415,10 @@ def test_rollbacks_walk_back_and_the_history_tells_it(
 
     records = history(tracker, "audio_rnn")
     assert [record.version for record in records] == ["1", "2", "3"]
-    assert [record.is_champion for record in records] == [True, False, False]
     assert [len(record.reigns) for record in records] == [3, 2, 2]
     assert [end is None for record in records for _, end in record.reigns] == [False, False, True] + [False] * 4
     assert records[0].val_macro_f1 == promoted.trial.metrics[OBJECTIVE]
-    assert records[0].test_macro_f1 == promoted.test["test_macro_f1"]
-    assert records[0].registered_at
+    assert records[0].test_macro_f1 == promoted.trial.metrics["test_macro_f1"]
 
 
 def test_rollback_passes_over_a_version_that_was_deleted(
@@ -469,7 +468,6 @@ def test_a_model_that_is_not_there_is_refused_with_what_is(
 ) -> None:
     asked = [
         ("audio_rn", {}),
-        ("audio_rnn", {"alias": "rival"}),
         ("audio_rnn", {"version": "7"}),
         ("a'b", {}),
         ("", {}),
@@ -522,7 +520,7 @@ def test_registered_predictor_answers_as_it_was_scored(
     predictor = Predictor.load(champion_folder(tracker.root, "audio_rnn"))
     assert predictor.card["features"] == FEATURES
     assert predictor.card["data"] == {"name": "digits", "digest": dataset.digest}
-    assert predictor.card["scores"]["test_macro_f1"] == promoted.test["test_macro_f1"]
+    assert predictor.card["scores"]["test_macro_f1"] == promoted.trial.metrics["test_macro_f1"]
     found = predict_partition(predictor, dataset)
     with np.load(tracker.artifact(promoted.trial.run_id, TEST), allow_pickle=False) as stored:
         assert np.array_equal(found.digit, stored["prediction"])
@@ -566,7 +564,7 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
 ) -> None:
     study = track(tracker, dataset, trained["fusion"], study="latent_fusion")
     found = promote(tracker, study, dataset)
-    assert {"test_accuracy_image_alone", "test_accuracy_audio_alone"} <= set(found.test)
+    assert {"test_accuracy_image_alone", "test_accuracy_audio_alone"} <= set(found.trial.metrics)
     images, clips = dataset.test.images[:50], dataset.test.clips[dataset.test.clip_index[:50]]
     np.savez(tmp_path / "given.npz", image=images, audio=clips)
     elsewhere = tmp_path / "elsewhere"

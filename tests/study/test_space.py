@@ -16,7 +16,6 @@ from mmtune.study.space import (
     fingerprint,
     grid,
     importances,
-    only,
     pin,
     sample,
     under,
@@ -70,7 +69,6 @@ def test_moving_a_space_moves_its_conditions() -> None:
     moved = under("model", SPACE[:2])
     assert [c.path for c in moved] == ["model.a", "model.b"]
     assert moved[1].when == ("model.a", "x")
-    assert [c.path for c in only(moved, ("model.b",))] == ["model.b"]
 
 
 def test_pinning_removes_a_choice_and_checks_the_value() -> None:

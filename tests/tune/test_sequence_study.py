@@ -14,7 +14,7 @@ from mmtune.data.info import describe, draw_pairs, lines
 from mmtune.data.store import load
 from mmtune.report.comparing import answers_of, compared, matching
 from mmtune.report.page import write_report
-from mmtune.serve import promote
+from mmtune.serve.promotion import promote
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, MlflowTracker

@@ -6,7 +6,6 @@ object store, once a node, and what a job leaves comes back the same way.
 """
 
 from mmtune.pool.ray.engine import Engine
-from mmtune.pool.ray.pool import RayPool
-from mmtune.pool.ray.session import RaySession
+from mmtune.pool.ray.pool import RayPool, RaySession
 
 __all__ = ["Engine", "RayPool", "RaySession"]

@@ -37,90 +37,42 @@ YOUNG_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A job, and references to the files of the folders that it starts from; left: what it had left when it was cut
-    short."""
+    """A job, by place in a worker's folder references to files that it starts from, and what it had left before."""
 
     job: Job
-    encoders: Mapping[str, Any]
-    checkpoint: Any
+    folders: Mapping[str, Any]
     left: Files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """What a job has left, and the files of its folder that come with it."""
-
-    event: Saved | Done | Failed
-    files: Files
-
-
-@dataclass(frozen=True, kw_only=True)
-class Over:
+class Exited:
     """A worker can do no more."""
 
     reason: str
 
 
-class ActorLine:
-    """The `mmtune.pool.worker.Line` of an actor: files that come with a job are put in a folder of its own, and those
-    that it leaves there are sent along with its end.
-
-    fetch: from a reference, what it stands for.
-    """
-
-    def __init__(self, fetch: Callable[[Any], Files]) -> None:
-        self.fetch = fetch
-        self.inbox: SimpleQueue[Order | bool] = SimpleQueue()
-        self.outbox: SimpleQueue[Event | Left | Over] = SimpleQueue()
-        self.folder, self.lock = own_folder()
-
-    def send(self, event: Event, /) -> None:
-        folder = self.folder / "job"
-        if isinstance(event, Saved):
-            self.outbox.put(Left(event=event, files={CHECKPOINT: (folder / CHECKPOINT).read_bytes()}))
-            return
-        if not isinstance(event, Done | Failed):
-            self.outbox.put(event)
-            return
-        if isinstance(event, Failed) and event.storage:
-            event = replace(event, storage=f"{event.storage} (on {platform.node()})")
-        files = {name: content for name, content in pack(folder).items() if name not in (RUN, EPOCHS, CHECKPOINT)}
-        empty(self.folder)
-        self.outbox.put(Left(event=event, files=files))
-
-    def recv(self) -> Job | bool:
-        said = self.inbox.get()
-        return self._unpacked(said) if isinstance(said, Order) else said
-
-    def listen(self) -> list[Event | Left | Over]:
-        """Everything that has been sent since the last call, waiting for the first."""
-        said = [self.outbox.get()]
-        with suppress(Empty):
-            while True:
-                said.append(self.outbox.get_nowait())
-        return said
-
-    def _unpacked(self, order: Order) -> Job:
-        empty(self.folder)
-        encoders = {name: self.folder / "encoders" / name for name in order.encoders}
-        for name, reference in order.encoders.items():
-            unpack(self.fetch(reference), encoders[name])
-        checkpoint = None if order.checkpoint is None else self.folder / "checkpoint"
-        if checkpoint is not None:
-            unpack(self.fetch(order.checkpoint), checkpoint)
-        unpack(order.left, self.folder / "job")
-        return replace(order.job, folder=self.folder / "job", encoders=encoders, checkpoint=checkpoint)
+Message = tuple[Event | Exited, Files]
+"""What has happened to a worker, and the files of its job's folder that come with it."""
 
 
 class Trainer:
-    """The actor; its methods are called from the driver, `work` first and for as long as it lives."""
+    """The actor; its methods are called from the driver, `work` first and for as long as it lives.
 
-    def __init__(self) -> None:
-        import ray
+    It is its own `mmtune.pool.worker.Line`: files that come with a job are put in a folder of its own, and those that
+    the job leaves there are sent along with its end. fetch: from a reference, what it stands for; Ray's unless given.
+    """
 
+    def __init__(self, fetch: Callable[[Any], Files] | None = None) -> None:
+        if fetch is None:
+            import ray
+
+            fetch = ray.get
         # The object store's arrays may not be written to, and no training writes to its data.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        self.line = ActorLine(ray.get)
+        self.fetch = fetch
+        self.inbox: SimpleQueue[Order | bool] = SimpleQueue()
+        self.outbox: SimpleQueue[Message] = SimpleQueue()
+        self.folder, self.lock = own_folder()
 
     def introduce(self) -> dict[str, Any]:
         """Where this is, and what it trains with: nothing that another version of mmtune could not read."""
@@ -132,23 +84,53 @@ class Trainer:
     def work(self, spec: WorkerSpec, partition: Partition) -> None:
         """Train whatever is told, until the device gives out."""
         try:
-            live(spec, lambda: partition, self.line)
+            live(spec, lambda: partition, self)
             reason = "its device gave out"
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        self.line.outbox.put(Over(reason=reason))
+        self.outbox.put((Exited(reason=reason), {}))
 
     def tell(self, message: Order | bool) -> None:
         """A job, or the answer at a rung."""
-        self.line.inbox.put(message)
+        self.inbox.put(message)
 
-    def listen(self) -> list[Event | Left | Over]:
-        """What has happened since the last call."""
-        return self.line.listen()
+    def listen(self) -> list[Message]:
+        """Everything that has happened since the last call, waiting for the first."""
+        said = [self.outbox.get()]
+        with suppress(Empty):
+            while True:
+                said.append(self.outbox.get_nowait())
+        return said
 
     def leave(self) -> None:
-        """Leave no file behind."""
-        shutil.rmtree(self.line.folder, ignore_errors=True)
+        """Leave no file behind; a job that still writes must not find its folder while that is removed."""
+        shutil.rmtree(self.folder.rename(f"{self.folder}-left"), ignore_errors=True)
+
+    def send(self, event: Event) -> None:
+        """What the worker says, by which its files go along."""
+        folder, files = self.folder / "job", {}
+        if isinstance(event, Saved):
+            files = {CHECKPOINT: (folder / CHECKPOINT).read_bytes()}
+        if isinstance(event, Done | Failed):
+            files = {name: content for name, content in pack(folder).items() if name not in (RUN, EPOCHS, CHECKPOINT)}
+            empty(self.folder)
+        if isinstance(event, Failed) and event.storage:
+            event = replace(event, storage=f"{event.storage} (on {platform.node()})")
+        self.outbox.put((event, files))
+
+    def recv(self) -> Job | bool:
+        """What the worker hears, a job with its files in place."""
+        said = self.inbox.get()
+        if isinstance(said, bool):
+            return said
+        empty(self.folder)
+        for place, reference in said.folders.items():
+            unpack(self.fetch(reference), self.folder / place)
+        unpack(said.left, self.folder / "job")
+        job = said.job
+        encoders = {name: self.folder / "encoders" / name for name in job.encoders}
+        checkpoint = None if job.checkpoint is None else self.folder / "checkpoint"
+        return replace(job, folder=self.folder / "job", encoders=encoders, checkpoint=checkpoint)
 
 
 @cache
@@ -183,10 +165,15 @@ def empty(folder: Path) -> None:
 
 
 def own_folder() -> tuple[Path, int]:
-    """A folder that this process has locked for its life; those that killed ones have left are removed."""
+    """A folder that this process has locked for its life; those that killed ones of this user have left are removed."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        # What another process holds, or removes at this moment, is its own.
         with suppress(OSError):
-            remove_if_left(left)
+            facts = left.lstat()
+            if facts.st_uid == os.getuid() and time.time() - facts.st_ctime >= YOUNG_SECONDS:
+                descriptor = locked_folder(left)
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(descriptor)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     return folder, locked_folder(folder)
 
@@ -200,13 +187,3 @@ def locked_folder(folder: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def remove_if_left(folder: Path) -> None:
-    """Remove a folder of this user's unless a process holds it; OSError where that cannot be."""
-    facts = folder.lstat()
-    if facts.st_uid != os.getuid() or time.time() - facts.st_ctime < YOUNG_SECONDS:
-        return
-    descriptor = locked_folder(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(descriptor)

@@ -7,8 +7,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +31,13 @@ class Engine:
 
     def room(self, nodes: Iterable[Mapping[str, Any]]) -> int:
         """How many trials fit on the nodes that live, by what `ray.nodes()` says of them."""
-        return sum(self._fitting(node["Resources"]) for node in nodes if node["Alive"])
-
-    def _fitting(self, resources: Mapping[str, float]) -> int:
-        cpus = int(resources.get("CPU", 0))
-        # Ray divides no trial's share between two GPUs.
-        return min(cpus, int(resources.get("GPU", 0)) * int(1 / self.gpus + 1e-9)) if self.gpus else cpus
+        found = 0
+        for node in nodes:
+            if node["Alive"]:
+                cpus, gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
+                # Ray divides no trial's share between two GPUs.
+                found += min(cpus, gpus * int(1 / self.gpus + 1e-9)) if self.gpus else cpus
+        return found
 
     @property
     def needs(self) -> str:
@@ -47,21 +47,26 @@ class Engine:
 
 def begin(engine: Engine) -> None:
     """Start Ray on this machine, or join a cluster; InputError where there is none."""
-    with signals_kept():
+    # Ray's start takes SIGTERM for itself; afterwards it means what it did.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
         if engine.address is None:
-            start_alone(engine)
+            start_alone(engine.workers)
         else:
             join(engine.address)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def start_alone(engine: Engine) -> None:
+def start_alone(workers: int | None) -> None:
     """Start Ray for this process alone: it listens on loopback, asks for a password, and ends with the process."""
     # Ray reads the first when it is imported, and whatever the system is.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     import ray
 
-    ray.init(address="local", num_cpus=engine.workers, **QUIET)
+    ray.init(address="local", num_cpus=workers, **QUIET)
 
 
 def join(address: str) -> None:
@@ -94,14 +99,3 @@ def require_answer(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise InputError(refusal(address, error)) from error
-
-
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    """Ray's start takes SIGTERM for itself; afterwards it means what it did."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

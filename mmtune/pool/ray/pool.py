@@ -1,17 +1,19 @@
-"""The pool of a study on Ray: its actors, what they are told and what they say."""
+"""Ray for the length of a command, and the pool of a study on it: its actors, what they are told and what they say."""
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mmtune.base.errors import InputError
+from mmtune.data.dataset import Partition
 from mmtune.pool.local import Worker, Workers
-from mmtune.pool.ray.actor import Left, Order, Over, Trainer, made_with, pack, unpack
-from mmtune.pool.ray.engine import Engine
+from mmtune.pool.ray.actor import Exited, Order, Trainer, made_with, pack, unpack
+from mmtune.pool.ray.engine import Engine, begin
 from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
 from mmtune.train.staging import CHECKPOINT, EPOCHS, append_epoch
 
@@ -30,6 +32,44 @@ class RayWorker(Worker):
     actor: Any
     heard: Any
     node: str = ""
+
+
+class RaySession:
+    """Ray for one command: begun with the first pool that it makes, left with the command.
+
+    partition: what all of the command's studies train on.
+    """
+
+    def __init__(self, engine: Engine, partition: Partition, say: Callable[[str], None]) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise InputError("--pool ray needs Ray, which is not installed: pip install 'mmtune[ray]'")
+        self.engine, self.partition, self.say = engine, partition, say
+        self.data: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.data is not None:
+            import ray
+
+            self.data = None
+            ray.shutdown()
+
+    def __call__(self, spec: WorkerSpec, count: int) -> RayPool:
+        """A pool of `count` actors at most. Raises InputError where there is no such cluster, or no room for any."""
+        if self.data is None:
+            begin(self.engine)
+            import ray
+
+            self.data = ray.put(self.partition)
+            living = [node for node in ray.nodes() if node["Alive"]]
+            room = self.engine.room(living)
+            if not room and self.engine.address is None:
+                raise InputError(f"--pool ray needs {self.engine.needs} for a trial, this machine has less")
+            nodes = f"{len(living)} node{'s' * (len(living) > 1)}"
+            self.say(f"Ray: {nodes}, room for {room} trial{'s' * (room != 1)} side by side")
+        return RayPool(spec, count, self.engine, self.data, self.say)
 
 
 class RayPool(Workers[RayWorker]):
@@ -56,7 +96,9 @@ class RayPool(Workers[RayWorker]):
     def events(self, timeout: float) -> Iterator[Event]:
         self._follow()
         ends = {worker.heard: worker for worker in self.workers}
-        for reference in self._spoken(list(ends), timeout):
+        self.ray.wait(list(ends), num_returns=1, timeout=timeout)
+        spoken, _ = self.ray.wait(list(ends), num_returns=len(ends), timeout=0)
+        for reference in spoken:
             worker = ends[reference]
             try:
                 said = self.ray.get(reference)
@@ -87,14 +129,9 @@ class RayPool(Workers[RayWorker]):
         if self.engine.workers is None:
             # At least one, for an autoscaler to see that there is something to do.
             wanted = min(self.count, max(1, self.engine.room(self.ray.nodes())))
-        self.workers += [self._ask_for_one() for _ in range(wanted - len(self.workers))]
-        self._tell_of_waiting(now)
-
-    def _ask_for_one(self) -> RayWorker:
-        actor = self.trainer.remote()
-        return RayWorker(actor=actor, heard=actor.introduce.remote(), begun=False)
-
-    def _tell_of_waiting(self, now: float) -> None:
+        for _ in range(wanted - len(self.workers)):
+            actor = self.trainer.remote()
+            self.workers.append(RayWorker(actor=actor, heard=actor.introduce.remote(), begun=False))
         if any(worker.begun for worker in self.workers):
             self.waits_since = None
         elif self.waits_since is not None and now - self.waits_since > PATIENCE_SECONDS:
@@ -108,11 +145,12 @@ class RayPool(Workers[RayWorker]):
 
     def _order(self, job: Job) -> Order:
         job.folder.mkdir(parents=True, exist_ok=True)
-        encoders = {modality: self._files(folder) for modality, folder in job.encoders.items()}
-        checkpoint = None if job.checkpoint is None else self._files(job.checkpoint)
+        starts = {f"encoders/{modality}": folder for modality, folder in job.encoders.items()}
+        if job.checkpoint is not None:
+            starts["checkpoint"] = job.checkpoint
+        folders = {place: self._files(folder) for place, folder in starts.items()}
         left = {name: content for name, content in pack(job.folder).items() if name in (EPOCHS, CHECKPOINT)}
-        bare = replace(job, folder=Path(), encoders={}, checkpoint=None)
-        return Order(job=bare, encoders=encoders, checkpoint=checkpoint, left=left)
+        return Order(job=job, folders=folders, left=left)
 
     def _files(self, folder: Path) -> Any:
         """A reference to the files of a finished run, which never change."""
@@ -120,30 +158,20 @@ class RayPool(Workers[RayWorker]):
             self.there[folder] = self.ray.put(pack(folder))
         return self.there[folder]
 
-    def _spoken(self, references: list[Any], timeout: float) -> list[Any]:
-        """Those that can be got, waiting up to `timeout` seconds for the first."""
-        self.ray.wait(references, num_returns=1, timeout=timeout)
-        spoken, _ = self.ray.wait(references, num_returns=len(references), timeout=0)
-        found: list[Any] = spoken
-        return found
-
     def _hear(self, worker: RayWorker, said: Any) -> Iterator[Event]:
         if not worker.begun:
             self._welcome(worker, said)
             return
         worker.heard = worker.actor.listen.remote()
-        for message in said:
-            if isinstance(message, Over):
-                yield from self._remove(worker, f"worker on {worker.node}: {message.reason}")
-            elif isinstance(message, Left):
-                assert worker.job is not None
-                unpack(message.files, worker.job.folder)
-                yield self._note(worker, message.event)
-            else:
-                if isinstance(message, Epoch) and message.new:
-                    assert worker.job is not None
-                    append_epoch(worker.job.folder, message.point)
-                yield self._note(worker, message)
+        for event, files in said:
+            if isinstance(event, Exited):
+                yield from self._remove(worker, f"worker on {worker.node}: {event.reason}")
+                continue
+            if worker.job is not None:
+                unpack(files, worker.job.folder)
+                if isinstance(event, Epoch) and event.new:
+                    append_epoch(worker.job.folder, event.point)
+            yield self._note(worker, event)
 
     def _welcome(self, worker: RayWorker, introduction: Mapping[str, Any]) -> None:
         """Give an actor its data; InputError where it would train with other code than this machine's."""
