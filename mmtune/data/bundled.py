@@ -14,10 +14,12 @@ import numpy as np
 
 from mmtune.base.errors import InputError
 from mmtune.data.atomic import require_writable
+from mmtune.data.audio_sources import Recordings
+from mmtune.data.building import make_dataset
 from mmtune.data.dataset import Dataset, Progress
+from mmtune.data.digits import WORDS
 from mmtune.data.espeak import Utterance, speak_all
-from mmtune.data.naming import WORDS
-from mmtune.data.pairing import Images, Recordings, make_dataset, pair
+from mmtune.data.image_sources import Images
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import one_second, to_float, to_int16
 from mmtune.data.store import load, save
@@ -78,8 +80,6 @@ def make_sample(seed: int, report: Progress) -> Dataset:
     spoken = speak_all(plans)
     report("computing features", 1, 3)
     recordings = [to_recordings(plan, *speech) for plan, speech in zip(plans, spoken, strict=True)]
-    images = handwriting(seed)
-    train, test = (pair(i, r, rng) for i, r in zip(images, recordings, strict=True))
     provenance = {
         "source": "bundled sample",
         "images": "scikit-learn load_digits (UCI optdigits), enlarged to 28 x 28",
@@ -87,7 +87,7 @@ def make_sample(seed: int, report: Progress) -> Dataset:
         "version": VERSION,
         "seed": seed,
     }
-    dataset = make_dataset(name="sample", train=train, test=test, provenance=provenance)
+    dataset = make_dataset("sample", handwriting(seed), recordings, rng, provenance)
     report("writing", 2, 3)
     return dataset
 
@@ -138,7 +138,7 @@ def handwriting(seed: int) -> tuple[Images, Images]:
 
     pixels, labels = load_digits(return_X_y=True)
     enlarged = np.stack([normalise(digit / 16.0) for digit in pixels.reshape(-1, 8, 8)])
-    images = Images(pixels=enlarged, labels=labels.astype(np.int64))
+    images = Images(enlarged, labels.astype(np.int64))
     rows = np.arange(len(labels))
     train, test = train_test_split(rows, test_size=TEST_IMAGES, random_state=seed, stratify=labels)
     return images.take(train), images.take(test)

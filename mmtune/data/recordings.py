@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from mmtune.base.bounds import MEBIBYTE, open_bounded
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import SAMPLE_RATE
-from mmtune.data.hearing import load_librosa
 
 SIXTEEN_BIT = 32768.0
 MAX_SECONDS = 60.0
@@ -20,6 +20,22 @@ MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
 CODINGS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+
+
+def load_librosa() -> Any:
+    """librosa, with what is used of it: it takes a second; InputError where it has no folder for what it compiles."""
+    import librosa
+
+    try:
+        # It imports its parts when they are first named, and compiles them then.
+        _ = librosa.feature.melspectrogram, librosa.util.frame, librosa.resample
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            "NUMBA_CACHE_DIR must name a folder that can be written, as neither the user's cache folder nor librosa's "
+            f"own can be: {reason}"
+        ) from error
+    return librosa
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:

@@ -16,8 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.bundled import cache_folder, sample, sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.espeak import Utterance, speak_all
-from mmtune.data.features import FeatureStats
-from mmtune.data.pairing import raw_features
+from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.store import load
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -68,7 +67,7 @@ def test_its_features_are_those_of_its_waveforms(dataset: Dataset) -> None:
     assert dataset.features is not None
     assert dataset.train.waveforms is not None
     stats = FeatureStats.from_json(dataset.features)
-    raw = raw_features(dataset.train.waveforms)
+    raw = mfcc(dataset.train.waveforms)
     assert FeatureStats.fit(raw) == stats
     assert np.array_equal(stats.apply(raw), dataset.train.clips)
 

@@ -15,10 +15,10 @@ import torch
 from hostile import idx_bytes
 from PIL import Image
 
+from mmtune.data.audio_sources import testing_list
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats
 from mmtune.data.image_sources import IMAGES_MAGIC, read_idx
-from mmtune.data.naming import testing_list
 from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import one_second, read_wav
 from mmtune.data.sequences import load_sequences

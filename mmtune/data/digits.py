@@ -1,8 +1,7 @@
-"""A test partition for sources that have none of their own."""
+"""Digits by their names, and a test partition for sources that have none of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,15 @@ from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import CLASSES
-from mmtune.data.naming import WORDS
 
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NAMES = {str(digit): digit for digit in range(CLASSES)} | {word: digit for digit, word in enumerate(WORDS)}
 TEST_SHARE = 1 / 7  # as MNIST: one of seven
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders right in a folder, sorted, hidden ones left out."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def drawn(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
@@ -25,7 +30,7 @@ def drawn(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def require_digits(folder: Path, digits: Sequence[int], what: str) -> None:
-    missing = sorted(set(range(CLASSES)) - set(digits))
-    if missing:
+def require_digits(folder: Path, labels: NDArray[np.int64], what: str) -> None:
+    missing = np.setdiff1d(np.arange(CLASSES), labels)
+    if len(missing):
         raise InputError(f"{folder}: every digit must have {what}, {missing[0]} ({WORDS[missing[0]]}) has none")
