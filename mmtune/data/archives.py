@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,23 +42,16 @@ def read_npz(
     Raises InputError where one is missing, holds objects, or is not as long as it says; where the arrays declare more
     than `most` bytes, or more than MOST_RATIO times the file's size once above SMALL; and where the file is damaged.
     """
-    with opened(path) as archive:
-        there = dict.fromkeys(info.filename.removesuffix(".npy") for info in archive.infolist())
-        wanted = there if names is None else [*names, *(name for name in optional if name in there)]
-        headers = {name: read_header(path, archive, name) for name in wanted}
-        require_size(path, headers, most)
-        return {name: read_array(archive, name) for name in headers}
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An .npz, open; whatever a broken one makes zipfile, zlib and numpy raise inside is an InputError."""
     try:
         with Sips(open_raw(path, MOST_BYTES)) as file, zipfile.ZipFile(file) as archive:
-            yield archive
+            there = dict.fromkeys(info.filename.removesuffix(".npy") for info in archive.infolist())
+            wanted = there if names is None else [*names, *(name for name in optional if name in there)]
+            headers = {name: read_header(path, archive, name) for name in wanted}
+            require_size(path, headers, most)
+            return {name: read_array(archive, name) for name in headers}
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # a broken file makes zipfile, zlib and numpy raise errors of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: must be a complete .npz file: {reason}") from error
 

@@ -105,10 +105,10 @@ def clip_labels(partition: Partition) -> np.ndarray[tuple[int], np.dtype[np.int6
     return digit
 
 
-def content_digest(train: Partition, test: Partition) -> str:
-    """SHA-256 over the content of both partitions: the same whatever types and files carry it."""
+def content_digest(*partitions: Partition) -> str:
+    """SHA-256 over the content of a data set's partitions: the same whatever types and files carry it."""
     digest = hashlib.sha256(b"mmtune data 1")
-    for partition in (train, test):
+    for partition in partitions:
         for name in ("images", "labels", "clips", "clip_index", "waveforms"):
             array = getattr(partition, name)
             if array is not None:

@@ -36,7 +36,7 @@ def mfcc(waves: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.float32]:
     return features.reshape(*waves.shape[:-1], *AUDIO_SHAPE)
 
 
-def mfcc_batch(waves: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.float32]:
+def mfcc_batch(waves: NDArray[Any]) -> NDArray[np.float32]:
     """`mfcc` of (B, 16000)."""
     from scipy.fft import dct
     from threadpoolctl import threadpool_limits

@@ -41,7 +41,7 @@ from mmtune.data.atomic import new_folder
 from mmtune.data.checks import check_partition, content_digest, require_classes
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE, Dataset, Partition
 from mmtune.data.features import FeatureStats
-from mmtune.data.sequences import as_dataset, load_sequences
+from mmtune.data.sequences import load_sequences
 
 FORMAT = 1
 PARTS = ("train", "test")
@@ -111,7 +111,7 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
     folder = Path(os.path.realpath(folder))
     require_name(folder.name, str(folder))
     if folder.suffix == ".npz" and folder.is_file():
-        return as_dataset(load_sequences(folder), folder)
+        return load_sequences(folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "is missing"
         raise InputError(f"{folder}: must be a folder with a data set, {found}")
