@@ -18,7 +18,7 @@ from mmtune.data.audio_sources import Recordings
 from mmtune.data.building import make_dataset
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.digits import WORDS
-from mmtune.data.espeak import Utterance, speak_all
+from mmtune.data.espeak import Utterance, speak
 from mmtune.data.image_sources import Images
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import one_second, to_float, to_int16
@@ -59,11 +59,6 @@ def sample_folder(seed: int = 0, cache: Path | None = None, on_progress: Progres
     return save(make_sample(seed, report), folder, keep=True).folder
 
 
-def sample(seed: int = 0, cache: Path | None = None, on_progress: Progress | None = None) -> Dataset:
-    """The bundled sample as a data set."""
-    return load(sample_folder(seed, cache, on_progress))
-
-
 def cache_folder() -> Path:
     """`mmtune` in $XDG_CACHE_HOME, or else in ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME")
@@ -76,10 +71,8 @@ def cache_folder() -> Path:
 def make_sample(seed: int, report: Progress) -> Dataset:
     """The sample in memory: about 1,500 + 297 pairs, 40 + 9 speakers, nobody in both partitions."""
     rng = np.random.default_rng([VERSION, seed])
-    plans = plan_voices(rng)
-    spoken = speak_all(plans)
+    recordings = [to_recordings(plan, *speak(plan)) for plan in plan_voices(rng)]
     report("computing features", 1, 3)
-    recordings = [to_recordings(plan, *speech) for plan, speech in zip(plans, spoken, strict=True)]
     provenance = {
         "source": "bundled sample",
         "images": "scikit-learn load_digits (UCI optdigits), enlarged to 28 x 28",
@@ -105,13 +98,7 @@ def plan_takes(word: str, voice: str, rng: np.random.Generator) -> list[Utteranc
     """Takes of one word: slow to fast, never the same rate twice."""
     edges = np.linspace(*RATES, TAKES + 1).astype(int)
     return [
-        Utterance(
-            word=word,
-            voice=voice,
-            rate=int(rng.integers(low, high)),
-            pitch=int(rng.integers(*PITCHES)),
-            range=int(rng.integers(*RANGES)),
-        )
+        Utterance(word, voice, int(rng.integers(low, high)), int(rng.integers(*PITCHES)), int(rng.integers(*RANGES)))
         for low, high in pairwise(edges)
     ]
 
