@@ -34,20 +34,18 @@ class Sips(BufferedReader):
         return super().read(MEBIBYTE if size is None or size < 0 else min(size, MEBIBYTE))
 
 
-def read_npz(
-    path: Path, names: Collection[str] | None, optional: Collection[str] = (), most: int = MOST_BYTES
-) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, names: Collection[str] | None, optional: Collection[str] = ()) -> dict[str, NDArray[Any]]:
     """The arrays `names` of an .npz, and those of `optional` that it has; all that it has where `names` is None.
 
     Raises InputError where one is missing, holds objects, or is not as long as it says; where the arrays declare more
-    than `most` bytes, or more than MOST_RATIO times the file's size once above SMALL; and where the file is damaged.
+    than MOST_BYTES, or more than MOST_RATIO times the file's size once above SMALL; and where the file is damaged.
     """
     try:
         with Sips(open_raw(path, MOST_BYTES)) as file, zipfile.ZipFile(file) as archive:
             there = dict.fromkeys(info.filename.removesuffix(".npy") for info in archive.infolist())
             wanted = there if names is None else [*names, *(name for name in optional if name in there)]
             headers = {name: read_header(path, archive, name) for name in wanted}
-            require_size(path, headers, most)
+            require_size(path, headers)
             return {name: read_array(archive, name) for name in headers}
     except InputError:
         raise
@@ -85,11 +83,11 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     return shape, dtype, file.tell()
 
 
-def require_size(path: Path, headers: Mapping[str, Header], most: int) -> None:
+def require_size(path: Path, headers: Mapping[str, Header]) -> None:
     """Raise InputError where the arrays would not fit into memory, or hardly anything would grow so large."""
     declared = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
     size = path.stat().st_size
-    limit = min(most, max(SMALL, MOST_RATIO * size))
+    limit = min(MOST_BYTES, max(SMALL, MOST_RATIO * size))
     if declared > limit:
         raise InputError(f"{path}: arrays must take {limit} bytes at most from {size} bytes, they declare {declared}")
 

@@ -22,7 +22,7 @@ from mmtune.data.espeak import Utterance, speak
 from mmtune.data.image_sources import Images
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import one_second, to_float, to_int16
-from mmtune.data.store import load, save
+from mmtune.data.store import FORMAT, load, save
 
 VERSION = 1  # raise it whenever the sample's content changes: caches of older versions are then left alone
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
@@ -47,7 +47,7 @@ def sample_folder(seed: int = 0, cache: Path | None = None, on_progress: Progres
     cache: where to keep it; by default `mmtune` in the user's cache folder. InputError where that cannot be written.
     on_progress: called with (what, done, total).
     """
-    folder = (cache or cache_folder()) / f"sample-v{VERSION}-seed{seed}"
+    folder = (cache or cache_folder()) / f"sample-v{VERSION}.{FORMAT}-seed{seed}"
     if folder.exists():
         try:
             return load(folder).folder

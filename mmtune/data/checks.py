@@ -41,7 +41,7 @@ def check_partition(partition: Partition, where: str) -> None:
 
 def check_arrays(partition: Partition, where: str) -> None:
     """Shapes, dtypes and finite values."""
-    rows, clips = len(partition.labels), len(partition.clips)
+    rows, clips = partition.labels.size, partition.clip_id.size
     expected = {
         "images": ((rows, *IMAGE_SHAPE), "u1"),
         "clips": ((clips, *AUDIO_SHAPE), "f4"),
@@ -55,7 +55,7 @@ def check_arrays(partition: Partition, where: str) -> None:
         array = getattr(partition, name)
         if array is None and name == "waveforms":
             continue
-        if array.shape != shape or not array.dtype.str[1:].startswith(kind):
+        if array.shape != shape or not array.dtype.str[1:].startswith(kind) or not array.dtype.isnative:
             raise InputError(f"{where}: {name} must be {shape} of type {kind}, got {array.shape} {array.dtype}")
     if not np.all(np.isfinite(partition.clips)):
         raise InputError(f"{where}: clips must be finite, got NaN or infinity")

@@ -16,7 +16,8 @@ from typing import Any
 from mmtune.base.errors import InputError
 from mmtune.base.files import LONGEST_JSON, make_folder
 from mmtune.data.dataset import Dataset, Progress
-from mmtune.data.store import KHACEF_FILES, load, require_replaceable, save
+from mmtune.data.khacef import KHACEF_FILES, load_khacef
+from mmtune.data.store import MANIFEST, load, require_replaceable, save
 
 DOI = "10.5281/zenodo.4452953"
 RECORD = "4452953"
@@ -45,7 +46,7 @@ def fetch(out: Path, base_url: str = BASE_URL, on_progress: Progress | None = No
     """
     out = Path(out).resolve()
     require_replaceable(out)
-    if (out / "manifest.json").is_file() and (present := load(out)).provenance.get("doi") == DOI:
+    if (out / MANIFEST).is_file() and (present := load(out)).provenance.get("doi") == DOI:
         return present
     files = read_record(f"{base_url}/api/records/{RECORD}")
     partial = make_folder(out.with_name(f".{out.name}.download"))
@@ -53,7 +54,7 @@ def fetch(out: Path, base_url: str = BASE_URL, on_progress: Progress | None = No
     for file in files:
         download(file, partial, on_progress or (lambda what, done, total: None))
     provenance = {"source": "Zenodo", "doi": DOI, "record": RECORD, "files": {f.name: f.checksum for f in files}}
-    saved = save(replace(load(partial), name="khacef", provenance=provenance), out)
+    saved = save(replace(load_khacef(partial), name="khacef", provenance=provenance), out)
     shutil.rmtree(partial, ignore_errors=True)
     return saved
 

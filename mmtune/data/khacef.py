@@ -1,11 +1,15 @@
-"""The six .npy files of Khacef's format, read with every doubt turned into one line.
+"""The six .npy files of Khacef's data set, published or written alike, with every doubt turned into one line.
 
-Nothing is unpickled. Files come as Khacef published them (float64, images in [0, 1] or [0, 255]) or as
-mmtune writes them (uint8 images, float32 audio, int64 labels).
+    data_wr_{train,test}.npy   images, N x 784: integers 0..255, or floats in [0, 1] or [0, 255]
+    data_sp_{train,test}.npy   audio features, N x 507, a clip repeated for every image it is paired with
+    labels_{train,test}.npy    digits, N
+
+Nothing is unpickled.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from pathlib import Path
@@ -14,16 +18,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.base.bounds import open_bounded
+from mmtune.base.bounds import inside, open_bounded
 from mmtune.base.errors import InputError
 from mmtune.base.rules import CLASSES
 from mmtune.data.archives import LONGEST_HEADER, MOST_BYTES, parse_header
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
+from mmtune.data.checks import content_digest, require_classes
+from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset, Partition
 
+KHACEF_FILES = tuple(f"{kind}_{part}.npy" for part in ("train", "test") for kind in ("data_wr", "data_sp", "labels"))
 IMAGE_VALUES = math.prod(IMAGE_SHAPE)
 AUDIO_VALUES = math.prod(AUDIO_SHAPE)
 CHUNK = 8192
 MAGIC = b"\x93NUMPY"
+
+
+def load_khacef(folder: Path) -> Dataset:
+    """The set in a folder that has all six files: clips are the distinct rows within a digit, speakers unknown."""
+    train, test = (read_partition(folder, part) for part in ("train", "test"))
+    return Dataset(
+        name=folder.name,
+        folder=folder,
+        train=train,
+        test=test,
+        digest=content_digest(train, test),
+        provenance={"source": "files without manifest", "clips": "equal rows within a digit are one clip"},
+        features=None,
+    )
+
+
+def read_partition(folder: Path, part: str) -> Partition:
+    of_labels, of_images, of_audio = (inside(folder, f"{kind}_{part}.npy") for kind in ("labels", "data_wr", "data_sp"))
+    count = len(open_labels(of_labels))
+    for path, width in ((of_images, IMAGE_VALUES), (of_audio, AUDIO_VALUES)):
+        found = len(rows_of(path, width))
+        if found != count:
+            raise InputError(f"{path}: must have as many rows as labels_{part}.npy ({count}), has {found}")
+    labels, images, rows = read_labels(of_labels), read_images(of_images), read_audio(of_audio)
+    ids = [f"{d}-{hashlib.blake2b(row.data, digest_size=12).hexdigest()}" for d, row in zip(labels, rows, strict=True)]
+    position = {clip: number for number, clip in enumerate(dict.fromkeys(ids))}
+    index = np.array([position[clip] for clip in ids], np.int64)
+    clips = np.empty((len(position), *AUDIO_SHAPE), np.float32)
+    clips[index] = rows.reshape(-1, *AUDIO_SHAPE)
+    return Partition(
+        images=images,
+        clips=clips,
+        clip_index=index,
+        labels=labels,
+        speaker=np.full(len(clips), "", "<U1"),
+        clip_id=np.array(list(position)),
+    )
 
 
 def open_array(path: Path) -> NDArray[Any]:
@@ -67,10 +110,8 @@ def rows_of(path: Path, width: int) -> NDArray[Any]:
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
-    """Images as (N, 28, 28) uint8 from N x 784: integers 0..255, or floats in [0, 1] or [0, 255]."""
+    """Images as (N, 28, 28) uint8."""
     array = rows_of(path, IMAGE_VALUES)
-    if array.dtype == np.uint8:
-        return np.array(array).reshape(-1, *IMAGE_SHAPE)
     low, high = value_range(path, array)
     if low < 0 or high > 255:
         raise InputError(f"{path}: pixels must lie in [0, 1] or [0, 255], got {low:g} to {high:g}")
@@ -84,26 +125,18 @@ def read_images(path: Path) -> NDArray[np.uint8]:
 
 def read_audio(path: Path) -> NDArray[np.float32]:
     """Audio features as (N, 507) float32, every value finite."""
-    array = rows_of(path, AUDIO_VALUES)
-    value_range(path, array)
-    with np.errstate(over="ignore"):
-        rows = np.array(array, dtype=np.float32, order="C")
-    if array.dtype.itemsize > 4 and not np.all(np.isfinite(rows)):
-        raise InputError(f"{path}: values must fit float32, got one beyond {np.finfo(np.float32).max:g}")
-    rows += np.float32(0)  # -0.0 and 0.0 are one value, so they must be one clip
-    return rows
+    array, most = rows_of(path, AUDIO_VALUES), float(np.finfo(np.float32).max)
+    if max(map(abs, value_range(path, array))) > most:
+        raise InputError(f"{path}: values must fit float32, got one beyond {most:g}")
+    return np.array(array, np.float32, order="C") + np.float32(0)  # -0.0 and 0.0 are one value, so must be one clip
 
 
 def value_range(path: Path, array: NDArray[Any]) -> tuple[float, float]:
-    """The least and the greatest value; InputError on NaN or infinity."""
-    low, high = math.inf, -math.inf
-    for start in range(0, len(array), CHUNK):
-        part = array[start : start + CHUNK]
-        low, high = min(low, float(part.min())), max(high, float(part.max()))
-        # min() and max() of Python keep or drop NaN by the order of their arguments, numpy's carry it
-        if not math.isfinite(float(part.min()) + float(part.max())):
-            row = start + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
-            raise InputError(f"{path}: every value must be finite, row {row} holds NaN or infinity")
+    """The least and the greatest value; InputError on NaN or infinity, which numpy's min and max carry."""
+    low, high = float(array.min()), float(array.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        row = int(np.argmin(np.isfinite(array).all(axis=1)))
+        raise InputError(f"{path}: every value must be finite, row {row} holds NaN or infinity")
     return low, high
 
 
@@ -118,19 +151,12 @@ def open_labels(path: Path) -> NDArray[Any]:
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:
-    """Labels as (N,) int64 in 0..9 from any integer type, or floats that are whole numbers."""
-    array = open_labels(path)
-    values = np.array(array).reshape(-1)
+    """Labels as (N,) int64, every digit of 0..9 among them, from any integer type, or floats that are whole numbers."""
+    values = np.array(open_labels(path)).reshape(-1)
     wrong = ~np.isin(values, np.arange(CLASSES))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(f"{path}: labels must be whole numbers from 0 to 9, row {row} is {values[row]}")
-    return values.astype(np.int64)
-
-
-def read_waveforms(path: Path, samples: int) -> NDArray[np.int16]:
-    """Waveforms as (M, samples) int16."""
-    array = rows_of(path, samples)
-    if array.dtype != np.int16:
-        raise InputError(f"{path}: dtype must be int16, got {array.dtype}")
-    return np.array(array)
+    labels = values.astype(np.int64)
+    require_classes(labels, str(path))
+    return labels
