@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,11 @@ def read_npz(path: Path, names: Collection[str] | None, optional: Collection[str
             there = dict.fromkeys(info.filename.removesuffix(".npy") for info in archive.infolist())
             wanted = there if names is None else [*names, *(name for name in optional if name in there)]
             headers = {name: read_header(path, archive, name) for name in wanted}
-            require_size(path, headers)
+            declared = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
+            size = path.stat().st_size
+            limit = min(MOST_BYTES, max(SMALL, MOST_RATIO * size))
+            if declared > limit:
+                raise InputError(f"{path}: arrays must take {limit} bytes at most from {size}, they declare {declared}")
             return {name: read_array(archive, name) for name in headers}
     except InputError:
         raise
@@ -81,15 +85,6 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(file)
     return shape, dtype, file.tell()
-
-
-def require_size(path: Path, headers: Mapping[str, Header]) -> None:
-    """Raise InputError where the arrays would not fit into memory, or hardly anything would grow so large."""
-    declared = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
-    size = path.stat().st_size
-    limit = min(MOST_BYTES, max(SMALL, MOST_RATIO * size))
-    if declared > limit:
-        raise InputError(f"{path}: arrays must take {limit} bytes at most from {size} bytes, they declare {declared}")
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

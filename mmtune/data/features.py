@@ -108,11 +108,7 @@ class FeatureStats:
             got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
             raise InputError(f"{where}: feature statistics must have the fields {sorted(names)}, got {got}")
         try:
-            return FeatureStats(
-                mean=tuple(map(float, data["mean"])),
-                std=tuple(map(float, data["std"])),
-                low=float(data["low"]),
-                high=float(data["high"]),
-            )
+            mean, std = (tuple(map(float, data[name])) for name in ("mean", "std"))
+            return FeatureStats(mean=mean, std=std, low=float(data["low"]), high=float(data["high"]))
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{where}: {error}") from error

@@ -18,7 +18,6 @@ from mmtune.data.dataset import IMAGE_SHAPE, Progress
 from mmtune.data.digits import NAMES, drawn, folders, require_digits
 from mmtune.data.pictures import read_digit
 
-IDX_STEMS = {"train": "train", "test": "t10k"}
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # unsigned bytes in three dimensions, and in one
 MOST_IDX = 2**30
 DEFLATED = 1032  # the most bytes that one byte of deflated data can stand for
@@ -43,7 +42,7 @@ def read_images(folder: Path, seed: int, report: Progress) -> tuple[Images, Imag
     if not folder.is_dir():
         raise InputError(f"{folder}: must be a folder of images, {'is a file' if folder.exists() else 'is missing'}")
     if any(folder.glob("*-idx?-ubyte*")):
-        train, test = (read_idx_pair(folder, stem) for stem in IDX_STEMS.values())
+        train, test = (read_idx_pair(folder, stem) for stem in ("train", "t10k"))
         naming, rule = "IDX", "its own"
     else:
         naming = "label/*.png"

@@ -82,21 +82,12 @@ def open_array(path: Path) -> NDArray[Any]:
         shape, dtype, begins = parse_header(head)
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
-        raise InputError(f"{path}: {explain(error)}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: must be a valid .npy file, whole and not pickled: {reason}") from error
     expected = begins + math.prod(shape) * dtype.itemsize
     if size != expected:
         raise InputError(f"{path}: must be {expected} bytes for {shape} {dtype}, has {size}")
     return array
-
-
-def explain(error: Exception) -> str:
-    """numpy's complaint about a .npy file as one line of ours."""
-    text = " ".join(str(error).split())
-    if "Python objects" in text or "pickle" in text:
-        return "must hold plain numbers, holds pickled Python objects"
-    if "mmap length" in text or isinstance(error, EOFError):
-        return "must be complete, is truncated"
-    return f"must be a valid .npy file: {text}"
 
 
 def rows_of(path: Path, width: int) -> NDArray[Any]:

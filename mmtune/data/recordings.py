@@ -64,7 +64,16 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     require_recording(path)
     try:
         with soundfile.SoundFile(path) as file:
-            require_sane(path, file.frames, file.samplerate, file.channels)
+            frames, rate, channels = file.frames, file.samplerate, file.channels
+            if not MIN_RATE <= rate <= MAX_RATE:
+                raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
+            if frames <= 0:
+                raise InputError(f"{path}: must hold samples, holds none")
+            if frames / rate > MAX_SECONDS:
+                raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
+            if frames * channels > MAX_SAMPLES:
+                found = f"{frames} in each of {channels} channels"
+                raise InputError(f"{path}: must hold at most {MAX_SAMPLES} samples, holds {found}")
             if file.subtype not in CODINGS:
                 raise InputError(f"{path}: samples must be PCM, floats or companded, are {file.subtype}")
             samples = file.read(dtype="float32", always_2d=True)
@@ -73,23 +82,9 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     except Exception as error:  # a broken header makes libsndfile, and soundfile itself, raise errors of many kinds
         reason = " ".join(str(error).split()).replace(str(path), "file")
         raise InputError(f"{path}: must be an audio file that can be decoded: {reason}") from error
-    if len(samples) != file.frames:
-        raise InputError(f"{path}: must be complete, has {len(samples)} of {file.frames} samples")
-    return samples, file.samplerate
-
-
-def require_sane(path: Path, frames: int, rate: int, channels: int) -> None:
-    """Raise InputError unless rate and length are those of a short recording."""
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
-    if frames <= 0:
-        raise InputError(f"{path}: must hold samples, holds none")
-    if frames / rate > MAX_SECONDS:
-        raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
-    if frames * channels > MAX_SAMPLES:
-        raise InputError(
-            f"{path}: must hold at most {MAX_SAMPLES} samples, holds {frames} in each of {channels} channels"
-        )
+    if len(samples) != frames:
+        raise InputError(f"{path}: must be complete, has {len(samples)} of {frames} samples")
+    return samples, rate
 
 
 def require_recording(path: Path) -> None:

@@ -54,8 +54,8 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
     }
     with new_folder(folder, keep=keep) as temporary:
         for name, partition in parts.items():
-            waveforms = {} if partition.waveforms is None else {"waveforms": partition.waveforms}
-            np.savez(temporary / name, **{array: getattr(partition, array) for array in ARRAYS}, **waveforms)
+            arrays: dict[str, Any] = {array: getattr(partition, array) for array in (*ARRAYS, "waveforms")}
+            np.savez(temporary / name, **{array: own for array, own in arrays.items() if own is not None})
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return replace(dataset, folder=folder, digest=digest)
 
@@ -124,7 +124,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = inside(folder, MANIFEST)
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
-        raise InputError(f"{path}: format must be {FORMAT}, got {manifest.get('format')!r}")
+        found = repr(manifest.get("format"))
+        raise InputError(f"{path}: format must be {FORMAT}, got {found}; remove the folder and make the set again")
     types = {"name": str, "digest": str, "provenance": dict}
     for name, kind in types.items():
         if not isinstance(manifest.get(name), kind):
