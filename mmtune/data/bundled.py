@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.data.atomic import require_writable
@@ -103,9 +104,7 @@ def plan_takes(word: str, voice: str, rng: np.random.Generator) -> list[Utteranc
     ]
 
 
-def to_recordings(
-    plan: list[Utterance], spoken: list[np.ndarray[tuple[int], np.dtype[np.int16]]], rate: int
-) -> Recordings:
+def to_recordings(plan: list[Utterance], spoken: list[NDArray[np.int16]], rate: int) -> Recordings:
     """One-second recordings of a plan; a repeated or silent one would be a fault of ours."""
     waves = np.stack([to_int16(one_second(to_float(samples), rate)) for samples in spoken])
     assert len(np.unique(waves, axis=0)) == len(waves), "two utterances are the same samples"

@@ -30,7 +30,7 @@ def drawn(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def require_digits(folder: Path, labels: NDArray[np.int64], what: str) -> None:
+def require_digits(where: Path | str, labels: NDArray[np.int64], what: str) -> None:
     missing = np.setdiff1d(np.arange(CLASSES), labels)
     if len(missing):
-        raise InputError(f"{folder}: every digit must have {what}, {missing[0]} ({WORDS[missing[0]]}) has none")
+        raise InputError(f"{where}: every digit must have {what}, {missing[0]} ({WORDS[missing[0]]}) has none")

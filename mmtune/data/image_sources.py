@@ -37,16 +37,21 @@ class Images(NamedTuple):
 def read_images(folder: Path, seed: int, report: Progress) -> tuple[Images, Images, dict[str, Any]]:
     """Training and test images of a folder, and how they were recognised.
 
+    Pictures in `label/*.png` are in `train/` and `test/` where both are there, else one of seven is drawn for the test.
     Raises InputError where neither naming fits, on a digit without images, and on the first file that is broken.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: must be a folder of images, {'is a file' if folder.exists() else 'is missing'}")
+    naming, rule, parts = "label/*.png", "its own", (folder / "train", folder / "test")
     if any(folder.glob("*-idx?-ubyte*")):
+        naming = "IDX"
         train, test = (read_idx_pair(folder, stem) for stem in ("train", "t10k"))
-        naming, rule = "IDX", "its own"
+    elif all(part.is_dir() for part in parts):
+        train, test = (read_pictures(part, report) for part in parts)
     else:
-        naming = "label/*.png"
-        train, test, rule = read_labelled(folder, seed, report)
+        images, rule = read_pictures(folder, report), f"drawn by image, seed {seed}"
+        chosen = drawn(images.labels, seed)
+        train, test = images.take(~chosen), images.take(chosen)
     for what, images in (("training images", train), ("test images", test)):
         require_digits(folder, images.labels, f"{what} ({rule})")
     return train, test, {"naming": naming, "partition": rule, "train": len(train.labels), "test": len(test.labels)}
@@ -97,17 +102,6 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8
         more = "more" if len(body) > expected else f"{len(body)}"
         raise InputError(f"{path}: must hold {expected} bytes after its header, has {more}")
     return np.frombuffer(body, np.uint8).reshape(count, *shape)
-
-
-def read_labelled(folder: Path, seed: int, report: Progress) -> tuple[Images, Images, str]:
-    """`label/*.png`, in `train/` and `test/` where both are there, else one of seven drawn for the test."""
-    parts = [folder / "train", folder / "test"]
-    if all(part.is_dir() for part in parts):
-        train, test = (read_pictures(part, report) for part in parts)
-        return train, test, "its own"
-    images = read_pictures(folder, report)
-    chosen = drawn(images.labels, seed)
-    return images.take(~chosen), images.take(chosen), f"drawn by image, seed {seed}"
 
 
 def read_pictures(folder: Path, report: Progress) -> Images:

@@ -22,8 +22,9 @@ from mmtune.base.bounds import inside, open_bounded
 from mmtune.base.errors import InputError
 from mmtune.base.rules import CLASSES
 from mmtune.data.archives import LONGEST_HEADER, MOST_BYTES, parse_header
-from mmtune.data.checks import content_digest, require_classes
+from mmtune.data.checks import content_digest
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset, Partition
+from mmtune.data.digits import require_digits
 
 KHACEF_FILES = tuple(f"{kind}_{part}.npy" for part in ("train", "test") for kind in ("data_wr", "data_sp", "labels"))
 IMAGE_VALUES = math.prod(IMAGE_SHAPE)
@@ -48,7 +49,7 @@ def load_khacef(folder: Path) -> Dataset:
 
 def read_partition(folder: Path, part: str) -> Partition:
     of_labels, of_images, of_audio = (inside(folder, f"{kind}_{part}.npy") for kind in ("labels", "data_wr", "data_sp"))
-    count = len(open_labels(of_labels))
+    count = len(rows_of(of_labels, 1))
     for path, width in ((of_images, IMAGE_VALUES), (of_audio, AUDIO_VALUES)):
         found = len(rows_of(path, width))
         if found != count:
@@ -91,10 +92,12 @@ def open_array(path: Path) -> NDArray[Any]:
 
 
 def rows_of(path: Path, width: int) -> NDArray[Any]:
-    """Open an array of N rows of `width` real numbers, N >= 1."""
-    array = open_array(path)
+    """Open an array of N rows of `width` real numbers, N >= 1; of one number each they may be (N,)."""
+    found = open_array(path)
+    array = found[:, None] if found.ndim == width == 1 else found
     if array.ndim != 2 or array.shape[1] != width or not len(array):
-        raise InputError(f"{path}: shape must be (N, {width}) with N >= 1, got {array.shape}")
+        rule = "(N,)" if width == 1 else f"(N, {width})"
+        raise InputError(f"{path}: shape must be {rule} with N >= 1, got {found.shape}")
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: dtype must be a real number type, got {array.dtype}")
     return array
@@ -131,23 +134,13 @@ def value_range(path: Path, array: NDArray[Any]) -> tuple[float, float]:
     return low, high
 
 
-def open_labels(path: Path) -> NDArray[Any]:
-    """Open an array of N real numbers, (N,) or (N, 1), N >= 1."""
-    array = open_array(path)
-    if array.shape[1:] not in ((), (1,)) or not array.ndim or not len(array):
-        raise InputError(f"{path}: shape must be (N,) with N >= 1, got {array.shape}")
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: dtype must be an integer type, got {array.dtype}")
-    return array
-
-
 def read_labels(path: Path) -> NDArray[np.int64]:
     """Labels as (N,) int64, every digit of 0..9 among them, from any integer type, or floats that are whole numbers."""
-    values = np.array(open_labels(path)).reshape(-1)
+    values = np.array(rows_of(path, 1)).reshape(-1)
     wrong = ~np.isin(values, np.arange(CLASSES))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(f"{path}: labels must be whole numbers from 0 to 9, row {row} is {values[row]}")
     labels = values.astype(np.int64)
-    require_classes(labels, str(path))
+    require_digits(path, labels, "rows")
     return labels

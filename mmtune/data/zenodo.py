@@ -61,46 +61,42 @@ def fetch(out: Path, base_url: str = BASE_URL, on_progress: Progress | None = No
 
 def read_record(url: str) -> tuple[RemoteFile, ...]:
     """The six files that the record's JSON names."""
-    import requests
-
+    body = read_body(url)
     try:
-        with requests.get(url, timeout=TIMEOUT, headers={"Accept": "application/json"}, stream=True) as answer:
-            require_data(url, answer)
-            record = json.loads(first_bytes(url, answer))
-    except InputError:
-        raise
-    except requests.RequestException as error:
-        raise InputError(f"{url}: the record cannot be read: {reason(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{url}: the record must be JSON, got something else: {error}") from error
-    try:
-        remote = {file["key"]: to_remote(url, file) for file in record["files"] if file["key"] in KHACEF_FILES}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{url}: a file of the record must have key, size, checksum, links.self: {error!r}") from error
+        files = [file for file in json.loads(body)["files"] if file["key"] in KHACEF_FILES]
+        remote = {file["key"]: to_remote(file) for file in files}
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        rule = "the record must be JSON, and each file must have key, size, checksum, links.self"
+        raise InputError(f"{url}: {rule}: {error!r}") from error
     missing = [name for name in KHACEF_FILES if name not in remote]
     if missing:
         raise InputError(f"{url}: the record must have {', '.join(KHACEF_FILES)}; missing {', '.join(missing)}")
     return tuple(remote[name] for name in KHACEF_FILES)
 
 
-def first_bytes(url: str, answer: Any) -> bytes:
-    """The body of an answer; InputError where it is longer than LONGEST_JSON."""
+def read_body(url: str) -> bytes:
+    """What a server answers, LONGEST_JSON bytes at most."""
+    import requests
+
     body = b""
-    for chunk in answer.iter_content(CHUNK):
-        body += chunk
-        if len(body) > LONGEST_JSON:
-            raise InputError(f"{url}: the record must have at most {LONGEST_JSON:,} bytes, the server sends more")
+    try:
+        with requests.get(url, timeout=TIMEOUT, headers={"Accept": "application/json"}, stream=True) as answer:
+            require_data(url, answer)
+            for chunk in answer.iter_content(CHUNK):
+                body += chunk
+                if len(body) > LONGEST_JSON:
+                    most = f"{LONGEST_JSON:,} bytes"
+                    raise InputError(f"{url}: the record must have at most {most}, the server sends more")
+    except requests.RequestException as error:
+        raise InputError(f"{url}: the record cannot be read: {reason(error)}") from error
     return body
 
 
-def to_remote(url: str, file: dict[str, Any]) -> RemoteFile:
-    checksum, link = str(file["checksum"]), str(file["links"]["self"])
-    if not CHECKSUM.fullmatch(checksum):
-        raise InputError(f"{url}: checksum of {file['key']} must be md5:... or sha256:..., got {checksum!r}")
-    size = int(file["size"])
-    if size < 1:
-        raise InputError(f"{url}: size of {file['key']} must be 1 byte or more, got {size}")
-    return RemoteFile(name=file["key"], url=link, checksum=checksum, size=size)
+def to_remote(file: dict[str, Any]) -> RemoteFile:
+    checksum, size = str(file["checksum"]), int(file["size"])
+    if not CHECKSUM.fullmatch(checksum) or size < 1:
+        raise ValueError(f"must be md5:... or sha256:... of 1 byte or more, got {checksum!r} of {size}")
+    return RemoteFile(name=file["key"], url=str(file["links"]["self"]), checksum=checksum, size=size)
 
 
 def require_data(url: str, answer: Any) -> None:
