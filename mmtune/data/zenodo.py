@@ -85,8 +85,7 @@ def read_body(url: str) -> bytes:
             for chunk in answer.iter_content(CHUNK):
                 body += chunk
                 if len(body) > LONGEST_JSON:
-                    most = f"{LONGEST_JSON:,} bytes"
-                    raise InputError(f"{url}: the record must have at most {most}, the server sends more")
+                    raise InputError(f"{url}: the record must have at most {LONGEST_JSON:,} bytes, it has more")
     except requests.RequestException as error:
         raise InputError(f"{url}: the record cannot be read: {reason(error)}") from error
     return body
