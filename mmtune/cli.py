@@ -336,10 +336,10 @@ def info(
     picture: Annotated[Path | None, typer.Option(help="Where to draw a few pairs.")] = None,
 ) -> None:
     """Print counts, speakers and the leakage of every protocol; draw a few pairs."""
-    from mmtune.data.info import describe, draw_pairs, lines
+    from mmtune.data.info import draw_pairs, lines
 
     dataset = open_data(folder)
-    for line in lines(describe(dataset)):
+    for line in lines(dataset):
         typer.echo(line)
     target = picture or Path(f"{dataset.name}-pairs.png")
     draw_pairs(dataset, target)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,31 +34,26 @@ class Sips(BufferedReader):
         return super().read(MEBIBYTE if size is None or size < 0 else min(size, MEBIBYTE))
 
 
-def read_npz(
-    path: Path, names: Collection[str] | None, optional: Collection[str] = (), most: int = MOST_BYTES
-) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, names: Collection[str] | None, optional: Collection[str] = ()) -> dict[str, NDArray[Any]]:
     """The arrays `names` of an .npz, and those of `optional` that it has; all that it has where `names` is None.
 
     Raises InputError where one is missing, holds objects, or is not as long as it says; where the arrays declare more
-    than `most` bytes, or more than MOST_RATIO times the file's size once above SMALL; and where the file is damaged.
+    than MOST_BYTES, or more than MOST_RATIO times the file's size once above SMALL; and where the file is damaged.
     """
-    with opened(path) as archive:
-        there = dict.fromkeys(info.filename.removesuffix(".npy") for info in archive.infolist())
-        wanted = there if names is None else [*names, *(name for name in optional if name in there)]
-        headers = {name: read_header(path, archive, name) for name in wanted}
-        require_size(path, headers, most)
-        return {name: read_array(archive, name) for name in headers}
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An .npz, open; whatever a broken one makes zipfile, zlib and numpy raise inside is an InputError."""
     try:
         with Sips(open_raw(path, MOST_BYTES)) as file, zipfile.ZipFile(file) as archive:
-            yield archive
+            there = dict.fromkeys(info.filename.removesuffix(".npy") for info in archive.infolist())
+            wanted = there if names is None else [*names, *(name for name in optional if name in there)]
+            headers = {name: read_header(path, archive, name) for name in wanted}
+            declared = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
+            size = path.stat().st_size
+            limit = min(MOST_BYTES, max(SMALL, MOST_RATIO * size))
+            if declared > limit:
+                raise InputError(f"{path}: arrays must take {limit} bytes at most from {size}, they declare {declared}")
+            return {name: read_array(archive, name) for name in headers}
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # a broken file makes zipfile, zlib and numpy raise errors of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: must be a complete .npz file: {reason}") from error
 
@@ -91,15 +85,6 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(file)
     return shape, dtype, file.tell()
-
-
-def require_size(path: Path, headers: Mapping[str, Header], most: int) -> None:
-    """Raise InputError where the arrays would not fit into memory, or hardly anything would grow so large."""
-    declared = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers.values())
-    size = path.stat().st_size
-    limit = min(most, max(SMALL, MOST_RATIO * size))
-    if declared > limit:
-        raise InputError(f"{path}: arrays must take {limit} bytes at most from {size} bytes, they declare {declared}")
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmtune.base.errors import InputError
@@ -25,9 +25,8 @@ def new_folder(target: Path, *, keep: bool = False) -> Iterator[Path]:
     temporary = make_temporary(target)
     try:
         yield temporary
-        for path in temporary.iterdir():
+        for path in (*temporary.iterdir(), temporary):
             sync(path)
-        sync(temporary)
         put(temporary, target, keep)
         sync(target.parent)
     except OSError as error:
@@ -37,11 +36,13 @@ def new_folder(target: Path, *, keep: bool = False) -> Iterator[Path]:
 
 
 def make_temporary(target: Path) -> Path:
-    """An empty, hidden sibling of `target`; InputError where there can be none."""
+    """An empty, hidden sibling of `target`, those of writers killed long ago removed; InputError where none can be."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(target)
+        for path in target.parent.glob(f".{target.name}.*.tmp"):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
         temporary.mkdir()
     except OSError as error:
         raise InputError(f"{target}: the folder must be writable, got {error.strerror}: {error.filename}") from error
@@ -55,21 +56,16 @@ def require_writable(target: Path) -> None:
 
 def put(temporary: Path, target: Path, keep: bool) -> None:
     """Rename a folder to `target`; what stood there stays, or is moved aside first and removed last."""
-    if keep:
-        with suppress(OSError):
-            temporary.rename(target)
-        if not target.is_dir():
-            raise OSError(f"{target} could not be made")
-        return
     aside = temporary.with_suffix(".old")
-    if target.exists():
+    if target.exists() and not keep:
         target.rename(aside)
     try:
         temporary.rename(target)
     except OSError:
         if aside.exists():
             aside.rename(target)
-        raise
+        if not (keep and target.is_dir()):
+            raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -80,10 +76,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def remove_stale(target: Path) -> None:
-    """Remove the temporary siblings of writers that were killed long ago."""
-    for path in target.parent.glob(f".{target.name}.*.tmp"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)

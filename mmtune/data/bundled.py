@@ -11,16 +11,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.data.atomic import require_writable
+from mmtune.data.audio_sources import Recordings
+from mmtune.data.building import make_dataset
 from mmtune.data.dataset import Dataset, Progress
-from mmtune.data.espeak import Utterance, speak_all
-from mmtune.data.naming import WORDS
-from mmtune.data.pairing import Images, Recordings, make_dataset, pair
+from mmtune.data.digits import WORDS
+from mmtune.data.espeak import Utterance, speak
+from mmtune.data.image_sources import Images
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import one_second, to_float, to_int16
-from mmtune.data.store import load, save
+from mmtune.data.store import FORMAT, load, save
 
 VERSION = 1  # raise it whenever the sample's content changes: caches of older versions are then left alone
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
@@ -45,7 +48,7 @@ def sample_folder(seed: int = 0, cache: Path | None = None, on_progress: Progres
     cache: where to keep it; by default `mmtune` in the user's cache folder. InputError where that cannot be written.
     on_progress: called with (what, done, total).
     """
-    folder = (cache or cache_folder()) / f"sample-v{VERSION}-seed{seed}"
+    folder = (cache or cache_folder()) / f"sample-v{VERSION}.{FORMAT}-seed{seed}"
     if folder.exists():
         try:
             return load(folder).folder
@@ -55,11 +58,6 @@ def sample_folder(seed: int = 0, cache: Path | None = None, on_progress: Progres
     report = on_progress or (lambda what, done, total: None)
     report("synthesising speech", 0, 3)
     return save(make_sample(seed, report), folder, keep=True).folder
-
-
-def sample(seed: int = 0, cache: Path | None = None, on_progress: Progress | None = None) -> Dataset:
-    """The bundled sample as a data set."""
-    return load(sample_folder(seed, cache, on_progress))
 
 
 def cache_folder() -> Path:
@@ -74,12 +72,8 @@ def cache_folder() -> Path:
 def make_sample(seed: int, report: Progress) -> Dataset:
     """The sample in memory: about 1,500 + 297 pairs, 40 + 9 speakers, nobody in both partitions."""
     rng = np.random.default_rng([VERSION, seed])
-    plans = plan_voices(rng)
-    spoken = speak_all(plans)
+    recordings = [to_recordings(plan, *speak(plan)) for plan in plan_voices(rng)]
     report("computing features", 1, 3)
-    recordings = [to_recordings(plan, *speech) for plan, speech in zip(plans, spoken, strict=True)]
-    images = handwriting(seed)
-    train, test = (pair(i, r, rng) for i, r in zip(images, recordings, strict=True))
     provenance = {
         "source": "bundled sample",
         "images": "scikit-learn load_digits (UCI optdigits), enlarged to 28 x 28",
@@ -87,7 +81,7 @@ def make_sample(seed: int, report: Progress) -> Dataset:
         "version": VERSION,
         "seed": seed,
     }
-    dataset = make_dataset(name="sample", train=train, test=test, provenance=provenance)
+    dataset = make_dataset("sample", handwriting(seed), recordings, rng, provenance)
     report("writing", 2, 3)
     return dataset
 
@@ -105,20 +99,12 @@ def plan_takes(word: str, voice: str, rng: np.random.Generator) -> list[Utteranc
     """Takes of one word: slow to fast, never the same rate twice."""
     edges = np.linspace(*RATES, TAKES + 1).astype(int)
     return [
-        Utterance(
-            word=word,
-            voice=voice,
-            rate=int(rng.integers(low, high)),
-            pitch=int(rng.integers(*PITCHES)),
-            range=int(rng.integers(*RANGES)),
-        )
+        Utterance(word, voice, int(rng.integers(low, high)), int(rng.integers(*PITCHES)), int(rng.integers(*RANGES)))
         for low, high in pairwise(edges)
     ]
 
 
-def to_recordings(
-    plan: list[Utterance], spoken: list[np.ndarray[tuple[int], np.dtype[np.int16]]], rate: int
-) -> Recordings:
+def to_recordings(plan: list[Utterance], spoken: list[NDArray[np.int16]], rate: int) -> Recordings:
     """One-second recordings of a plan; a repeated or silent one would be a fault of ours."""
     waves = np.stack([to_int16(one_second(to_float(samples), rate)) for samples in spoken])
     assert len(np.unique(waves, axis=0)) == len(waves), "two utterances are the same samples"
@@ -138,7 +124,7 @@ def handwriting(seed: int) -> tuple[Images, Images]:
 
     pixels, labels = load_digits(return_X_y=True)
     enlarged = np.stack([normalise(digit / 16.0) for digit in pixels.reshape(-1, 8, 8)])
-    images = Images(pixels=enlarged, labels=labels.astype(np.int64))
+    images = Images(enlarged, labels.astype(np.int64))
     rows = np.arange(len(labels))
     train, test = train_test_split(rows, test_size=TEST_IMAGES, random_state=seed, stratify=labels)
     return images.take(train), images.take(test)

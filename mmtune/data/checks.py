@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmtune.base.errors import InputError
 from mmtune.base.rules import CLASSES
 from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Partition
+from mmtune.data.digits import require_digits
 
 LONGEST_NAME = 1024
 
@@ -19,7 +20,10 @@ def check_partition(partition: Partition, where: str) -> None:
     """Raise InputError, its line beginning with `where`, unless a partition keeps the contract of `Partition`."""
     check_arrays(partition, where)
     clips, index, labels = len(partition.clips), partition.clip_index, partition.labels
-    require_classes(labels, where)
+    strange = labels[(labels < 0) | (labels >= CLASSES)]
+    if len(strange):
+        raise InputError(f"{where}: labels must lie in 0..{CLASSES - 1}, got {strange[0]}")
+    require_digits(where, labels, "rows")
     outside = (index < 0) | (index >= clips)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
@@ -41,7 +45,7 @@ def check_partition(partition: Partition, where: str) -> None:
 
 def check_arrays(partition: Partition, where: str) -> None:
     """Shapes, dtypes and finite values."""
-    rows, clips = len(partition.labels), len(partition.clips)
+    rows, clips = partition.labels.size, partition.clip_id.size
     expected = {
         "images": ((rows, *IMAGE_SHAPE), "u1"),
         "clips": ((clips, *AUDIO_SHAPE), "f4"),
@@ -55,20 +59,10 @@ def check_arrays(partition: Partition, where: str) -> None:
         array = getattr(partition, name)
         if array is None and name == "waveforms":
             continue
-        if array.shape != shape or not array.dtype.str[1:].startswith(kind):
+        if array.shape != shape or not array.dtype.str[1:].startswith(kind) or not array.dtype.isnative:
             raise InputError(f"{where}: {name} must be {shape} of type {kind}, got {array.shape} {array.dtype}")
     if not np.all(np.isfinite(partition.clips)):
         raise InputError(f"{where}: clips must be finite, got NaN or infinity")
-
-
-def require_classes(labels: np.ndarray[tuple[int], np.dtype[np.int64]], where: str) -> None:
-    """Raise InputError unless labels lie in 0..9 and each of the ten digits occurs."""
-    if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
-        bad = labels[(labels < 0) | (labels >= CLASSES)][0]
-        raise InputError(f"{where}: labels must lie in 0..{CLASSES - 1}, got {bad}")
-    counts = np.bincount(labels, minlength=CLASSES)
-    if not counts.all():
-        raise InputError(f"{where}: every digit must occur, digit {int(np.argmin(counts))} has no rows")
 
 
 def require_modalities(partition: Partition, modalities: tuple[str, ...]) -> None:
@@ -105,10 +99,10 @@ def clip_labels(partition: Partition) -> np.ndarray[tuple[int], np.dtype[np.int6
     return digit
 
 
-def content_digest(train: Partition, test: Partition) -> str:
-    """SHA-256 over the content of both partitions: the same whatever types and files carry it."""
+def content_digest(*partitions: Partition) -> str:
+    """SHA-256 over the content of a data set's partitions: the same whatever types and files carry it."""
     digest = hashlib.sha256(b"mmtune data 1")
-    for partition in (train, test):
+    for partition in partitions:
         for name in ("images", "labels", "clips", "clip_index", "waveforms"):
             array = getattr(partition, name)
             if array is not None:

@@ -13,9 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ SEED = 1
 LONGEST_PATH = 120  # the library cuts its data path at 160 characters, names of files included
 
 
-@dataclass(frozen=True, kw_only=True)
-class Utterance:
+class Utterance(NamedTuple):
     """A word, the voice (accent+variant), words a minute, and pitch and pitch range in 0..99."""
 
     word: str
@@ -39,28 +37,17 @@ class Utterance:
     range: int
 
 
-def speak_all(batches: Sequence[Sequence[Utterance]]) -> list[tuple[list[NDArray[np.int16]], int]]:
-    """Samples of every utterance and their rate in Hz, batch by batch; each batch in a fresh process, all at once."""
+def speak(utterances: Sequence[Utterance]) -> tuple[list[NDArray[np.int16]], int]:
+    """Samples of every utterance and their rate in Hz, from a fresh process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.curdir for p in sys.path)}
     with tempfile.TemporaryDirectory(prefix="mmtune-") as scratch:
-        outs = [Path(scratch) / f"{number}.npz" for number in range(len(batches))]
-        programs = []
-        for batch, out in zip(batches, outs, strict=True):
-            plan = out.with_suffix(".json")
-            plan.write_text(json.dumps([asdict(utterance) for utterance in batch]))
-            command = [sys.executable, "-m", "mmtune.data.espeak", str(plan), str(out)]
-            programs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        for program in programs:
-            _, said = program.communicate()
-            if program.returncode:
-                raise RuntimeError(f"espeak-ng ended with status {program.returncode}: {said.strip()[-500:]}")
-        return [read_speech(out) for out in outs]
-
-
-def read_speech(path: Path) -> tuple[list[NDArray[np.int16]], int]:
-    """What `main` wrote: the utterances in order, and their rate."""
-    with np.load(path, allow_pickle=False) as archive:
-        return np.split(archive["samples"], np.cumsum(archive["lengths"])[:-1]), int(archive["rate"])
+        out, plan = Path(scratch) / "speech.npz", json.dumps(utterances)
+        command = [sys.executable, "-m", "mmtune.data.espeak", str(out)]
+        done = subprocess.run(command, input=plan, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"espeak-ng ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
+        with np.load(out, allow_pickle=False) as archive:
+            return np.split(archive["samples"], np.cumsum(archive["lengths"])[:-1]), int(archive["rate"])
 
 
 class Espeak:
@@ -98,8 +85,8 @@ class Espeak:
         return np.concatenate(self.heard)
 
 
-def main(plan: Path, out: Path) -> None:
-    """Speak the utterances of a JSON file into a .npz file."""
+def main(out: Path) -> None:
+    """Speak the utterances that standard input has as JSON into a .npz file."""
     import espeakng_loader
 
     data = Path(espeakng_loader.get_data_path())
@@ -109,10 +96,10 @@ def main(plan: Path, out: Path) -> None:
             link.symlink_to(data, target_is_directory=True)
             data = link
         espeak = Espeak(data)
-        spoken = [espeak.say(Utterance(**fields)) for fields in json.loads(plan.read_text())]
+        spoken = [espeak.say(Utterance(*fields)) for fields in json.load(sys.stdin)]
     lengths = np.array([len(samples) for samples in spoken], np.int64)
     np.savez(out, samples=np.concatenate(spoken), lengths=lengths, rate=np.int64(espeak.rate))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

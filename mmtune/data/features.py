@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import AUDIO_SHAPE, SAMPLE_RATE
-from mmtune.data.hearing import load_librosa
+from mmtune.data.recordings import load_librosa, to_float
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
 COEFFICIENTS = AUDIO_SHAPE[1]
@@ -21,26 +21,28 @@ DYNAMIC_RANGE = 1e-8  # 80 dB: what lies further below the loudest point of a cl
 BATCH = 256
 
 
-def mfcc(waves: NDArray[np.float32]) -> NDArray[np.float32]:
+def mfcc(waves: NDArray[np.float32] | NDArray[np.int16]) -> NDArray[np.float32]:
     """(..., 16000) at 16 kHz to (..., 39, 13) float32: of each frame cepstral coefficients 1 to 12, then log energy.
 
+    Waves are floats in [-1, 1) or 16-bit integers.
     No centring, so that exactly 39 frames of 50 ms fit into the second (Venkatachalam, on Khacef's data).
     """
     if waves.shape[-1:] != (SAMPLE_RATE,):
         raise InputError(f"a waveform must have {SAMPLE_RATE} samples, got shape {waves.shape}")
     flat = waves.reshape(-1, SAMPLE_RATE)
-    # in batches: the spectra of many thousand clips at once would fill the memory
+    # in batches: the floats and spectra of many thousand clips at once would fill the memory
     parts = [mfcc_batch(flat[start : start + BATCH]) for start in range(0, len(flat), BATCH)]
     features = np.concatenate(parts) if parts else np.empty((0, *AUDIO_SHAPE), np.float32)
     return features.reshape(*waves.shape[:-1], *AUDIO_SHAPE)
 
 
-def mfcc_batch(waves: NDArray[np.float32]) -> NDArray[np.float32]:
+def mfcc_batch(waves: NDArray[Any]) -> NDArray[np.float32]:
     """`mfcc` of (B, 16000)."""
     from scipy.fft import dct
     from threadpoolctl import threadpool_limits
 
     librosa = load_librosa()
+    waves = to_float(waves) if waves.dtype == np.int16 else waves
     frames = {"win_length": WINDOW, "hop_length": HOP, "window": "hamming", "center": False}
     # The sums of BLAS, and so a data set's digest, would depend on the number of threads.
     with threadpool_limits(1):
@@ -106,11 +108,7 @@ class FeatureStats:
             got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
             raise InputError(f"{where}: feature statistics must have the fields {sorted(names)}, got {got}")
         try:
-            return FeatureStats(
-                mean=tuple(map(float, data["mean"])),
-                std=tuple(map(float, data["std"])),
-                low=float(data["low"]),
-                high=float(data["high"]),
-            )
+            mean, std = (tuple(map(float, data[name])) for name in ("mean", "std"))
+            return FeatureStats(mean=mean, std=std, low=float(data["low"]), high=float(data["high"]))
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{where}: {error}") from error

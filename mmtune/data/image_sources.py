@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,33 +15,45 @@ from numpy.typing import NDArray
 from mmtune.base.bounds import require_file
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import IMAGE_SHAPE, Progress
-from mmtune.data.holdout import drawn, require_digits
-from mmtune.data.naming import digit_of, folders
-from mmtune.data.pairing import Images
+from mmtune.data.digits import NAMES, drawn, folders, require_digits
 from mmtune.data.pictures import read_digit
 
-IDX_STEMS = {"train": "train", "test": "t10k"}
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # unsigned bytes in three dimensions, and in one
 MOST_IDX = 2**30
 DEFLATED = 1032  # the most bytes that one byte of deflated data can stand for
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
+class Images(NamedTuple):
+    """pixels (N, 28, 28) uint8; labels (N,) int64 in 0..9."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def take(self, chosen: NDArray[Any]) -> Images:
+        return Images(self.pixels[chosen], self.labels[chosen])
+
+
 def read_images(folder: Path, seed: int, report: Progress) -> tuple[Images, Images, dict[str, Any]]:
     """Training and test images of a folder, and how they were recognised.
 
+    Pictures in `label/*.png` are in `train/` and `test/` where both are there, else one of seven is drawn for the test.
     Raises InputError where neither naming fits, on a digit without images, and on the first file that is broken.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: must be a folder of images, {'is a file' if folder.exists() else 'is missing'}")
+    naming, rule, parts = "label/*.png", "its own", (folder / "train", folder / "test")
     if any(folder.glob("*-idx?-ubyte*")):
-        train, test = (read_idx_pair(folder, stem) for stem in IDX_STEMS.values())
-        naming, rule = "IDX", "its own"
+        naming = "IDX"
+        train, test = (read_idx_pair(folder, stem) for stem in ("train", "t10k"))
+    elif all(part.is_dir() for part in parts):
+        train, test = (read_pictures(part, report) for part in parts)
     else:
-        naming = "label/*.png"
-        train, test, rule = read_labelled(folder, seed, report)
+        images, rule = read_pictures(folder, report), f"drawn by image, seed {seed}"
+        chosen = drawn(images.labels, seed)
+        train, test = images.take(~chosen), images.take(chosen)
     for what, images in (("training images", train), ("test images", test)):
-        require_digits(folder, np.unique(images.labels).tolist(), f"{what} ({rule})")
+        require_digits(folder, images.labels, f"{what} ({rule})")
     return train, test, {"naming": naming, "partition": rule, "train": len(train.labels), "test": len(test.labels)}
 
 
@@ -54,7 +66,7 @@ def read_idx_pair(folder: Path, stem: str) -> Images:
         raise InputError(f"{path}: must have as many labels as there are images ({len(pixels)}), has {len(labels)}")
     if labels.max() > 9:
         raise InputError(f"{path}: labels must lie in 0..9, got {labels.max()}")
-    return Images(pixels=pixels, labels=labels.astype(np.int64))
+    return Images(pixels, labels.astype(np.int64))
 
 
 def find_idx(folder: Path, name: str) -> Path:
@@ -92,23 +104,12 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8
     return np.frombuffer(body, np.uint8).reshape(count, *shape)
 
 
-def read_labelled(folder: Path, seed: int, report: Progress) -> tuple[Images, Images, str]:
-    """`label/*.png`, in `train/` and `test/` where both are there, else one of seven drawn for the test."""
-    parts = [folder / "train", folder / "test"]
-    if all(part.is_dir() for part in parts):
-        train, test = (read_pictures(part, report) for part in parts)
-        return train, test, "its own"
-    images = read_pictures(folder, report)
-    chosen = drawn(images.labels, seed)
-    return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen)), f"drawn by image, seed {seed}"
-
-
 def read_pictures(folder: Path, report: Progress) -> Images:
     """Every picture in the folders of a folder that are named by a digit or its English word."""
     found = [
-        (path, digit)
+        (path, NAMES[label.name.lower()])
         for label in folders(folder)
-        if (digit := digit_of(label.name)) is not None
+        if label.name.lower() in NAMES
         for path in sorted(label.iterdir())
         if path.suffix.lower() in PICTURES and not path.name.startswith(".")
     ]
@@ -118,4 +119,4 @@ def read_pictures(folder: Path, report: Progress) -> Images:
     for position, (path, _) in enumerate(found):
         pixels[position] = read_digit(path)
         report("pictures", position + 1, len(found))
-    return Images(pixels=pixels, labels=np.array([digit for _, digit in found], np.int64))
+    return Images(pixels, np.array([digit for _, digit in found], np.int64))

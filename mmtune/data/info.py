@@ -12,65 +12,27 @@ from mmtune.data.dataset import SAMPLE_RATE, Dataset, Partition
 from mmtune.data.protocols import PROTOCOLS, leakage, split
 
 
-def describe(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
-    """A data set in plain JSON values.
+def lines(dataset: Dataset, seed: int = 0) -> list[str]:
+    """A data set as lines of plain text.
 
-    Keys: name, folder, digest, provenance, features (bool), train and test (`describe_partition` or None), and
-    protocols: for each its training and validation rows with the shares of validation rows whose recording, and whose
-    speaker (None where unknown), is also in training; or {"impossible": reason}.
+    They have its counts, its pairs of each digit, and for each protocol the shares of validation rows whose recording,
+    and whose speaker, is also in training; or why the protocol is not possible.
     """
-    return {
-        "name": dataset.name,
-        "folder": str(dataset.folder),
-        "digest": dataset.digest,
-        "provenance": dict(dataset.provenance),
-        "features": dataset.features is not None,
-        "train": describe_partition(dataset.train),
-        "test": None if dataset.test is None else describe_partition(dataset.test),
-        "protocols": {protocol: describe_protocol(dataset.train, protocol, seed) for protocol in PROTOCOLS},
-    }
-
-
-def describe_partition(partition: Partition) -> dict[str, Any]:
-    """pairs, pairs of each digit, unique clips, speakers (None where unknown), and whether waveforms are kept."""
-    return {
-        "pairs": len(partition),
-        "digits": np.bincount(partition.labels, minlength=10).tolist(),
-        "clips": len(partition.clips),
-        "speakers": len(np.unique(partition.speaker)) if partition.speakers_known else None,
-        "waveforms": partition.waveforms is not None,
-    }
-
-
-def describe_protocol(train: Partition, protocol: str, seed: int) -> dict[str, Any]:
-    try:
-        made = split(train, protocol, seed)
-    except InputError as error:
-        return {"impossible": str(error)}
-    recording, speaker = leakage(train, made)
-    sizes = {"train": len(made.train), "validation": len(made.validation)}
-    return {**sizes, "recording_in_training": recording, "speaker_in_training": speaker}
-
-
-def lines(description: dict[str, Any]) -> list[str]:
-    """A description as lines of plain text."""
-    present = {part: description[part] for part in ("train", "test") if description[part] is not None}
-    parts = [f"{part:<12}{partition_line(facts)}" for part, facts in present.items()]
-    digits = [f"{part:<12}{' '.join(f'{count:>6}' for count in facts['digits'])}" for part, facts in present.items()]
-    protocols = [f"{name:<18}{protocol_line(facts)}" for name, facts in description["protocols"].items()]
+    parts = {"train": dataset.train} if dataset.test is None else {"train": dataset.train, "test": dataset.test}
+    digits = {part: np.bincount(partition.labels, minlength=10) for part, partition in parts.items()}
     return [
-        f"name        {description['name']}",
-        f"folder      {description['folder']}",
-        f"digest      {description['digest']}",
-        f"raw audio   {'can be turned into clips' if description['features'] else 'cannot be turned into clips'}",
-        *(f"{plain(key):<12}{plain(value)}" for key, value in description["provenance"].items()),
+        f"name        {dataset.name}",
+        f"folder      {dataset.folder}",
+        f"digest      {dataset.digest}",
+        f"raw audio   {'cannot be turned' if dataset.features is None else 'can be turned'} into clips",
+        *(f"{plain(key):<12}{plain(value)}" for key, value in dataset.provenance.items()),
         "",
-        *parts,
+        *(f"{part:<12}{partition_line(partition)}" for part, partition in parts.items()),
         "",
-        f"{'class':<12}{' '.join(f'{label:>6}' for label in range(len(description['train']['digits'])))}",
-        *digits,
+        f"{'class':<12}{' '.join(f'{label:>6}' for label in range(len(digits['train'])))}",
+        *(f"{part:<12}{' '.join(f'{count:>6}' for count in counts)}" for part, counts in digits.items()),
         "",
-        *protocols,
+        *(f"{protocol:<18}{protocol_line(dataset.train, protocol, seed)}" for protocol in PROTOCOLS),
     ]
 
 
@@ -79,19 +41,21 @@ def plain(value: Any) -> str:
     return one_line(", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
 
 
-def partition_line(facts: dict[str, Any]) -> str:
-    speakers = "speakers unknown" if facts["speakers"] is None else f"{facts['speakers']} speakers"
-    waveforms = "waveforms kept" if facts["waveforms"] else "features only"
-    return f"{facts['pairs']:,} pairs, {facts['clips']:,} clips, {speakers}, {waveforms}"
+def partition_line(partition: Partition) -> str:
+    speakers = f"{len(np.unique(partition.speaker))} speakers" if partition.speakers_known else "speakers unknown"
+    waveforms = "features only" if partition.waveforms is None else "waveforms kept"
+    return f"{len(partition):,} pairs, {len(partition.clips):,} clips, {speakers}, {waveforms}"
 
 
-def protocol_line(facts: dict[str, Any]) -> str:
-    if "impossible" in facts:
-        return f"not possible: {facts['impossible']}"
-    speaker = facts["speaker_in_training"]
+def protocol_line(train: Partition, protocol: str, seed: int) -> str:
+    try:
+        made = split(train, protocol, seed)
+    except InputError as error:
+        return f"not possible: {error}"
+    recording, speaker = leakage(train, made)
     known = "speaker unknown" if speaker is None else f"speaker {speaker:.1%}"
-    rows = f"{facts['train']:,} + {facts['validation']:,} rows"
-    return f"{rows}; also in training: recording {facts['recording_in_training']:.1%}, {known}"
+    rows = f"{len(made.train):,} + {len(made.validation):,} rows"
+    return f"{rows}; also in training: recording {recording:.1%}, {known}"
 
 
 def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:

@@ -19,7 +19,6 @@ BOX = 20  # MNIST's digits fit a box of 20 x 20 pixels
 MAX_SIDE = 4096
 MOST_BYTES = 64 * MEBIBYTE
 JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
-ROWS = 64
 MAX_SCANS = 100  # encoders write ten or so
 MIN_CONTRAST = 32.0  # of 255
 INK, FAINT = 0.25, 0.1  # of the darkest ink: what bounds the digit, and what is paper or noise
@@ -49,15 +48,12 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
 
 
 def ink_of(grey: NDArray[Any], paper: float, darkest: float) -> NDArray[np.float32]:
-    """Grey levels as shares of the darkest ink, (height, width) in [0, 1]; what is faint is none.
-
-    Some rows at a time: a photograph would take sixteen times its own size in float64.
-    """
-    ink = np.empty(grey.shape, np.float32)
-    for start in range(0, len(grey), ROWS):
-        part = np.clip((grey[start : start + ROWS].astype(np.float64) - paper) / (darkest - paper), 0.0, 1.0)
-        ink[start : start + ROWS] = np.where(part < FAINT, 0.0, part)
-    return ink
+    """Grey levels as shares of the darkest ink, (height, width) in [0, 1]; what is faint is none."""
+    ink = grey.astype(np.float32)
+    ink -= paper  # in place: a photograph is large
+    ink /= darkest - paper
+    ink[ink < FAINT] = 0.0
+    return np.minimum(ink, 1.0, out=ink)
 
 
 def read_grey(path: Path) -> NDArray[Any]:
@@ -65,35 +61,27 @@ def read_grey(path: Path) -> NDArray[Any]:
     from PIL import Image, ImageOps
 
     content = read_bounded(path, MOST_BYTES)
-    require_few_scans(path, content)
+    scans = content.count(START_OF_SCAN) if content.startswith(JPEG) else 0
+    if scans > MAX_SCANS:  # each may be a few bytes long and yet goes over the whole picture
+        raise InputError(f"{path}: must have at most {MAX_SCANS} scans, has {scans}")
     stream = BytesIO(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream, formats=("PNG", "JPEG")) as picture:
-                require_single(path, picture)
+            with Image.open(stream, formats=("PNG", "JPEG")) as picture:  # which decodes nothing yet
+                if max(picture.size) > MAX_SIDE:
+                    size = f"{picture.width} x {picture.height}"
+                    raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {size}")
+                frames = getattr(picture, "n_frames", 1)
+                if frames > 1:
+                    raise InputError(f"{path}: must be a single picture, has {frames} frames")
                 return to_grey(ImageOps.exif_transpose(picture))
     except InputError:
         raise
     except Exception as error:  # a broken picture, or its Exif data, make Pillow raise errors of many kinds
         reason = " ".join(str(error).split()).replace(repr(stream), "file") or type(error).__name__
         raise InputError(f"{path}: must be a whole PNG or JPEG picture: {reason}") from error
-
-
-def require_few_scans(path: Path, content: bytes) -> None:
-    """Raise InputError on a JPEG of many scans: each may be a few bytes long and yet goes over the whole picture."""
-    scans = content.count(START_OF_SCAN) if content.startswith(JPEG) else 0
-    if scans > MAX_SCANS:
-        raise InputError(f"{path}: must have at most {MAX_SCANS} scans, has {scans}")
-
-
-def require_single(path: Path, picture: Any) -> None:
-    """Raise InputError, before anything is decoded, on huge pictures and on several frames."""
-    if max(picture.size) > MAX_SIDE:
-        raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {picture.width} x {picture.height}")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise InputError(f"{path}: must be a single picture, has {picture.n_frames} frames")
 
 
 def to_grey(picture: Any) -> NDArray[Any]:

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.base.rules import require_choice, require_count, require_range
+from mmtune.base.rules import require_choice, require_count
 from mmtune.data.checks import clip_labels
 from mmtune.data.dataset import Partition
 
 PROTOCOLS = ("as_reported", "clip_disjoint", "speaker_disjoint")
 Rows = NDArray[np.int64]
+SHARE = 0.2  # of what validates
 CANDIDATES = 200
 
 
@@ -34,27 +35,24 @@ class Split:
     held: Rows | None = None
 
 
-def split(partition: Partition, protocol: str, seed: int, validation_share: float = 0.2) -> Split:
+def split(partition: Partition, protocol: str, seed: int) -> Split:
     """One split under a protocol of `PROTOCOLS`; the same seed gives the same split.
 
-    validation_share: of pairs, recordings or speakers, as the protocol divides them; classes are kept in proportion.
+    A fifth of pairs, recordings or speakers validates, as the protocol divides them; classes are kept in proportion.
     Raises InputError where the data cannot be split so with every digit on both sides.
     """
     from sklearn.model_selection import train_test_split
 
-    require_range("validation_share", validation_share, 0.001, 0.999)
-    labels = unit_labels(partition, protocol)
+    unit, labels = units(partition, protocol)
     if protocol == "speaker_disjoint":
-        group = partition.speaker[partition.clip_index]
-        return checked(partition, best_groups(group, partition.labels, seed, validation_share), protocol)
+        group = partition.speaker[unit]
+        return checked(partition, best_groups(group, partition.labels, seed, SHARE), protocol)
     require_members(labels, 2, protocol)
     try:
-        _, chosen = train_test_split(
-            np.arange(len(labels)), test_size=validation_share, random_state=seed, stratify=labels
-        )
+        _, chosen = train_test_split(np.arange(len(labels)), test_size=SHARE, random_state=seed, stratify=labels)
     except ValueError as error:
-        raise InputError(f"{protocol} with validation_share {validation_share:g} is not possible: {error}") from error
-    return checked(partition, rows_of_units(partition, protocol, chosen), protocol)
+        raise InputError(f"{protocol} is not possible: {error}") from error
+    return checked(partition, np.isin(unit, chosen), protocol)
 
 
 def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]:
@@ -62,16 +60,19 @@ def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]
 
     With k = number of speakers, `speaker_disjoint` leaves one speaker out at a time.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
     require_count("k", k, 2, max(2, len(partition)))
-    labels = unit_labels(partition, protocol)
+    unit, labels = units(partition, protocol)
     if protocol == "speaker_disjoint":
-        parts = speaker_folds(partition, labels, k, seed)
+        speakers = len(np.unique(partition.speaker))
+        require_speakers(speakers, k)
+        cutter = LeaveOneGroupOut() if k == speakers else StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+        parts = cutter.split(labels, labels, partition.speaker)
     else:
         require_members(labels, k, protocol)
-        parts = [v for _, v in StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels)]
-    return [checked(partition, rows_of_units(partition, protocol, part), protocol) for part in parts]
+        parts = StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels)
+    return [checked(partition, np.isin(unit, part), protocol) for _, part in parts]
 
 
 def rotated(parts: list[Split]) -> list[Split]:
@@ -92,20 +93,18 @@ def rotated(parts: list[Split]) -> list[Split]:
     ]
 
 
-def unit_labels(partition: Partition, protocol: str) -> Rows:
-    """The digits of what a protocol divides: pairs, or recordings; InputError where speakers are needed and unknown."""
+def units(partition: Partition, protocol: str) -> tuple[Rows, Rows]:
+    """What a protocol divides, pairs or recordings: of each row (N,) the unit, and of each unit the digit.
+
+    InputError where speakers are needed and unknown.
+    """
     require_choice("protocol", protocol, PROTOCOLS)
     if protocol == "speaker_disjoint" and not partition.speakers_known:
         unknown = int(np.sum(partition.speaker == ""))
         raise InputError(f"speaker_disjoint needs the speaker of every recording, unknown for {unknown}")
-    return partition.labels if protocol == "as_reported" else clip_labels(partition)
-
-
-def rows_of_units(partition: Partition, protocol: str, units: Rows) -> NDArray[np.bool_]:
-    """Which rows belong to the given pairs or recordings, (N,) bool."""
-    index = np.arange(len(partition)) if protocol == "as_reported" else partition.clip_index
-    chosen: NDArray[np.bool_] = np.isin(index, units)
-    return chosen
+    if protocol == "as_reported":
+        return np.arange(len(partition)), partition.labels
+    return partition.clip_index, clip_labels(partition)
 
 
 def require_members(labels: Rows, least: int, protocol: str) -> None:
@@ -138,16 +137,6 @@ def best_groups(group: NDArray[np.str_], labels: Rows, seed: int, share: float) 
     return within
 
 
-def speaker_folds(partition: Partition, labels: Rows, k: int, seed: int) -> list[Rows]:
-    """Recordings to validate on, fold by fold, no speaker in two folds."""
-    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
-
-    speakers = len(np.unique(partition.speaker))
-    require_speakers(speakers, k)
-    cutter = LeaveOneGroupOut() if k == speakers else StratifiedGroupKFold(k, shuffle=True, random_state=seed)
-    return [validation for _, validation in cutter.split(labels, labels, partition.speaker)]
-
-
 def require_speakers(found: int, least: int) -> None:
     if found < least:
         raise InputError(f"speaker_disjoint needs at least {least} speakers here, got {found}")
@@ -170,6 +159,5 @@ def leakage(partition: Partition, made: Split) -> tuple[float, float | None]:
     """
     train, validation = partition.clip_index[made.train], partition.clip_index[made.validation]
     recording = float(np.isin(validation, train).mean())
-    if not partition.speakers_known:
-        return recording, None
-    return recording, float(np.isin(partition.speaker[validation], np.unique(partition.speaker[train])).mean())
+    speaker = float(np.isin(partition.speaker[validation], partition.speaker[train]).mean())
+    return recording, speaker if partition.speakers_known else None

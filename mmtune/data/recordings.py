@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from mmtune.base.bounds import MEBIBYTE, open_bounded
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import SAMPLE_RATE
-from mmtune.data.hearing import load_librosa
 
 SIXTEEN_BIT = 32768.0
 MAX_SECONDS = 60.0
@@ -20,6 +20,22 @@ MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
 CODINGS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+
+
+def load_librosa() -> Any:
+    """librosa, with what is used of it: it takes a second; InputError where it has no folder for what it compiles."""
+    import librosa
+
+    try:
+        # It imports its parts when they are first named, and compiles them then.
+        _ = librosa.feature.melspectrogram, librosa.util.frame, librosa.resample
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            "NUMBA_CACHE_DIR must name a folder that can be written, as neither the user's cache folder nor librosa's "
+            f"own can be: {reason}"
+        ) from error
+    return librosa
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -48,7 +64,16 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     require_recording(path)
     try:
         with soundfile.SoundFile(path) as file:
-            require_sane(path, file.frames, file.samplerate, file.channels)
+            frames, rate, channels = file.frames, file.samplerate, file.channels
+            if not MIN_RATE <= rate <= MAX_RATE:
+                raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
+            if frames <= 0:
+                raise InputError(f"{path}: must hold samples, holds none")
+            if frames / rate > MAX_SECONDS:
+                raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
+            if frames * channels > MAX_SAMPLES:
+                found = f"{frames} in each of {channels} channels"
+                raise InputError(f"{path}: must hold at most {MAX_SAMPLES} samples, holds {found}")
             if file.subtype not in CODINGS:
                 raise InputError(f"{path}: samples must be PCM, floats or companded, are {file.subtype}")
             samples = file.read(dtype="float32", always_2d=True)
@@ -57,23 +82,9 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     except Exception as error:  # a broken header makes libsndfile, and soundfile itself, raise errors of many kinds
         reason = " ".join(str(error).split()).replace(str(path), "file")
         raise InputError(f"{path}: must be an audio file that can be decoded: {reason}") from error
-    if len(samples) != file.frames:
-        raise InputError(f"{path}: must be complete, has {len(samples)} of {file.frames} samples")
-    return samples, file.samplerate
-
-
-def require_sane(path: Path, frames: int, rate: int, channels: int) -> None:
-    """Raise InputError unless rate and length are those of a short recording."""
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
-    if frames <= 0:
-        raise InputError(f"{path}: must hold samples, holds none")
-    if frames / rate > MAX_SECONDS:
-        raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
-    if frames * channels > MAX_SAMPLES:
-        raise InputError(
-            f"{path}: must hold at most {MAX_SAMPLES} samples, holds {frames} in each of {channels} channels"
-        )
+    if len(samples) != frames:
+        raise InputError(f"{path}: must be complete, has {len(samples)} of {frames} samples")
+    return samples, rate
 
 
 def require_recording(path: Path) -> None:

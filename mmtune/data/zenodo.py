@@ -5,6 +5,7 @@ DOI 10.5281/zenodo.4452953, version 2.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.base.errors import InputError
-from mmtune.base.files import LONGEST_JSON
+from mmtune.base.files import LONGEST_JSON, make_folder
 from mmtune.data.dataset import Dataset, Progress
-from mmtune.data.store import KHACEF_FILES, load, require_replaceable, save
+from mmtune.data.khacef import KHACEF_FILES, load_khacef
+from mmtune.data.store import MANIFEST, load, require_replaceable, save
 
 DOI = "10.5281/zenodo.4452953"
 RECORD = "4452953"
@@ -35,70 +37,65 @@ class RemoteFile:
     size: int
 
 
-def fetch(out: Path, base_url: str | None = None, on_progress: Progress | None = None) -> Dataset:
+def fetch(out: Path, base_url: str = BASE_URL, on_progress: Progress | None = None) -> Dataset:
     """Download the set, check every file against the record, and save it to `out` in mmtune's form.
 
     What is downloaded waits in a hidden folder beside `out`, so that the same call goes on where the last one was
     cut; a set already fetched to `out` is only read. on_progress: called with (file, bytes done, bytes in all).
     Raises InputError, in one line, when the record or a file cannot be had whole.
     """
-    out, base = Path(out).resolve(), (base_url or BASE_URL).rstrip("/")
+    out = Path(out).resolve()
     require_replaceable(out)
-    if (out / "manifest.json").is_file() and (present := load(out)).provenance.get("doi") == DOI:
+    if (out / MANIFEST).is_file() and (present := load(out)).provenance.get("doi") == DOI:
         return present
-    partial = out.with_name(f".{out.name}.download")
-    files = read_record(f"{base}/api/records/{RECORD}")
+    files = read_record(f"{base_url}/api/records/{RECORD}")
+    partial = make_folder(out.with_name(f".{out.name}.download"))
     require_space(partial, files)
     for file in files:
         download(file, partial, on_progress or (lambda what, done, total: None))
     provenance = {"source": "Zenodo", "doi": DOI, "record": RECORD, "files": {f.name: f.checksum for f in files}}
-    saved = save(replace(load(partial), name="khacef", provenance=provenance), out)
+    saved = save(replace(load_khacef(partial), name="khacef", provenance=provenance), out)
     shutil.rmtree(partial, ignore_errors=True)
     return saved
 
 
 def read_record(url: str) -> tuple[RemoteFile, ...]:
     """The six files that the record's JSON names."""
-    import requests
-
+    body = read_body(url)
     try:
-        with requests.get(url, timeout=TIMEOUT, headers={"Accept": "application/json"}, stream=True) as answer:
-            require_data(url, answer)
-            record = json.loads(first_bytes(url, answer))
-    except InputError:
-        raise
-    except requests.RequestException as error:
-        raise InputError(f"{url}: the record cannot be read: {reason(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{url}: the record must be JSON, got something else: {error}") from error
-    try:
-        remote = {file["key"]: to_remote(url, file) for file in record["files"] if file["key"] in KHACEF_FILES}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{url}: a file of the record must have key, size, checksum, links.self: {error!r}") from error
+        files = [file for file in json.loads(body)["files"] if file["key"] in KHACEF_FILES]
+        remote = {file["key"]: to_remote(file) for file in files}
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        rule = "the record must be JSON, and each file must have key, size, checksum, links.self"
+        raise InputError(f"{url}: {rule}: {error!r}") from error
     missing = [name for name in KHACEF_FILES if name not in remote]
     if missing:
         raise InputError(f"{url}: the record must have {', '.join(KHACEF_FILES)}; missing {', '.join(missing)}")
     return tuple(remote[name] for name in KHACEF_FILES)
 
 
-def first_bytes(url: str, answer: Any) -> bytes:
-    """The body of an answer; InputError where it is longer than LONGEST_JSON."""
+def read_body(url: str) -> bytes:
+    """What a server answers, LONGEST_JSON bytes at most."""
+    import requests
+
     body = b""
-    for chunk in answer.iter_content(CHUNK):
-        body += chunk
-        if len(body) > LONGEST_JSON:
-            raise InputError(f"{url}: the record must have at most {LONGEST_JSON:,} bytes, the server sends more")
+    try:
+        with requests.get(url, timeout=TIMEOUT, headers={"Accept": "application/json"}, stream=True) as answer:
+            require_data(url, answer)
+            for chunk in answer.iter_content(CHUNK):
+                body += chunk
+                if len(body) > LONGEST_JSON:
+                    raise InputError(f"{url}: the record must have at most {LONGEST_JSON:,} bytes, it has more")
+    except requests.RequestException as error:
+        raise InputError(f"{url}: the record cannot be read: {reason(error)}") from error
     return body
 
 
-def to_remote(url: str, file: dict[str, Any]) -> RemoteFile:
-    checksum, link = str(file["checksum"]), str(file["links"]["self"])
-    if not CHECKSUM.fullmatch(checksum):
-        raise InputError(f"{url}: checksum of {file['key']} must be md5:... or sha256:..., got {checksum!r}")
-    size = int(file["size"])
-    if size < 1:
-        raise InputError(f"{url}: size of {file['key']} must be 1 byte or more, got {size}")
-    return RemoteFile(name=file["key"], url=link, checksum=checksum, size=size)
+def to_remote(file: dict[str, Any]) -> RemoteFile:
+    checksum, size = str(file["checksum"]), int(file["size"])
+    if not CHECKSUM.fullmatch(checksum) or size < 1:
+        raise ValueError(f"must be md5:... or sha256:... of 1 byte or more, got {checksum!r} of {size}")
+    return RemoteFile(name=file["key"], url=str(file["links"]["self"]), checksum=checksum, size=size)
 
 
 def require_data(url: str, answer: Any) -> None:
@@ -118,11 +115,7 @@ def reason(error: Exception) -> str:
 
 
 def require_space(partial: Path, files: tuple[RemoteFile, ...]) -> None:
-    """Make the folder of the download; InputError unless the disk holds what is missing, and the set made from it."""
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{partial}: the folder must be writable: {error.strerror}") from error
+    """Raise InputError unless the disk holds what is missing, and the set made from it."""
     here = sum(path.stat().st_size for path in partial.iterdir())
     total = sum(file.size for file in files)
     needed, free = max(total - here, 0) + total // 2, shutil.disk_usage(partial).free
@@ -131,60 +124,45 @@ def require_space(partial: Path, files: tuple[RemoteFile, ...]) -> None:
 
 
 def download(file: RemoteFile, folder: Path, report: Progress) -> None:
-    """Fetch a file into `folder` with pooch, unless it is there already and has its checksum."""
-    import pooch
+    """Fetch a file into `folder`, from where the last call was cut; one with another checksum is removed."""
     import requests
 
-    pooch.get_logger().setLevel("ERROR")
-
-    def resume(url: str, output_file: str, _: object) -> None:
-        part = folder / f"{file.name}.part"
-        continue_part(file, part, report)
-        part.replace(output_file)
-
+    path = folder / file.name
     try:
-        pooch.retrieve(file.url, known_hash=file.checksum, fname=file.name, path=folder, downloader=resume)
+        append_missing(file, path, report)
+        algorithm = file.checksum.partition(":")[0]
+        with path.open("rb") as content:
+            found = hashlib.file_digest(content, algorithm).hexdigest()
+        if f"{algorithm}:{found}" != file.checksum:
+            path.unlink()
+            raise InputError(f"{file.url}: checksum must be {file.checksum}, the file has another")
     except requests.RequestException as error:
         raise InputError(f"{file.url}: the file cannot be read, call again to go on: {reason(error)}") from error
-    except InputError:
-        raise
-    except ValueError as error:  # how pooch reports a wrong checksum
-        raise InputError(f"{file.url}: checksum must be {file.checksum}, the file has another") from error
     except OSError as error:
-        raise InputError(f"{folder / file.name}: the file could not be written: {error.strerror or error}") from error
+        raise InputError(f"{path}: the file could not be written: {error.strerror or error}") from error
     report(file.name, file.size, file.size)
 
 
-def continue_part(file: RemoteFile, part: Path, report: Progress) -> None:
-    """Append what is missing to `part`, or write it anew where the server sends no ranges."""
+def append_missing(file: RemoteFile, path: Path, report: Progress) -> None:
+    """Append what is missing to `path`, or write it anew where it is too long or the server sends no ranges."""
     import requests
 
-    done = part.stat().st_size if part.exists() else 0
-    if done > file.size:
-        part.unlink()
-        done = 0
-    if done == file.size and done:
+    there = path.stat().st_size if path.exists() else 0
+    if there == file.size:
         return
+    done = there if there < file.size else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(file.url, stream=True, timeout=TIMEOUT, headers=headers) as answer:
         require_data(file.url, answer)
-        ranged = answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
-        resumed = answer.status_code == 206 and ranged
-        done = append(answer, part, done if resumed else 0, file, report)
+        if not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+            done = 0
+        with path.open("ab" if done else "wb") as out:
+            for chunk in answer.iter_content(CHUNK):
+                out.write(chunk)
+                done = out.tell()
+                report(file.name, done, file.size)
+                if done > file.size:
+                    raise InputError(f"{file.url}: must be {file.size} bytes, the server sends more")
     if done != file.size:
-        raise InputError(
-            f"{file.url}: must be {file.size} bytes, the connection ended after {done}; call again to go on"
-        )
-
-
-def append(answer: Any, part: Path, start: int, file: RemoteFile, report: Progress) -> int:
-    """Write an answer to `part` from byte `start` on; how many bytes there are then."""
-    with part.open("r+b" if start else "wb") as out:
-        out.seek(start)
-        for chunk in answer.iter_content(CHUNK):
-            out.write(chunk)
-            report(file.name, out.tell(), file.size)
-            if out.tell() > file.size:
-                out.truncate(0)
-                raise InputError(f"{file.url}: must be {file.size} bytes, the server sends more")
-        return out.tell()
+        ended = f"the connection ended after {done}; call again to go on"
+        raise InputError(f"{file.url}: must be {file.size} bytes, {ended}")

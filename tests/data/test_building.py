@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmtune.base.errors import InputError
-from mmtune.data.building import build
+from mmtune.data.audio_sources import recognise
+from mmtune.data.building import build, match
 from mmtune.data.dataset import Partition
-from mmtune.data.naming import WORDS, recognise
-from mmtune.data.pairing import match
+from mmtune.data.digits import WORDS
 from mmtune.data.store import load
 
 WriteWav = Callable[..., Path]
@@ -267,10 +267,10 @@ def test_what_is_no_data_set_is_never_replaced(idx_folder: Path, fsdd_folder: Pa
 
 
 def test_namings_are_told_apart(tmp_path: Path, write_wav: WriteWav, fsdd_folder: Path) -> None:
-    assert recognise(fsdd_folder).naming == "FSDD"
-    assert recognise(as_audio_mnist(tmp_path / "am" / "data", write_wav).parent).naming == "AudioMNIST"
-    assert recognise(as_speech_commands(tmp_path / "sc", write_wav, 1)).naming == "Speech Commands"
-    assert recognise(as_labelled(tmp_path / "l", write_wav)).naming == "label/*.wav"
+    assert recognise(fsdd_folder)[0] == "FSDD"
+    assert recognise(as_audio_mnist(tmp_path / "am" / "data", write_wav).parent)[0] == "AudioMNIST"
+    assert recognise(as_speech_commands(tmp_path / "sc", write_wav, 1))[0] == "Speech Commands"
+    assert recognise(as_labelled(tmp_path / "l", write_wav))[0] == "label/*.wav"
 
 
 @pytest.mark.slow

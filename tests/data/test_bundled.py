@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
-from mmtune.data.bundled import cache_folder, sample, sample_folder
+from mmtune.data.bundled import cache_folder, sample_folder
 from mmtune.data.dataset import Dataset
-from mmtune.data.espeak import Utterance, speak_all
-from mmtune.data.features import FeatureStats
-from mmtune.data.pairing import raw_features
+from mmtune.data.espeak import Utterance, speak
+from mmtune.data.features import FeatureStats, mfcc
 from mmtune.data.store import load
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def sample(seed: int, cache: Path) -> Dataset:
+    return load(sample_folder(seed, cache))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_its_features_are_those_of_its_waveforms(dataset: Dataset) -> None:
     assert dataset.features is not None
     assert dataset.train.waveforms is not None
     stats = FeatureStats.from_json(dataset.features)
-    raw = raw_features(dataset.train.waveforms)
+    raw = mfcc(dataset.train.waveforms)
     assert FeatureStats.fit(raw) == stats
     assert np.array_equal(stats.apply(raw), dataset.train.clips)
 
@@ -120,8 +123,8 @@ def test_another_seed_is_another_sample(dataset: Dataset, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_at_once_both_end_well_from_any_main(dataset: Dataset, tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from mmtune.data.bundled import sample\n"
-    program += "print(sample(0, Path(sys.argv[1])).digest)"  # unguarded, and read from standard input
+    program = "import sys; from pathlib import Path; from mmtune.data.bundled import sample_folder, load\n"
+    program += "print(load(sample_folder(0, Path(sys.argv[1]))).digest)"  # unguarded, and read from standard input
     command = [sys.executable, "-", str(tmp_path)]
     started = []
     for _ in range(2):
@@ -171,4 +174,4 @@ def test_the_cache_is_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatc
 
 def test_an_unknown_voice_is_an_error_not_another_voice() -> None:
     with pytest.raises(RuntimeError, match="no voice 'nobody'"):
-        speak_all([[Utterance(word="one", voice="nobody", rate=150, pitch=50, range=50)]])
+        speak([Utterance(word="one", voice="nobody", rate=150, pitch=50, range=50)])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data import sequences as module
-from mmtune.data.sequences import as_partition, load_sequences
+from mmtune.data import archives
+from mmtune.data.sequences import load_sequences
 
 Arrays = dict[str, NDArray[Any]]
 ROWS, STEPS = 12, 7
@@ -49,15 +49,16 @@ def complaint(path: Path) -> str:
 def test_round_trip(tmp_path: Path) -> None:
     arrays = made()
     found = load_sequences(write(tmp_path / "lips.npz", arrays))
-    assert (found.name, len(found)) == ("lips", ROWS)
+    frames, mfcc, labels = found.train.images, found.train.clips, found.train.labels
+    assert (found.name, len(found.train), found.test) == ("lips", ROWS, None)
     for row, length in enumerate(arrays["lengths"]):
-        np.testing.assert_array_equal(found.frames[row, :length], arrays["frames"][row, :length])
-        np.testing.assert_array_equal(found.mfcc[row, :length], arrays["mfcc"][row, :length])
-        assert not found.frames[row, length:].any()
-        assert not found.mfcc[row, length:].any()
-    for name in ("lengths", "labels", "person"):
-        np.testing.assert_array_equal(getattr(found, name), arrays[name])
-    assert (found.frames.dtype, found.mfcc.dtype, found.labels.dtype) == (np.uint8, np.float32, np.int64)
+        np.testing.assert_array_equal(frames[row, :length], arrays["frames"][row, :length])
+        np.testing.assert_array_equal(mfcc[row, :length], arrays["mfcc"][row, :length])
+        assert not frames[row, length:].any()
+        assert not mfcc[row, length:].any()
+    np.testing.assert_array_equal(labels, arrays["labels"])
+    np.testing.assert_array_equal(found.train.speaker, arrays["person"])
+    assert (frames.dtype, mfcc.dtype, labels.dtype) == (np.uint8, np.float32, np.int64)
 
 
 def test_digest_is_of_the_content_alone(tmp_path: Path) -> None:
@@ -78,11 +79,8 @@ def test_digest_is_of_the_content_alone(tmp_path: Path) -> None:
         assert load_sequences(write(tmp_path / f"{name}.npz", changed)).digest != first.digest
 
 
-def test_as_partition(tmp_path: Path) -> None:
-    sequences = load_sequences(write(tmp_path / "s.npz", dict(made(), person=np.arange(ROWS) % 4)))
-    partition = as_partition(sequences)
-    assert partition.images is sequences.frames
-    assert partition.clips is sequences.mfcc
+def test_every_sequence_is_a_pair_of_its_own(tmp_path: Path) -> None:
+    partition = load_sequences(write(tmp_path / "s.npz", dict(made(), person=np.arange(ROWS) % 4))).train
     np.testing.assert_array_equal(partition.clip_index, np.arange(ROWS))
     assert list(partition.speaker[:5]) == ["0", "1", "2", "3", "0"]
     assert list(partition.clip_id[:2]) == ["0/0", "1/1"]
@@ -202,8 +200,9 @@ def test_declared_sizes_are_checked_before_anything_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "s.npz", made())
-    monkeypatch.setattr(module, "MOST_BYTES", 5000)
-    monkeypatch.setattr(module, "read_array", lambda *_: pytest.fail("unpacked"))
+    monkeypatch.setattr(archives, "SMALL", 5000)
+    monkeypatch.setattr(archives, "MOST_RATIO", 0)
+    monkeypatch.setattr(archives, "read_array", lambda *_: pytest.fail("unpacked"))
     assert "5000 bytes at most" in complaint(path)
     declare(path, "mfcc", (ROWS, STEPS, 10**15), "<f4")
     assert "mfcc must be" in complaint(path)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
-from mmtune.data.store import KHACEF_FILES, load
+from mmtune.data.khacef import KHACEF_FILES
+from mmtune.data.store import load
 from mmtune.data.zenodo import CHUNK, DOI, fetch
 
 HTML = b"<!doctype html><html><body>Down for maintenance</body></html>"

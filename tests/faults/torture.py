@@ -30,8 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from checks import check_runs, children, command, eventually, gone
 from counted import again, epochs
 
-from mmtune.data.bundled import sample
+from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
+from mmtune.data.store import load
 from mmtune.tracking import FAIL, MlflowTracker, StudyRun
 
 ONE = {"coordinator": 3, "a worker": 4, "all workers": 2}
@@ -232,7 +233,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="mmtune-torture-") as folder,
         kept_elsewhere(Path(folder), given.server, given.postgres),
     ):
-        torture = Torture(dataset=sample(), store=Path(folder) / "mlruns", rng=random.Random(given.seed))
+        torture = Torture(dataset=load(sample_folder()), store=Path(folder) / "mlruns", rng=random.Random(given.seed))
         torture.run(given.minutes, given.studies)
         torture.inspect()
     killed = sum(count for what, count in torture.counts.items() if what.startswith("killed"))

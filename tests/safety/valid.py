@@ -14,15 +14,16 @@ import soundfile
 import torch
 from hostile import idx_bytes
 from PIL import Image
+from world import write_khacef
 
+from mmtune.data.audio_sources import testing_list
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.features import FeatureStats
 from mmtune.data.image_sources import IMAGES_MAGIC, read_idx
-from mmtune.data.naming import testing_list
 from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import one_second, read_wav
 from mmtune.data.sequences import load_sequences
-from mmtune.data.store import CLIPS, MANIFEST, load, save
+from mmtune.data.store import MANIFEST, TRAIN, load, save
 from mmtune.networks.build import build_model
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import AudioRNNConfig
@@ -78,10 +79,8 @@ def make_set(folder: Path) -> None:
     save(Dataset(name="made", folder=folder, digest="", provenance={"source": "made"}, features=stats, **parts), folder)
 
 
-def make_bare_set(folder: Path) -> None:
-    make_set(folder)
-    for name in (MANIFEST, CLIPS):
-        (folder / name).unlink()
+def make_khacef(folder: Path) -> None:
+    write_khacef(folder, train=partition(20, 1), test=partition(10, 2))
 
 
 def unsealed(folder: Path) -> Dataset:
@@ -229,10 +228,10 @@ def file_of(make: Callable[[Path], None], name: str, read: Callable[[Path], Any]
 
 
 READERS: Mapping[str, Reader] = {
-    "images": Reader(make=make_bare_set, file="data_wr_train.npy", read=load),
-    "audio": Reader(make=make_bare_set, file="data_sp_test.npy", read=load),
-    "labels": Reader(make=make_bare_set, file="labels_train.npy", read=load),
-    "sidecar": Reader(make=make_set, file=CLIPS, read=unsealed),
+    "images": Reader(make=make_khacef, file="data_wr_train.npy", read=load),
+    "audio": Reader(make=make_khacef, file="data_sp_test.npy", read=load),
+    "labels": Reader(make=make_khacef, file="labels_train.npy", read=load),
+    "pairs": Reader(make=make_set, file=TRAIN, read=unsealed),
     "manifest": Reader(make=make_set, file=MANIFEST, read=load),
     "sequences": file_of(make_sequences, "s.npz", load_sequences),
     "idx": file_of(make_idx, "x", idx_images),

@@ -11,6 +11,7 @@ import soundfile
 from hostile import idx_bytes
 from sklearn.datasets import load_digits
 
+from mmtune.data.dataset import Partition
 from mmtune.data.pictures import normalise
 
 
@@ -55,4 +56,14 @@ def write_fsdd(folder: Path) -> Path:
             for index in (0, 4, 5, 6):
                 wave = 0.3 * np.sin(2 * np.pi * (200 + 90 * digit) * time) + rng.normal(0, 0.02, len(time))
                 soundfile.write(folder / "recordings" / f"{digit}_{speaker}_{index}.wav", wave, 8000, subtype="PCM_16")
+    return folder
+
+
+def write_khacef(folder: Path, **parts: Partition) -> Path:
+    """The six files that Khacef published, of partitions named train and test."""
+    folder.mkdir(exist_ok=True)
+    for part, own in parts.items():
+        np.save(folder / f"data_wr_{part}.npy", own.images.reshape(-1, 784))
+        np.save(folder / f"data_sp_{part}.npy", own.clips.reshape(-1, 507)[own.clip_index])
+        np.save(folder / f"labels_{part}.npy", own.labels)
     return folder

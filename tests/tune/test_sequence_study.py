@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.info import describe, draw_pairs, lines
+from mmtune.data.info import draw_pairs, lines
 from mmtune.data.store import load
 from mmtune.report.comparing import answers_of, compared, matching
 from mmtune.report.page import write_report
@@ -45,7 +45,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def test_a_sequence_file_is_described_and_drawn(spoken: Dataset, tmp_path: Path) -> None:
-    text = "\n".join(lines(describe(spoken)))
+    text = "\n".join(lines(spoken))
     assert "96 pairs, 96 clips, 6 speakers" in text
     assert "speaker_disjoint" in text
     draw_pairs(spoken, tmp_path / "pairs.png", CLASSES)
