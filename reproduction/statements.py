@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmtune.analysis.embeddings import COMBINED
-from mmtune.base.rules import CLASSES
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
 from mmtune.report.comparing import Answers, adjusted, against, answers_of
 from mmtune.report.embeddings import parts_of
 from mmtune.report.figures import load_rows
 from mmtune.tracking import MlflowTracker
-from reproduction.claims import AUDIO, IMAGE, Claim, embedding_claims
+from reproduction.claims import Claim, embedding_claims
 from reproduction.measured import Result
 from reproduction.tasks import Task
 
@@ -64,17 +62,9 @@ def claims_of(tracker: MlflowTracker, result: Result) -> list[Claim]:
 def told(found: Sequence[tuple[str, Claim]]) -> str:
     """One claim in all networks."""
     first, held = found[0][1], sum(claim.holds for _, claim in found)
-    each = [f"{study} {'yes' if claim.holds else 'no'} ({in_short(claim)})" for study, claim in found]
+    each = [f"{study} {'yes' if claim.holds else 'no'} ({claim.measured})" for study, claim in found]
     quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{first.claim}\N{RIGHT DOUBLE QUOTATION MARK}"
     return (
         f"{quoted} ({first.source}) holds in {held} of {len(found)} networks ({CLAIMED_UNDER}, validation rows, "
         f"95 % bootstrap intervals over recordings): {'; '.join(each)}."
     )
-
-
-def in_short(claim: Claim) -> str:
-    """The numbers of a claim that a reader asks for first."""
-    if "rank" in claim.measured:
-        return f"number {claim.measured['rank']:.0f} of {CLASSES} from the lowest silhouette"
-    parts = [part for part in (IMAGE, AUDIO, COMBINED) if f"silhouette_{part}" in claim.measured]
-    return "silhouette " + ", ".join(f"{part} {claim.measured[f'silhouette_{part}']:.3f}" for part in parts)
