@@ -205,7 +205,7 @@ def compare(
     dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
     runs = [run, *(comparing.matching(tracker.studies(name), run) for name in others)]
     first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
-    found = comparing.compared(rest, first)
+    found = comparing.compared([(own, first) for own in rest])
     show(console, comparison_table(found))
     for own in found:
         typer.echo(own.sentence())

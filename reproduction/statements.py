@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
-from mmtune.report.comparing import Answers, adjusted, against, answers_of
+from mmtune.report.comparing import Answers, answers_of, compared
 from mmtune.report.embeddings import parts_of
 from mmtune.report.figures import load_rows
 from mmtune.tracking import MlflowTracker
@@ -29,8 +29,8 @@ def gains(tracker: MlflowTracker, dataset: Dataset, done: Sequence[Result]) -> l
     pairs = [(own, other) for own in done for other in done if is_reference(own, other)]
     asked = {result.task: result.run for pair in pairs for result in pair if result.run is not None}
     answers: dict[Task, Answers] = {task: answers_of(tracker, run, dataset) for task, run in asked.items()}
-    compared = adjusted([against(answers[own.task], answers[other.task]) for own, other in pairs])
-    return [comparison.sentence() for comparison in compared]
+    found = compared([(answers[own.task], answers[other.task]) for own, other in pairs])
+    return [comparison.sentence() for comparison in found]
 
 
 def is_reference(own: Result, other: Result) -> bool:

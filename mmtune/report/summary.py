@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from mmtune.analysis.statistics import summary
 from mmtune.base.files import make_folder
 from mmtune.base.progress import say
 from mmtune.study import StudyKey
@@ -128,12 +129,13 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Studies against a reference: accuracies, their difference, and the tests of it."""
     headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
     table = unbroken(*headings)
-    for own in comparisons:
-        spread = f" ± {own.spread.deviation:.2%}" if own.spread else ""
-        over_folds = ["-", "-"] if own.folds is None else [p(own.folds.p_value), p(own.folds.corrected_p)]
-        tests = [*over_folds, p(own.rows_p), p(own.recordings.p_value), p(own.adjusted)]
-        scores = [f"{own.accuracy:.2%}{spread}", f"{own.reference_accuracy:.2%} {own.reference}"]
-        table.add_row(own.name, *scores, f"{100 * own.difference:+.2f}", *tests)
+    for found in comparisons:
+        own, reference, folds = found.own, found.reference, found.folds
+        spread = f" ± {summary(own.folds).deviation:.2%}" if folds else ""
+        over_folds = ["-", "-"] if folds is None else [p(folds.p_value), p(folds.corrected_p)]
+        tests = [*over_folds, p(found.rows.p_value), p(found.recordings), p(found.adjusted)]
+        scores = [f"{own.accuracy:.2%}{spread}", f"{reference.accuracy:.2%} {reference.name}"]
+        table.add_row(own.name, *scores, f"{100 * found.difference:+.2f}", *tests)
     return table
 
 
