@@ -72,18 +72,20 @@ def bootstrap(
 ) -> Draws:
     """Of each part silhouette_{part}, over the sampled `rows`, and ari_{part}, over all.
 
-    Of the image also digit_0 to digit_9, the mean silhouettes of its digits.
+    Of the image also digit_0 to digit_9, the mean silhouettes of its digits, NaN for one without any row.
     group (N,): the number of each row's recording.
     """
     clusters = {name: kmeans_labels(part, seed) for name, part in parts.items()}
     by_row = {name: silhouettes(labels[rows], part[rows]) for name, part in parts.items()}
 
     def measure(weight: NDArray[np.int64]) -> dict[str, float]:
-        digits = mean_by_label(by_row[IMAGE], labels[rows], weight[rows])
+        digit, own = labels[rows], weight[rows]
+        with np.errstate(invalid="ignore"):
+            levels = np.bincount(digit, own * by_row[IMAGE], CLASSES) / np.bincount(digit, own, CLASSES)
         return {
-            **{f"silhouette_{name}": float(np.average(s, weights=weight[rows])) for name, s in by_row.items()},
-            **{f"ari_{name}": weighted_ari(labels, own, weight) for name, own in clusters.items()},
-            **{f"digit_{digit}": value for digit, value in enumerate(digits.tolist())},
+            **{f"silhouette_{name}": float(np.average(found, weights=own)) for name, found in by_row.items()},
+            **{f"ari_{name}": weighted_ari(labels, found, weight) for name, found in clusters.items()},
+            **{f"digit_{number}": level for number, level in enumerate(levels.tolist())},
         }
 
     measured = [measure(weight) for weight in resampled(group, seed)]
@@ -96,15 +98,6 @@ def resampled(group: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]
     yield np.ones(len(group), dtype=np.int64)
     for _ in range(REPLICATES):
         yield np.bincount(rng.integers(groups, size=groups), minlength=groups)[group]
-
-
-def mean_by_label(
-    values: NDArray[np.float64], labels: NDArray[np.int64], weight: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """The weighted mean of values (N,) for each label, (10,); NaN for a label without weight."""
-    total = np.bincount(labels, weight * values, CLASSES)
-    with np.errstate(invalid="ignore"):
-        return total / np.bincount(labels, weight, CLASSES)
 
 
 def weighted_ari(labels: NDArray[np.int64], clusters: NDArray[np.int64], weight: NDArray[np.int64]) -> float:

@@ -13,31 +13,11 @@ from mmtune.analysis.figures import PALETTE, figure, label
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.page import PROTOCOL_NOTES, policy, safe_json, templates
-from reproduction.table import METRICS, Line
+from reproduction.table import CROSSED, METRICS, PLAIN, Line
 
-# Headings and units of columns, by what a line's cells are called; what stands in a column's small print; numbers.
-PLAIN = {
-    "study": ("study", ""),
-    "reported": ("reported", "%"),
-    "protocol": ("protocol", ""),
-    "budget": ("budget", ""),
-    "seeds": ("seeds", ""),
-    "val_accuracy": ("val accuracy", "%"),
-    "val_macro_f1": ("val macro-F1", "%"),
-    "test_accuracy": ("test accuracy", "%"),
-    "test_macro_f1": ("test macro-F1", "%"),
-    "difference": ("difference", "points"),
-}
-CROSSED = {
-    "study": ("study", ""),
-    "protocol": ("protocol", ""),
-    "budget": ("budget", ""),
-    "seeds": ("seed", ""),
-    "val_accuracy": ("val accuracy", "%"),
-    "held_accuracy": ("held-out accuracy", "%"),
-    "held_macro_f1": ("held-out macro-F1", "%"),
-}
+# What stands in a column's small print, and what under the line.
 SMALL = {"study": "paper", "test_accuracy": "interval", "held_accuracy": "held_interval"}
+BELOW = {*SMALL.values(), "remarks", "command"}
 BOLD = ("test_accuracy", "held_accuracy")
 SYMBOLS = ("circle", "square", "triangle-up")
 REPORTED = "#808080"
@@ -63,7 +43,7 @@ def write_page(
         statements=statements,
         notes=notes,
         protocols={own: PROTOCOL_NOTES[own] for own in used},
-        tables=[("Reported and measured", PLAIN, plain), ("Cross-validated", CROSSED, crossed)],
+        tables=[("Reported and measured", shown(PLAIN), plain), ("Cross-validated", shown(CROSSED), crossed)],
         small=SMALL,
         bold=BOLD,
         studies=len({line.task.study for line in plain}),
@@ -76,9 +56,14 @@ def write_page(
     write_whole(path, page.encode())
 
 
+def shown(columns: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The columns that are not small print of another one."""
+    return {name: own for name, own in columns.items() if name not in BELOW}
+
+
 def metric_of(line: Line) -> str:
     """The metric that a line is drawn by: accuracy, unless its report gives the other one alone."""
-    return next(iter(line.reported), "accuracy")
+    return next(iter(line.study.reported), "accuracy")
 
 
 def dots(lines: Sequence[Line]) -> go.Figure | None:
@@ -93,7 +78,7 @@ def dots(lines: Sequence[Line]) -> go.Figure | None:
         showlegend=True,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
-    reported = {line.task.study: line.reported[metric_of(line)] for line in chosen if line.reported}
+    reported = {line.task.study: line.study.reported[metric_of(line)] for line in chosen if line.study.reported}
     drawn.add_scatter(
         x=[100 * value for value in reported.values()],
         y=[label(rows[name]) for name in reported],
@@ -120,6 +105,6 @@ def add_dots(drawn: go.Figure, protocol: str, place: int, lines: Sequence[Line],
         mode="markers",
         marker={"symbol": SYMBOLS[place], "size": 10, "opacity": 0.85, "color": PALETTE[(0, 1, 2)[place]]},
         error_x={"type": "data", "array": wide, "visible": any(wide)},
-        text=[label(f"{line.split}, {line.task.epochs or line.own_epochs} epochs") for line in lines],
+        text=[label(f"{line.split}, {line.task.epochs or line.study.base.train.epochs} epochs") for line in lines],
         hovertemplate="%{y}<br>%{fullData.name}: %{x:.2f} % (%{text})<extra></extra>",
     )

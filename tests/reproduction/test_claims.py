@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from mmtune.analysis.clusters import embedding_scores
+from mmtune.analysis.clusters import embedding_scores, silhouettes
 from mmtune.analysis.embeddings import split_parts
 from mmtune.base.errors import InputError
 from reproduction import claims as module
-from reproduction.claims import Claim, bootstrap, embedding_claims, interval, mean_by_label, resampled, weighted_ari
+from reproduction.claims import Claim, bootstrap, embedding_claims, interval, resampled, weighted_ari
 
 ROWS = 600
 LABELS = np.arange(ROWS) % 10
@@ -125,13 +125,11 @@ def test_weights_of_one_give_scikit_learns_index_and_weights_repeat_rows() -> No
     assert weighted_ari(np.zeros(9, int), np.zeros(9, int), np.ones(9, int)) == 1.0
 
 
-def test_means_by_label_are_numpys() -> None:
-    rng = np.random.default_rng(2)
-    values, labels, weight = rng.normal(size=90), rng.integers(0, 9, 90), rng.integers(1, 5, 90)
-    found = mean_by_label(values, labels, weight)
-    oracle = [np.average(values[labels == d], weights=weight[labels == d]) for d in range(9)]
-    assert found[:9] == pytest.approx(oracle)
-    assert np.isnan(found[9])
+def test_levels_of_digits_are_means_of_their_silhouettes() -> None:
+    parts = made(image=3.0, audio=3.0)
+    draws = bootstrap(LABELS, parts, np.arange(ROWS), np.arange(ROWS), seed=0)
+    by_row = silhouettes(LABELS, parts["image"])
+    assert [draws[f"digit_{d}"][0] for d in range(10)] == pytest.approx([by_row[d == LABELS].mean() for d in range(10)])
 
 
 def test_whole_groups_are_drawn_as_often_as_there_are_groups() -> None:
