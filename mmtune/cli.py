@@ -174,11 +174,12 @@ def report(
     store: Store = MLRUNS,
 ) -> None:
     """Write one HTML page on the study's last run, or on the last that fits the options."""
-    from mmtune.report.summary import write_study_report
+    from mmtune.report.page import write_report
+    from mmtune.study import load_study
 
     tracker = open_tracker(store)
     run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
-    written = write_study_report(tracker, run, others, out or store / "reports" / f"{run.key.slug}.html")
+    written = write_report(tracker, run, load_study(name), others, out or store / "reports" / f"{run.key.slug}.html")
     typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
 

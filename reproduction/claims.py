@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.clusters import MOST_SILHOUETTES, kmeans_labels, silhouettes
 from mmtune.analysis.embeddings import COMBINED, sample_rows
-from mmtune.base.errors import InputError
 from mmtune.base.rules import CLASSES
 
 REPLICATES = 2_000
@@ -39,27 +38,19 @@ class Claim:
 
 
 def embedding_claims(
-    labels: NDArray[np.int64],
-    parts: Mapping[str, NDArray[np.float32]],
-    recording: NDArray[np.int64] | None = None,
-    seed: int = 0,
+    labels: NDArray[np.int64], parts: Mapping[str, NDArray[np.float32]], recording: NDArray[np.int64], seed: int = 0
 ) -> list[Claim]:
-    """The claims that can be tested on embeddings (N, E) by part and labels (N,), seeded.
+    """The claims that can be tested on embeddings (N, E) by part, labels and the numbers of recordings (N,), seeded.
 
     None where `image` or `audio` is missing, where labels are no digits, and where a digit has fewer than two of the
     rows that silhouettes are taken of.
-    recording: a number (N,) for each row's recording, else InputError; without it, rows with one audio embedding
-    share one.
     """
     rows = sample_rows(len(labels), MOST_SILHOUETTES, seed)
     counts = np.bincount(labels[rows], minlength=CLASSES)
     if not {IMAGE, AUDIO} <= set(parts) or len(counts) > CLASSES or counts.min() < 2:
         return []
-    if recording is not None and recording.shape != labels.shape:
-        raise InputError(f"recording must number each of the {len(labels)} rows, got shape {recording.shape}")
-    _, group = np.unique(parts[AUDIO] if recording is None else recording, axis=0, return_inverse=True)
     used = {name: parts[name] for name in (IMAGE, AUDIO, COMBINED) if name in parts}
-    draws = bootstrap(labels, used, rows, group.reshape(-1), seed)
+    draws = bootstrap(labels, used, rows, recording, seed)
     return [image_cleaner(draws), *([combined_cleanest(draws)] if COMBINED in used else []), zero_overlaps(draws)]
 
 
@@ -67,14 +58,12 @@ def bootstrap(
     labels: NDArray[np.int64],
     parts: Mapping[str, NDArray[np.float32]],
     rows: NDArray[np.int64],
-    group: NDArray[np.int64],
+    recording: NDArray[np.int64],
     seed: int,
 ) -> Draws:
     """Of each part silhouette_{part}, over the sampled `rows`, and ari_{part}, over all.
 
-    Of the image also digit_0 to digit_9, the mean silhouettes of its digits, NaN for one without any row.
-    group (N,): the number of each row's recording.
-    """
+    Of the image also digit_0 to digit_9, the mean silhouettes of its digits, NaN for one without any row."""
     clusters = {name: kmeans_labels(part, seed) for name, part in parts.items()}
     by_row = {name: silhouettes(labels[rows], part[rows]) for name, part in parts.items()}
 
@@ -88,16 +77,17 @@ def bootstrap(
             **{f"digit_{number}": level for number, level in enumerate(levels.tolist())},
         }
 
-    measured = [measure(weight) for weight in resampled(group, seed)]
+    measured = [measure(weight) for weight in resampled(recording, seed)]
     return {name: np.array([m[name] for m in measured]) for name in measured[0]}
 
 
-def resampled(group: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
-    """How often each row (N,) is taken: once as measured, then as its group is drawn, REPLICATES times."""
-    rng, groups = np.random.default_rng(seed), int(group.max()) + 1
-    yield np.ones(len(group), dtype=np.int64)
+def resampled(recording: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each row (N,) is taken: once as measured, then as its recording is drawn, REPLICATES times."""
+    found, index = np.unique(recording, return_inverse=True)
+    rng, count = np.random.default_rng(seed), len(found)
+    yield np.ones(len(recording), dtype=np.int64)
     for _ in range(REPLICATES):
-        yield np.bincount(rng.integers(groups, size=groups), minlength=groups)[group]
+        yield np.bincount(rng.integers(count, size=count), minlength=count)[index]
 
 
 def weighted_ari(labels: NDArray[np.int64], clusters: NDArray[np.int64], weight: NDArray[np.int64]) -> float:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmtune.analysis.embeddings import split_parts
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
 from mmtune.report.comparing import Answers, answers_of, compared
-from mmtune.report.embeddings import parts_of
-from mmtune.report.figures import load_rows
 from mmtune.tracking import MlflowTracker
+from mmtune.train.answers import read_answers
 from reproduction.claims import Claim, embedding_claims
 from reproduction.measured import Result
 from reproduction.tasks import Task
 
 CLAIMED_UNDER = "clip_disjoint"
+FIELDS = ("label", "recording", "embedding", "parts", "widths")
 
 
 def statements(tracker: MlflowTracker, dataset: Dataset, results: Sequence[Result]) -> list[str]:
@@ -53,10 +54,9 @@ def claims_of(tracker: MlflowTracker, result: Result) -> list[Claim]:
     """The claims on one network's validation rows under CLAIMED_UNDER."""
     if result.task.protocol != CLAIMED_UNDER or result.task.folds or result.trial is None:
         return []
-    optional = ("parts", "widths", "recording")
-    rows = load_rows(tracker, result.trial, VALIDATION, "label", "embedding", optional=optional)
-    parts = parts_of(result.trial, rows)
-    return embedding_claims(rows["label"], parts, rows.get("recording"), result.task.seed)
+    rows = read_answers(tracker.artifact(result.trial.run_id, VALIDATION), FIELDS)
+    parts = split_parts(rows["embedding"], rows["parts"], rows["widths"])
+    return embedding_claims(rows["label"], parts, rows["recording"], result.task.seed)
 
 
 def told(found: Sequence[tuple[str, Claim]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,16 +64,8 @@ def sample_rows(count: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False)).astype(np.int64)
 
 
-def by_modality(embedding: NDArray[np.float32], modalities: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-    """The equal parts of a joined embedding (N, E) by modality, then the whole; if not joined, the whole alone."""
-    if len(modalities) < 2:
-        return {"".join(modalities) or "model": embedding}
-    parts = np.split(embedding, len(modalities), axis=1)
-    return {**dict(zip(modalities, parts, strict=True)), COMBINED: embedding}
-
-
 def split_parts(
-    embedding: NDArray[np.float32], parts: Sequence[str], widths: Sequence[int]
+    embedding: NDArray[np.float32], parts: Iterable[str], widths: Iterable[int]
 ) -> dict[str, NDArray[np.float32]]:
     """An embedding (N, E) by the names and widths of what it is the concatenation of, then the whole as "combined".
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.clusters import MOST_SILHOUETTES, count_classes, embedding_scores, kmeans_labels
-from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows, split_parts, tsne
+from mmtune.analysis.embeddings import name_clusters, principal_components, sample_rows, split_parts, tsne
 from mmtune.analysis.network_figures import embedding
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
@@ -25,11 +25,12 @@ Arrays = Mapping[str, NDArray[Any]]
 def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict[str, Any]:
     """Pictures of each part of the embedding, and scores of those that can be drawn.
 
-    validation: row, label, prediction (N,), embedding (N, E); parts and widths (P,) if known.
+    validation: row, label, prediction (N,), embedding (N, E); the names and widths of its parts (P,).
     """
     # The trial's own seed gives the very clusters that its tracked scores speak of.
     seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
-    labels, parts = validation["label"], parts_of(best, validation)
+    labels = validation["label"]
+    parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
     # What takes long in t-SNE and K-means leaves Python's lock alone.
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed), parts))
@@ -43,15 +44,6 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict
         "most_tsne": MOST_TSNE_POINTS,
         "most_silhouettes": MOST_SILHOUETTES,
     }
-
-
-def parts_of(best: TrialRun, validation: Arrays) -> dict[str, NDArray[np.float32]]:
-    """The parts that the file names; a file without names has equal ones, a modality each."""
-    if "parts" in validation:
-        widths = validation.get("widths", np.zeros(0, np.int64))
-        return split_parts(validation["embedding"], validation["parts"].tolist(), widths.tolist())
-    modalities = tuple(m for m in ("image", "audio") if f"val_accuracy_{m}_alone" in best.metrics)
-    return by_modality(validation["embedding"], modalities)
 
 
 def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -11,17 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from mmtune.analysis.statistics import summary
-from mmtune.base.files import make_folder
 from mmtune.base.progress import say
 from mmtune.study import StudyKey
-from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 
 if TYPE_CHECKING:
     from mmtune.report.comparing import Comparison
     from mmtune.serve import VersionRecord
 
-# Importances are estimated from so many complete trials at most; more take seconds and tell little.
-MOST_IMPORTANCE = 500
 # Wider than any row: a console of this width breaks none.
 WHOLE = 100_000
 
@@ -46,47 +42,6 @@ def measured(trial: TrialRun) -> str:
     test = trial.metrics.get("test_accuracy")
     shown = f"val accuracy {trial.metrics['best_val_accuracy']:.2%}"
     return shown if test is None else f"{shown}, test {test:.2%}"
-
-
-def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[StudyRun], out: Path) -> Path:
-    """The report page of a tracked study, with the importances of its choices."""
-    from mmtune.report.page import write_report
-    from mmtune.study import load_study
-    from mmtune.study.space import importances
-
-    study = load_study(run.key.study)
-    trials = tracker.trials(run.run_id)
-    complete = [t for t in trials if t.state == COMPLETE]
-    # Their order is that of time, so that evenly spaced ones stand for early and late ones alike.
-    some = complete[:: -(-len(complete) // MOST_IMPORTANCE) or 1]
-    drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in some]
-    make_folder(out.parent)
-    best = best_trial(complete)
-    return write_report(
-        tracker,
-        run,
-        importances(study.space, drawn),
-        study.reported,
-        out,
-        study.paper,
-        others,
-        published=study.published,
-        published_source=study.published_source,
-        folds=unit_lines(tracker, run.key, best) if best is not None and run.key.division else (),
-        trials=trials,
-        estimated_from=len(some),
-    )
-
-
-def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[dict[str, object]]:
-    """What was measured in each fold, or repeat, of a trial."""
-    from mmtune.tune.parts import SUMMARISED
-
-    found = tracker.curves(trial.run_id, tuple(f"{UNIT}{name}" for name in SUMMARISED))
-    kind = "fold" if key.folds else "repeat"
-    steps = sorted({step for values in found.values() for step, _ in values})
-    by_name = {name.removeprefix(UNIT): dict(values) for name, values in found.items() if values}
-    return [{kind: step, **{name: values[step] for name, values in by_name.items()}} for step in steps]
 
 
 def show(console: Console, table: Table) -> None:

@@ -13,13 +13,7 @@ from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.networks.card import FINAL
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
 
-STATES = {
-    COMPLETE: "complete",
-    PRUNED: "pruned",
-    FAIL: "failed",
-    RUNNING: "running",
-    INTERRUPTED: "interrupted",
-}
+STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running", INTERRUPTED: "interrupted"}
 
 
 def ranked(trials: Sequence[TrialRun]) -> list[TrialRun]:
@@ -172,6 +166,20 @@ def measured_lines(
             line[f"{split}_interval"] = wilson if None in tracked else " to ".join(map(percent, tracked))
         table.append(line)
     return table
+
+
+def published_table(
+    best: TrialRun, published: Mapping[str, float], name: str, rows: int, test_rows: int
+) -> dict[str, Any]:
+    """Published accuracies (shares) and this study's, on test rows if it was scored there, the highest first."""
+    tested = "test_accuracy" in best.metrics
+    own = best.metrics.get("test_accuracy", best.metrics.get("best_val_accuracy"))
+    split, count = ("test", test_rows) if tested else ("validation", rows)
+    found = [(value, model, "", False) for model, value in published.items()]
+    ours = [] if own is None else [(own, f"{name}, {split} accuracy", interval(own, count), True)]
+    order = sorted([*found, *ours], key=lambda line: (-line[0], not line[3]))
+    lines = [{"name": line[1], "value": percent(line[0]), "interval": line[2], "own": line[3]} for line in order]
+    return {"lines": lines if published else [], "split": split}
 
 
 def percent(fraction: float | None) -> str:

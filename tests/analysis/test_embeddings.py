@@ -9,7 +9,6 @@ from sklearn.manifold import trustworthiness
 
 from mmtune.analysis.embeddings import (
     MOST_TSNE,
-    by_modality,
     name_clusters,
     principal_components,
     sample_rows,
@@ -65,14 +64,6 @@ def test_a_sample_holds_different_rows_in_order(count: int, most: int) -> None:
     assert rows.min() >= 0
     assert rows.max() < count
     np.testing.assert_array_equal(rows, sample_rows(count, most, seed=4))
-
-
-def test_parts_of_a_joined_embedding_join_again() -> None:
-    joined = np.random.default_rng(2).normal(size=(7, 128)).astype(np.float32)
-    parts = by_modality(joined, ("image", "audio"))
-    assert list(parts) == ["image", "audio", "combined"]
-    np.testing.assert_array_equal(np.hstack([parts["image"], parts["audio"]]), joined)
-    np.testing.assert_array_equal(by_modality(joined, ())["model"], joined)
 
 
 def test_tsne_keeps_neighbours_better_than_principal_components_and_follows_its_seed() -> None:

@@ -82,7 +82,7 @@ def test_persons_are_held_out_in_turn_and_partners_are_compared(
     assert len(found.own.row) == 96
     assert found.folds is not None
     assert len(found.own.folds) == 3
-    page = write_report(tracker, run, {}, {}, tmp_path / "page.html").read_text()
+    page = write_report(tracker, run, load_study(name), (), tmp_path / "page.html").read_text()
     assert "1D-to-2D" in page
     with pytest.raises(InputError, match="spoken must have a test partition for this, it has none"):
         promote(tracker, run, spoken)
