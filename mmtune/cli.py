@@ -195,7 +195,7 @@ def compare(
 ) -> None:
     """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
     from mmtune.report import comparing
-    from mmtune.report.summary import comparison_table, show
+    from mmtune.report.summary import show
     from mmtune.study import load_study
 
     for name in (reference, *others):
@@ -207,7 +207,7 @@ def compare(
     runs = [run, *(comparing.matching(tracker.studies(name), run) for name in others)]
     first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
     found = comparing.compared([(own, first) for own in rest])
-    show(console, comparison_table(found))
+    show(console, comparing.comparison_table(found))
     for own in found:
         typer.echo(own.sentence())
 

@@ -14,7 +14,7 @@ from mmtune.analysis.figures import DASH
 from mmtune.analysis.statistics import Summary, summary
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import FINAL
-from mmtune.report.tables import interval, percent, plain_versions
+from mmtune.report.tables import interval, percent, plain_versions, signed
 from mmtune.study import Study, load_study
 from reproduction.measured import Result
 from reproduction.tasks import BEST_OF, Task, is_shorter
@@ -192,11 +192,6 @@ def budget(line: Line) -> str:
 def by_metric(values: Mapping[str, str]) -> str:
     """Values with the metric's name beside each; a dash for none."""
     return "; ".join(f"{METRICS.get(name, name)} {value}" for name, value in values.items()) or DASH
-
-
-def signed(points: float) -> str:
-    """Percentage points with their sign."""
-    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def spread(found: Summary | None) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mmtune.analysis.figures import DIGITS, FAINT, GRID, PALETTE, figure, label
+from mmtune.analysis.figures import DIGITS, FAINT, GRID, LOOK, PALETTE, figure, label
 
 COLUMNS, MOST_STEPS = 6, 12
 # Blue below 0, orange above, and the page itself at 0, so that one scale serves light and dark.
@@ -77,19 +77,11 @@ def maps(frames: NDArray[np.float32]) -> go.Figure:
         cell = go.Heatmap(z=np.vectorize(lambda v: float(f"{v:.3g}"))(values).tolist(), zmin=-top, zmax=top)
         cell.update(colorscale=SIGNED, showscale=False, hovertemplate="row %{y}, column %{x}: %{z}<extra></extra>")
         fig.add_trace(cell, row=place // COLUMNS + 1, col=place % COLUMNS + 1)
-    hidden = {
-        "showticklabels": False,
-        "showgrid": False,
-        "zeroline": False,
-        "constrain": "domain",
-        "linecolor": GRID,
-        "ticks": "",
-    }
-    fig.update_xaxes(**hidden, mirror=True)
-    fig.update_yaxes(**hidden, mirror=True, autorange="reversed")
+    hidden = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": "", "linecolor": GRID}
+    fig.update_xaxes(**hidden, mirror=True, constrain="domain")
+    fig.update_yaxes(**hidden, mirror=True, constrain="domain", autorange="reversed")
     for place in range(len(steps)):
         name = "" if place == 0 else str(place + 1)
         fig.update_layout({f"yaxis{name}": {"scaleanchor": f"x{name}"}})
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}}
     fig.update_annotations(font_size=11)
-    return fig.update_layout(template=go.layout.Template(), margin={"l": 4, "r": 4, "t": 22, "b": 4}, **clear)
+    return fig.update_layout(LOOK | {"margin": {"l": 4, "r": 4, "t": 22, "b": 4}})

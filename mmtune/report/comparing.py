@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
-from mmtune.analysis.statistics import McNemar, PairedT, holm, mcnemar_clustered, mcnemar_exact, paired_t
+from mmtune.analysis.statistics import McNemar, PairedT, holm, mcnemar_clustered, mcnemar_exact, paired_t, summary
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import HELD
+from mmtune.report.summary import unbroken
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.answers import NUMBERS, read_answers
@@ -93,6 +95,21 @@ class Comparison:
 def p_text(p_value: float) -> str:
     """A p-value with three digits."""
     return "p not defined" if np.isnan(p_value) else "p < 1e-9" if p_value < 1e-9 else f"p = {p_value:.3g}"
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Studies against a reference: accuracies, their difference, and the tests of it."""
+    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
+    table = unbroken(*headings)
+    for found in comparisons:
+        own, reference, folds = found.own, found.reference, found.folds
+        spread = f" ± {summary(own.folds).deviation:.2%}" if folds else ""
+        scores = [f"{own.accuracy:.2%}{spread}", f"{reference.accuracy:.2%} {reference.name}"]
+        p_values = [*([folds.p_value, folds.corrected_p] if folds else []), found.rows.p_value, found.recordings]
+        tests = [p_text(value).removeprefix("p ").removeprefix("= ") for value in (*p_values, found.adjusted)]
+        missing = [] if folds else ["-", "-"]
+        table.add_row(own.name, *scores, f"{100 * found.difference:+.2f}", *missing, *tests)
+    return table
 
 
 def compared(pairs: Iterable[tuple[Answers, Answers]]) -> list[Comparison]:

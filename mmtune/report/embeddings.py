@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.clusters import MOST_SILHOUETTES, count_classes, embedding_scores, kmeans_labels
-from mmtune.analysis.embeddings import name_clusters, principal_components, sample_rows, split_parts, tsne
+from mmtune.analysis.clusters import (
+    MOST_SILHOUETTES,
+    cluster_scores,
+    count_classes,
+    kmeans_labels,
+    name_clusters,
+    silhouette,
+)
+from mmtune.analysis.embeddings import principal_components, sample_rows, split_parts, tsne
 from mmtune.analysis.network_figures import embedding
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
@@ -23,23 +30,20 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict[str, Any]:
-    """Pictures of each part of the embedding, and scores of those that can be drawn.
+    """Pictures and scores of each part of the embedding that can be drawn.
 
     validation: row, label, prediction (N,), embedding (N, E); the names and widths of its parts (P,).
     """
     # The trial's own seed gives the very clusters that its tracked scores speak of.
     seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
-    labels = validation["label"]
     parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
     # What takes long in t-SNE and K-means leaves Python's lock alone.
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed), parts))
-    sound = {p["name"]: parts[p["name"]] for p in pictures if not p["refused"]}
     return {
         "parts": pictures,
-        "scores": embedding_scores(labels, sound, seed),
         "seed": seed,
-        "clusters": count_classes(labels),
+        "clusters": count_classes(validation["label"]),
         "most_points": MOST_POINTS,
         "most_tsne": MOST_TSNE_POINTS,
         "most_silhouettes": MOST_SILHOUETTES,
@@ -55,7 +59,9 @@ def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed
         mapped = tsne(part[few], seed)
     except InputError as error:
         return {"name": name, "refused": str(error)}
-    named = name_clusters(labels, kmeans_labels(part, seed, count_classes(labels)))
+    clusters = kmeans_labels(part, seed, count_classes(labels))
+    named = name_clusters(labels, clusters)
+    scores = {**cluster_scores(labels, clusters), "silhouette": silhouette(labels, part, seed)}
     rows = sample_rows(len(labels), MOST_POINTS, seed)
     shares = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
     drawn = {
@@ -63,7 +69,7 @@ def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed
         "t-SNE": (mapped, few, ("t-SNE 1", "t-SNE 2")),
     }
     pairs = {method: label_and_cluster(*own, validation, named) for method, own in drawn.items()}
-    return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs}
+    return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs, "scores": scores}
 
 
 def label_and_cluster(

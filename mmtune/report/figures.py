@@ -44,20 +44,12 @@ def curve_section(tracker: MlflowTracker, trials: Sequence[TrialRun], choices: S
     tracked = tracker.curves_of([t.run_id for t in trials], tuple(p.metric for p in PANELS))
     found = [(t, tracked[t.run_id]) for t in trials if any(tracked[t.run_id].values())]
     titles = [title(t, choices) for t, _ in found]
-    series = {p: series_of(titles, [curves[p.metric] for _, curves in found]) for p in PANELS}
+    series = {p: list(zip(titles, [curves[p.metric] for _, curves in found], strict=True)) for p in PANELS}
     panels = [(p, figures.curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]
     colourings = [colouring(names[p], [t.params.get(p) for t, _ in found]) for p in choices]
     close = {f"curve-{p.metric}": figures.close_range(own, p.scale, p.log) for p, own in series.items()}
     controls = {"colourings": [by_rank(titles), *colourings], "close": close}
     return {"panels": panels, "controls": controls, "shown": len(found)}
-
-
-def series_of(titles: Sequence[str], points: Sequence[Sequence[tuple[int, float]]]) -> list[figures.Curve]:
-    """The curves of one metric from (epoch, value) pairs."""
-    return [
-        figures.Curve(name=text, epochs=[e for e, _ in own], values=[v for _, v in own])
-        for text, own in zip(titles, points, strict=True)
-    ]
 
 
 def by_rank(titles: Sequence[str]) -> dict[str, Any]:

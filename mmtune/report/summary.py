@@ -9,13 +9,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from mmtune.analysis.statistics import summary
 from mmtune.base.progress import say
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 
 if TYPE_CHECKING:
-    from mmtune.report.comparing import Comparison
     from mmtune.serve import VersionRecord
 
 # Wider than any row: a console of this width breaks none.
@@ -78,27 +76,6 @@ def unbroken(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     return table
-
-
-def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """Studies against a reference: accuracies, their difference, and the tests of it."""
-    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
-    table = unbroken(*headings)
-    for found in comparisons:
-        own, reference, folds = found.own, found.reference, found.folds
-        spread = f" ± {summary(own.folds).deviation:.2%}" if folds else ""
-        over_folds = ["-", "-"] if folds is None else [p(folds.p_value), p(folds.corrected_p)]
-        tests = [*over_folds, p(found.rows.p_value), p(found.recordings), p(found.adjusted)]
-        scores = [f"{own.accuracy:.2%}{spread}", f"{reference.accuracy:.2%} {reference.name}"]
-        table.add_row(own.name, *scores, f"{100 * found.difference:+.2f}", *tests)
-    return table
-
-
-def p(value: float) -> str:
-    """A p-value for a table."""
-    from mmtune.report.comparing import p_text
-
-    return p_text(value).removeprefix("p ").removeprefix("= ")
 
 
 def history_table(records: Sequence[VersionRecord]) -> Table:

@@ -76,20 +76,9 @@ def test_false_alarms_stay_below_the_level_where_the_classifiers_are_equal() -> 
         assert level <= 0.025 + 1e-12
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "said"),
-    [
-        (np.ones(3, bool), np.ones(4, bool), "got 3 and 4"),
-        (np.ones(3, int), np.ones(3, bool), "got (3,) int64"),
-        (np.ones((3, 1), bool), np.ones(3, bool), "got (3, 1) bool"),
-        (np.ones(0, bool), np.ones(0, bool), "N >= 1"),
-    ],
-)
-def test_hits_of_other_rows_or_types_are_refused(a: np.ndarray, b: np.ndarray, said: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        mcnemar_exact(a, b)
-    assert said in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+def test_hits_of_other_rows_are_refused() -> None:
+    with pytest.raises(InputError, match="must answer the same rows, got 3 and 4"):
+        mcnemar_exact(np.ones(3, bool), np.ones(4, bool))
 
 
 # ---- rows that share recordings
@@ -284,8 +273,3 @@ def test_a_test_that_could_not_be_made_counts_and_stays_unsaid() -> None:
     first, missing, last = holm([0.01, math.nan, 0.02])
     assert (first, last) == pytest.approx((0.03, 0.04))
     assert math.isnan(missing)
-
-
-def test_what_is_no_p_value_is_refused() -> None:
-    with pytest.raises(InputError, match=r"in 0\.\.1, got \[0\.5, 1\.5\]"):
-        holm([0.5, 1.5])

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from rich.table import Column, Table
 
-from mmtune.report.comparing import Answers, compared
-from mmtune.report.summary import comparison_table, history_table, show
+from mmtune.report.comparing import Answers, compared, comparison_table
+from mmtune.report.summary import history_table, show
 from mmtune.serve.promotion import VersionRecord
 from mmtune.study import StudyKey, studies_folder, study_names
 
