@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from mmtune.analysis.figures import PALETTE, figure, label
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import PROTOCOLS
-from mmtune.report.page import PROTOCOL_NOTES, policy, safe_json, templates
+from mmtune.report.page import PROTOCOL_NOTES, render
 from reproduction.table import CROSSED, METRICS, PLAIN, Line
 
 # What stands in a column's small print, and what under the line.
@@ -32,28 +30,21 @@ def write_page(
     notes: Sequence[str],
 ) -> None:
     """Write the page of a data set, whole or not at all."""
-    loader, environment = templates("reproduction")
     plain, crossed = [own for own in lines if not own.task.folds], [own for own in lines if own.task.folds]
-    drawn = dots(plain)
-    scripts = [get_plotlyjs(), loader.get_source(environment, "reproduction.js")[0]]
-    used = dict.fromkeys(line.task.protocol for line in lines)
-    page = environment.get_template("reproduction.html").render(
-        name=name,
-        caption=caption,
-        statements=statements,
-        notes=notes,
-        protocols={own: PROTOCOL_NOTES[own] for own in used},
-        tables=[("Reported and measured", shown(PLAIN), plain), ("Cross-validated", shown(CROSSED), crossed)],
-        small=SMALL,
-        bold=BOLD,
-        studies=len({line.task.study for line in plain}),
-        plots={} if drawn is None else {"dots": json.loads(str(drawn.to_json()))},
-        scripts=scripts,
-        policy=policy(scripts),
-        safe_json=safe_json,
-    )
+    values = {
+        "name": name,
+        "caption": caption,
+        "statements": statements,
+        "notes": notes,
+        "protocols": {own: PROTOCOL_NOTES[own] for own in dict.fromkeys(line.task.protocol for line in lines)},
+        "tables": [("Reported and measured", shown(PLAIN), plain), ("Cross-validated", shown(CROSSED), crossed)],
+        "small": SMALL,
+        "bold": BOLD,
+        "studies": len({line.task.study for line in plain}),
+        "dots": dots(plain),
+    }
     make_folder(path.parent)
-    write_whole(path, page.encode())
+    write_whole(path, render("reproduction", values, "reproduction").encode())
 
 
 def shown(columns: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:

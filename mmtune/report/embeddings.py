@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.clusters import (
-    MOST_SILHOUETTES,
-    cluster_scores,
-    count_classes,
-    kmeans_labels,
-    name_clusters,
-    silhouette,
-)
+from mmtune.analysis import clusters
 from mmtune.analysis.embeddings import principal_components, sample_rows, split_parts, tsne
 from mmtune.analysis.network_figures import embedding
 from mmtune.base.errors import InputError
@@ -43,10 +36,10 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict
     return {
         "parts": pictures,
         "seed": seed,
-        "clusters": count_classes(validation["label"]),
+        "clusters": clusters.count_classes(validation["label"]),
         "most_points": MOST_POINTS,
         "most_tsne": MOST_TSNE_POINTS,
-        "most_silhouettes": MOST_SILHOUETTES,
+        "most_silhouettes": clusters.MOST_SILHOUETTES,
     }
 
 
@@ -59,9 +52,9 @@ def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed
         mapped = tsne(part[few], seed)
     except InputError as error:
         return {"name": name, "refused": str(error)}
-    clusters = kmeans_labels(part, seed, count_classes(labels))
-    named = name_clusters(labels, clusters)
-    scores = {**cluster_scores(labels, clusters), "silhouette": silhouette(labels, part, seed)}
+    found = clusters.kmeans_labels(part, seed, clusters.count_classes(labels))
+    scores = clusters.cluster_scores(labels, found) | {"silhouette": clusters.silhouette(labels, part, seed)}
+    named = clusters.name_clusters(labels, found)
     rows = sample_rows(len(labels), MOST_POINTS, seed)
     shares = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
     drawn = {
@@ -77,13 +70,13 @@ def label_and_cluster(
     rows: NDArray[np.int64],
     titles: tuple[str, str],
     validation: Arrays,
-    clusters: NDArray[np.int64],
+    named: NDArray[np.int64],
 ) -> dict[str, Any]:
     """The same points (n, 2), which are `rows` (n,), coloured by label and by cluster."""
     labels = validation["label"][rows]
-    told = zip(validation["row"][rows], labels, validation["prediction"][rows], clusters[rows], strict=True)
+    told = zip(validation["row"][rows], labels, validation["prediction"][rows], named[rows], strict=True)
     hover = np.array([f"row {r}: digit {d}, predicted {p}, cluster {c}" for r, d, p, c in told])
     return {
         "labels": embedding(points, labels, titles, hover),
-        "clusters": embedding(points, clusters[rows], titles, hover),
+        "clusters": embedding(points, named[rows], titles, hover),
     }

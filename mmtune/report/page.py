@@ -51,55 +51,36 @@ def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Se
     if out.is_dir():
         raise InputError(f"a report is written to a file, {out} is a folder")
     choices = tables.differing(trials)
-    values = text_of(run, study, trials, choices) | runs_compared(tracker, run, others)
-    page = render(values | plots_of(tracker, run, study, trials, choices))
+    compared = [run, *others[:MOST_OTHERS]] if others else []
+    values = {
+        "run": run,
+        "study": study,
+        "trials": trials,
+        "best": trials[0],
+        "choices": choices,
+        "protocol_note": PROTOCOL_NOTES[run.key.protocol],
+        "settled": {path: value for path, value in trials[0].params.items() if path not in choices},
+        "runs": [(own, tracker.tally(own.run_id), tracker.best(own.run_id)) for own in compared],
+        "runs_left_out": max(0, len(others) - MOST_OTHERS),
+        "most_rows": MOST_ROWS,
+        "written": datetime.now(UTC),
+        "tables": tables,
+        "shown": shown,
+    }
+    page = render("report", values | plots_of(tracker, run, study, trials, choices))
     make_folder(out.parent)
     write_whole(out, page.encode())
     return out
 
 
-def text_of(run: StudyRun, study: Study, trials: Sequence[TrialRun], choices: Sequence[str]) -> dict[str, Any]:
-    """What the template says and tabulates. `trials` are ranked, the first one is complete; `choices` differ."""
-    best = trials[0]
-    return {
-        "study": run,
-        "paper": study.paper,
-        "written": datetime.now(UTC),
-        "best": best,
-        "best_title": tables.title(best, choices),
-        "objective": best.metrics[OBJECTIVE],
-        "objective_name": OBJECTIVE,
-        "states": tables.STATES,
-        "tally": tables.tally(trials),
-        "protocol_note": PROTOCOL_NOTES[run.key.protocol],
-        "facts": tables.facts(run, trials),
-        "command": run.tags.get("mmtune.command", ""),
-        "fixed": {path: shown(value) for path, value in best.params.items() if path not in choices},
-        "reported": study.reported,
-        "published_source": study.published_source,
-        "columns": tables.leaderboard_columns(trials, choices),
-        "trials": trials[:MOST_ROWS],
-        "all_trials": len(trials),
-        "failures": tables.failures(trials),
-    }
-
-
-def runs_compared(tracker: MlflowTracker, run: StudyRun, others: Sequence[StudyRun]) -> dict[str, Any]:
-    """The table of runs of this study under other protocols, data, seeds or budgets."""
-    runs = [run, *others[:MOST_OTHERS]] if others else []
-    lines = [tables.run_line(own, tracker.tally(own.run_id), tracker.best(own.run_id)) for own in runs]
-    return {"runs": lines, "runs_left_out": max(0, len(others) - MOST_OTHERS)}
-
-
 def plots_of(
     tracker: MlflowTracker, run: StudyRun, study: Study, trials: Sequence[TrialRun], choices: Sequence[str]
 ) -> dict[str, Any]:
-    """What the template draws, and the numbers that need the best trial's files."""
+    """What the template draws, and the numbers that need the best trial's files. `trials` are ranked."""
     best, key = trials[0], run.key
     validation = read_answers(tracker.artifact(best.run_id, VALIDATION), FIELDS)
     tested = "test_accuracy" in best.metrics
     test_rows = len(read_answers(tracker.artifact(best.run_id, "test.npz"), ("label",))["label"]) if tested else 0
-    rows = len(validation["label"])
     complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
     return {
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices),
@@ -109,36 +90,28 @@ def plots_of(
         "embeddings": embedding_section(best, validation, key),
         "maps": map_section(tracker, best),
         "folds": fold_table(tracker, key, best),
-        "published": tables.published_table(best, study.published, key.study, rows, test_rows),
-        "validation_rows": rows,
+        "validation_rows": len(validation["label"]),
         "test_rows": test_rows,
         "most_strip": drawn.MOST_STRIP,
         "most_curves": MOST_CURVES,
     }
 
 
-def render(values: Mapping[str, Any]) -> str:
-    """The template, filled; what it does not mark as safe is escaped."""
-    loader, environment = templates()
+def render(name: str, values: Mapping[str, Any], *packages: str) -> str:
+    """The template `name`.html with `name`.js, of `packages` or this one; what it does not mark as safe is escaped."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in (*packages, "mmtune.report")])
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     plots: dict[str, Any] = {}
 
     def plot(name: str, figure: Any) -> str:
         plots[name] = json.loads(figure.to_json())
         return name
 
-    scripts = [get_plotlyjs(), loader.get_source(environment, "report.js")[0]]
-    helpers = {"plot": plot, "plots": plots, "measured": tables.measured, "safe_json": safe_json, "shown": shown}
-    return environment.get_template("report.html").render(
-        **values, **helpers, last_line=tables.last_line, scripts=scripts, policy=policy(scripts)
-    )
-
-
-def templates(*packages: str) -> tuple[jinja2.BaseLoader, jinja2.Environment]:
-    """Where pages come from: `packages`, then this one; what a template does not mark as safe is escaped."""
-    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in (*packages, "mmtune.report")])
-    return loader, jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    scripts = [get_plotlyjs(), loader.get_source(environment, f"{name}.js")[0]]
+    helpers = {"plot": plot, "plots": plots, "safe_json": safe_json, "scripts": scripts, "policy": policy(scripts)}
+    return environment.get_template(f"{name}.html").render(**values, **helpers)
 
 
 def safe_json(value: Any) -> str:

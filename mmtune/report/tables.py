@@ -197,16 +197,6 @@ def interval(accuracy: float | None, rows: int) -> str:
     return f"{100 * found.low:.2f} to {100 * found.high:.2f}"
 
 
-def run_line(run: StudyRun, counts: Mapping[str, int], best: TrialRun | None) -> dict[str, Any]:
-    """A run of a study in one line: its key, how many trials it completed, and its best trial's scores in percent.
-
-    counts: trials by state.
-    """
-    metrics = best.metrics if best else {}
-    scores = {n: percent(metrics.get(n)) for n in (OBJECTIVE, "best_val_accuracy", "test_macro_f1", "test_accuracy")}
-    return {"key": run.key, "complete": counts.get(COMPLETE, 0), **scores}
-
-
 def failures(trials: Sequence[TrialRun]) -> list[dict[str, Any]]:
     """The reasons of failed trials, the commonest first, each with the numbers of its trials."""
     failed = [t for t in trials if t.state == FAIL]
