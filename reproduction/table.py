@@ -234,13 +234,11 @@ def notes(lines: Sequence[Line], dataset: Dataset) -> list[str]:
     missing = [] if dataset.train.speakers_known else ["The speakers are not known, so there is no speaker_disjoint."]
     several = any(len(line.seeds) > 1 for line in lines)
     over_seeds = ["± is the sample's deviation over seeds; the command is the first seed's."] if several else []
-    wilson = (
-        "The interval is Wilson's, 95 %, over test rows of one seed; rows that share a recording are not independent"
-    )
     return [
         "All scores in percent, of the weights of the best epoch by validation unless the line says otherwise.",
         "Differences are measured minus reported, in points, on test rows (on validation rows where there are none).",
-        f"{wilson}, so it is narrower than what is known about new recordings.",
+        "The interval is Wilson's, 95 %, over test rows of one seed; rows that share a recording are not independent, "
+        "so it is narrower than what is known about new recordings.",
         "Tests over rows or recordings are of one training of each: they do not hold the spread between trainings.",
         *over_seeds,
         *missing,

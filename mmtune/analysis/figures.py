@@ -57,7 +57,7 @@ def figure(x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> go.Figu
 
 def axis(own: Mapping[str, Any]) -> dict[str, Any]:
     """An axis with settings of its own; a title is given as plain text."""
-    title = {"text": own.get("title", ""), "standoff": 8}
+    title = {"standoff": 8} | ({"text": own["title"]} if own.get("title") else {})
     return {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, **own, "title": title}
 
 
@@ -197,8 +197,8 @@ def per_class(f1: Sequence[float]) -> go.Figure:
     digits = {"title": "digit", "autorange": "reversed", "dtick": 1, "showgrid": False}
     # The axis runs past 100 to make room for the numbers, its ticks do not.
     ticks = np.linspace(100 - span, 100, 6).round(2).tolist()
-    axis = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
-    fig = figure(axis, digits)
+    shares = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
+    fig = figure(shares, digits)
     for digit, value in enumerate(percent):
         fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=digit, y1=digit, line={"color": GRID, "width": 2})
     return fig.add_scatter(
