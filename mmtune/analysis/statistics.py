@@ -49,10 +49,8 @@ def mcnemar_clustered(a_right: NDArray[np.bool_], b_right: NDArray[np.bool_], cl
 
     With d the rows of a cluster that `a` alone gets right less those that `b` alone does, the exact test flips the
     signs of whole clusters and counts in how many of all outcomes |sum d| is as large; with clusters of one row it
-    is `mcnemar_exact`. Raises InputError unless all three have one length.
+    is `mcnemar_exact`.
     """
-    if not cluster.shape == a_right.shape == b_right.shape:
-        raise InputError(f"cluster must number each of the {len(a_right)} rows, got shape {cluster.shape}")
     _, index = np.unique(cluster, return_inverse=True)
     differences = np.bincount(index, a_right.astype(np.float64) - b_right)
     return sign_flip_p(differences.astype(np.int64))

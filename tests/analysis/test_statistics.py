@@ -148,11 +148,6 @@ def test_few_recordings_cannot_make_a_small_p_value() -> None:
     assert mcnemar_clustered(a, ~a, cluster) == 2 / 2**4
 
 
-def test_clusters_of_other_rows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"each of the 3 rows, got shape \(2,\)"):
-        mcnemar_clustered(np.ones(3, bool), np.ones(3, bool), np.zeros(2, np.int64))
-
-
 # ---- folds and seeds
 
 values = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 6)), min_size=2, max_size=15)
