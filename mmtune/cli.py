@@ -170,11 +170,12 @@ def report(
     store: Store = MLRUNS,
 ) -> None:
     """Write one HTML page on the study's last run, or on the last that fits the options."""
-    from mmtune.report.summary import write_study_report
+    from mmtune.report.page import write_report
+    from mmtune.study import load_study
 
     tracker = open_tracker(store)
     run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
-    written = write_study_report(tracker, run, others, out or store / "reports" / f"{run.key.slug}.html")
+    written = write_report(tracker, run, load_study(name), others, out or store / "reports" / f"{run.key.slug}.html")
     typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
 
@@ -190,7 +191,7 @@ def compare(
 ) -> None:
     """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
     from mmtune.report import comparing
-    from mmtune.report.summary import comparison_table, show
+    from mmtune.report.summary import show
     from mmtune.study import load_study
 
     for name in (reference, *others):
@@ -201,8 +202,8 @@ def compare(
     dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
     runs = [run, *(comparing.matching(tracker.studies(name), run) for name in others)]
     first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
-    found = comparing.compared(rest, first)
-    show(console, comparison_table(found))
+    found = comparing.compared([(own, first) for own in rest])
+    show(console, comparing.comparison_table(found))
     for own in found:
         typer.echo(own.sentence())
 

@@ -25,10 +25,10 @@ def reproduce(
 ) -> None:
     """Make the reports' own configurations again under every protocol; hold them against what is reported."""
     from mmtune.base.signals import interruptible
-    from mmtune.study import studies_folder
+    from mmtune.study import studies_folder, study_names
     from mmtune.tune.machine import resolve_device
-    from reproduction.run import Order, reproduce, studies_of
-    from reproduction.tasks import parse_seeds
+    from reproduction.run import reproduce
+    from reproduction.tasks import Order, parse_seeds, with_needed
 
     order = Order(
         seeds=parse_seeds(seeds),
@@ -39,7 +39,7 @@ def reproduce(
         store=store,
         results=results or studies_folder() / "RESULTS.md",
     )
-    chosen = studies_of(names or [])
+    chosen = with_needed(names or study_names(studies_folder()))
     dataset = open_data(data)
     with interruptible() as stopped:
         found = reproduce(order, chosen, dataset, console, stopped)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.report.tables import last_line
+from mmtune.data.protocols import PROTOCOLS
+from mmtune.report.tables import last_line, percent
 from mmtune.serve.scoring import score_test
-from mmtune.study import Study, StudyKey, settled
-from mmtune.tracking import COMPLETE, RUNNING, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.study import Study, StudyKey, load_study, settled, studies_folder, study_names
+from mmtune.tracking import COMPLETE, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.encoders import best_encoder, needed_encoders
 from mmtune.tune.plan import make_key
-from reproduction.tasks import Task
+from reproduction.tasks import Task, adapted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,27 @@ class Result:
     problem: str = ""
     encoders: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def line(self) -> tuple[str, str, int]:
+        """Which lines of the table it belongs to."""
+        return self.task.study, self.task.protocol, self.task.folds
 
-def key_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> StudyKey | None:
-    """The key under which the task's command tracks its study; None while an encoder that it needs is missing."""
+    @property
+    def length(self) -> tuple[bool, int, int]:
+        """Whether there is a result at all, for how many epochs it was trained, and how often each fold."""
+        return self.trial is not None, self.task.epochs or self.study.base.train.epochs, self.task.repeats
+
+    def told(self) -> str:
+        """What came of the task in a few words."""
+        if self.trial is None:
+            return self.problem
+        names = {"best_val_accuracy": "val", "test_accuracy": "test", "held_accuracy": "held-out"}
+        found = [(word, self.trial.metrics.get(name)) for name, word in names.items()]
+        return "accuracy " + ", ".join(f"{word} {percent(value)} %" for word, value in found if value is not None)
+
+
+def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> StudyRun | None:
+    """What the task's command tracks, in whatever state; None also while an encoder that it needs is missing."""
     options = task.options(study)
     base = settled(study, options.fixed, options.epochs)
     needed = needed_encoders(study, base, options)
@@ -40,14 +59,7 @@ def key_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -
     runs = {modality: trial.run_id for modality, trial in trials.items() if trial is not None}
     if len(runs) < len(needed):
         return None
-    return make_key(study, dataset, options, base.train.epochs, runs)
-
-
-def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> StudyRun | None:
-    """The tracked study of a task, in whatever state."""
-    key = key_of(tracker, task, study, dataset)
-    if key is None:
-        return None
+    key = make_key(study, dataset, options, base.train.epochs, runs)
     return next((run for run in tracker.studies(task.study) if run.key.slug == key.slug), None)
 
 
@@ -56,24 +68,18 @@ def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset
     run = run_of(tracker, task, study, dataset)
     if run is None or run.status != "FINISHED":
         return None
-    trials = tracker.trials(run.run_id)
-    best = best_trial(trials)
+    best = tracker.best(run.run_id)
     if best is None:
-        reasons = [last_line(trial.tags.get("mmtune.reason", "")) for trial in trials]
+        reasons = [last_line(trial.tags.get("mmtune.reason", "")) for trial in tracker.trials(run.run_id)]
         return Result(task=task, study=study, run=run, problem=f"failed: {next(filter(None, reasons), 'no reason')}")
     try:
         if dataset.test is not None and not task.folds:
             score_test(tracker, best, dataset)
     except InputError as error:
         return Result(task=task, study=study, run=run, problem=f"failed: {error}")
-    scored = next(trial for trial in tracker.trials(run.run_id) if trial.run_id == best.run_id)
-    return Result(task=task, study=study, run=run, trial=scored, encoders=encoder_epochs(tracker, run.key))
-
-
-def encoder_epochs(tracker: MlflowTracker, key: StudyKey) -> dict[str, int]:
-    """By modality, for how many epochs the encoder that a study starts from was trained."""
-    params = {modality: tracker.client.get_run(run_id).data.params for modality, run_id in key.encoders}
-    return {modality: int(own["train.epochs"]) for modality, own in params.items()}
+    params = {modality: tracker.client.get_run(run_id).data.params for modality, run_id in run.key.encoders}
+    encoders = {modality: int(own["train.epochs"]) for modality, own in params.items()}
+    return Result(task=task, study=study, run=run, trial=tracker.best(run.run_id), encoders=encoders)
 
 
 def epochs_trained(tracker: MlflowTracker, run: StudyRun) -> int:
@@ -82,3 +88,40 @@ def epochs_trained(tracker: MlflowTracker, run: StudyRun) -> int:
     ended = sum(own.state == COMPLETE for own in trainings) * run.key.epochs
     live = [tracker.curves(own.run_id, ("val_loss",))["val_loss"] for own in trainings if own.state == RUNNING]
     return ended + sum(len(points) for points in live)
+
+
+def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result]) -> list[Result]:
+    """The results of a call beside whatever else the store holds on this data, each study and protocol at its longest.
+
+    A short call does not take the place of a long one, and one of few studies leaves the others in the table. Seeds
+    that stand together have the same budget.
+    """
+    found = {result.task: result for result in asked}
+    studies = {name: load_study(name) for name in study_names(studies_folder())}
+    for key in (run.key for run in tracker.studies()):
+        if key.study not in studies or (key.digest, key.sampler) != (dataset.digest, "reported"):
+            continue
+        task = task_of(key, studies[key.study], dataset)
+        own = None if task in found else result_of(tracker, task, studies[key.study], dataset)
+        found |= {} if own is None else {task: own}
+    longest = {result.line: result.length for result in sorted(found.values(), key=lambda result: result.length)}
+    kept = [result for result in found.values() if result.length == longest[result.line]]
+    names = list(studies)
+
+    def place(task: Task) -> tuple[int, int, int, int]:
+        return names.index(task.study), PROTOCOLS.index(task.protocol), task.folds, task.seed
+
+    return sorted(kept, key=lambda result: place(result.task))
+
+
+def task_of(key: StudyKey, study: Study, dataset: Dataset) -> Task:
+    """The task that a key with the usual settings comes from."""
+    return Task(
+        study=key.study,
+        protocol=key.protocol,
+        seed=key.seed,
+        epochs=None if key.epochs == study.base.train.epochs else key.epochs,
+        folds=key.folds,
+        repeats=key.repeats,
+        fixed=adapted(study, dataset),
+    )

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from mmtune.analysis.figures import PALETTE, figure, label
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import PROTOCOLS
-from mmtune.report.page import PROTOCOL_NOTES, policy, safe_json, templates
-from reproduction.table import METRICS, Line
+from mmtune.report.page import PROTOCOL_NOTES, render
+from reproduction.table import CROSSED, METRICS, PLAIN, Line
 
-# Headings and units of columns, by what a line's cells are called; what stands in a column's small print; numbers.
-PLAIN = {
-    "study": ("study", ""),
-    "reported": ("reported", "%"),
-    "protocol": ("protocol", ""),
-    "budget": ("budget", ""),
-    "seeds": ("seeds", ""),
-    "val_accuracy": ("val accuracy", "%"),
-    "val_macro_f1": ("val macro-F1", "%"),
-    "test_accuracy": ("test accuracy", "%"),
-    "test_macro_f1": ("test macro-F1", "%"),
-    "difference": ("difference", "points"),
-}
-CROSSED = {
-    "study": ("study", ""),
-    "protocol": ("protocol", ""),
-    "budget": ("budget", ""),
-    "seeds": ("seed", ""),
-    "val_accuracy": ("val accuracy", "%"),
-    "held_accuracy": ("held-out accuracy", "%"),
-    "held_macro_f1": ("held-out macro-F1", "%"),
-}
+# What stands in a column's small print, and what under the line.
 SMALL = {"study": "paper", "test_accuracy": "interval", "held_accuracy": "held_interval"}
+BELOW = {*SMALL.values(), "remarks", "command"}
 BOLD = ("test_accuracy", "held_accuracy")
 SYMBOLS = ("circle", "square", "triangle-up")
 REPORTED = "#808080"
@@ -52,33 +30,31 @@ def write_page(
     notes: Sequence[str],
 ) -> None:
     """Write the page of a data set, whole or not at all."""
-    loader, environment = templates("reproduction")
     plain, crossed = [own for own in lines if not own.task.folds], [own for own in lines if own.task.folds]
-    drawn = dots(plain)
-    scripts = [get_plotlyjs(), loader.get_source(environment, "reproduction.js")[0]]
-    used = dict.fromkeys(line.task.protocol for line in lines)
-    page = environment.get_template("reproduction.html").render(
-        name=name,
-        caption=caption,
-        statements=statements,
-        notes=notes,
-        protocols={own: PROTOCOL_NOTES[own] for own in used},
-        tables=[("Reported and measured", PLAIN, plain), ("Cross-validated", CROSSED, crossed)],
-        small=SMALL,
-        bold=BOLD,
-        studies=len({line.task.study for line in plain}),
-        plots={} if drawn is None else {"dots": json.loads(str(drawn.to_json()))},
-        scripts=scripts,
-        policy=policy(scripts),
-        safe_json=safe_json,
-    )
+    values = {
+        "name": name,
+        "caption": caption,
+        "statements": statements,
+        "notes": notes,
+        "protocols": {own: PROTOCOL_NOTES[own] for own in dict.fromkeys(line.task.protocol for line in lines)},
+        "tables": [("Reported and measured", shown(PLAIN), plain), ("Cross-validated", shown(CROSSED), crossed)],
+        "small": SMALL,
+        "bold": BOLD,
+        "studies": len({line.task.study for line in plain}),
+        "dots": dots(plain),
+    }
     make_folder(path.parent)
-    write_whole(path, page.encode())
+    write_whole(path, render("reproduction", values, "reproduction").encode())
+
+
+def shown(columns: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The columns that are not small print of another one."""
+    return {name: own for name, own in columns.items() if name not in BELOW}
 
 
 def metric_of(line: Line) -> str:
     """The metric that a line is drawn by: accuracy, unless its report gives the other one alone."""
-    return next(iter(line.reported), "accuracy")
+    return next(iter(line.study.reported), "accuracy")
 
 
 def dots(lines: Sequence[Line]) -> go.Figure | None:
@@ -93,7 +69,7 @@ def dots(lines: Sequence[Line]) -> go.Figure | None:
         showlegend=True,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
-    reported = {line.task.study: line.reported[metric_of(line)] for line in chosen if line.reported}
+    reported = {line.task.study: line.study.reported[metric_of(line)] for line in chosen if line.study.reported}
     drawn.add_scatter(
         x=[100 * value for value in reported.values()],
         y=[label(rows[name]) for name in reported],
@@ -120,6 +96,6 @@ def add_dots(drawn: go.Figure, protocol: str, place: int, lines: Sequence[Line],
         mode="markers",
         marker={"symbol": SYMBOLS[place], "size": 10, "opacity": 0.85, "color": PALETTE[(0, 1, 2)[place]]},
         error_x={"type": "data", "array": wide, "visible": any(wide)},
-        text=[label(f"{line.split}, {line.task.epochs or line.own_epochs} epochs") for line in lines],
+        text=[label(f"{line.split}, {line.task.epochs or line.study.base.train.epochs} epochs") for line in lines],
         hovertemplate="%{y}<br>%{fullData.name}: %{x:.2f} % (%{text})<extra></extra>",
     )

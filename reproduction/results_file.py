@@ -8,37 +8,8 @@ from pathlib import Path
 
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
-from reproduction.table import Line
+from reproduction.table import CROSSED, PLAIN, Line
 
-HEADINGS = {
-    "study": "study",
-    "paper": "paper",
-    "reported": "reported",
-    "protocol": "protocol",
-    "budget": "budget",
-    "seeds": "seeds",
-    "val_accuracy": "val accuracy",
-    "val_macro_f1": "val macro-F1",
-    "test_accuracy": "test accuracy",
-    "interval": "95 % interval",
-    "test_macro_f1": "test macro-F1",
-    "difference": "difference",
-    "remarks": "remarks",
-    "command": "command",
-}
-CROSSED = {
-    "study": "study",
-    "paper": "paper",
-    "protocol": "protocol",
-    "budget": "budget",
-    "seeds": "seed",
-    "val_accuracy": "val accuracy",
-    "held_accuracy": "held-out accuracy",
-    "held_interval": "95 % interval",
-    "held_macro_f1": "held-out macro-F1",
-    "remarks": "remarks",
-    "command": "command",
-}
 CODE = ("study", "protocol", "command")
 EMPTY = "# Results\n"
 
@@ -66,20 +37,19 @@ def block(
     parts = [begin, f"## Reproduction on {escaped(name)}"]
     parts += ["Written by `make reproduce`. " + "; ".join(f"{n}: {escaped(v)}" for n, v in caption.items()) + "."]
     parts += ["\n".join(f"- {escaped(text)}" for text in statements)] if statements else []
-    parts += [table(plain, HEADINGS)] if plain else []
+    parts += [table(plain, PLAIN)] if plain else []
     parts += ["Cross-validated, a fresh model in each fold; ± is the deviation over folds:"] if crossed else []
     parts += [table(crossed, CROSSED)] if crossed else []
     parts += [escaped(" ".join(notes)), end]
     return "\n\n".join(parts)
 
 
-def table(lines: Sequence[Line], headings: Mapping[str, str]) -> str:
+def table(lines: Sequence[Line], columns: Mapping[str, tuple[str, str]]) -> str:
     """Lines as a Markdown table."""
-    rows = [[cell(name, value) for name, value in line.cells().items() if name in headings] for line in lines]
-    order = [name for name in lines[0].cells() if name in headings]
-    places = [order.index(name) for name in headings]
-    head = [list(headings.values()), ["---"] * len(headings)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [*head, *([row[i] for i in places] for row in rows)])
+    head = [[heading for heading, _ in columns.values()], ["---"] * len(columns)]
+    cells = [line.cells() for line in lines]
+    rows = [[cell(name, own[name]) for name in columns] for own in cells]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [*head, *rows])
 
 
 def cell(name: str, value: str) -> str:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmtune.analysis.embeddings import COMBINED
-from mmtune.base.rules import CLASSES
+from mmtune.analysis.embeddings import split_parts
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
-from mmtune.report.comparing import Answers, adjusted, against, answers_of
-from mmtune.report.embeddings import parts_of
-from mmtune.report.figures import load_rows
+from mmtune.report.comparing import Answers, answers_of, compared
 from mmtune.tracking import MlflowTracker
-from reproduction.claims import AUDIO, IMAGE, Claim, embedding_claims
+from mmtune.train.answers import read_answers
+from reproduction.claims import Claim, embedding_claims
 from reproduction.measured import Result
 from reproduction.tasks import Task
 
 CLAIMED_UNDER = "clip_disjoint"
+FIELDS = ("label", "recording", "embedding", "parts", "widths")
 
 
 def statements(tracker: MlflowTracker, dataset: Dataset, results: Sequence[Result]) -> list[str]:
@@ -31,8 +30,8 @@ def gains(tracker: MlflowTracker, dataset: Dataset, done: Sequence[Result]) -> l
     pairs = [(own, other) for own in done for other in done if is_reference(own, other)]
     asked = {result.task: result.run for pair in pairs for result in pair if result.run is not None}
     answers: dict[Task, Answers] = {task: answers_of(tracker, run, dataset) for task, run in asked.items()}
-    compared = adjusted([against(answers[own.task], answers[other.task]) for own, other in pairs])
-    return [comparison.sentence() for comparison in compared]
+    found = compared([(answers[own.task], answers[other.task]) for own, other in pairs])
+    return [comparison.sentence() for comparison in found]
 
 
 def is_reference(own: Result, other: Result) -> bool:
@@ -55,26 +54,17 @@ def claims_of(tracker: MlflowTracker, result: Result) -> list[Claim]:
     """The claims on one network's validation rows under CLAIMED_UNDER."""
     if result.task.protocol != CLAIMED_UNDER or result.task.folds or result.trial is None:
         return []
-    optional = ("parts", "widths", "recording")
-    rows = load_rows(tracker, result.trial, VALIDATION, "label", "embedding", optional=optional)
-    parts = parts_of(result.trial, rows)
-    return embedding_claims(rows["label"], parts, rows.get("recording"), result.task.seed)
+    rows = read_answers(tracker.artifact(result.trial.run_id, VALIDATION), FIELDS)
+    parts = split_parts(rows["embedding"], rows["parts"], rows["widths"])
+    return embedding_claims(rows["label"], parts, rows["recording"], result.task.seed)
 
 
 def told(found: Sequence[tuple[str, Claim]]) -> str:
     """One claim in all networks."""
     first, held = found[0][1], sum(claim.holds for _, claim in found)
-    each = [f"{study} {'yes' if claim.holds else 'no'} ({in_short(claim)})" for study, claim in found]
+    each = [f"{study} {'yes' if claim.holds else 'no'} ({claim.measured})" for study, claim in found]
     quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{first.claim}\N{RIGHT DOUBLE QUOTATION MARK}"
     return (
         f"{quoted} ({first.source}) holds in {held} of {len(found)} networks ({CLAIMED_UNDER}, validation rows, "
         f"95 % bootstrap intervals over recordings): {'; '.join(each)}."
     )
-
-
-def in_short(claim: Claim) -> str:
-    """The numbers of a claim that a reader asks for first."""
-    if "rank" in claim.measured:
-        return f"number {claim.measured['rank']:.0f} of {CLASSES} from the lowest silhouette"
-    parts = [part for part in (IMAGE, AUDIO, COMBINED) if f"silhouette_{part}" in claim.measured]
-    return "silhouette " + ", ".join(f"{part} {claim.measured[f'silhouette_{part}']:.3f}" for part in parts)

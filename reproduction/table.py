@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -14,38 +14,60 @@ from mmtune.analysis.figures import DASH
 from mmtune.analysis.statistics import Summary, summary
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import FINAL
-from mmtune.report.tables import interval, percent, plain_versions
+from mmtune.report.tables import interval, percent, plain_versions, signed
 from mmtune.study import Study, load_study
 from reproduction.measured import Result
-from reproduction.tasks import BEST_OF, Task
+from reproduction.tasks import BEST_OF, Task, is_shorter
 
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 SCORES = [f"{split}_{metric}" for split in ("val", "test") for metric in METRICS]
+HELD = [f"held_{metric}" for metric in METRICS]
 # What each score is called on a trial's run, by whose weights it is of.
 NAMES = {
     "best": {name: name.replace("val_", "best_val_") for name in SCORES},
     "last": {name: f"{FINAL}_{name}" for name in SCORES},
 }
 LAST = {"best": "", "last": "weights of the last epoch"}
+# Headings and units of what `Line.cells` gives, in the order of columns; then what only one kind of table has.
+COLUMNS = {
+    "study": ("study", ""),
+    "paper": ("paper", ""),
+    "reported": ("reported", "%"),
+    "protocol": ("protocol", ""),
+    "budget": ("budget", ""),
+    "seeds": ("seeds", ""),
+    "val_accuracy": ("val accuracy", "%"),
+    "val_macro_f1": ("val macro-F1", "%"),
+    "test_accuracy": ("test accuracy", "%"),
+    "interval": ("95 % interval", "%"),
+    "test_macro_f1": ("test macro-F1", "%"),
+    "difference": ("difference", "points"),
+    "held_accuracy": ("held-out accuracy", "%"),
+    "held_interval": ("95 % interval", "%"),
+    "held_macro_f1": ("held-out macro-F1", "%"),
+    "remarks": ("remarks", ""),
+    "command": ("command", ""),
+}
+PLAIN_ONLY = {"reported", "val_macro_f1", "test_accuracy", "interval", "test_macro_f1", "difference"}
+CROSSED_ONLY = {"held_accuracy", "held_interval", "held_macro_f1"}
+PLAIN = {name: own for name, own in COLUMNS.items() if name not in CROSSED_ONLY}
+CROSSED = {name: own for name, own in COLUMNS.items() if name not in PLAIN_ONLY}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """A line of the table: the same task with one seed or several.
 
-    weights: "best" or "last" epoch's. scores: over seeds, by `SCORES`, as shares; those that were not measured are
-    missing. held: for a cross-validation with its metrics `held_...` as they are tracked. remarks: what a reader must
-    know of this line, such as a budget below the report's, or why there is no number.
+    weights: "best" or "last" epoch's. scores: by `SCORES` over seeds, by `HELD` over the folds of a cross-validation,
+    as shares; those that were not measured are missing. remarks: what a reader must know of this line, such as a
+    budget below the report's, or why there is no number.
     """
 
     task: Task
-    paper: str
-    reported: Mapping[str, float]
-    own_epochs: int
+    study: Study
     seeds: tuple[int, ...]
     weights: str
     scores: Mapping[str, Summary]
-    held: Mapping[str, float]
     remarks: tuple[str, ...]
     test_rows: int
     command: str
@@ -57,69 +79,57 @@ class Line:
 
     def differences(self) -> dict[str, float]:
         """Measured minus reported, by metric, in points."""
-        measured = {name: self.scores.get(f"{self.split}_{name}") for name in self.reported}
-        return {name: 100 * (own.mean - self.reported[name]) for name, own in measured.items() if own is not None}
+        reported = self.study.reported
+        measured = {name: self.scores.get(f"{self.split}_{name}") for name in reported}
+        return {name: 100 * (own.mean - reported[name]) for name, own in measured.items() if own is not None}
 
     def cells(self) -> dict[str, str]:
-        """What the table shows, by heading."""
-        accuracy = self.scores.get("test_accuracy")
+        """What the table shows, by `COLUMNS`."""
+        accuracy, held = self.scores.get("test_accuracy"), self.scores.get("held_accuracy")
         single = accuracy is not None and accuracy.n == 1
         on = "" if self.split == "test" else " (val)"
         return {
             "study": ", ".join(filter(None, [self.task.study, LAST[self.weights]])),
-            "paper": self.paper,
-            "reported": by_metric({name: percent(value) for name, value in self.reported.items()}),
+            "paper": self.study.paper,
+            "reported": by_metric({name: percent(value) for name, value in self.study.reported.items()}),
             "protocol": self.task.protocol,
             "budget": budget(self),
             "seeds": " ".join(map(str, self.seeds)),
-            **{name: spread(self.scores.get(name)) for name in SCORES},
+            **{name: spread(self.scores.get(name)) for name in (*SCORES, *HELD)},
             "interval": interval(accuracy.mean, self.test_rows) if accuracy is not None and single else "",
             "difference": by_metric({name: signed(value) + on for name, value in self.differences().items()}),
-            "held_accuracy": held_spread(self.held, "held_accuracy"),
-            "held_interval": held_interval(self.held, "held_accuracy"),
-            "held_macro_f1": held_spread(self.held, "held_macro_f1"),
+            "held_interval": f"{percent(held.low)} to {percent(held.high)}" if held is not None else "",
             "remarks": "; ".join(self.remarks),
             "command": self.command,
         }
 
 
 def lines_of(results: Sequence[Result], dataset: Dataset, data: Path | None) -> list[Line]:
-    """The lines of a table, in the order of the tasks' studies and protocols; seeds of one task share a line.
+    """The lines of a table, in the order of the results; seeds of one task, which stand together, share a line.
 
     A cross-validation has a line for each seed: its deviation is over folds.
     """
-
-    def place(result: Result) -> tuple[int, int, tuple[int, int]]:
-        task = result.task
-        first = next(i for i, other in enumerate(results) if other.task.study == task.study)
-        order = next(i for i, other in enumerate(results) if other.task.protocol == task.protocol)
-        return first, order, (task.folds, task.seed if task.folds else 0)
-
-    groups = [list(group) for _, group in groupby(sorted(results, key=place), key=place)]
-    return [line for group in groups for line in lines_of_group(group, dataset, data)]
+    groups = groupby(results, key=lambda result: (result.line, result.task.folds and result.task.seed))
+    return [line for _, group in groups for line in lines_of_group(list(group), dataset, data)]
 
 
 def lines_of_group(group: Sequence[Result], dataset: Dataset, data: Path | None) -> list[Line]:
     """The line of one task over its seeds, and another one where the weights of the last epoch were kept."""
-    first = group[0]
-    trials = [result.trial for result in group if result.trial is not None]
-    kept = bool(trials) and all(NAMES["last"]["val_accuracy"] in trial.metrics for trial in trials)
-    tasks = [result.task for result in group]
-    best = Line(
-        task=replace(first.task, seed=tasks[0].seed),
-        paper=first.study.paper,
-        reported=first.study.reported,
-        own_epochs=first.study.base.train.epochs,
-        seeds=tuple(task.seed for task in tasks),
-        weights="best",
-        scores=scores([trial.metrics for trial in trials], "best"),
-        held={n: v for n, v in trials[0].metrics.items() if n.startswith("held_")} if trials else {},
-        remarks=remarks(group, dataset),
-        test_rows=0 if dataset.test is None else len(dataset.test),
-        command=shlex.join(tasks[0].command(data)),
-    )
-    last = replace(best, weights="last", scores=scores([trial.metrics for trial in trials], "last"))
-    return [best, last] if kept else [best]
+    task, found = group[0].task, [result.trial.metrics for result in group if result.trial is not None]
+    kept = bool(found) and all(NAMES["last"]["val_accuracy"] in metrics for metrics in found)
+    return [
+        Line(
+            task=task,
+            study=group[0].study,
+            seeds=tuple(result.task.seed for result in group),
+            weights=weights,
+            scores=scores(found, weights) | (held_scores(found[0], task.folds) if found else {}),
+            remarks=remarks(group, dataset),
+            test_rows=0 if dataset.test is None else len(dataset.test),
+            command=shlex.join(task.command(data)),
+        )
+        for weights in (("best", "last") if kept else ("best",))
+    ]
 
 
 def scores(metrics: Sequence[Mapping[str, float]], weights: str) -> dict[str, Summary]:
@@ -129,11 +139,26 @@ def scores(metrics: Sequence[Mapping[str, float]], weights: str) -> dict[str, Su
     return {own: summary([found[name] for found in metrics]) for own, name in shared.items()}
 
 
+def held_scores(metrics: Mapping[str, float], folds: int) -> dict[str, Summary]:
+    """By `HELD`, what was tracked of a cross-validation."""
+    return {
+        name: Summary(
+            n=folds,
+            mean=metrics[name],
+            deviation=metrics[f"{name}_sd"],
+            low=metrics[f"{name}_low"],
+            high=metrics[f"{name}_high"],
+        )
+        for name in HELD
+        if name in metrics
+    }
+
+
 def remarks(group: Sequence[Result], dataset: Dataset) -> tuple[str, ...]:
     """What a reader must know of these results."""
     task, study = group[0].task, group[0].study
     own = study.base.train.epochs
-    fewer = [f"{task.epochs} of {own} epochs"] if task.epochs is not None and task.epochs < own else []
+    fewer = [f"{task.epochs} of {own} epochs"] if is_shorter(task, study) else []
     fewer += [f"{task.repeats} of {BEST_OF} runs of a fold"] if task.folds and task.repeats < BEST_OF else []
     found = [f"budget below the report's: {', '.join(fewer)}"] if fewer else []
     if task.fixed:
@@ -157,7 +182,8 @@ def shorter(study: Study, modality: str, epochs: int) -> str:
 def budget(line: Line) -> str:
     """Epochs of the report's, folds, repeats."""
     task = line.task
-    epochs = f"{task.epochs or line.own_epochs} of {line.own_epochs} epochs"
+    own = line.study.base.train.epochs
+    epochs = f"{task.epochs or own} of {own} epochs"
     folds = f"{task.folds} folds" if task.folds else ""
     repeats = f"best of {task.repeats}" if task.repeats > 1 else ""
     return ", ".join(filter(None, [epochs, folds, repeats]))
@@ -168,29 +194,11 @@ def by_metric(values: Mapping[str, str]) -> str:
     return "; ".join(f"{METRICS.get(name, name)} {value}" for name, value in values.items()) or DASH
 
 
-def signed(points: float) -> str:
-    """Percentage points with their sign."""
-    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")
-
-
 def spread(found: Summary | None) -> str:
-    """A share in percent, with its deviation where there are several seeds."""
+    """A share in percent, with its deviation where there are several seeds or folds."""
     if found is None:
         return DASH
     return percent(found.mean) + (f" ± {percent(found.deviation)}" if found.n > 1 else "")
-
-
-def held_spread(held: Mapping[str, float], name: str) -> str:
-    """The mean of a cross-validation and its deviation over folds, in percent."""
-    if name not in held:
-        return DASH
-    return f"{percent(held[name])} ± {percent(held.get(f'{name}_sd'))}"
-
-
-def held_interval(held: Mapping[str, float], name: str) -> str:
-    """The 95 % interval of that mean, in percent."""
-    known = f"{name}_low" in held
-    return f"{percent(held[f'{name}_low'])} to {percent(held[f'{name}_high'])}" if known else ""
 
 
 def caption(results: Sequence[Result], dataset: Dataset) -> dict[str, str]:
@@ -224,15 +232,13 @@ def short(commit: str) -> str:
 def notes(lines: Sequence[Line], dataset: Dataset) -> list[str]:
     """How to read the table."""
     missing = [] if dataset.train.speakers_known else ["The speakers are not known, so there is no speaker_disjoint."]
-    several = any(own.n > 1 for line in lines for own in line.scores.values())
+    several = any(len(line.seeds) > 1 for line in lines)
     over_seeds = ["± is the sample's deviation over seeds; the command is the first seed's."] if several else []
-    wilson = (
-        "The interval is Wilson's, 95 %, over test rows of one seed; rows that share a recording are not independent"
-    )
     return [
         "All scores in percent, of the weights of the best epoch by validation unless the line says otherwise.",
         "Differences are measured minus reported, in points, on test rows (on validation rows where there are none).",
-        f"{wilson}, so it is narrower than what is known about new recordings.",
+        "The interval is Wilson's, 95 %, over test rows of one seed; rows that share a recording are not independent, "
+        "so it is narrower than what is known about new recordings.",
         "Tests over rows or recordings are of one training of each: they do not hold the spread between trainings.",
         *over_seeds,
         *missing,

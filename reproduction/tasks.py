@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmtune.base.errors import InputError
+from mmtune.base.rules import require_count
 from mmtune.data.checks import require_modalities
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import Study, load_study, parse_fixed, settled
 from mmtune.study.options import Options
+from mmtune.tune.machine import default_workers
 from mmtune.tune.plan import make_splits, shapes
 
 # What `Study.reduced` counts for: 80 % of the reports' 60,000 pairs.
 PAIRS = 60_000
+GPU_TASKS = 2
 # XFlow, section 3.2: the best of five runs in each fold; ten persons at most.
 BEST_OF, LEAST_FOLDS, MOST_FOLDS = 5, 3, 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to make again, and where. epochs: None for the usual budget; device: as torch has it.
+
+    data: the data set's folder as the user gave it, None for the bundled sample.
+    """
+
+    seeds: tuple[int, ...]
+    epochs: int | None
+    workers: int | None
+    device: str
+    data: Path | None
+    store: Path
+    results: Path
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "workers"):
+            if getattr(self, name) is not None:
+                require_count(f"--{name}", getattr(self, name), 1, 100_000)
+
+    @property
+    def slots(self) -> int:
+        """How many workers train at once."""
+        return self.workers or (default_workers(self.device) if self.device == "cpu" else GPU_TASKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +78,11 @@ class Task:
         """The task in a few words."""
         folds = [f"{self.folds} folds"] if self.folds else []
         return ", ".join([self.study, self.protocol, f"seed {self.seed}", *folds])
+
+    @property
+    def parts(self) -> int:
+        """How many trainings it is made of."""
+        return max(self.folds, 1) * self.repeats
 
     def options(self, study: Study) -> Options:
         """The same as options of a study that is run in this process."""
@@ -85,10 +119,10 @@ def tasks_of(
 ) -> list[Task]:
     """Every task of these studies. epochs: of every training, None for the report's own, or fewer where `reduced`.
 
-    Where speakers are not known, there is no `speaker_disjoint`.
+    Where speakers are not known, there is no `speaker_disjoint`. Where enough of them are, large models are also
+    cross-validated as their report does it: persons are held out, and the best of several runs counts.
     """
     known = dataset.train.speakers_known
-    protocols = [protocol for protocol in PROTOCOLS if known or protocol != "speaker_disjoint"]
     plain = [
         Task(
             study=study.name,
@@ -98,11 +132,18 @@ def tasks_of(
             fixed=adapted(study, dataset),
         )
         for seed in seeds
-        for protocol in protocols
+        for protocol in PROTOCOLS
         for study in studies.values()
+        if known or protocol != "speaker_disjoint"
     ]
-    crossed = [crossed_task(study, dataset, seed, epochs, reduced) for seed in seeds for study in studies.values()]
-    return plain + [task for task in crossed if task is not None]
+    short = reduced and epochs is None
+    folds = min(len(np.unique(dataset.train.speaker)), MOST_FOLDS) if known else 0
+    crossed = [
+        replace(task, folds=folds, repeats=1 if short or is_shorter(task, studies[task.study]) else BEST_OF)
+        for task in plain
+        if folds >= LEAST_FOLDS and task.protocol == "speaker_disjoint" and studies[task.study].repeats == "best"
+    ]
+    return plain + crossed
 
 
 def length(study: Study, dataset: Dataset, epochs: int | None, reduced: bool) -> int | None:
@@ -113,25 +154,9 @@ def length(study: Study, dataset: Dataset, epochs: int | None, reduced: bool) ->
     return None if asked == own else asked
 
 
-def crossed_task(study: Study, dataset: Dataset, seed: int, epochs: int | None, reduced: bool) -> Task | None:
-    """The cross-validation that a report makes of large models: persons are held out, the best of several runs counts.
-
-    None where the report makes none, or too few persons are known.
-    """
-    persons = len(np.unique(dataset.train.speaker)) if dataset.train.speakers_known else 0
-    if study.repeats != "best" or persons < LEAST_FOLDS:
-        return None
-    asked = length(study, dataset, epochs, reduced)
-    shorter = (reduced and epochs is None) or (asked or study.base.train.epochs) < study.base.train.epochs
-    return Task(
-        study=study.name,
-        protocol="speaker_disjoint",
-        seed=seed,
-        epochs=asked,
-        folds=min(persons, MOST_FOLDS),
-        repeats=1 if shorter else BEST_OF,
-        fixed=adapted(study, dataset),
-    )
+def is_shorter(task: Task, study: Study) -> bool:
+    """Whether a task has fewer epochs than its report's."""
+    return task.epochs is not None and task.epochs < study.base.train.epochs
 
 
 def adapted(study: Study, dataset: Dataset) -> tuple[str, ...]:
@@ -158,7 +183,6 @@ def needs(task: Task, tasks: Iterable[Task], study: Study) -> list[Task]:
     return [t for t in tasks if t.study in wanted and (t.protocol, t.seed, t.folds) == (task.protocol, task.seed, 0)]
 
 
-def cost(task: Task, study: Study) -> float:
-    """How long a task takes, in no particular unit: the reduced budgets of all studies take about as long."""
-    epochs = task.epochs or study.base.train.epochs
-    return epochs / study.reduced * max(task.folds, 1) * task.repeats
+def epochs_in_all(task: Task, study: Study) -> int:
+    """The epochs of all trainings of a task together."""
+    return (task.epochs or study.base.train.epochs) * task.parts

@@ -27,22 +27,31 @@ def kmeans_labels(embedding: NDArray[np.float32], seed: int = 0, clusters: int =
     return KMeans(min(clusters, len(embedding)), n_init=3, random_state=seed).fit_predict(embedding).astype(np.int64)
 
 
-def purity(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> float:
-    """The share of rows whose label is the commonest of their cluster."""
-    from sklearn.metrics.cluster import contingency_matrix
-
-    return float(contingency_matrix(labels, clusters).max(axis=0).sum() / len(labels))
+def counted(rows: NDArray[np.int64], columns: NDArray[np.int64], least: int = 0) -> NDArray[np.int64]:
+    """How often (N,) whole numbers from 0 stand beside others (N,): a square matrix, `least` wide at least."""
+    count = max(least, 1 + int(max(rows.max(), columns.max())))
+    return np.bincount(rows * count + columns, minlength=count**2).reshape(count, count)
 
 
 def cluster_scores(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> dict[str, float]:
-    """Adjusted Rand index, normalised mutual information and purity of clusters against labels."""
+    """Adjusted Rand index, normalised mutual information and purity of clusters against labels.
+
+    Purity is the share of rows whose label is the commonest of their cluster.
+    """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     return {
         "ari": float(adjusted_rand_score(labels, clusters)),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
-        "purity": purity(labels, clusters),
+        "purity": float(counted(labels, clusters).max(axis=0).sum() / len(labels)),
     }
+
+
+def name_clusters(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row's cluster, renamed to a label (N,): one to one, so that most rows agree (Hungarian method)."""
+    from scipy.optimize import linear_sum_assignment
+
+    return np.asarray(linear_sum_assignment(counted(clusters, labels), maximize=True)[1][clusters], dtype=np.int64)
 
 
 def silhouettes(labels: NDArray[np.int64], embedding: NDArray[np.float32]) -> NDArray[np.float64]:

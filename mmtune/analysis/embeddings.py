@@ -1,8 +1,8 @@
-"""Embeddings taken apart and made drawable: in two dimensions, with clusters named after the labels they cover."""
+"""Embeddings taken apart, and made drawable in two dimensions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from mmtune.base.errors import InputError
 
 COMBINED = "combined"
-MOST_TSNE = 2_000
 
 
 def principal_components(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -35,26 +34,16 @@ def tsne(embedding: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
     """(N, E) to t-SNE's map (N, 2): PCA start, perplexity 30 or (N - 1) / 3 for few rows (van der Maaten 2008).
 
     The same seed gives the same map. Distances between far groups and the sizes of groups mean nothing.
-    Raises InputError unless 4 <= N <= MOST_TSNE, and where `principal_components` does.
+    Raises InputError unless N >= 4, and where `principal_components` does.
     """
     from sklearn.manifold import TSNE
 
-    if not 4 <= len(embedding) <= MOST_TSNE:
-        raise InputError(f"t-SNE needs 4 to {MOST_TSNE} rows, got {len(embedding)}")
+    if len(embedding) < 4:
+        raise InputError(f"t-SNE needs 4 rows at least, got {len(embedding)}")
     principal_components(embedding)
     perplexity = min(30.0, (len(embedding) - 1) / 3)
     found = TSNE(2, init="pca", perplexity=perplexity, random_state=seed).fit_transform(embedding)
     return np.asarray(found, dtype=np.float64)
-
-
-def name_clusters(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each row's cluster, renamed to a label (N,): one to one, so that most rows agree (Hungarian method)."""
-    from scipy.optimize import linear_sum_assignment
-
-    count = 1 + int(max(labels.max(), clusters.max()))
-    counts = np.zeros((count, count), dtype=np.int64)
-    np.add.at(counts, (clusters, labels), 1)
-    return np.asarray(linear_sum_assignment(counts, maximize=True)[1][clusters], dtype=np.int64)
 
 
 def sample_rows(count: int, most: int, seed: int) -> NDArray[np.int64]:
@@ -64,16 +53,8 @@ def sample_rows(count: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False)).astype(np.int64)
 
 
-def by_modality(embedding: NDArray[np.float32], modalities: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-    """The equal parts of a joined embedding (N, E) by modality, then the whole; if not joined, the whole alone."""
-    if len(modalities) < 2:
-        return {"".join(modalities) or "model": embedding}
-    parts = np.split(embedding, len(modalities), axis=1)
-    return {**dict(zip(modalities, parts, strict=True)), COMBINED: embedding}
-
-
 def split_parts(
-    embedding: NDArray[np.float32], parts: Sequence[str], widths: Sequence[int]
+    embedding: NDArray[np.float32], parts: Iterable[str], widths: Iterable[int]
 ) -> dict[str, NDArray[np.float32]]:
     """An embedding (N, E) by the names and widths of what it is the concatenation of, then the whole as "combined".
 

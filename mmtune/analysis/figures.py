@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,23 +16,13 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
+from mmtune.analysis.clusters import counted
 from mmtune.base.rules import CLASSES
 
 # Okabe and Ito's colours, told apart in all common forms of colour blindness, on white and on black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 # Petroff's ten, chosen by the same test (arXiv:2107.02270).
-DIGITS = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
-)
+DIGITS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 ACCENT = "#2f86c8"
 FAINT = "rgba(128,128,128,0.55)"
 GRID = "rgba(128,128,128,0.22)"
@@ -41,13 +30,17 @@ FEW = len(PALETTE)
 DASH = "\N{EN DASH}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One trial's values of one metric: epochs from 1, NaN nowhere; empty where the trial never logged it."""
+# The look that all figures share.
+LOOK = {
+    "template": go.layout.Template(),
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"size": 12},
+    "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+}
 
-    name: str
-    epochs: Sequence[int]
-    values: Sequence[float]
+Curve = tuple[str, Sequence[tuple[int, float]]]
+"""One trial's name and its values of one metric: (epoch, value) pairs, none where it never logged it."""
 
 
 def label(text: object) -> str:
@@ -57,56 +50,51 @@ def label(text: object) -> str:
 
 
 def figure(x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> go.Figure:
-    """An empty figure with the axes and the look that all share."""
-    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 8}}
-    margin = {"l": 8, "r": 12, "t": 8, "b": 8}
-    own = {"template": go.layout.Template(), "showlegend": False, "margin": margin, "hovermode": "closest"}
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}}
-    axes = {"xaxis": merged(axis, x), "yaxis": merged(axis, y)}
-    return go.Figure(layout={**own, **clear, **axes, **layout})
+    """An empty figure with axes and the look that all share."""
+    own = {"showlegend": False, "hovermode": "closest", "xaxis": axis(x), "yaxis": axis(y)}
+    return go.Figure(layout={**LOOK, **own, **layout})
 
 
-def merged(axis: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """An axis with settings of its own; a title may be given as plain text."""
-    title = own.get("title")
-    return {**axis, **own, **({"title": {"text": title, "standoff": 8}} if title else {})}
+def axis(own: Mapping[str, Any]) -> dict[str, Any]:
+    """An axis with settings of its own; a title is given as plain text."""
+    title = {"standoff": 8} | ({"text": own["title"]} if own.get("title") else {})
+    return {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, **own, "title": title}
 
 
 def curves(series: Sequence[Curve], unit: str = "", scale: float = 1.0, log: bool = False) -> go.Figure:
     """A metric over the epochs, a line for each trial, the first one uppermost; colours are `rank_colours`."""
-    longest = max((max(c.epochs, default=0) for c in series), default=0)
+    longest = last_epoch(series)
     x = {"title": "epoch", **({"dtick": 1} if longest <= 12 else {})}
     y = {"type": "log", "dtick": "D2", "tickformat": "~g"} if log else {}
     fig = figure(x, {"title": unit, **y})
     colours = rank_colours(len(series))
-    for curve, colour in reversed(list(zip(series, colours, strict=True))):
+    for (name, points), colour in reversed(list(zip(series, colours, strict=True))):
         fig.add_scatter(
-            x=list(curve.epochs),
-            y=[scale * v for v in curve.values],
-            name=label(curve.name),
+            x=[epoch for epoch, _ in points],
+            y=[scale * value for _, value in points],
+            name=label(name),
             mode="lines+markers" if longest <= 30 else "lines",
-            line={"color": colour, "width": line_width(colour)},
+            line={"color": colour, "width": 1.0 if colour == FAINT else 2.0},
             marker={"size": 4},
             hovertemplate="%{fullData.name}<br>epoch %{x}: %{y:.4~f}<extra></extra>",
         )
     return fig
 
 
+def last_epoch(series: Sequence[Curve]) -> int:
+    """The last epoch that any curve has, 0 without any."""
+    return max((epoch for _, points in series for epoch, _ in points), default=0)
+
+
 def close_range(series: Sequence[Curve], scale: float = 1.0, log: bool = False) -> list[float] | None:
     """The axis range that holds the second half of the epochs of the better half of the trials, first ones best."""
-    longest = max((max(c.epochs, default=0) for c in series), default=0)
-    better = series[: math.ceil(len(series) / 2)]
-    late = [scale * v for c in better for e, v in zip(c.epochs, c.values, strict=True) if 2 * e > longest]
+    longest, better = last_epoch(series), series[: math.ceil(len(series) / 2)]
+    late = [scale * value for _, points in better for epoch, value in points if 2 * epoch > longest]
     late = [math.log10(v) for v in late if v > 0] if log else late
     if not late or min(late) == max(late):
         return None
     pad = 0.05 * (max(late) - min(late))
     return [min(late) - pad, max(late) + pad]
-
-
-def line_width(colour: str) -> float:
-    """A coloured line stands out from the faint ones."""
-    return 1.0 if colour == FAINT else 2.0
 
 
 def rank_colours(count: int) -> list[str]:
@@ -209,8 +197,8 @@ def per_class(f1: Sequence[float]) -> go.Figure:
     digits = {"title": "digit", "autorange": "reversed", "dtick": 1, "showgrid": False}
     # The axis runs past 100 to make room for the numbers, its ticks do not.
     ticks = np.linspace(100 - span, 100, 6).round(2).tolist()
-    axis = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
-    fig = figure(axis, digits)
+    shares = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
+    fig = figure(shares, digits)
     for digit, value in enumerate(percent):
         fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=digit, y1=digit, line={"color": GRID, "width": 2})
     return fig.add_scatter(
@@ -227,11 +215,9 @@ def per_class(f1: Sequence[float]) -> go.Figure:
 
 def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.Figure:
     """Counts by label and prediction; errors are coloured by their share of the label's rows, hits are not."""
-    classes = max(CLASSES, 1 + int(max(labels.max(), predictions.max())))
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (labels, predictions), 1)
+    counts = counted(labels, predictions, least=CLASSES)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    errors = np.where(np.eye(classes, dtype=bool), np.nan, share)
+    errors = np.where(np.eye(len(counts), dtype=bool), np.nan, share)
     x = {"title": "predicted digit", "dtick": 1, "showgrid": False, "constrain": "domain"}
     y = {"title": "true digit", "dtick": 1, "showgrid": False, "autorange": "reversed", "scaleanchor": "x"}
     fig = figure({**x, "ticks": ""}, {**y, "constrain": "domain", "ticks": ""})

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mmtune.analysis.figures import DIGITS, FAINT, GRID, PALETTE, figure, label
+from mmtune.analysis.figures import DIGITS, FAINT, GRID, LOOK, PALETTE, figure, label
 
 COLUMNS, MOST_STEPS = 6, 12
 # Blue below 0, orange above, and the page itself at 0, so that one scale serves light and dark.
@@ -31,8 +31,7 @@ def embedding(
             text=hover[inside].tolist(),
             hovertemplate="%{text}<extra></extra>",
         )
-    for group in np.unique(groups).tolist():
-        x, y = np.median(points[groups == group], axis=0)
+        x, y = np.median(points[inside], axis=0)
         fig.add_annotation(x=x, y=y, text=f"<b>{group}</b>", showarrow=False, font={"size": 17})
     return fig
 
@@ -76,20 +75,11 @@ def maps(frames: NDArray[np.float32]) -> go.Figure:
         values = frames[step].astype(np.float64)
         cell = go.Heatmap(z=np.vectorize(lambda v: float(f"{v:.3g}"))(values).tolist(), zmin=-top, zmax=top)
         cell.update(colorscale=SIGNED, showscale=False, hovertemplate="row %{y}, column %{x}: %{z}<extra></extra>")
-        fig.add_trace(cell, row=place // COLUMNS + 1, col=place % COLUMNS + 1)
-    hidden = {
-        "showticklabels": False,
-        "showgrid": False,
-        "zeroline": False,
-        "constrain": "domain",
-        "linecolor": GRID,
-        "ticks": "",
-    }
-    fig.update_xaxes(**hidden, mirror=True)
-    fig.update_yaxes(**hidden, mirror=True, autorange="reversed")
-    for place in range(len(steps)):
-        name = "" if place == 0 else str(place + 1)
-        fig.update_layout({f"yaxis{name}": {"scaleanchor": f"x{name}"}})
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}}
+        row, column = place // COLUMNS + 1, place % COLUMNS + 1
+        fig.add_trace(cell, row=row, col=column)
+        fig.update_yaxes(scaleanchor=f"x{place + 1}" if place else "x", row=row, col=column)
+    hidden = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": "", "linecolor": GRID}
+    fig.update_xaxes(**hidden, mirror=True, constrain="domain")
+    fig.update_yaxes(**hidden, mirror=True, constrain="domain", autorange="reversed")
     fig.update_annotations(font_size=11)
-    return fig.update_layout(template=go.layout.Template(), margin={"l": 4, "r": 4, "t": 22, "b": 4}, **clear)
+    return fig.update_layout(LOOK | {"margin": {"l": 4, "r": 4, "t": 22, "b": 4}})

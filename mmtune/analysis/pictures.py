@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.analysis.clusters import counted
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -18,20 +20,18 @@ MOST_NUMBERS = 20
 
 def confusion_picture(labels: NDArray[np.int64], predictions: NDArray[np.int64], title: str) -> bytes:
     """Rows (N,) by true and predicted class: shares of each true class as colours, counts as numbers; a PNG."""
-    classes = int(max(labels.max(), predictions.max())) + 1
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (labels, predictions), 1)
+    counts = counted(labels, predictions)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(6.4, 5.6)
     axes = figure.subplots()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, label="share of the true class")
-    if classes <= MOST_NUMBERS:
+    if len(counts) <= MOST_NUMBERS:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(classes))
-        axes.set_yticks(range(classes))
+        axes.set_xticks(range(len(counts)))
+        axes.set_yticks(range(len(counts)))
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(title, parse_math=False)
     return as_png(figure)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
-from mmtune.analysis.statistics import (
-    ClusteredMcNemar,
-    PairedT,
-    Summary,
-    holm,
-    mcnemar_clustered,
-    mcnemar_exact,
-    paired_t,
-    summary,
-)
+from mmtune.analysis.statistics import McNemar, PairedT, holm, mcnemar_clustered, mcnemar_exact, paired_t, summary
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import HELD
+from mmtune.report.summary import unbroken
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.answers import NUMBERS, read_answers
@@ -39,8 +32,7 @@ class Answers:
     choice: how the trial was chosen, in words, "" where there was no other.
     """
 
-    study: StudyRun
-    trial: TrialRun
+    key: StudyKey
     row: NDArray[np.int64]
     recording: NDArray[np.int64]
     right: NDArray[np.bool_]
@@ -48,55 +40,54 @@ class Answers:
     choice: str = ""
 
     @property
+    def name(self) -> str:
+        return self.key.study + self.choice
+
+    @property
     def accuracy(self) -> float:
-        return float(self.right.mean())
+        return float(np.mean(self.folds or self.right))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """A study against a reference.
+    """A study's answers against a reference's.
 
-    folds: the paired t-test of accuracies by fold, None without folds; rows_p: the exact McNemar test of rows;
-    recordings: the same with the rows of one recording held together. adjusted: the deciding p-value after Holm's
-    correction for all comparisons made together.
+    rows: the exact McNemar test; recordings: its p-value with the rows of one recording held together; folds: the
+    paired t-test of accuracies by fold, None without folds. adjusted: the deciding p-value after Holm's correction for
+    all comparisons made together.
     """
 
-    name: str
-    reference: str
-    key: StudyKey
-    epochs: tuple[int, int]
-    accuracy: float
-    reference_accuracy: float
-    spread: Summary | None
+    own: Answers
+    reference: Answers
+    rows: McNemar
+    recordings: float
     folds: PairedT | None
-    rows: int
-    rows_p: float
-    recordings: ClusteredMcNemar
     adjusted: float = float("nan")
 
     @property
     def p_value(self) -> float:
         """The deciding one: over folds, corrected for their overlap, or else by recording."""
-        return self.recordings.p_value if self.folds is None else self.folds.corrected_p
+        return self.recordings if self.folds is None else self.folds.corrected_p
 
     @property
     def difference(self) -> float:
-        return self.accuracy - self.reference_accuracy
+        return self.own.accuracy - self.reference.accuracy
 
     def sentence(self) -> str:
         """The comparison in words."""
+        own, reference = self.own, self.reference
         verdict = "significant" if self.adjusted < 0.05 else "not significant"
-        where = f"{self.rows:,} {'held-out' if self.folds else 'test'} rows, {self.recordings.clusters} recordings"
-        alone = f"{self.recordings.only_a} rows right alone against {self.recordings.only_b}"
-        tests = [f"exact McNemar {p_text(self.rows_p)}", f"by recording {p_text(self.recordings.p_value)}"]
+        kind, recordings = "held-out" if self.folds else "test", len(np.unique(own.recording))
+        tests = [f"exact McNemar {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
         if self.folds is not None:
-            own = f"paired t over {self.folds.n} folds {p_text(self.folds.p_value)}"
-            tests = [f"{own}, corrected for their overlap {p_text(self.folds.corrected_p)}", *tests]
-        mine, theirs = self.epochs
+            plain = f"paired t over {len(own.folds)} folds {p_text(self.folds.p_value)}"
+            tests = [f"{plain}, corrected for their overlap {p_text(self.folds.corrected_p)}", *tests]
+        mine, theirs = own.key.epochs, reference.key.epochs
         epochs = f"{mine} epochs" if mine == theirs else f"{mine} epochs against {theirs}"
         return (
-            f"{self.name} against {self.reference} ({self.key.protocol}, {epochs}, {where}): "
-            f"{self.accuracy:.2%} against {self.reference_accuracy:.2%}, {100 * self.difference:+.2f} points, {alone}; "
+            f"{own.name} against {reference.name} ({own.key.protocol}, {epochs}, {len(own.row):,} {kind} rows, "
+            f"{recordings} recordings): {own.accuracy:.2%} against {reference.accuracy:.2%}, "
+            f"{100 * self.difference:+.2f} points, {self.rows.only_a} rows right alone against {self.rows.only_b}; "
             f"{'; '.join(tests)}. After Holm's correction {p_text(self.adjusted)}: {verdict}."
         )
 
@@ -106,38 +97,41 @@ def p_text(p_value: float) -> str:
     return "p not defined" if np.isnan(p_value) else "p < 1e-9" if p_value < 1e-9 else f"p = {p_value:.3g}"
 
 
-def compared(answers: Sequence[Answers], reference: Answers) -> list[Comparison]:
-    """Each of `answers` against the reference, corrected together; InputError unless all answered the same rows."""
-    found = [against(own, reference) for own in answers]
-    return adjusted(found)
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Studies against a reference: accuracies, their difference, and the tests of it."""
+    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
+    table = unbroken(*headings)
+    for found in comparisons:
+        own, reference, folds = found.own, found.reference, found.folds
+        spread = f" ± {summary(own.folds).deviation:.2%}" if folds else ""
+        scores = [f"{own.accuracy:.2%}{spread}", f"{reference.accuracy:.2%} {reference.name}"]
+        p_values = [*([folds.p_value, folds.corrected_p] if folds else []), found.rows.p_value, found.recordings]
+        tests = [p_text(value).removeprefix("p ").removeprefix("= ") for value in (*p_values, found.adjusted)]
+        missing = [] if folds else ["-", "-"]
+        table.add_row(own.name, *scores, f"{100 * found.difference:+.2f}", *missing, *tests)
+    return table
 
 
-def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons with their deciding p-values corrected together."""
-    corrected = holm([own.p_value for own in comparisons])
-    return [replace(own, adjusted=p_value) for own, p_value in zip(comparisons, corrected, strict=True)]
+def compared(pairs: Iterable[tuple[Answers, Answers]]) -> list[Comparison]:
+    """The first of each pair against the second, corrected together; InputError unless both answered the same rows."""
+    found = [against(own, reference) for own, reference in pairs]
+    corrected = holm([own.p_value for own in found])
+    return [replace(own, adjusted=p_value) for own, p_value in zip(found, corrected, strict=True)]
 
 
 def against(own: Answers, reference: Answers) -> Comparison:
-    """One study against another on the same rows."""
-    if not np.array_equal(own.row, reference.row) or len(own.folds) != len(reference.folds):
-        names = f"{own.study.key.slug} and {reference.study.key.slug}"
-        raise InputError(f"studies that are compared must have answered the same rows, {names} have not")
+    """One study against another, not corrected."""
     folds = len(own.folds)
-    # Of k folds one is held out and one validates, so k - 2 train.
-    paired = paired_t(own.folds, reference.folds, ratio=1 / (folds - 2)) if folds else None
+    if not np.array_equal(own.row, reference.row) or folds != len(reference.folds):
+        names = f"{own.key.slug} and {reference.key.slug}"
+        raise InputError(f"studies that are compared must have answered the same rows, {names} have not")
     return Comparison(
-        name=own.study.key.study + own.choice,
-        reference=reference.study.key.study + reference.choice,
-        key=own.study.key,
-        epochs=(own.study.key.epochs, reference.study.key.epochs),
-        accuracy=float(np.mean(own.folds)) if folds else own.accuracy,
-        reference_accuracy=float(np.mean(reference.folds)) if folds else reference.accuracy,
-        spread=summary(own.folds) if folds else None,
-        folds=paired,
-        rows=len(own.row),
-        rows_p=mcnemar_exact(own.right, reference.right).p_value,
+        own=own,
+        reference=reference,
+        rows=mcnemar_exact(own.right, reference.right),
         recordings=mcnemar_clustered(own.right, reference.right, own.recording),
+        # Of k folds one is held out and one validates, so k - 2 train.
+        folds=paired_t(own.folds, reference.folds, ratio=1 / (folds - 2)) if folds else None,
     )
 
 
@@ -155,8 +149,8 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
             "row that was held out helped to choose among them; use --sampler reported, or settle choices with --fix"
         )
     choice = f" (trial {best.name}, best of {count} by validation)" if count > 1 else ""
-    found = held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)
-    return replace(found, choice=choice)
+    held = held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)
+    return replace(held, choice=choice)
 
 
 def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> Answers:
@@ -165,7 +159,7 @@ def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, datas
 
     test = dataset.require_test()
     right = score_test(tracker, trial, dataset) == test.labels
-    return Answers(study=study, trial=trial, row=np.arange(len(test)), recording=test.clip_index, right=right)
+    return Answers(key=study.key, row=np.arange(len(test)), recording=test.clip_index, right=right)
 
 
 def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> Answers:
@@ -174,37 +168,24 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
     Raises InputError where a fold is no longer tracked.
     """
     parts = [part for part in tracker.parts(study.run_id) if part.tags["mlflow.parentRunId"] == trial.run_id]
-    chosen = counted(parts, study.tags.get("mmtune.repeats", "mean"))
-    wanted = study.key.folds * (study.key.repeats if len(chosen) > study.key.folds else 1)
-    if len(chosen) != wanted or len({part_of(run.tags).fold for run in chosen}) != study.key.folds:
+    placed = {part_of(run.tags): run for run in parts if run.state == COMPLETE}
+    if len(placed) != study.key.folds * study.key.repeats:
         raise InputError(f"all folds of {study.key.slug} must be tracked, some were deleted: run the study again")
-    files = [read_held(tracker.artifact(run.run_id, HELD)) for run in chosen]
-    whole = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
+    places = sorted(placed)
+    if study.tags.get("mmtune.repeats") == "best":
+        folds = [list(own) for _, own in groupby(places, key=lambda place: place.fold)]
+        places = [best_part({place: placed[place].metrics for place in own}) for own in folds]
+    files = [read_answers(tracker.artifact(placed[place].run_id, HELD), NUMBERS) for place in places]
+    whole = {name: np.concatenate([file[name] for file in files]) for name in NUMBERS}
     order = np.argsort(whole["row"], kind="stable")
-    folds = tracker.curves(trial.run_id, (HELD_ACCURACY,))[HELD_ACCURACY]
+    accuracies = tracker.curves(trial.run_id, (HELD_ACCURACY,))[HELD_ACCURACY]
     return Answers(
-        study=study,
-        trial=trial,
+        key=study.key,
         row=whole["row"][order],
         recording=whole["recording"][order],
         right=(whole["label"] == whole["prediction"])[order],
-        folds=tuple(value for _, value in folds),
+        folds=tuple(value for _, value in accuracies),
     )
-
-
-def counted(parts: Sequence[TrialRun], repeats: str) -> list[TrialRun]:
-    """The complete trainings that a trial's numbers are made of: all, or in each fold the best by validation."""
-    placed = {part_of(run.tags): run for run in parts if run.state == COMPLETE}
-    if repeats == "mean":
-        return [placed[place] for place in sorted(placed)]
-    folds = sorted({place.fold for place in placed})
-    chosen = [best_part({place: run.metrics for place, run in placed.items() if place.fold == fold}) for fold in folds]
-    return [placed[place] for place in chosen]
-
-
-def read_held(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a `held.npz`; InputError where it is damaged."""
-    return read_answers(path, NUMBERS)
 
 
 def matching(runs: Sequence[StudyRun], reference: StudyRun) -> StudyRun:
@@ -213,14 +194,11 @@ def matching(runs: Sequence[StudyRun], reference: StudyRun) -> StudyRun:
     A run of as many epochs comes first. Raises InputError without any.
     """
 
-    def shared(key: StudyKey) -> tuple[Any, ...]:
+    def rows(key: StudyKey) -> tuple[Any, ...]:
         return key.digest, key.protocol, key.seed, key.folds, key.repeats
 
-    same = [
-        run
-        for run in runs
-        if shared(run.key) == shared(reference.key) and run.status == "FINISHED" and run.run_id != reference.run_id
-    ]
+    others = [run for run in runs if run.status == "FINISHED" and run.run_id != reference.run_id]
+    same = [run for run in others if rows(run.key) == rows(reference.key)]
     found = next((run for run in same if run.key.epochs == reference.key.epochs), next(iter(same), None))
     if found is None:
         key = reference.key

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.clusters import MOST_SILHOUETTES, count_classes, embedding_scores, kmeans_labels
-from mmtune.analysis.embeddings import by_modality, name_clusters, principal_components, sample_rows, split_parts, tsne
+from mmtune.analysis import clusters
+from mmtune.analysis.embeddings import principal_components, sample_rows, split_parts, tsne
 from mmtune.analysis.network_figures import embedding
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
@@ -23,35 +23,24 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict[str, Any]:
-    """Pictures of each part of the embedding, and scores of those that can be drawn.
+    """Pictures and scores of each part of the embedding that can be drawn.
 
-    validation: row, label, prediction (N,), embedding (N, E); parts and widths (P,) if known.
+    validation: row, label, prediction (N,), embedding (N, E); the names and widths of its parts (P,).
     """
     # The trial's own seed gives the very clusters that its tracked scores speak of.
     seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
-    labels, parts = validation["label"], parts_of(best, validation)
+    parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
     # What takes long in t-SNE and K-means leaves Python's lock alone.
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed), parts))
-    sound = {p["name"]: parts[p["name"]] for p in pictures if not p["refused"]}
     return {
         "parts": pictures,
-        "scores": embedding_scores(labels, sound, seed),
         "seed": seed,
-        "clusters": count_classes(labels),
+        "clusters": clusters.count_classes(validation["label"]),
         "most_points": MOST_POINTS,
         "most_tsne": MOST_TSNE_POINTS,
-        "most_silhouettes": MOST_SILHOUETTES,
+        "most_silhouettes": clusters.MOST_SILHOUETTES,
     }
-
-
-def parts_of(best: TrialRun, validation: Arrays) -> dict[str, NDArray[np.float32]]:
-    """The parts that the file names; a file without names has equal ones, a modality each."""
-    if "parts" in validation:
-        widths = validation.get("widths", np.zeros(0, np.int64))
-        return split_parts(validation["embedding"], validation["parts"].tolist(), widths.tolist())
-    modalities = tuple(m for m in ("image", "audio") if f"val_accuracy_{m}_alone" in best.metrics)
-    return by_modality(validation["embedding"], modalities)
 
 
 def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed: int) -> dict[str, Any]:
@@ -63,7 +52,9 @@ def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed
         mapped = tsne(part[few], seed)
     except InputError as error:
         return {"name": name, "refused": str(error)}
-    named = name_clusters(labels, kmeans_labels(part, seed, count_classes(labels)))
+    found = clusters.kmeans_labels(part, seed, clusters.count_classes(labels))
+    scores = clusters.cluster_scores(labels, found) | {"silhouette": clusters.silhouette(labels, part, seed)}
+    named = clusters.name_clusters(labels, found)
     rows = sample_rows(len(labels), MOST_POINTS, seed)
     shares = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
     drawn = {
@@ -71,7 +62,7 @@ def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed
         "t-SNE": (mapped, few, ("t-SNE 1", "t-SNE 2")),
     }
     pairs = {method: label_and_cluster(*own, validation, named) for method, own in drawn.items()}
-    return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs}
+    return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs, "scores": scores}
 
 
 def label_and_cluster(
@@ -79,13 +70,13 @@ def label_and_cluster(
     rows: NDArray[np.int64],
     titles: tuple[str, str],
     validation: Arrays,
-    clusters: NDArray[np.int64],
+    named: NDArray[np.int64],
 ) -> dict[str, Any]:
     """The same points (n, 2), which are `rows` (n,), coloured by label and by cluster."""
     labels = validation["label"][rows]
-    told = zip(validation["row"][rows], labels, validation["prediction"][rows], clusters[rows], strict=True)
+    told = zip(validation["row"][rows], labels, validation["prediction"][rows], named[rows], strict=True)
     hover = np.array([f"row {r}: digit {d}, predicted {p}, cluster {c}" for r, d, p, c in told])
     return {
         "labels": embedding(points, labels, titles, hover),
-        "clusters": embedding(points, clusters[rows], titles, hover),
+        "clusters": embedding(points, named[rows], titles, hover),
     }

@@ -12,10 +12,11 @@ from mmtune.analysis import figures
 from mmtune.analysis.clusters import count_classes
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.report.tables import differing, short_names, title
+from mmtune.study.space import Space, importances
 from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
-from mmtune.train.answers import read_answers
 
-MOST_STRIP = 500
+# Importances are estimated from so many complete trials at most; more take seconds and tell little.
+MOST_STRIP, MOST_IMPORTANCE = 500, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +44,12 @@ def curve_section(tracker: MlflowTracker, trials: Sequence[TrialRun], choices: S
     tracked = tracker.curves_of([t.run_id for t in trials], tuple(p.metric for p in PANELS))
     found = [(t, tracked[t.run_id]) for t in trials if any(tracked[t.run_id].values())]
     titles = [title(t, choices) for t, _ in found]
-    series = {p: series_of(titles, [curves[p.metric] for _, curves in found]) for p in PANELS}
+    series = {p: list(zip(titles, [curves[p.metric] for _, curves in found], strict=True)) for p in PANELS}
     panels = [(p, figures.curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]
     colourings = [colouring(names[p], [t.params.get(p) for t, _ in found]) for p in choices]
     close = {f"curve-{p.metric}": figures.close_range(own, p.scale, p.log) for p, own in series.items()}
     controls = {"colourings": [by_rank(titles), *colourings], "close": close}
     return {"panels": panels, "controls": controls, "shown": len(found)}
-
-
-def series_of(titles: Sequence[str], points: Sequence[Sequence[tuple[int, float]]]) -> list[figures.Curve]:
-    """The curves of one metric from (epoch, value) pairs."""
-    return [
-        figures.Curve(name=text, epochs=[e for e, _ in own], values=[v for _, v in own])
-        for text, own in zip(titles, points, strict=True)
-    ]
 
 
 def by_rank(titles: Sequence[str]) -> dict[str, Any]:
@@ -78,10 +71,15 @@ def colouring(name: str, values: Sequence[Any]) -> dict[str, Any]:
     return {"name": name, "colours": [by_value[k] for k in keys], "legend": legend + rest}
 
 
-def importance_section(importances: Mapping[str, float], choices: Sequence[str]) -> Any:
-    """The bar chart of importances, or None where there are none."""
-    names = short_names(list(dict.fromkeys([*choices, *importances])))
-    return figures.importances({names[p]: share for p, share in importances.items()}) if importances else None
+def importance_section(space: Space, complete: Sequence[TrialRun], choices: Sequence[str]) -> dict[str, Any]:
+    """The bar chart of importances, or None where too few trials tell, and how many trials were asked."""
+    # In the order of time, so that evenly spaced ones stand for early and late ones alike.
+    in_time = sorted(complete, key=lambda trial: trial.number)
+    some = in_time[:: -(-len(in_time) // MOST_IMPORTANCE)]
+    shares = importances(space, [(trial.params, trial.metrics[OBJECTIVE]) for trial in some])
+    names = short_names(list(dict.fromkeys([*choices, *shares])))
+    bars = figures.importances({names[path]: share for path, share in shares.items()}) if shares else None
+    return {"importances": bars, "estimated_from": len(some)}
 
 
 def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: int) -> list[tuple[str, Any]]:
@@ -93,13 +91,6 @@ def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: in
     return [(names[p], figures.strip(v, scores, titles, names[p], "val macro-F1 (%)")) for p, v in values.items()]
 
 
-def load_rows(
-    tracker: MlflowTracker, trial: TrialRun, name: str, *fields: str, optional: Sequence[str] = ()
-) -> dict[str, NDArray[Any]]:
-    """Arrays of a trial's `validation.npz` or `test.npz`; InputError where the file is missing or damaged."""
-    return read_answers(tracker.artifact(trial.run_id, name), fields, optional)
-
-
 def class_section(validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """F1 by class and the confusion matrix of the best trial, on validation rows."""
     from sklearn.metrics import f1_score
@@ -107,5 +98,4 @@ def class_section(validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     labels, predictions = validation["label"], validation["prediction"]
     classes = list(range(count_classes(labels)))
     f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0).tolist()
-    matrix = figures.confusion(validation["label"], validation["prediction"])
-    return {"f1": figures.per_class(f1), "confusion": matrix}
+    return {"f1": figures.per_class(f1), "confusion": figures.confusion(labels, predictions)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,11 @@ def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]
     over time also `sound` (R, T, K), which they were made from.
     Raises InputError where the file is damaged or other arrays stand in it.
     """
-    if not has_maps(tracker, trial):
+    try:
+        path = tracker.artifact(trial.run_id, MAPS)
+    except InputError:
         return []
-    found = load_maps(tracker, trial)
+    found = load_maps(path)
     rows, labels, sound = found.pop("row"), found.pop("label"), found.pop(SOUND, None)
     return [
         {
@@ -41,17 +44,8 @@ def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]
     ]
 
 
-def has_maps(tracker: MlflowTracker, trial: TrialRun) -> bool:
-    """Whether a trial left maps."""
-    try:
-        return tracker.artifact(trial.run_id, MAPS).is_file()
-    except InputError:
-        return False
-
-
-def load_maps(tracker: MlflowTracker, trial: TrialRun) -> dict[str, NDArray[Any]]:
+def load_maps(path: Path) -> dict[str, NDArray[Any]]:
     """`row`, `label` (R,), and each map as (R, T, H, W), T = 1 where it has no time."""
-    path = tracker.artifact(trial.run_id, MAPS)
     found = read_npz(path, None)
     if not {"row", "label"} <= found.keys() or len(found) > MOST_MAPS:
         raise InputError(f"{path} must hold row, label and maps, {MOST_MAPS} arrays at most, has {len(found)}")

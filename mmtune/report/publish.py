@@ -10,8 +10,9 @@ from mmtune.analysis.pictures import confusion_picture, curves_picture
 from mmtune.base.files import write_whole
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
-from mmtune.report.summary import write_study_report
+from mmtune.report.page import write_report
 from mmtune.serve.logged import log_models
+from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.train.answers import read_answers
 from mmtune.tune.plan import data_inputs
@@ -42,7 +43,7 @@ def publish(
         write_whole(folder / "confusion.png", picture_of_best(tracker, best))
         write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best))
         advance("pictures", 1, 2)
-        write_study_report(tracker, study, (), folder / "report.html")
+        write_report(tracker, study, load_study(study.key.study), (), folder / "report.html")
         tracker.add_files(study.run_id, folder)
         tracker.log(study.run_id, tags={PUBLISHED: shown})
         advance("pictures", 2, 2)

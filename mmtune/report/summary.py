@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from mmtune.base.files import make_folder
 from mmtune.base.progress import say
 from mmtune.study import StudyKey
-from mmtune.tracking import COMPLETE, OBJECTIVE, UNIT, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 
 if TYPE_CHECKING:
-    from mmtune.report.comparing import Comparison
     from mmtune.serve.versions import VersionRecord
 
-# Importances are estimated from so many complete trials at most; more take seconds and tell little.
-MOST_IMPORTANCE = 500
 # Wider than any row: a console of this width breaks none.
 WHOLE = 100_000
 
@@ -45,47 +40,6 @@ def measured(trial: TrialRun) -> str:
     test = trial.metrics.get("test_accuracy")
     shown = f"val accuracy {trial.metrics['best_val_accuracy']:.2%}"
     return shown if test is None else f"{shown}, test {test:.2%}"
-
-
-def write_study_report(tracker: MlflowTracker, run: StudyRun, others: Sequence[StudyRun], out: Path) -> Path:
-    """The report page of a tracked study, with the importances of its choices."""
-    from mmtune.report.page import write_report
-    from mmtune.study import load_study
-    from mmtune.study.space import importances
-
-    study = load_study(run.key.study)
-    trials = tracker.trials(run.run_id)
-    complete = [t for t in trials if t.state == COMPLETE]
-    # Their order is that of time, so that evenly spaced ones stand for early and late ones alike.
-    some = complete[:: -(-len(complete) // MOST_IMPORTANCE) or 1]
-    drawn = [(trial.params, trial.metrics[OBJECTIVE]) for trial in some]
-    make_folder(out.parent)
-    best = best_trial(complete)
-    return write_report(
-        tracker,
-        run,
-        importances(study.space, drawn),
-        study.reported,
-        out,
-        study.paper,
-        others,
-        published=study.published,
-        published_source=study.published_source,
-        folds=unit_lines(tracker, run.key, best) if best is not None and run.key.division else (),
-        trials=trials,
-        estimated_from=len(some),
-    )
-
-
-def unit_lines(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> list[dict[str, object]]:
-    """What was measured in each fold, or repeat, of a trial."""
-    from mmtune.tune.parts import SUMMARISED
-
-    found = tracker.curves(trial.run_id, tuple(f"{UNIT}{name}" for name in SUMMARISED))
-    kind = "fold" if key.folds else "repeat"
-    steps = sorted({step for values in found.values() for step, _ in values})
-    by_name = {name.removeprefix(UNIT): dict(values) for name, values in found.items() if values}
-    return [{kind: step, **{name: values[step] for name, values in by_name.items()}} for step in steps]
 
 
 def show(console: Console, table: Table) -> None:
@@ -122,26 +76,6 @@ def unbroken(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     return table
-
-
-def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """Studies against a reference: accuracies, their difference, and the tests of it."""
-    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
-    table = unbroken(*headings)
-    for own in comparisons:
-        spread = f" ± {own.spread.deviation:.2%}" if own.spread else ""
-        over_folds = ["-", "-"] if own.folds is None else [p(own.folds.p_value), p(own.folds.corrected_p)]
-        tests = [*over_folds, p(own.rows_p), p(own.recordings.p_value), p(own.adjusted)]
-        scores = [f"{own.accuracy:.2%}{spread}", f"{own.reference_accuracy:.2%} {own.reference}"]
-        table.add_row(own.name, *scores, f"{100 * own.difference:+.2f}", *tests)
-    return table
-
-
-def p(value: float) -> str:
-    """A p-value for a table."""
-    from mmtune.report.comparing import p_text
-
-    return p_text(value).removeprefix("p ").removeprefix("= ")
 
 
 def history_table(records: Sequence[VersionRecord]) -> Table:

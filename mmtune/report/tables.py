@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,7 @@ from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.networks.card import FINAL
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
 
-STATES = {
-    COMPLETE: "complete",
-    PRUNED: "pruned",
-    FAIL: "failed",
-    RUNNING: "running",
-    INTERRUPTED: "interrupted",
-}
+STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running", INTERRUPTED: "interrupted"}
 
 
 def ranked(trials: Sequence[TrialRun]) -> list[TrialRun]:
@@ -86,57 +80,54 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of the leaderboard: what to show of a trial, and how; `value` is also what it is sorted by."""
+    """A column of the leaderboard: of a choice, by its path, or of a metric, by its name, as scale * value."""
 
     heading: str
-    value: Callable[[TrialRun], Any]
-    show: Callable[[Any], str]
+    name: str
+    show: str = ""
     unit: str = ""
-    numeric: bool = True
+    scale: float = 1.0
     choice: bool = False
+    numeric: bool = True
+
+    def value(self, trial: TrialRun) -> Any:
+        """What is shown of a trial, and what the column is sorted by."""
+        if self.choice:
+            return trial.params.get(self.name)
+        return self.scale * trial.metrics[self.name] if self.name in trial.metrics else None
+
+    def text(self, value: Any) -> str:
+        """A value as it is shown."""
+        return shown(value) if self.choice or value is None else format(value, self.show)
 
 
-def metric(heading: str, name: str, show: str, unit: str = "", scale: float = 1.0) -> Column:
-    """A column of a metric, formatted by a format specification."""
+def share(heading: str, name: str) -> Column:
+    """A column of a metric in percent."""
+    return Column(heading=heading, name=name, show=".2f", unit="%", scale=100)
 
-    def value(trial: TrialRun) -> float | None:
-        return scale * trial.metrics[name] if name in trial.metrics else None
 
-    return Column(heading=heading, unit=unit, value=value, show=lambda v: DASH if v is None else format(v, show))
+SCORES = (
+    Column(heading="best epoch", name="best_epoch", show=".0f"),
+    share("val macro-F1", OBJECTIVE),
+    share("val accuracy", "best_val_accuracy"),
+    Column(heading="val loss", name="best_val_loss", show=".4f", unit="nats"),
+    share("test macro-F1", "test_macro_f1"),
+    share("test accuracy", "test_accuracy"),
+    *(Column(heading=name, name=f"val_{name.lower()}", show=".3f") for name in ("ARI", "NMI", "purity", "silhouette")),
+    Column(heading="weights", name="parameters", show=",.0f"),
+    Column(heading="time", name="fit_seconds", show=".1f", unit="s"),
+)
 
 
 def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> list[Column]:
-    """A column for each choice that differs, then the scores; test scores only where some trial was promoted."""
+    """A column for each choice that differs, then the scores that any trial has: of tests where one was promoted."""
     names = short_names(choices)
-    tested = any(name in t.metrics for t in trials for name in ("test_macro_f1", "test_accuracy"))
-    test = [
-        metric("test macro-F1", "test_macro_f1", ".2f", "%", 100),
-        metric("test accuracy", "test_accuracy", ".2f", "%", 100),
+    given = {path: [t.params[path] for t in trials if t.params.get(path) is not None] for path in choices}
+    own = [
+        Column(heading=names[path], name=path, choice=True, numeric=all(map(is_number, given[path])))
+        for path in choices
     ]
-    return [
-        *(choice_column(path, names[path], trials) for path in choices),
-        metric("best epoch", "best_epoch", ".0f"),
-        metric("val macro-F1", OBJECTIVE, ".2f", "%", 100),
-        metric("val accuracy", "best_val_accuracy", ".2f", "%", 100),
-        metric("val loss", "best_val_loss", ".4f", "nats"),
-        *(test if tested else []),
-        metric("ARI", "val_ari", ".3f"),
-        metric("NMI", "val_nmi", ".3f"),
-        metric("purity", "val_purity", ".3f"),
-        *(
-            [metric("silhouette", "val_silhouette", ".3f")]
-            if any("val_silhouette" in t.metrics for t in trials)
-            else []
-        ),
-        metric("weights", "parameters", ",.0f"),
-        metric("time", "fit_seconds", ".1f", "s"),
-    ]
-
-
-def choice_column(path: str, name: str, trials: Sequence[TrialRun]) -> Column:
-    """A column of one choice."""
-    numeric = all(is_number(t.params[path]) for t in trials if t.params.get(path) is not None)
-    return Column(heading=name, value=lambda t: t.params.get(path), show=shown, numeric=numeric, choice=True)
+    return own + [column for column in SCORES if any(column.name in t.metrics for t in trials)]
 
 
 def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int) -> list[dict[str, Any]]:
@@ -144,34 +135,51 @@ def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows
 
     An accuracy on one split has Wilson's 95 % interval, the mean over folds or repeats the one that is tracked with it.
     """
-    kept = f"{FINAL}_val_accuracy" in best.metrics
+    names = list(dict.fromkeys([*reported, "accuracy", "macro_f1"]))
+    weights = {"": ("best_val", "test")}
+    if f"{FINAL}_val_accuracy" in best.metrics:
+        weights[", last epoch"] = (f"{FINAL}_val", f"{FINAL}_test")
     return [
-        line
-        for last in ([False, True] if kept else [False])
-        for line in measured_lines(best, reported, rows, test_rows, last)
+        {
+            "name": name.replace("macro_f1", "macro-F1") + which,
+            "reported": percent(reported.get(name)),
+            **measured_on("validation", best, f"{validation}_{name}", reported.get(name), rows),
+            **measured_on("test", best, f"{test}_{name}", reported.get(name), test_rows),
+        }
+        for which, (validation, test) in weights.items()
+        for name in names
     ]
 
 
-def measured_lines(
-    best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int, last: bool
-) -> list[dict[str, Any]]:
-    """`measured` of the best epoch's weights, or of the last one's."""
-    table = []
-    validation, test = (f"{FINAL}_val", f"{FINAL}_test") if last else ("best_val", "test")
-    for name in dict.fromkeys([*reported, "accuracy", "macro_f1"]):
-        paper = reported.get(name)
-        heading = name.replace("macro_f1", "macro-F1") + (", last epoch" if last else "")
-        line: dict[str, Any] = {"name": heading, "reported": percent(paper)}
-        for split, own, count in (("validation", f"{validation}_{name}", rows), ("test", f"{test}_{name}", test_rows)):
-            value = best.metrics.get(own)
-            gap = None if value is None or paper is None else 100 * (value - paper)
-            line[split] = percent(value)
-            line[f"{split}_gap"] = DASH if gap is None else f"{gap:+.2f}".replace("-", "\N{MINUS SIGN}")
-            tracked = [best.metrics.get(f"{own}_{end}") for end in ("low", "high")]
-            wilson = interval(value, count) if name == "accuracy" and f"{own}_sd" not in best.metrics else ""
-            line[f"{split}_interval"] = wilson if None in tracked else " to ".join(map(percent, tracked))
-        table.append(line)
-    return table
+def measured_on(split: str, best: TrialRun, name: str, paper: float | None, rows: int) -> dict[str, str]:
+    """A metric on one split, its difference from the paper's in points, and its interval, as text."""
+    value, low, high = (best.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    gap = None if value is None or paper is None else 100 * (value - paper)
+    wilson = interval(value, rows) if name.endswith("accuracy") else ""
+    return {
+        split: percent(value),
+        f"{split}_gap": DASH if gap is None else signed(gap),
+        f"{split}_interval": wilson if low is None else f"{percent(low)} to {percent(high)}",
+    }
+
+
+def signed(points: float) -> str:
+    """Percentage points with their sign."""
+    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def published_table(
+    best: TrialRun, published: Mapping[str, float], name: str, rows: int, test_rows: int
+) -> dict[str, Any]:
+    """Published accuracies (shares) and this study's, on test rows if it was scored there, the highest first."""
+    tested = "test_accuracy" in best.metrics
+    own = best.metrics.get("test_accuracy", best.metrics.get("best_val_accuracy"))
+    split, count = ("test", test_rows) if tested else ("validation", rows)
+    found = [(value, model, "", False) for model, value in published.items()]
+    ours = [] if own is None else [(own, f"{name}, {split} accuracy", interval(own, count), True)]
+    order = sorted([*found, *ours], key=lambda line: (-line[0], not line[3]))
+    lines = [{"name": line[1], "value": percent(line[0]), "interval": line[2], "own": line[3]} for line in order]
+    return {"lines": lines if published else [], "split": split}
 
 
 def percent(fraction: float | None) -> str:
@@ -187,16 +195,6 @@ def interval(accuracy: float | None, rows: int) -> str:
 
     found = binomtest(round(accuracy * rows), rows).proportion_ci(method="wilson")
     return f"{100 * found.low:.2f} to {100 * found.high:.2f}"
-
-
-def run_line(run: StudyRun, counts: Mapping[str, int], best: TrialRun | None) -> dict[str, Any]:
-    """A run of a study in one line: its key, how many trials it completed, and its best trial's scores in percent.
-
-    counts: trials by state.
-    """
-    metrics = best.metrics if best else {}
-    scores = {n: percent(metrics.get(n)) for n in (OBJECTIVE, "best_val_accuracy", "test_macro_f1", "test_accuracy")}
-    return {"key": run.key, "complete": counts.get(COMPLETE, 0), **scores}
 
 
 def failures(trials: Sequence[TrialRun]) -> list[dict[str, Any]]:

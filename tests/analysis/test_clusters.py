@@ -9,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from mmtune.analysis import clusters as module
-from mmtune.analysis.clusters import cluster_scores, embedding_scores, kmeans_labels, purity, silhouette, silhouettes
+from mmtune.analysis.clusters import (
+    cluster_scores,
+    embedding_scores,
+    kmeans_labels,
+    name_clusters,
+    silhouette,
+    silhouettes,
+)
 
 
 @pytest.fixture
@@ -26,11 +33,11 @@ def blobs(rng: np.random.Generator, rows: int = 200) -> tuple[NDArray[np.float32
 def test_purity_is_what_the_commonest_labels_add_up_to(rng: np.random.Generator) -> None:
     labels, clusters = rng.integers(0, 10, 300), rng.integers(0, 6, 300)
     by_hand = sum(np.bincount(labels[clusters == c]).max() for c in range(6)) / 300
-    assert purity(labels, clusters) == pytest.approx(by_hand)
+    assert cluster_scores(labels, clusters)["purity"] == pytest.approx(by_hand)
 
 
 def test_purity_counts_a_cluster_once_for_each_row_of_its_commonest_label() -> None:
-    assert purity(np.array([0, 0, 1, 1, 1]), np.array([4, 4, 4, 2, 2])) == pytest.approx(4 / 5)
+    assert cluster_scores(np.array([0, 0, 1, 1, 1]), np.array([4, 4, 4, 2, 2]))["purity"] == pytest.approx(4 / 5)
 
 
 def test_separate_blobs_are_found_whatever_the_clusters_are_called(rng: np.random.Generator) -> None:
@@ -112,3 +119,23 @@ def test_scores_of_parts_rank_the_parts_as_they_were_made(rng: np.random.Generat
     assert all(found["image"][name] > found["audio"][name] for name in found["image"])
     tracked = cluster_scores(labels, kmeans_labels(noisy, 4))
     assert {name: found["audio"][name] for name in tracked} == tracked
+
+
+def test_renamed_labels_are_recognised() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 500)
+    np.testing.assert_array_equal(name_clusters(labels, rng.permutation(10)[labels]), labels)
+
+
+def test_no_other_one_to_one_naming_agrees_better() -> None:
+    rng = np.random.default_rng(1)
+    labels, clusters = rng.integers(0, 10, 500), rng.integers(0, 10, 500)
+    named = name_clusters(labels, clusters)
+    assert len({(int(c), int(n)) for c, n in zip(clusters, named, strict=True)}) == 10
+    others = [np.mean(rng.permutation(10)[clusters] == labels) for _ in range(500)]
+    assert np.mean(named == labels) >= max(others)
+
+
+def test_more_classes_than_digits_are_named_too() -> None:
+    labels = np.arange(260) % 26
+    np.testing.assert_array_equal(name_clusters(labels, (labels + 7) % 26), labels)

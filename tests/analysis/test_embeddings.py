@@ -8,9 +8,6 @@ from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
 
 from mmtune.analysis.embeddings import (
-    MOST_TSNE,
-    by_modality,
-    name_clusters,
     principal_components,
     sample_rows,
     split_parts,
@@ -42,21 +39,6 @@ def test_what_has_no_two_components_is_refused(embedding: np.ndarray, rule: str)
         principal_components(embedding.astype(np.float32))
 
 
-def test_renamed_labels_are_recognised() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 500)
-    np.testing.assert_array_equal(name_clusters(labels, rng.permutation(10)[labels]), labels)
-
-
-def test_no_other_one_to_one_naming_agrees_better() -> None:
-    rng = np.random.default_rng(1)
-    labels, clusters = rng.integers(0, 10, 500), rng.integers(0, 10, 500)
-    named = name_clusters(labels, clusters)
-    assert len({(int(c), int(n)) for c, n in zip(clusters, named, strict=True)}) == 10
-    others = [np.mean(rng.permutation(10)[clusters] == labels) for _ in range(500)]
-    assert np.mean(named == labels) >= max(others)
-
-
 @pytest.mark.parametrize(("count", "most"), [(5, 10), (10, 10), (1000, 10)])
 def test_a_sample_holds_different_rows_in_order(count: int, most: int) -> None:
     rows = sample_rows(count, most, seed=4)
@@ -65,14 +47,6 @@ def test_a_sample_holds_different_rows_in_order(count: int, most: int) -> None:
     assert rows.min() >= 0
     assert rows.max() < count
     np.testing.assert_array_equal(rows, sample_rows(count, most, seed=4))
-
-
-def test_parts_of_a_joined_embedding_join_again() -> None:
-    joined = np.random.default_rng(2).normal(size=(7, 128)).astype(np.float32)
-    parts = by_modality(joined, ("image", "audio"))
-    assert list(parts) == ["image", "audio", "combined"]
-    np.testing.assert_array_equal(np.hstack([parts["image"], parts["audio"]]), joined)
-    np.testing.assert_array_equal(by_modality(joined, ())["model"], joined)
 
 
 def test_tsne_keeps_neighbours_better_than_principal_components_and_follows_its_seed() -> None:
@@ -91,10 +65,9 @@ def test_tsne_takes_few_rows_and_equal_rows() -> None:
     assert np.isfinite(tsne(repeated)).all()
 
 
-@pytest.mark.parametrize("rows", [3, MOST_TSNE + 1])
-def test_too_few_and_too_many_rows_for_tsne_are_refused(rows: int) -> None:
-    with pytest.raises(InputError, match=f"needs 4 to 2000 rows, got {rows}"):
-        tsne(np.zeros((rows, 4), np.float32))
+def test_too_few_rows_for_tsne_are_refused() -> None:
+    with pytest.raises(InputError, match="needs 4 rows at least, got 3"):
+        tsne(np.zeros((3, 4), np.float32))
 
 
 def test_parts_of_any_width_join_again() -> None:
@@ -124,8 +97,3 @@ def test_parts_that_do_not_make_the_whole_are_refused(parts: list[str], widths: 
     with pytest.raises(InputError, match=r"got .* for 9 values") as refusal:
         split_parts(np.zeros((5, 9), np.float32), parts, widths)
     assert "\n" not in str(refusal.value)
-
-
-def test_more_classes_than_digits_are_named_too() -> None:
-    labels = np.arange(260) % 26
-    np.testing.assert_array_equal(name_clusters(labels, (labels + 7) % 26), labels)

@@ -19,8 +19,7 @@ EVIL = '<img src=x onerror="alert(1)">'
 
 def series(count: int, epochs: int = 5) -> list[Curve]:
     rng = np.random.default_rng(count)
-    steps = list(range(1, epochs + 1))
-    return [Curve(name=f"#{n}", epochs=steps, values=rng.uniform(0.1, 1, epochs).tolist()) for n in range(count)]
+    return [(f"#{n}", list(enumerate(rng.uniform(0.1, 1, epochs).tolist(), start=1))) for n in range(count)]
 
 
 def by_name(fig: go.Figure) -> dict[str, Any]:
@@ -30,10 +29,10 @@ def by_name(fig: go.Figure) -> dict[str, Any]:
 def test_curves_draw_every_value_and_the_first_one_last() -> None:
     given = series(12)
     fig = figures.curves(given, "accuracy (%)", scale=100)
-    for curve in given:
-        trace = by_name(fig)[curve.name]
-        assert list(trace.x) == list(curve.epochs)
-        assert list(trace.y) == pytest.approx([100 * v for v in curve.values])
+    for name, points in given:
+        trace = by_name(fig)[name]
+        assert list(trace.x) == [epoch for epoch, _ in points]
+        assert list(trace.y) == pytest.approx([100 * value for _, value in points])
     assert fig.data[-1].name == "#0"
     assert fig.layout.yaxis.title.text == "accuracy (%)"
 
@@ -46,7 +45,7 @@ def test_among_many_curves_five_stand_out_in_different_colours() -> None:
 
 
 def test_a_curve_of_one_epoch_is_still_seen_and_an_empty_one_draws_nothing() -> None:
-    fig = figures.curves([Curve(name="one", epochs=[1], values=[0.5]), Curve(name="none", epochs=[], values=[])])
+    fig = figures.curves([("one", [(1, 0.5)]), ("none", [])])
     assert "markers" in by_name(fig)["one"].mode
     assert list(by_name(fig)["none"].x) == []
 
@@ -56,7 +55,7 @@ def test_the_close_up_holds_the_late_values_of_the_better_half_tightly(log: bool
     given = series(6, epochs=8)
     found = figures.close_range(given, scale=100, log=log)
     assert found is not None
-    late = np.array([100 * v for c in given[:3] for v in c.values[4:]])
+    late = np.array([100 * v for _, points in given[:3] for _, v in points[4:]])
     late = np.log10(late) if log else late
     assert found[0] < late.min() < late.max() < found[1]
     assert found[1] - found[0] == pytest.approx(1.1 * np.ptp(late))
@@ -64,8 +63,8 @@ def test_the_close_up_holds_the_late_values_of_the_better_half_tightly(log: bool
 
 def test_there_is_no_close_up_of_nothing() -> None:
     assert figures.close_range([]) is None
-    assert figures.close_range([Curve(name="flat", epochs=[1, 2], values=[1.0, 1.0])]) is None
-    assert figures.close_range([Curve(name="zero", epochs=[1, 2], values=[0.0, 0.0])], log=True) is None
+    assert figures.close_range([("flat", [(1, 1.0), (2, 1.0)])]) is None
+    assert figures.close_range([("zero", [(1, 0.0), (2, 0.0)])], log=True) is None
 
 
 @pytest.mark.parametrize("values", [["tanh", "relu"], [3, 5, 3], list(range(40)), [0.1, "a", None], [True, False]])
@@ -135,7 +134,7 @@ def test_confusion_matches_scikit_learn_and_shades_errors_alone() -> None:
 
 def test_no_text_of_a_trial_reaches_a_figure_as_mark_up() -> None:
     made = [
-        figures.curves([Curve(name=EVIL, epochs=[1], values=[1.0])]),
+        figures.curves([(EVIL, [(1, 1.0)])]),
         figures.importances({EVIL: 1.0}),
         figures.strip([EVIL, "b"], [1.0, 2.0], [EVIL, "b"], EVIL, "F1"),
         figures.strip(list(range(9)), [1.0] * 9, [EVIL] * 9, EVIL, "F1"),

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, norm, permutation_test, t, ttest_rel
+from scipy.stats import binom, permutation_test, t, ttest_rel
 
 from mmtune.analysis.statistics import (
     McNemar,
     holm,
     mcnemar_clustered,
     mcnemar_exact,
-    obuchowski_p,
     paired_t,
     sign_flip_p,
     summary,
@@ -77,20 +76,9 @@ def test_false_alarms_stay_below_the_level_where_the_classifiers_are_equal() -> 
         assert level <= 0.025 + 1e-12
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "said"),
-    [
-        (np.ones(3, bool), np.ones(4, bool), "got 3 and 4"),
-        (np.ones(3, int), np.ones(3, bool), "got (3,) int64"),
-        (np.ones((3, 1), bool), np.ones(3, bool), "got (3, 1) bool"),
-        (np.ones(0, bool), np.ones(0, bool), "N >= 1"),
-    ],
-)
-def test_hits_of_other_rows_or_types_are_refused(a: np.ndarray, b: np.ndarray, said: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        mcnemar_exact(a, b)
-    assert said in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+def test_hits_of_other_rows_are_refused() -> None:
+    with pytest.raises(InputError, match="must answer the same rows, got 3 and 4"):
+        mcnemar_exact(np.ones(3, bool), np.ones(4, bool))
 
 
 # ---- rows that share recordings
@@ -109,9 +97,7 @@ def test_the_clustered_test_counts_every_way_to_sign_the_clusters(drawn: list[tu
     sums = [int(a[cluster == c].sum()) - int(b[cluster == c].sum()) for c in np.unique(cluster)]
     all_sums = [abs(np.dot(signs, sums)) for signs in itertools.product((-1, 1), repeat=len(sums))]
     found = mcnemar_clustered(a, b, cluster)
-    assert found.p_value == pytest.approx(np.mean([s >= abs(sum(sums)) for s in all_sums]), rel=1e-9)
-    assert (found.clusters, found.discordant) == (len(sums), np.count_nonzero(sums))
-    assert found.only_a - found.only_b == sum(sums)
+    assert found == pytest.approx(np.mean([s >= abs(sum(sums)) for s in all_sums]), rel=1e-9)
 
 
 @given(counts, counts, counts, counts)
@@ -120,14 +106,14 @@ def test_with_a_recording_for_each_row_it_is_the_exact_test(both: int, only_a: i
         return
     a, b = hits(both, only_a, only_b, neither)
     found = mcnemar_clustered(a, b, np.arange(len(a))[::-1])
-    assert found.p_value == pytest.approx(mcnemar_exact(a, b).p_value, rel=1e-9, abs=1e-15)
+    assert found == pytest.approx(mcnemar_exact(a, b).p_value, rel=1e-9, abs=1e-15)
 
 
 @given(rows, st.integers(2, 9))
 def test_repeating_whole_recordings_is_no_evidence(drawn: list[tuple[bool, bool, int]], times: int) -> None:
     a, b, cluster = columns(drawn)
     once, more = mcnemar_clustered(a, b, cluster), mcnemar_clustered(*(np.tile(c, times) for c in (a, b, cluster)))
-    assert (once.p_value, once.obuchowski_p) == pytest.approx((more.p_value, more.obuchowski_p), rel=1e-9)
+    assert once == pytest.approx(more, rel=1e-9)
 
 
 def test_mcnemar_over_rows_finds_far_more_in_shared_recordings_than_there_is() -> None:
@@ -137,13 +123,13 @@ def test_mcnemar_over_rows_finds_far_more_in_shared_recordings_than_there_is() -
     for _ in range(200):
         a, b = ((rng.random(60) < 0.8)[cluster] ^ (rng.random(1800) < 0.02) for _ in range(2))
         alarms["rows"] += mcnemar_exact(a, b).p_value < 0.05
-        alarms["clusters"] += mcnemar_clustered(a, b, cluster).p_value < 0.05
+        alarms["clusters"] += mcnemar_clustered(a, b, cluster) < 0.05
     assert alarms["rows"] > 100
     assert alarms["clusters"] <= binom.ppf(0.9999, 200, 0.05)
 
 
 @pytest.mark.parametrize("spread", [1, 4])
-def test_obuchowski_nears_the_permutation_where_many_recordings_differ(spread: int) -> None:
+def test_the_exact_test_is_what_a_permutation_of_many_recordings_nears(spread: int) -> None:
     rng = np.random.default_rng(spread)
     for shift in (0.0, 0.1, 0.2):
         differences = np.rint(rng.normal(shift * spread, spread, 400)).astype(np.int64)
@@ -154,35 +140,12 @@ def test_obuchowski_nears_the_permutation_where_many_recordings_differ(spread: i
             n_resamples=4000,
             rng=np.random.default_rng(1),
         )
-        exact = sign_flip_p(differences)
-        assert exact == pytest.approx(flipped.pvalue, abs=4 * math.sqrt(0.25 / 4000))
-        assert obuchowski_p(differences) == pytest.approx(exact, abs=0.03)  # half a step of the sum
-
-
-def test_obuchowski_is_the_square_of_a_normal_deviate_under_the_null_variance() -> None:
-    """The variance of the difference of two pooled proportions over clusters, written out as in the paper."""
-    rng = np.random.default_rng(3)
-    sizes = rng.integers(1, 9, 25)
-    cluster = np.repeat(np.arange(25), sizes)
-    a, b = rng.random(len(cluster)) < 0.8, rng.random(len(cluster)) < 0.6
-    x, y = (np.bincount(cluster, right) for right in (a, b))
-    pooled = (x.sum() + y.sum()) / 2 / sizes.sum()
-    first, second = x - sizes * pooled, y - sizes * pooled
-    variance = 25 / 24 * ((first**2).sum() + (second**2).sum() - 2 * (first * second).sum()) / sizes.sum() ** 2
-    deviate = (a.mean() - b.mean()) / math.sqrt(variance)
-    assert mcnemar_clustered(a, b, cluster).obuchowski_p == pytest.approx(2 * norm.sf(abs(deviate)), rel=1e-9)
+        assert sign_flip_p(differences) == pytest.approx(flipped.pvalue, abs=4 * math.sqrt(0.25 / 4000))
 
 
 def test_few_recordings_cannot_make_a_small_p_value() -> None:
     a, cluster = np.ones(1000, bool), np.repeat(np.arange(4), 250)
-    found = mcnemar_clustered(a, ~a, cluster)
-    assert found.p_value == 2 / 2**4
-    assert found.obuchowski_p < 0.09
-
-
-def test_clusters_of_other_rows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"each of the 3 rows, got shape \(2,\)"):
-        mcnemar_clustered(np.ones(3, bool), np.ones(3, bool), np.zeros(2, np.int64))
+    assert mcnemar_clustered(a, ~a, cluster) == 2 / 2**4
 
 
 # ---- folds and seeds
@@ -215,22 +178,14 @@ def test_one_value_has_a_mean_and_no_spread() -> None:
 @given(values, st.integers(0, 2**32 - 1))
 def test_the_paired_test_is_scipys(a: list[float], seed: int) -> None:
     b = (np.array(a) + np.random.default_rng(seed).normal(0.3, 1, len(a))).tolist()
-    told, oracle = paired_t(a, b), ttest_rel(a, b)
-    assert (told.t, told.p_value) == pytest.approx((oracle.statistic, oracle.pvalue))
-    assert (told.n, told.mean) == (len(a), pytest.approx(np.mean(np.array(a) - b)))
-    spread = summary((np.array(a) - b).tolist())
-    assert (told.low, told.high) == pytest.approx((spread.low, spread.high))
-    assert math.isnan(told.corrected_p)
+    assert paired_t(a, b, 0.5).p_value == pytest.approx(ttest_rel(a, b).pvalue)
 
 
 def test_students_own_example() -> None:
     """Hours of sleep gained under two drugs by ten patients (Student 1908, section IX): t = 4.06 with 9 degrees."""
     first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
     second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
-    told = paired_t(second, first)
-    assert round(told.mean, 2) == 1.58
-    assert round(told.t, 2) == 4.06
-    assert round(told.p_value, 4) == 0.0028
+    assert round(paired_t(second, first, 0.5).p_value, 4) == 0.0028
 
 
 def test_the_correction_widens_the_variance_by_n_times_the_ratio() -> None:
@@ -245,7 +200,7 @@ def test_the_correction_widens_the_variance_by_n_times_the_ratio() -> None:
 
 def test_folds_without_any_difference_do_not_differ() -> None:
     told = paired_t([0.9, 0.8, 0.7], [0.9, 0.8, 0.7], ratio=0.5)
-    assert (told.mean, told.t, told.p_value, told.corrected_p, told.low, told.high) == (0, 0, 1, 1, 0, 0)
+    assert (told.p_value, told.corrected_p) == (1, 1)
 
 
 @pytest.mark.parametrize(("a", "b"), [([0.3, 0.2], [0.2, 0.1]), ([1.0, 2.0, 3.0], [1.5, 2.5, 3.5])])
@@ -253,25 +208,22 @@ def test_one_and_the_same_difference_in_all_folds_is_no_evidence_that_t_can_weig
     a: list[float], b: list[float]
 ) -> None:
     told = paired_t(a, b, ratio=0.5)
-    assert told.mean == pytest.approx(a[0] - b[0])
-    assert told.t == math.copysign(math.inf, a[0] - b[0])
-    assert all(math.isnan(v) for v in (told.p_value, told.corrected_p, told.low, told.high))
-    assert not told.p_value < 0.05
+    assert math.isnan(told.p_value)
+    assert math.isnan(told.corrected_p)
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "ratio", "said"),
+    ("a", "b", "said"),
     [
-        ([1.0], [2.0], None, "got 1 and 1 values"),
-        ([1.0, 2.0], [1.0, 2.0, 3.0], None, "got 2 and 3 values"),
-        ([1.0, math.nan], [1.0, 2.0], None, "finite values, one at least, got [1.0, nan]"),
-        ([], [], None, "one at least, got []"),
-        ([1.0, 2.0], [1.0, 3.0], 0.0, "positive, got 0.0"),
+        ([1.0], [2.0], "got 1 and 1 values"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], "got 2 and 3 values"),
+        ([1.0, math.nan], [1.0, 2.0], "finite values, one at least, got [1.0, nan]"),
+        ([], [], "one at least, got []"),
     ],
 )
-def test_what_cannot_be_tested_is_refused(a: list[float], b: list[float], ratio: float | None, said: str) -> None:
+def test_what_cannot_be_tested_is_refused(a: list[float], b: list[float], said: str) -> None:
     with pytest.raises(InputError) as refusal:
-        paired_t(a, b, ratio)
+        paired_t(a, b, 0.5)
     assert said in str(refusal.value)
 
 
@@ -316,8 +268,3 @@ def test_a_test_that_could_not_be_made_counts_and_stays_unsaid() -> None:
     first, missing, last = holm([0.01, math.nan, 0.02])
     assert (first, last) == pytest.approx((0.03, 0.04))
     assert math.isnan(missing)
-
-
-def test_what_is_no_p_value_is_refused() -> None:
-    with pytest.raises(InputError, match=r"in 0\.\.1, got \[0\.5, 1\.5\]"):
-        holm([0.5, 1.5])

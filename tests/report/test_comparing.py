@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,13 @@ from scipy import stats
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.report.comparing import Answers, answers_of, compared, matching, read_held
+from mmtune.report.comparing import Answers, answers_of, compared, matching
 from mmtune.study import StudyKey, load_study
 from mmtune.study.options import Options
-from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, MlflowTracker
 from mmtune.tune.parts import part_of
 from mmtune.tune.run import run_study
 
-TRIAL = TrialRun(run_id="t", number=0, name="00", state=COMPLETE, started=0, params={}, metrics={}, tags={})
 GENERATOR = np.random.default_rng(0)
 
 
@@ -27,15 +25,14 @@ def answers(name: str, right: np.ndarray, folds: tuple[float, ...] = (), first_r
     key = StudyKey(
         study=name, data="d", digest="x", protocol="clip_disjoint", seed=0, epochs=1, sampler="grid", folds=len(folds)
     )
-    study = StudyRun(run_id=name, key=key, started=datetime.now(UTC), opened="", status="FINISHED", tags={})
     rows = np.arange(first_row, first_row + len(right))
-    return Answers(study=study, trial=TRIAL, row=rows, recording=rows // 10, right=right, folds=folds)
+    return Answers(key=key, row=rows, recording=rows // 10, right=right, folds=folds)
 
 
 def test_folds_are_tested_in_pairs_and_decide() -> None:
     right = GENERATOR.random((2, 100)) < 0.8
     a, b = (0.9, 0.8, 0.95, 0.7, 0.85), (0.85, 0.79, 0.9, 0.71, 0.8)
-    (found,) = compared([answers("a", right[0], a)], answers("b", right[1], b))
+    (found,) = compared([(answers("a", right[0], a), answers("b", right[1], b))])
     assert found.folds is not None
     assert found.folds.p_value == pytest.approx(stats.ttest_rel(a, b).pvalue)
     assert found.adjusted == found.p_value == found.folds.corrected_p > found.folds.p_value
@@ -49,10 +46,10 @@ def test_without_folds_recordings_decide_and_all_are_corrected_together() -> Non
     reference = np.zeros(100, dtype=bool)
     better, same, worse = np.ones(100, dtype=bool), reference.copy(), reference.copy()
     worse[:10] = True
-    found = compared([answers("x", own) for own in (better, same, worse)], answers("r", reference))
+    found = compared([(answers("x", own), answers("r", reference)) for own in (better, same, worse)])
     assert [own.p_value for own in found] == pytest.approx([2 * 0.5**10, 1.0, 1.0])
     assert found[0].adjusted == pytest.approx(6 * 0.5**10)
-    assert found[2].rows_p == pytest.approx(2 * 0.5**10)
+    assert found[2].rows.p_value == pytest.approx(2 * 0.5**10)
     assert "After Holm's correction p = 0.00586: significant." in found[0].sentence()
     assert found[2].sentence().endswith("not significant.")
 
@@ -60,9 +57,9 @@ def test_without_folds_recordings_decide_and_all_are_corrected_together() -> Non
 def test_other_rows_are_refused() -> None:
     right = np.ones(20, dtype=bool)
     with pytest.raises(InputError, match="must have answered the same rows"):
-        compared([answers("a", right, first_row=5)], answers("b", right))
+        compared([(answers("a", right, first_row=5), answers("b", right))])
     with pytest.raises(InputError, match="must have answered the same rows"):
-        compared([answers("a", right, (0.5, 0.6, 0.7))], answers("b", right))
+        compared([(answers("a", right, (0.5, 0.6, 0.7)), answers("b", right))])
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +81,16 @@ def test_real_studies_are_compared_on_the_rows_that_chose_nothing(
     image = matching(ran.studies("image_cnn"), audio)
     assert image.key.folds == folds
     first, second = answers_of(ran, audio, tiny), answers_of(ran, image, tiny)
-    (found,) = compared([second], first)
+    (found,) = compared([(second, first)])
     rows = len(tiny.train) if folds else len(tiny.require_test())
     assert np.array_equal(first.row, np.repeat(np.arange(rows), 2 if folds else 1))
     metric = "held_accuracy" if folds else "test_accuracy"
     trial = next(t for t in ran.trials(image.run_id) if t.state == COMPLETE)
     assert len(second.folds) == folds
     expected = np.mean(second.folds) if folds else second.right.mean()
-    assert trial.metrics[metric] == pytest.approx(expected) == pytest.approx(found.accuracy)
+    assert trial.metrics[metric] == pytest.approx(expected) == pytest.approx(found.own.accuracy)
     assert 0 <= found.p_value <= found.adjusted <= 1
-    assert second.right.mean() == pytest.approx(found.accuracy, abs=0.02)
+    assert second.right.mean() == pytest.approx(found.own.accuracy, abs=0.02)
 
 
 def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) -> None:
@@ -127,9 +124,3 @@ def test_a_study_that_was_not_run_on_these_rows_is_refused(ran: MlflowTracker) -
     whole = [run for run in ran.studies("image_cnn") if run.key.folds == 0]
     with pytest.raises(InputError, match="must be finished on the same rows as audio_rnn "):
         matching(whole, audio)
-
-
-def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "held.npz").write_bytes(b"PK no archive")
-    with pytest.raises(InputError, match=r"must be a complete \.npz file"):
-        read_held(tmp_path / "held.npz")

@@ -10,8 +10,8 @@ import math
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,20 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.report import page as report
-from mmtune.report.comparison import fold_table, published_table
+from mmtune.report.folds import fold_table
 from mmtune.report.page import write_report
-from mmtune.report.tables import differing, duration, interval, last_line, measured, ranked, short_names, tally
-from mmtune.study import StudyKey
+from mmtune.report.tables import (
+    differing,
+    duration,
+    interval,
+    last_line,
+    measured,
+    published_table,
+    ranked,
+    short_names,
+    tally,
+)
+from mmtune.study import StudyKey, load_study
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import Point
@@ -95,15 +105,30 @@ def key(study: str = "image_cnn", **other: Any) -> StudyKey:
 
 
 def validation(folder: Path, joined: bool = False) -> Path:
-    """A validation file of real digits as their own embedding, with a few wrong predictions."""
+    """A validation file of real digits as their own embedding, twice if joined, with a few wrong predictions."""
     folder.mkdir(parents=True, exist_ok=True)
     labels = DIGITS.target[:300].astype(np.int64)
     predictions = np.where(np.arange(300) % 17 == 0, (labels + 1) % 10, labels)
     embedding = DIGITS.data[:300].astype(np.float32)
-    embedding = np.hstack([embedding, embedding[:, ::-1] ** 2]) if joined else embedding
-    file = folder / "validation.npz"
-    np.savez(file, row=np.arange(300), label=labels, prediction=predictions, embedding=embedding)
+    parts = {"image": embedding, **({"audio": embedding[:, ::-1] ** 2} if joined else {})}
+    np.savez(
+        folder / "validation.npz",
+        row=np.arange(300),
+        label=labels,
+        prediction=predictions,
+        embedding=np.hstack(list(parts.values())),
+        parts=np.array(list(parts)),
+        widths=np.full(len(parts), 64),
+    )
     return folder
+
+
+def write(tracker: MlflowTracker, run: StudyRun, out: Path, others: Sequence[StudyRun] = (), **study: Any) -> Page:
+    """The page of a study of which the report says nothing but what is told here."""
+    told = {"reported": {}, "paper": "", "published": {}} | study
+    made = write_report(tracker, run, replace(load_study(run.key.study), **told), others, out)
+    assert made == out
+    return Page(out.read_text(encoding="utf-8"))
 
 
 def scores(f1: float, **more: float) -> dict[str, float]:
@@ -170,9 +195,7 @@ def filled(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 @pytest.fixture(scope="module")
 def page(filled: tuple[MlflowTracker, StudyRun], tmp_path_factory: pytest.TempPathFactory) -> Page:
     out = tmp_path_factory.mktemp("page") / "deep" / "page.html"
-    shares = {"model.kernel": 1.0}
-    assert write_report(*filled, shares, {"accuracy": 0.9848}, out, "Joshi, section 2.2") == out
-    return Page(out.read_text(encoding="utf-8"))
+    return write(*filled, out, reported={"accuracy": 0.9848}, paper="Joshi, section 2.2")
 
 
 def trial(
@@ -273,7 +296,7 @@ def test_curves_on_the_page_are_those_that_were_tracked(page: Page, filled: tupl
 def test_clusters_on_the_page_have_the_scores_of_the_trials_own_seed(page: Page) -> None:
     labels, embedding = DIGITS.target[:300], DIGITS.data[:300].astype(np.float32)
     found = embedding_scores(labels, {"image": embedding}, seed=1001)["image"]
-    assert page.rows("embeddings") == [" ".join(["model", "64", *(f"{score:.3f}" for score in found.values())])]
+    assert page.rows("embeddings") == [" ".join(["image", "64", *(f"{score:.3f}" for score in found.values())])]
 
 
 def test_every_figure_has_one_place_and_every_place_a_figure(page: Page) -> None:
@@ -321,8 +344,7 @@ def test_nothing_that_was_tracked_becomes_mark_up(store: Path, tmp_path: Path) -
             files=files if well else None,
             reason=f"Traceback\n{EVIL}",
         )
-    out = write_report(tracker, study, {EVIL: 1.0}, {EVIL: 0.5}, tmp_path / "page.html", EVIL, [study])
-    page = Page(out.read_text(encoding="utf-8"))
+    page = write(tracker, study, tmp_path / "page.html", [study], reported={EVIL: 0.5}, paper=EVIL)
     assert len(page.scripts) == 4
     assert "img" not in {tag for tag, _ in page.elements}
     assert not any(name.startswith("on") for _, a in page.elements for name in a)
@@ -333,10 +355,9 @@ def test_nothing_that_was_tracked_becomes_mark_up(store: Path, tmp_path: Path) -
 def test_a_fusion_model_has_its_parts_and_the_whole_drawn(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
     study = track_study(tracker, key("latent_fusion", protocol="as_reported"))
-    alone = {"val_accuracy_image_alone": 0.9, "val_accuracy_audio_alone": 0.8}
     files = validation(tmp_path / "trial", joined=True)
-    track(tracker, study, 0, LatentFusionConfig(), scores(0.9, **alone), folder=files)
-    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
+    page = write(tracker, study, tmp_path / "page.html")
     for words in ("Image embedding, 64 values", "Audio embedding, 64 values", "Combined embedding, 128 values"):
         assert words in page.text
     assert len([name for name in page.figures if name.startswith("clusters-")]) == 2 * 3
@@ -361,7 +382,7 @@ def test_named_parts_are_drawn_and_scored(store: Path, tmp_path: Path) -> None:
     image, audio = (centres + rng.normal(0, noise, (300, 10)) for noise in (1, 6))
     files = with_parts(tmp_path / "trial", image, audio)
     track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
-    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    page = write(tracker, study, tmp_path / "page.html")
     assert [row.rsplit(" ", 5)[0] for row in page.rows("embeddings")] == [
         "image",
         "audio",
@@ -379,7 +400,7 @@ def test_parts_that_do_not_fit_are_refused(store: Path, tmp_path: Path) -> None:
     files = with_parts(tmp_path / "trial", wide, wide, widths=np.array([10, 10, 4]))
     track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
     with pytest.raises(InputError, match="widths of parts must add up to the embedding's"):
-        write_report(tracker, study, {}, {}, tmp_path / "page.html")
+        write(tracker, study, tmp_path / "page.html")
 
 
 def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> None:
@@ -389,13 +410,14 @@ def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> N
     embedding = (20 * np.eye(26)[labels] + rng.normal(size=(260, 26))).astype(np.float32)
     (tmp_path / "trial").mkdir()
     file = tmp_path / "trial" / "validation.npz"
-    np.savez(file, row=np.arange(260), label=labels, prediction=labels, embedding=embedding)
+    named = {"parts": np.array(["image"]), "widths": np.array([26])}
+    np.savez(file, row=np.arange(260), label=labels, prediction=labels, embedding=embedding, **named)
     per_class = {f"val_f1_{label}": 0.5 + label / 100 for label in range(26)}
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9, **per_class), folder=file.parent)
-    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    page = write(tracker, study, tmp_path / "page.html")
     assert page.figures["per-class"]["data"][0]["x"][25] == pytest.approx(100)
     assert "26 clusters" in page.text
-    assert page.rows("embeddings")[0].startswith("model 26 1.000 1.000 1.000 0.")
+    assert page.rows("embeddings")[0].startswith("image 26 1.000 1.000 1.000 0.")
 
 
 # ---- maps over the utterance
@@ -414,7 +436,7 @@ def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: 
     study = track_study(tracker, key())
     folder = maps(validation(tmp_path / "trial"))
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
-    drawn = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    drawn = write(tracker, study, tmp_path / "page.html")
     given = np.load(folder / "maps.npz")
     for number in (0, 1):
         timed, still = (drawn.figures[f"map-{number}-{i}"]["data"] for i in (0, 1))
@@ -435,7 +457,7 @@ def test_maps_are_held_against_the_sound_that_they_were_made_from(store: Path, t
     same = np.repeat(sound[:, :, None, :], 2, axis=2)
     folder = maps(validation(tmp_path / "trial"), sound=sound, same=same)
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
-    drawn = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    drawn = write(tracker, study, tmp_path / "page.html")
     heard, *followed = drawn.figures["dynamics-0"]["data"]
     assert [line["name"] for line in (heard, *followed)] == ["sound", "x1", "same"]
     changes = np.linalg.norm(np.diff(sound[0], axis=0), axis=1)
@@ -452,7 +474,7 @@ def test_maps_of_another_kind_are_refused(bad: dict[str, Any], store: Path, tmp_
     study = track_study(tracker, key())
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=maps(validation(tmp_path / "trial"), **bad))
     with pytest.raises(InputError, match=r"maps\.npz must hold") as caught:
-        write_report(tracker, study, {}, {}, tmp_path / "page.html")
+        write(tracker, study, tmp_path / "page.html")
     assert "\n" not in str(caught.value)
 
 
@@ -463,8 +485,7 @@ def test_published_models_stand_around_the_measured_test_accuracy(
     page: Page, filled: tuple[MlflowTracker, StudyRun], tmp_path: Path
 ) -> None:
     published = {"ResNet-152": 0.9879, EVIL: 0.90, "equal": 0.94}
-    out = write_report(*filled, {}, {}, tmp_path / "page.html", published=published, published_source=f"Report {EVIL}")
-    drawn = Page(out.read_text(encoding="utf-8"))
+    drawn = write(*filled, tmp_path / "page.html", published=published, published_source=f"Report {EVIL}")
     ours = f"image_cnn, test accuracy 94.00 {interval(0.94, 500)}"
     assert drawn.rows("published") == ["ResNet-152 98.79", ours, "equal 94.00", f"{EVIL} 90.00"]
     assert f"Published numbers: Report {EVIL}" in drawn.text
@@ -480,36 +501,44 @@ def test_without_a_test_score_published_models_stand_around_the_validation_accur
 
 
 FOLDS = [
-    {"fold": 1, "speaker": EVIL, "val_accuracy": 0.9, "val_loss": 0.31},
-    {"fold": 2, "speaker": "theo", "val_accuracy": 0.95, "val_loss": 0.29},
-    {"fold": 3, "speaker": "lucas", "val_accuracy": 0.94},
+    {"unit_best_val_accuracy": 0.9, "unit_best_val_loss": 0.31},
+    {"unit_best_val_accuracy": 0.95, "unit_best_val_loss": 0.29},
+    {"unit_best_val_accuracy": 0.94, "unit_best_val_loss": 0.3},
 ]
 
 
-def test_folds_are_listed_and_summed_up(page: Page, filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
-    drawn = Page(write_report(*filled, {}, {}, tmp_path / "a.html", folds=FOLDS).read_text(encoding="utf-8"))
-    assert drawn.rows("folds") == [
-        f"1 {EVIL} 90.00 0.31",
-        "2 theo 95.00 0.29",
-        "3 lucas 94.00 \N{EN DASH}",
-    ]
+def track_folds(tracker: MlflowTracker, run: StudyRun, folder: Path, units: Sequence[Mapping[str, float]]) -> None:
+    params = flatten(TrialConfig(model=ImageCNNConfig()))
+    track_trial(tracker, run, 0, params, scores(0.9), epochs=units, files=validation(folder))
+
+
+def test_folds_are_listed_and_summed_up(page: Page, store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    run = track_study(tracker, key(folds=3))
+    track_folds(tracker, run, tmp_path / "trial", FOLDS)
+    drawn = write(tracker, run, tmp_path / "a.html")
+    assert drawn.rows("folds") == ["1 90.00 0.31", "2 95.00 0.29", "3 94.00 0.3"]
     told = summary([0.9, 0.95, 0.94])
-    table = fold_table(FOLDS)
-    assert [line[2] for line in table["foot"]] == [
+    table = fold_table(tracker, run.key, tracker.trials(run.run_id)[0])
+    assert table is not None
+    assert [column["heading"] for column in table["columns"]] == ["fold", "best val accuracy", "best val loss"]
+    assert [line[1] for line in table["foot"]] == [
         f"{100 * told.mean:.2f}",
         f"{100 * told.deviation:.2f}",
         f"{100 * told.low:.2f} to {100 * told.high:.2f}",
     ]
     assert [line[0] for line in table["foot"]][:2] == ["mean", "standard deviation"]
-    assert len(drawn.scripts) == 4
     assert "Folds" not in page.text
 
 
-def test_one_fold_has_a_mean_and_no_spread() -> None:
-    assert [line[-1] for line in fold_table([{"fold": 1, "val_macro_f1": 0.5}])["foot"]] == [
-        "50.00",
-        *2 * ["\N{EN DASH}"],
-    ]
+def test_one_fold_has_a_mean_and_no_spread(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    run = track_study(tracker, key(repeats=2))
+    track_folds(tracker, run, tmp_path / "trial", [{"unit_best_val_macro_f1": 0.5}])
+    table = fold_table(tracker, run.key, tracker.trials(run.run_id)[0])
+    assert table is not None
+    assert table["columns"][0]["heading"] == "repeat"
+    assert [line[-1] for line in table["foot"]] == ["50.00", *2 * ["\N{EN DASH}"]]
 
 
 def test_an_embedding_that_cannot_be_drawn_is_named_and_the_rest_stands(store: Path, tmp_path: Path) -> None:
@@ -519,7 +548,7 @@ def test_an_embedding_that_cannot_be_drawn_is_named_and_the_rest_stands(store: P
     arrays = dict(np.load(file))
     np.savez(file, **{**arrays, "embedding": np.full((300, 64), np.nan, np.float32)})
     track(tracker, study, 0, AudioRNNConfig(), scores(0.9), folder=file.parent)
-    page = Page(write_report(tracker, study, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    page = write(tracker, study, tmp_path / "page.html")
     assert "Not drawn: principal components need finite values, got NaN or infinity." in page.text
     assert "confusion" in page.figures
 
@@ -528,7 +557,7 @@ def test_other_runs_of_the_study_stand_beside_it(filled: tuple[MlflowTracker, St
     tracker, study = filled
     other = track_study(tracker, key(protocol="as_reported", seed=8))
     track(tracker, other, 0, ImageCNNConfig(), scores(0.97))
-    page = Page(write_report(tracker, study, {}, {}, tmp_path / "a.html", others=[other]).read_text(encoding="utf-8"))
+    page = write(tracker, study, tmp_path / "a.html", [other])
     assert "as_reported 8 4 grid 1 97.00 97.10" in page.text
     assert "clip_disjoint 3 4 grid 4 95.00 95.10 93.00 94.00" in page.text
 
@@ -538,7 +567,7 @@ def test_what_is_left_out_is_said(
 ) -> None:
     monkeypatch.setattr(report, "MOST_ROWS", 3)
     monkeypatch.setattr(report, "MOST_CURVES", 2)
-    page = Page(write_report(*filled, {}, {}, tmp_path / "page.html").read_text(encoding="utf-8"))
+    page = write(*filled, tmp_path / "page.html")
     assert len(page.rows("leaderboard")) == 3
     assert "The first 3 of 7 trials are shown." in page.text
     assert [t["name"].split()[0] for t in page.figures["curve-val_loss"]["data"]] == ["#2", "#1"]
@@ -553,11 +582,11 @@ def test_a_study_without_a_complete_trial_is_refused_and_an_older_page_stays(sto
     out.write_text("older")
     study = track_study(tracker, key())
     with pytest.raises(InputError, match=r"needs a complete trial, study image_cnn\..* has no trial$"):
-        write_report(tracker, study, {}, {}, out)
+        write(tracker, study, out)
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), PRUNED)
     track(tracker, study, 1, ImageCNNConfig(), {}, FAIL, reason="x")
     with pytest.raises(InputError, match=r"has 1 pruned, 1 failed$"):
-        write_report(tracker, study, {}, {}, out)
+        write(tracker, study, out)
     assert out.read_text() == "older"
     assert list(tmp_path.glob(".page*")) == []
 
@@ -580,14 +609,14 @@ def test_a_damaged_validation_file_is_refused(damage: str, store: Path, tmp_path
         np.savez(file, row=np.arange(3))
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
     with pytest.raises(InputError, match=r"validation\.npz") as caught:
-        write_report(tracker, study, {}, {}, tmp_path / "page.html")
+        write(tracker, study, tmp_path / "page.html")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "page.html").exists()
 
 
 def test_a_folder_is_no_place_for_a_page(filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
-        write_report(*filled, {}, {}, tmp_path)
+        write(*filled, tmp_path)
 
 
 # ---- a browser

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Column, Table
 
-from mmtune.analysis.statistics import ClusteredMcNemar
-from mmtune.report.comparing import Comparison
-from mmtune.report.summary import comparison_table, history_table, show
+from mmtune.report.comparing import Answers, compared, comparison_table
+from mmtune.report.summary import history_table, show
 from mmtune.serve.versions import VersionRecord
 from mmtune.study import StudyKey, studies_folder, study_names
 
@@ -29,25 +30,13 @@ def listed() -> Table:
     return table
 
 
-def compared() -> Table:
-    recordings = ClusteredMcNemar(only_a=1, only_b=2, clusters=3, discordant=3, p_value=0.5, obuchowski_p=0.5)
-    found = [
-        Comparison(
-            name=name,
-            reference="xflow_cnn_mlp_baseline",
-            key=KEY,
-            epochs=(9, 9),
-            accuracy=0.98,
-            reference_accuracy=0.97,
-            spread=None,
-            folds=None,
-            rows=9,
-            rows_p=0.5,
-            recordings=recordings,
-        )
-        for name in NAMES
-    ]
-    return comparison_table(found)
+def answers(name: str) -> Answers:
+    rows = np.arange(9)
+    return Answers(key=replace(KEY, study=name), row=rows, recording=rows, right=rows > 0)
+
+
+def comparisons() -> Table:
+    return comparison_table(compared([(answers(name), answers("xflow_cnn_mlp_baseline")) for name in NAMES]))
 
 
 def versions() -> Table:
@@ -66,7 +55,7 @@ def versions() -> Table:
 
 TABLES = {
     "studies": (listed, NAMES),
-    "compare": (compared, [*NAMES, "xflow_cnn_mlp_baseline"]),
+    "compare": (comparisons, [*NAMES, "xflow_cnn_mlp_baseline"]),
     "history": (versions, [KEY.slug]),
 }
 

@@ -52,7 +52,7 @@ def wait_for_training(store: Path) -> None:
 def statuses(tracker: MlflowTracker) -> list[str]:
     runs = tracker.studies()
     trials = [trial for run in runs for trial in tracker.trials(run.run_id)]
-    return sorted(run.status for run in (*runs, *trials))
+    return sorted([*(run.status for run in runs), *(trial.state for trial in trials)])
 
 
 def rows(folder: Path) -> list[list[str]]:

@@ -10,9 +10,8 @@ from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
 from mmtune.tune.run import run_study
-from reproduction.measured import Result
+from reproduction.measured import Result, with_stored
 from reproduction.statements import is_reference, statements
-from reproduction.stored import with_stored
 from reproduction.tasks import Task
 
 QUIET = Console(quiet=True)

@@ -15,7 +15,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import load_study, studies_folder, study_names
-from reproduction.tasks import Task, cost, length, needs, obstacle, parse_seeds, tasks_of, with_needed
+from reproduction.tasks import Task, epochs_in_all, length, needs, obstacle, parse_seeds, tasks_of, with_needed
 
 ALL = with_needed(study_names(studies_folder()))
 
@@ -100,12 +100,12 @@ def test_what_cannot_run_says_why(tiny: Dataset) -> None:
     assert said == "speaker_disjoint needs at least 2 speakers here, got 1"
 
 
-def test_longer_tasks_cost_more() -> None:
+def test_the_epochs_of_all_trainings_count() -> None:
     study = load_study("xflow_lstm")
     short = Task(study=study.name, protocol="as_reported", epochs=2)
-    assert cost(short, study) == 2 / study.reduced
-    assert cost(replace(short, folds=6, repeats=5), study) == 30 * cost(short, study)
-    assert cost(replace(short, epochs=None), study) == 150 * cost(short, study)
+    assert epochs_in_all(short, study) == 2
+    assert epochs_in_all(replace(short, folds=6, repeats=5), study) == 60
+    assert epochs_in_all(replace(short, epochs=None), study) == 300
 
 
 @pytest.mark.parametrize("text", ["", "one", "0 -1", "1.5", "٣", "0x1"])

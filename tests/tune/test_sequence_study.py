@@ -79,11 +79,11 @@ def test_persons_are_held_out_in_turn_and_partners_are_compared(
     shape = {key: trial.params[f"model.{key}"] for key in ("height", "width", "steps", "coefficients", "classes")}
     assert shape == {"height": 20, "width": 24, "steps": STEPS, "coefficients": 5, "classes": CLASSES}
     partner = matching(tracker.studies(f"{name}_baseline"), run)
-    (found,) = compared([answers_of(tracker, run, spoken)], answers_of(tracker, partner, spoken))
-    assert found.rows == 96
+    (found,) = compared([(answers_of(tracker, run, spoken), answers_of(tracker, partner, spoken))])
+    assert len(found.own.row) == 96
     assert found.folds is not None
-    assert found.folds.n == 3
-    page = write_report(tracker, run, {}, {}, tmp_path / "page.html").read_text()
+    assert len(found.own.folds) == 3
+    page = write_report(tracker, run, load_study(name), (), tmp_path / "page.html").read_text()
     assert "1D-to-2D" in page
     with pytest.raises(InputError, match="spoken must have a test partition for this, it has none"):
         promote(tracker, run, spoken)
