@@ -35,7 +35,7 @@ from mmtune.tune.run import run_study
 
 EPOCHS = 20
 LEFT = {"model/model.safetensors": 60_000, "model/model.json": 700, "validation.npz": 20_000, "history.json": 3_000}
-FINAL = ("val_ari", "val_nmi", "val_purity", "parameters", "fit_seconds", *(f"val_f1_{digit}" for digit in range(10)))
+FINAL = ("val_ari", "val_nmi", "val_purity", "fit_seconds", *(f"val_f1_{digit}" for digit in range(10)))
 
 
 @dataclass(kw_only=True)
@@ -63,7 +63,12 @@ class UntrainedPool:
 
     def done(self, job: Job, pruned: bool = False) -> Done:
         """The end of a job, whose folder says so, with the metrics that a trial has in the end."""
-        best = {OBJECTIVE: score(self.made), "best_val_accuracy": 0.5, "best_val_loss": 1.0, "best_epoch": EPOCHS}
+        best = {
+            OBJECTIVE: score(self.made),
+            "val_accuracy_at_best": 0.5,
+            "val_loss_at_best": 1.0,
+            "epoch_at_best": EPOCHS,
+        }
         metrics = best | dict.fromkeys(FINAL, 0.5)
         result = Result(state=PRUNED if pruned else COMPLETE, time=now_ms(), metrics=metrics)
         # A worker waits until this is on the disk, which is none of the coordinator's time.

@@ -154,7 +154,7 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
     best = outcome.best
     typer.echo(
         f"best of {outcome.key.slug}: trial {best.name}, val macro-F1 {best.metrics['best_val_macro_f1']:.4f}, "
-        f"val accuracy {best.metrics['best_val_accuracy']:.4f} (epoch {best.metrics['best_epoch']:.0f})"
+        f"val accuracy {best.metrics['val_accuracy_at_best']:.4f} (epoch {best.metrics['epoch_at_best']:.0f})"
     )
     typer.echo(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}")
 
@@ -287,13 +287,15 @@ def for_optuna(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000, store: Store = MLRUNS
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000,
+    browser: Annotated[bool | None, typer.Option(help="Open a browser; if not given, where there is a screen.")] = None,
+    store: Store = MLRUNS,
 ) -> None:
     """Open the MLflow UI on loopback until Ctrl-C, for whoever has the address that this prints.
 
     Where a server keeps the runs, its own UI is what there is to open, and this prints where.
     """
-    from mmtune.serve.ui import bound, serve, study_lines
+    from mmtune.serve.ui import bound, has_screen, serve, study_lines
     from mmtune.tracking import MlflowTracker
     from mmtune.tracking.address import tracking_uri
 
@@ -303,7 +305,7 @@ def ui(
             typer.echo(line)
         return
     with bound(port) as own:
-        serve(MlflowTracker(store), own, typer.echo)
+        serve(MlflowTracker(store), own, typer.echo, has_screen() if browser is None else browser)
 
 
 @data_app.command()

@@ -45,7 +45,7 @@ class Result:
         """What came of the task in a few words."""
         if self.trial is None:
             return self.problem
-        names = {"best_val_accuracy": "val", "test_accuracy": "test", "held_accuracy": "held-out"}
+        names = {"val_accuracy_at_best": "val", "test_accuracy": "test", "held_accuracy": "held-out"}
         found = [(word, self.trial.metrics.get(name)) for name, word in names.items()]
         return "accuracy " + ", ".join(f"{word} {percent(value)} %" for word, value in found if value is not None)
 

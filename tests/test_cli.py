@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,12 +213,18 @@ def test_another_sampler_prunes_and_resumes(tiny: Dataset, tmp_path: Path) -> No
     assert "trial 05" not in more.stdout
 
 
-def test_the_ui_answers_on_loopback_and_links_to_the_trials(ran: Path) -> None:
+def test_the_ui_answers_on_loopback_and_links_to_the_trials_for_a_browser(ran: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "mmtune.cli", "ui", "--port", str(port)]
-    process = subprocess.Popen(words, cwd=ran, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A browser that keeps what it is given, and the page that it is sent to.
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/given\ncp "${{1#file://}}" {tmp_path}/page.html\n')
+    browser.chmod(0o700)
+    words = [sys.executable, "-m", "mmtune.cli", "ui", "--port", str(port), "--browser"]
+    environment = os.environ | {"BROWSER": f"{browser} %s"}
+    both: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(words, cwd=ran, env=environment, **both)
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
@@ -226,11 +234,20 @@ def test_the_ui_answers_on_loopback_and_links_to_the_trials(ran: Path) -> None:
         for line, what in zip(lines[1:], ("trials", "charts"), strict=False):
             assert line.startswith(f"  {what} of audio_rnn: {token}#/experiments/")
             assert "viewStateShareKey=audio_rnn-" in line
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        with browser.open(lines[0].split()[2], timeout=60) as answer:
+        while not (tmp_path / "page.html").exists() or not (tmp_path / "page.html").stat().st_size:
+            time.sleep(0.05)
+        sent = (tmp_path / "page.html").read_text()
+        # The token is in a file of this user's, not in anybody's arguments; the study that was opened last is shown.
+        assert token.partition("=")[2] not in (tmp_path / "given").read_text()
+        assert "viewStateShareKey=latent_fusion-" in sent
+        assert token in sent
+        folder = Path((tmp_path / "given").read_text().strip().removeprefix("file://")).parent
+        assert folder.stat().st_mode & 0o077 == 0
+        client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with client.open(lines[0].split()[2], timeout=60) as answer:
             assert answer.url == f"{page}/"
             assert "<html" in answer.read().decode()
-        with browser.open(f"{page}/ajax-api/2.0/mlflow/experiments/search?max_results=10", timeout=60) as answer:
+        with client.open(f"{page}/ajax-api/2.0/mlflow/experiments/search?max_results=10", timeout=60) as answer:
             assert "audio_rnn" in answer.read().decode()
     finally:
         process.terminate()

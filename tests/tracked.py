@@ -62,7 +62,7 @@ def track_trial(
     if files is not None:
         tracker.add_files(run_id, files)
     ended = started + 1 + len(points)
-    last = Point(epoch=int(metrics.get("best_epoch", 0)), time=ended, metrics=metrics)
+    last = Point(epoch=int(metrics.get("epoch_at_best", 0)), time=ended, metrics=metrics)
     why = {"mmtune.reason": reason, "mmtune.retry": str(retry)} if reason or state == FAIL else {}
     tracker.log(run_id, [last], tags=why)
     tracker.end(run_id, state, ended)

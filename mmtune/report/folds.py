@@ -41,7 +41,7 @@ def column(name: str) -> dict[str, Any]:
 
 def in_percent(name: str) -> bool:
     """Whether a metric is a share, by its name."""
-    return name.endswith(("accuracy", "f1"))
+    return "loss" not in name
 
 
 def cell(name: str, value: float) -> str:

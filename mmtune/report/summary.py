@@ -38,7 +38,7 @@ def last_measured(tracker: MlflowTracker, runs: Sequence[StudyRun]) -> str:
 def measured(trial: TrialRun) -> str:
     """Accuracy of a trial on validation, and on test if it was scored."""
     test = trial.metrics.get("test_accuracy")
-    shown = f"val accuracy {trial.metrics['best_val_accuracy']:.2%}"
+    shown = f"val accuracy {trial.metrics['val_accuracy_at_best']:.2%}"
     return shown if test is None else f"{shown}, test {test:.2%}"
 
 

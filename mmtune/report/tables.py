@@ -12,6 +12,7 @@ from typing import Any
 from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.networks.card import FINAL
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
+from mmtune.train.staging import WEIGHTS, at_best
 
 STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running", INTERRUPTED: "interrupted"}
 
@@ -94,6 +95,8 @@ class Column:
         """What is shown of a trial, and what the column is sorted by."""
         if self.choice:
             return trial.params.get(self.name)
+        if self.name == WEIGHTS:
+            return int(trial.tags[WEIGHTS]) if trial.tags.get(WEIGHTS, "").isdecimal() else None
         return self.scale * trial.metrics[self.name] if self.name in trial.metrics else None
 
     def text(self, value: Any) -> str:
@@ -107,14 +110,14 @@ def share(heading: str, name: str) -> Column:
 
 
 SCORES = (
-    Column(heading="best epoch", name="best_epoch", show=".0f"),
+    Column(heading="best epoch", name="epoch_at_best", show=".0f"),
     share("val macro-F1", OBJECTIVE),
-    share("val accuracy", "best_val_accuracy"),
-    Column(heading="val loss", name="best_val_loss", show=".4f", unit="nats"),
+    share("val accuracy", "val_accuracy_at_best"),
+    Column(heading="val loss", name="val_loss_at_best", show=".4f", unit="nats"),
     share("test macro-F1", "test_macro_f1"),
     share("test accuracy", "test_accuracy"),
     *(Column(heading=name, name=f"val_{name.lower()}", show=".3f") for name in ("ARI", "NMI", "purity", "silhouette")),
-    Column(heading="weights", name="parameters", show=",.0f"),
+    Column(heading="weights", name=WEIGHTS, show=",.0f"),
     Column(heading="time", name="fit_seconds", show=".1f", unit="s"),
 )
 
@@ -127,7 +130,7 @@ def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> l
         Column(heading=names[path], name=path, choice=True, numeric=all(map(is_number, given[path])))
         for path in choices
     ]
-    return own + [column for column in SCORES if any(column.name in t.metrics for t in trials)]
+    return own + [column for column in SCORES if any(column.value(t) is not None for t in trials)]
 
 
 def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int) -> list[dict[str, Any]]:
@@ -136,14 +139,14 @@ def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows
     An accuracy on one split has Wilson's 95 % interval, the mean over folds or repeats the one that is tracked with it.
     """
     names = list(dict.fromkeys([*reported, "accuracy", "macro_f1"]))
-    weights = {"": ("best_val", "test")}
+    weights = {"": (at_best, "test")}
     if f"{FINAL}_val_accuracy" in best.metrics:
-        weights[", last epoch"] = (f"{FINAL}_val", f"{FINAL}_test")
+        weights[", last epoch"] = (f"{FINAL}_{{}}".format, f"{FINAL}_test")
     return [
         {
             "name": name.replace("macro_f1", "macro-F1") + which,
             "reported": percent(reported.get(name)),
-            **measured_on("validation", best, f"{validation}_{name}", reported.get(name), rows),
+            **measured_on("validation", best, validation(f"val_{name}"), reported.get(name), rows),
             **measured_on("test", best, f"{test}_{name}", reported.get(name), test_rows),
         }
         for which, (validation, test) in weights.items()
@@ -155,7 +158,7 @@ def measured_on(split: str, best: TrialRun, name: str, paper: float | None, rows
     """A metric on one split, its difference from the paper's in points, and its interval, as text."""
     value, low, high = (best.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
     gap = None if value is None or paper is None else 100 * (value - paper)
-    wilson = interval(value, rows) if name.endswith("accuracy") else ""
+    wilson = interval(value, rows) if "accuracy" in name else ""
     return {
         split: percent(value),
         f"{split}_gap": DASH if gap is None else signed(gap),
@@ -173,7 +176,7 @@ def published_table(
 ) -> dict[str, Any]:
     """Published accuracies (shares) and this study's, on test rows if it was scored there, the highest first."""
     tested = "test_accuracy" in best.metrics
-    own = best.metrics.get("test_accuracy", best.metrics.get("best_val_accuracy"))
+    own = best.metrics.get("test_accuracy", best.metrics.get("val_accuracy_at_best"))
     split, count = ("test", test_rows) if tested else ("validation", rows)
     found = [(value, model, "", False) for model, value in published.items()]
     ours = [] if own is None else [(own, f"{name}, {split} accuracy", interval(own, count), True)]

@@ -19,7 +19,7 @@ from mmtune.tracking.trouble import reached
 
 MOST = 20
 """So many of a study's best models are logged; all of them have their files with their runs."""
-SCORES = (OBJECTIVE, "best_val_accuracy", "best_val_loss")
+SCORES = (OBJECTIVE, "val_accuracy_at_best", "val_loss_at_best")
 READY = "READY"
 
 
@@ -86,7 +86,7 @@ def log_one(
     # The same values at the same times: the run has them once, now with a link to the model.
     linked = [Metric(m.key, m.value, m.timestamp, m.step, model_id=made.model_id, **where) for m in scores]
     client.log_batch(trial.run_id, linked)
-    client.log_outputs(trial.run_id, [LoggedModelOutput(made.model_id, int(trial.metrics.get("best_epoch", 0)))])
+    client.log_outputs(trial.run_id, [LoggedModelOutput(made.model_id, int(trial.metrics.get("epoch_at_best", 0)))])
     client.finalize_logged_model(made.model_id, READY)
 
 

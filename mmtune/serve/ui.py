@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
+import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import webbrowser
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from hmac import compare_digest
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from mmtune.base.errors import InputError
+from mmtune.base.files import make_folder
 from mmtune.tracking import address
 
 if TYPE_CHECKING:
@@ -45,10 +52,10 @@ def bound(port: int) -> socket.socket:
     return own
 
 
-def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]) -> None:
-    """Serve MLflow's UI on a bound socket until Ctrl-C; `say` is told the addresses.
+def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None], browse: bool) -> None:
+    """Serve MLflow's UI on a bound socket until Ctrl-C; `say` is told the addresses, a browser opens if it is to.
 
-    What it is set up with is in this process alone: neither a password nor the token is in its arguments.
+    What it is set up with is in this process alone: neither a password nor the token is in anybody's arguments.
     """
     import uvicorn
 
@@ -59,10 +66,29 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
     say(f"MLflow UI: {page}  (Ctrl-C ends it)")
     for line in study_lines(tracker, page):
         say(line)
+    last = tracker.studies()[:1]
+    shown = [address(page, tracker.experiment(study.key.study), study.key) for study in last]
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
     config = uvicorn.Config(guard, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), browsing(tracker, [*shown, page][0]) if browse else nullcontext():
         uvicorn.Server(config).run(sockets=[own])
+
+
+@contextmanager
+def browsing(tracker: MlflowTracker, page: str) -> Iterator[None]:
+    """Have a browser open a page, by way of a file that is this user's alone: arguments are everybody's to read."""
+    with TemporaryDirectory(dir=make_folder(tracker.root / "cache")) as folder:
+        way = Path(folder) / "ui.html"
+        way.write_text(f'<meta http-equiv="refresh" content="0; url={escape(page)}">')
+        # A browser without a window does not come back before it is closed.
+        threading.Thread(target=webbrowser.open, args=[way.as_uri()], daemon=True).start()
+        yield
+
+
+def has_screen() -> bool:
+    """Whether somebody sits before a terminal of a machine with a screen."""
+    screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return screen and sys.stdout.isatty()
 
 
 def study_lines(tracker: MlflowTracker, page: str) -> list[str]:

@@ -14,7 +14,7 @@ def study_note(key: StudyKey, trials: int, doc: str, best: TrialRun | None, fini
     if best is None:
         stands = "No trial of it is complete."
     else:
-        score, accuracy = best.metrics[OBJECTIVE], best.metrics.get("best_val_accuracy", float("nan"))
+        score, accuracy = best.metrics[OBJECTIVE], best.metrics.get("val_accuracy_at_best", float("nan"))
         stands = f"**Best: trial {best.name}, validation macro-F1 {score:.4f}, accuracy {accuracy:.4f}.**"
     state = "finished" if finished else "not finished: the same command goes on"
     what = f"{trials} trial{'s' * (trials > 1)} of `{key.study}`, {key.title}; {state}"
@@ -36,7 +36,7 @@ def ending(result: Result | None) -> str:
         return "Under way."
     if result.state not in (COMPLETE, PRUNED):
         return f"**Failed:** {result.reason.partition(chr(10))[0]}."
-    score, epoch = result.metrics.get(OBJECTIVE, float("nan")), result.metrics.get("best_epoch", 0)
+    score, epoch = result.metrics.get(OBJECTIVE, float("nan")), result.metrics.get("epoch_at_best", 0)
     told = f"validation macro-F1 {score:.4f} after epoch {epoch:.0f}"
     trained = result.metrics.get("epochs_trained", 0)
     return f"**{told}** of {trained:.0f}." if result.state == COMPLETE else f"Stopped early: {told} of {trained:.0f}."

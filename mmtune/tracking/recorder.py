@@ -215,7 +215,7 @@ class Recorder:
         files = inside(run.folder, result.files) if result.files else None
         if files is not None and files.is_dir():
             self.tracker.add_files(run.run_id, files)
-        last = Point(epoch=int(result.metrics.get("best_epoch", 0)), time=result.time, metrics=result.metrics)
+        last = Point(epoch=int(result.metrics.get("epoch_at_best", 0)), time=result.time, metrics=result.metrics)
         why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
         points, params = [*own.points, last], run.params if own.params_due else {}
         tags = {**result.tags, NOTE: trial_note(run, result)}

@@ -21,7 +21,7 @@ from mmtune.tracking.runs import OBJECTIVE, PARENT
 TAG = "mlflow.sharedViewState."
 LONGEST = 5_000
 CURVES = ("val_macro_f1", "val_loss", "train_loss")
-SHOWN = ("best_val_accuracy", "test_macro_f1")
+SHOWN = ("val_accuracy_at_best", "test_macro_f1")
 COLUMN_WIDTH = 170
 SECTION = {"isReordered": False, "deleted": False, "isGenerated": False}
 MOST_CHOICES = 8

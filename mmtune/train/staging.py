@@ -23,6 +23,13 @@ RUN, EPOCHS, RESULT, ERROR = "run.json", "epochs.jsonl", "result.json", "error.t
 now_ms = milliseconds
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 FILES, PARTS, CHECKPOINT = "files", "parts", "checkpoint.safetensors"
+WEIGHTS = "mmtune.weights"
+"""The tag that says how many weights a model has."""
+
+
+def at_best(score: str) -> str:
+    """What a score is called that holds at the best epoch of a training; the objective comes first in a sorted list."""
+    return "best_val_macro_f1" if score == "val_macro_f1" else f"{score}_at_best"
 
 
 @dataclass(kw_only=True)
@@ -159,6 +166,10 @@ def hand_on(earlier: Path, later: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what writes that were cut short have left in a folder that nobody writes to."""
+    """Remove what writes that were cut short have left in a folder, before a training begins there.
+
+    The coordinator may be writing that the run is in the store at this moment.
+    """
     for left in folder.glob(".*"):
-        left.unlink(missing_ok=True)
+        if not left.name.startswith(f".{RUN}."):
+            left.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ from mmtune.train.checkpoint import (
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import FitResult, OnEpoch, fit
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.staging import CHECKPOINT, FILES, Result, now_ms, read_epochs, write_result
+from mmtune.train.staging import CHECKPOINT, FILES, WEIGHTS, Result, at_best, now_ms, read_epochs, write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,8 @@ def run_trial(
     maps = maps_of(result.model, validation, split.validation)
     if maps:
         write_whole(files / MAPS, npz(maps))
-    ended = Result(state="PRUNED" if result.pruned else "COMPLETE", time=now_ms(), metrics=metrics)
+    state, told = "PRUNED" if result.pruned else "COMPLETE", {WEIGHTS: str(count_parameters(result.model))}
+    ended = Result(state=state, time=now_ms(), metrics=metrics, tags=told)
     write_result(folder, ended)
     return ended
 
@@ -125,11 +126,10 @@ def take(rows: Rows, numbers: RowNumbers) -> Rows:
 def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) -> dict[str, float]:
     """Scores of the best epoch, F1 of each class, how each part of the embedding clusters, sizes and times."""
     return {
-        "best_epoch": result.best_epoch,
-        **{f"best_{name}": value for name, value in found.scores("val").items()},
+        "epoch_at_best": result.best_epoch,
+        **{at_best(name): value for name, value in found.scores("val").items()},
         **found.details("val"),
         **cluster_metrics(found, seed),
-        "parameters": count_parameters(result.model),
         "epochs_trained": len(result.history),
         "fit_seconds": result.seconds,
         "rows_per_second": len(train) * len(result.history) / result.seconds,

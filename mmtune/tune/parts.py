@@ -13,7 +13,7 @@ from mmtune.study import StudyKey
 from mmtune.tracking import OBJECTIVE
 from mmtune.train.staging import Point
 
-SUMMARISED = (OBJECTIVE, "best_val_accuracy", "best_val_loss", "held_macro_f1", "held_accuracy", "held_loss")
+SUMMARISED = (OBJECTIVE, "val_accuracy_at_best", "val_loss_at_best", "held_macro_f1", "held_accuracy", "held_loss")
 CURVES = tuple(f"{side}_{name}" for side in ("train", "val") for name in ("loss", "accuracy", "macro_f1"))
 Metrics = Mapping[str, float]
 

@@ -424,7 +424,8 @@ class Trials:
             append_epoch(folder, point)
             self.recorder.epoch(live.run, point)
         # The files are those of one part, and so is the seed that made its clusters.
-        tags = {"mmtune.seed": str(self._seed(live.run.number, best))}
+        of_best = live.ended[best].result
+        tags = {**(of_best.tags if of_best else {}), "mmtune.seed": str(self._seed(live.run.number, best))}
         files = str((live.ended[best].folder / FILES).relative_to(folder))
         result = Result(state=state, time=now_ms(), metrics=metrics, files=files, tags=tags)
         write_result(folder, result)

@@ -222,7 +222,7 @@ def result(tracker: MlflowTracker, trial: TrialRun) -> dict[str, Any]:
     """One of them."""
     tags = ("mmtune.seed", "mmtune.drawn", "mmtune.versions", "mmtune.data_digest", "mmtune.device")
     metrics = {n: v for n, v in trial.metrics.items() if n not in ("fit_seconds", "rows_per_second")}
-    names = [name for name in trial.metrics if not name.startswith(("best_", "fit_", "rows_"))]
+    names = [name for name in trial.metrics if "best" not in name and not name.startswith(("fit_", "rows_"))]
     curves = {name: points for name, points in tracker.curves(trial.run_id, names).items() if "seconds" not in name}
     folder = tracker.artifact(trial.run_id, "model")
     return {

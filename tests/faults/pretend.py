@@ -21,7 +21,17 @@ from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import OBJECTIVE
-from mmtune.train.staging import CHECKPOINT, FILES, Point, Result, append_epoch, now_ms, read_epochs, write_result
+from mmtune.train.staging import (
+    CHECKPOINT,
+    FILES,
+    Point,
+    Result,
+    append_epoch,
+    at_best,
+    now_ms,
+    read_epochs,
+    write_result,
+)
 from mmtune.tune.run import Outcome, run_study
 
 SMALL = AudioRNNConfig(hidden=1)
@@ -142,8 +152,8 @@ class Pretend:
         assert job.checkpoint is None or job.checkpoint.is_dir()
         (job.folder / FILES / "validation.npz").write_bytes(b"rows")
         told = metrics_of(job, self.reached[job.number])
-        metrics = {f"best_{name}": value for name, value in told.items() if name.startswith("val")}
-        metrics |= {"best_epoch": 1.0, "epochs_trained": float(self.reached[job.number]), "held_accuracy": 0.5}
+        metrics = {at_best(name): value for name, value in told.items() if name.startswith("val")}
+        metrics |= {"epoch_at_best": 1.0, "epochs_trained": float(self.reached[job.number]), "held_accuracy": 0.5}
         write_result(job.folder, Result(state="PRUNED" if pruned else "COMPLETE", time=now_ms(), metrics=metrics))
 
 
@@ -153,7 +163,7 @@ def metrics_of(job: Job, epoch: int) -> dict[str, float]:
     return {"train_loss": 1 - score, "val_loss": 1 - score, "val_accuracy": score, "val_macro_f1": score}
 
 
-assert f"best_{'val_macro_f1'}" == OBJECTIVE
+assert at_best("val_macro_f1") == OBJECTIVE
 
 
 @dataclass(kw_only=True)

@@ -133,8 +133,8 @@ def write(tracker: MlflowTracker, run: StudyRun, out: Path, others: Sequence[Stu
 
 def scores(f1: float, **more: float) -> dict[str, float]:
     per_class = {f"val_f1_{digit}": f1 - digit / 1000 for digit in range(10)}
-    own = {"best_epoch": 2, "best_val_macro_f1": f1, "best_val_accuracy": f1 + 0.001, "best_val_loss": 1 - f1}
-    return {**own, **per_class, "val_ari": 0.5, "val_nmi": 0.6, "val_purity": 0.7, "parameters": 114606, **more}
+    own = {"epoch_at_best": 2, "best_val_macro_f1": f1, "val_accuracy_at_best": f1 + 0.001, "val_loss_at_best": 1 - f1}
+    return {**own, **per_class, "val_ari": 0.5, "val_nmi": 0.6, "val_purity": 0.7, **more}
 
 
 def track(
@@ -164,7 +164,7 @@ def track(
         epochs=[curve(epoch) for epoch in range(1, epochs + 1)],
         files=folder,
         reason=reason,
-        tags={"seed": str(1000 + number)},
+        tags={"seed": str(1000 + number), "weights": "114606"},
     )
 
 
@@ -245,7 +245,7 @@ def test_interval_is_wilsons(value: float, rows: int) -> None:
 
 
 def test_differences_are_measured_minus_reported_in_points() -> None:
-    best = TrialRun(**{**trial(0).__dict__, "metrics": {"best_val_accuracy": 0.97, "test_accuracy": 0.99}})
+    best = TrialRun(**{**trial(0).__dict__, "metrics": {"val_accuracy_at_best": 0.97, "test_accuracy": 0.99}})
     line = measured(best, {"accuracy": 0.98}, 100, 0)[0]
     assert (line["reported"], line["validation"], line["test"]) == ("98.00", "97.00", "99.00")
     assert (line["validation_gap"], line["test_gap"]) == ("\N{MINUS SIGN}1.00", "+1.00")
@@ -493,7 +493,7 @@ def test_published_models_stand_around_the_measured_test_accuracy(
 
 
 def test_without_a_test_score_published_models_stand_around_the_validation_accuracy() -> None:
-    best = TrialRun(**{**trial(0).__dict__, "metrics": {"best_val_accuracy": 0.97}})
+    best = TrialRun(**{**trial(0).__dict__, "metrics": {"val_accuracy_at_best": 0.97}})
     table = published_table(best, {"a": 0.5}, "mine", 200, 0)
     assert [line["name"] for line in table["lines"]] == ["mine, validation accuracy", "a"]
     assert table["lines"][0]["interval"] == interval(0.97, 200)
@@ -501,9 +501,9 @@ def test_without_a_test_score_published_models_stand_around_the_validation_accur
 
 
 FOLDS = [
-    {"unit_best_val_accuracy": 0.9, "unit_best_val_loss": 0.31},
-    {"unit_best_val_accuracy": 0.95, "unit_best_val_loss": 0.29},
-    {"unit_best_val_accuracy": 0.94, "unit_best_val_loss": 0.3},
+    {"unit_val_accuracy_at_best": 0.9, "unit_val_loss_at_best": 0.31},
+    {"unit_val_accuracy_at_best": 0.95, "unit_val_loss_at_best": 0.29},
+    {"unit_val_accuracy_at_best": 0.94, "unit_val_loss_at_best": 0.3},
 ]
 
 

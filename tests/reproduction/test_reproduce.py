@@ -70,7 +70,7 @@ def check_table(dataset: Dataset, folder: Path, studies: list[str]) -> None:
         name, protocol = row[0].strip("`"), row[3].strip("`")
         (run,) = [run for run in tracker.studies(name) if run.key.protocol == protocol]
         (trial,) = [trial for trial in tracker.trials(run.run_id) if trial.state == "COMPLETE"]
-        wanted = ("best_val_accuracy", "best_val_macro_f1", "test_accuracy", "test_macro_f1")
+        wanted = ("val_accuracy_at_best", "best_val_macro_f1", "test_accuracy", "test_macro_f1")
         assert [row[6], row[7], row[8], row[10]] == [percent(trial.metrics[metric]) for metric in wanted]
         low, high = (float(text) for text in row[9].split(" to "))
         assert low <= float(row[8]) <= high

@@ -60,7 +60,7 @@ def world(tiny: Dataset, store_template: Path, tmp_path_factory: pytest.TempPath
     root = Path(shutil.copytree(store_template, tmp_path_factory.mktemp("edited") / "mlruns"))
     tracker = MlflowTracker(root)
     study = track_study(tracker, key_of(tiny), data_dir=str(tiny.folder))
-    scores = {OBJECTIVE: 0.5, "best_val_accuracy": 0.5, "best_epoch": 1.0}
+    scores = {OBJECTIVE: 0.5, "val_accuracy_at_best": 0.5, "epoch_at_best": 1.0}
     return root, study.run_id, track_trial(tracker, study, 0, {"model.hidden": 320}, scores)
 
 

@@ -62,7 +62,7 @@ def world(place: MlflowTracker) -> World:
     runs = {
         number: track_trial(place, full, number, {"a": number}, metrics, state=state, epochs=[{"val_loss": 0.5}])
         for number, state, metrics in (
-            (3, COMPLETE, {OBJECTIVE: 0.5, "best_epoch": 2}),
+            (3, COMPLETE, {OBJECTIVE: 0.5, "epoch_at_best": 2}),
             (0, COMPLETE, {OBJECTIVE: 0.75}),
             (1, FAIL, {OBJECTIVE: 0.9}),
             (4, COMPLETE, {OBJECTIVE: 0.75}),
@@ -134,7 +134,7 @@ def test_runs_come_back_in_order_with_what_they_are(of_world: World) -> None:
     odd = by_id[of_world.runs[44]]
     assert (odd.params, odd.tags["mmtune.note"], odd.name) == ({"a": TAG}, TAG, TAG[:50])
     assert math.isnan(by_id[of_world.runs[7]].metrics[OBJECTIVE])
-    assert by_id[of_world.runs[3]].metrics == {OBJECTIVE: 0.5, "best_epoch": 2.0, "val_loss": 0.5}
+    assert by_id[of_world.runs[3]].metrics == {OBJECTIVE: 0.5, "epoch_at_best": 2.0, "val_loss": 0.5}
 
 
 def test_parts_are_no_trials_and_are_found_by_their_study_and_by_their_trial(of_world: World) -> None:

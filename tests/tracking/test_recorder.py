@@ -176,7 +176,7 @@ def end(run: StagedRun, recorder: Recorder | None = None, state: str = "COMPLETE
     """Leave files and a result as a worker does, and let a recorder hear of it."""
     (run.folder / FILES / "model").mkdir(parents=True, exist_ok=True)
     (run.folder / FILES / "model" / "weights").write_bytes(run.name.encode())
-    metrics = {} if reason else {OBJECTIVE: 0.5, "best_epoch": 2.0}
+    metrics = {} if reason else {OBJECTIVE: 0.5, "epoch_at_best": 2.0}
     result = Result(state=state, time=FIRST + 1_000, metrics=metrics, reason=reason, tags={"late": "é"})
     write_result(run.folder, result)
     if recorder is not None:

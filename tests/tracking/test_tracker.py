@@ -48,7 +48,7 @@ def test_a_trial_comes_back_with_params_metrics_curves_and_files(any_store: Path
     (tmp_path / "left" / "model" / "weights").write_bytes(b"abc")
     epochs = [{"val_loss": 1 / epoch, "broken": math.inf, "missing": math.nan} for epoch in (1, 2, 3)]
     params = {"model.hidden": 320, "train.lr": 1e-4}
-    scores = {OBJECTIVE: 0.5, "best_epoch": 2.0}
+    scores = {OBJECTIVE: 0.5, "epoch_at_best": 2.0}
     run = track_trial(tracker, study, 4, params, scores, epochs=epochs, files=tmp_path / "left")
     tracker.end_study(study.run_id, True, best_trial(tracker.trials(study.run_id)), {"seconds": 1.5}, {"t": "é"})
 

@@ -164,7 +164,7 @@ def test_rubbish_among_epochs_is_refused_in_a_line_and_stays(tmp_path: Path, lin
 def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_result(tmp_path) is None
     for made in (
-        Result(state="COMPLETE", time=3, metrics={"a": 0.5, "best_epoch": 2}, tags={"x": ODD}, files="parts/1/files"),
+        Result(state="COMPLETE", time=3, metrics={"a": 0.5, "b": 2}, tags={"x": ODD}, files="parts/1/files"),
         Result(state="FAIL", time=4, reason=ODD, retry=True),
     ):
         write_result(tmp_path, made)

@@ -117,5 +117,7 @@ def test_what_writes_that_were_cut_short_have_left_is_removed(tmp_path: Path) ->
     folder = staged(tmp_path).folder
     kept = {path.name for path in folder.iterdir()}
     (folder / f".{CHECKPOINT}.17").write_bytes(b"half")
+    # What the coordinator writes at this moment stays.
+    (folder / f".{RUN}.18").write_bytes(b"half")
     tidy(folder)
-    assert {path.name for path in folder.iterdir()} == kept
+    assert {path.name for path in folder.iterdir()} == {*kept, f".{RUN}.18"}

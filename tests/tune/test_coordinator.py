@@ -69,7 +69,7 @@ class Crowd:
 
 def done(job: Job) -> Done:
     """A job has left its result."""
-    write_result(job.folder, Result(state=COMPLETE, time=now_ms(), metrics={OBJECTIVE: 0.5, "best_epoch": 1.0}))
+    write_result(job.folder, Result(state=COMPLETE, time=now_ms(), metrics={OBJECTIVE: 0.5, "epoch_at_best": 1.0}))
     return Done(number=job.number)
 
 
