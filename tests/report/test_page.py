@@ -521,7 +521,7 @@ def test_folds_are_listed_and_summed_up(page: Page, store: Path, tmp_path: Path)
     told = summary([0.9, 0.95, 0.94])
     table = fold_table(tracker, run.key, tracker.trials(run.run_id)[0])
     assert table is not None
-    assert [column["heading"] for column in table["columns"]] == ["fold", "best val accuracy", "best val loss"]
+    assert [column["heading"] for column in table["columns"]] == ["fold", "val accuracy at best", "val loss at best"]
     assert [line[1] for line in table["foot"]] == [
         f"{100 * told.mean:.2f}",
         f"{100 * told.deviation:.2f}",
