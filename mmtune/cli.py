@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
@@ -127,19 +128,31 @@ def study(name: Name, data: Data = None, fix: Fix = None, store: Store = MLRUNS,
     with interruptible() as stopped, pool_maker(options, dataset, console) as make_pool:
         outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
         if outcome is not None and outcome.best is not None and not stopped():
-            publish_study(store, outcome, dataset)
+            publish_study(store, outcome, dataset, options.patience, stopped)
     say_outcome(outcome, name, interrupted=stopped())
 
 
-def publish_study(store: Path, outcome: Outcome, dataset: Dataset) -> None:
-    """Leave in MLflow what people look at once a study has ended."""
+def publish_study(
+    store: Path, outcome: Outcome, dataset: Dataset, patience: float, stopped: Callable[[], bool]
+) -> None:
+    """Leave in MLflow what people look at once a study has ended, unless it is stopped while the store is away."""
+    from mmtune.base.progress import say
     from mmtune.report.publish import publish
     from mmtune.tracking import MlflowTracker
+    from mmtune.tracking.patience import Patience
 
     tracker = MlflowTracker(store)
-    study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
-    with data_progress() as advance:
-        publish(tracker, study, dataset, advance)
+
+    def act() -> None:
+        study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
+        with data_progress() as advance:
+            publish(tracker, study, dataset, advance)
+
+    try:
+        Patience(tracker, patience, partial(say, console)).insist(act, stopped)
+    except AwayError:
+        if not stopped():
+            raise
 
 
 def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:

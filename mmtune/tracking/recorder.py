@@ -9,16 +9,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
 from mmtune.base import sqlite
 from mmtune.base.bounds import inside
-from mmtune.base.errors import AwayError, GoneError, InputError
+from mmtune.base.errors import GoneError, InputError
 from mmtune.tracking.address import sqlite_path
 from mmtune.tracking.notes import NOTE, trial_note
+from mmtune.tracking.patience import Patience
 from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
 from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_epochs, read_runs
@@ -26,12 +28,9 @@ from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_e
 # How long an epoch may wait for others before they go to the store together.
 BATCH_SECONDS = 5.0
 MANY = 32
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 # The store is analysed when so many runs have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
 LONGEST_REASON = 5_000
-
-Found = TypeVar("Found")
 
 
 class Tracked(Protocol):
@@ -57,8 +56,7 @@ class Waiting:
 class Recorder:
     """The runs of one study on their way to the store; `parent` is the study's own run.
 
-    patience: after so many seconds without an answer it gives up, with an InputError. say: prints a line. inputs: the
-    data sets that every run is made on.
+    inputs: the data sets that every run is made on.
     """
 
     def __init__(
@@ -66,17 +64,14 @@ class Recorder:
         tracker: MlflowTracker,
         experiment: str,
         parent: str,
-        patience: float,
-        say: Callable[[str], None],
+        patience: Patience,
         inputs: Sequence[DataInput] = (),
     ) -> None:
         self.tracker, self.experiment, self.parent, self.inputs = tracker, experiment, parent, inputs
-        self.patience, self.say = patience, say
+        self.patience = patience
         self.waiting: dict[str, Waiting] = {}
         self.dropped: deque[tuple[Tracked, Sequence[str]]] = deque()
         self.ended = 0
-        self.away_since: float | None = None
-        self.again = self.pause = 0.0
 
     # ---- what is heard of runs
 
@@ -101,12 +96,12 @@ class Recorder:
 
     def work(self) -> bool:
         """Bring what is due of one run; whether there was any."""
-        if time.monotonic() < self.again:
+        if not self.patience.due:
             return False
         due = next((own for own in self.waiting.values() if self._is_due(own)), None)
         if due is not None:
-            return self._try(lambda: self._bring(due))
-        return bool(self.dropped) and self._try(self._remove)
+            return self.patience.attempt(lambda: self._bring(due))
+        return bool(self.dropped) and self.patience.attempt(self._remove)
 
     def _remove(self) -> None:
         run, names = self.dropped[0]
@@ -118,12 +113,12 @@ class Recorder:
     def finish(self) -> None:
         """Bring everything; InputError where the store stays away."""
         while any(own.points or own.result or not own.run.run_id for own in self.waiting.values()):
-            self._wait()
+            self.patience.wait()
             for own in list(self.waiting.values()):
-                if own.run.id in self.waiting and not self._try(lambda own=own: self._bring(own, whole=True)):  # type: ignore[misc]
+                if own.run.id in self.waiting and not self.patience.attempt(partial(self._bring, own, whole=True)):
                     break
         while self.dropped:
-            self.insist(self._remove)
+            self.patience.insist(self._remove)
 
     def pause_all(self, runs: Iterable[StagedRun]) -> None:
         """Say in the store that runs are not under way and go on later."""
@@ -139,7 +134,7 @@ class Recorder:
         # One that was deleted meanwhile is tracked again when there is more to say of it.
         with suppress(GoneError):
             if run.run_id:
-                self.insist(lambda: self.tracker.set_state(run.run_id, state))
+                self.patience.insist(lambda: self.tracker.set_state(run.run_id, state))
 
     def _is_due(self, own: Waiting) -> bool:
         if own.result is not None or not own.run.run_id:
@@ -160,7 +155,8 @@ class Recorder:
             elif whole or self._is_due(own):
                 self._send(own)
         except GoneError:
-            self.say(f"the run of {own.run.name} was deleted while it was under way: it is tracked again as a new one")
+            gone = f"the run of {own.run.name} was deleted while it was under way"
+            self.patience.say(f"{gone}: it is tracked again as a new one")
             own.run.run_id, own.points, own.params_due = "", read_epochs(own.run.folder), True
 
     def _begin(self, own: Waiting) -> None:
@@ -240,40 +236,3 @@ class Recorder:
                 self.tracker.end(double.run_id, FAIL, now_ms())
                 with suppress(InputError, GoneError):
                     self.tracker.discard(double.run_id)
-
-    # ---- patience
-
-    def _try(self, act: Callable[[], None]) -> bool:
-        """Act; False, and a pause, where the store does not answer. Raises InputError where patience has ended."""
-        try:
-            act()
-        except AwayError as error:
-            self._missed(error.reason)
-            return False
-        if self.away_since is not None:
-            self.say(f"{self.tracker.name} is back")
-            self.away_since, self.pause = None, 0.0
-        return True
-
-    def insist(self, act: Callable[[], Found]) -> Found:
-        """What comes of something that needs the store, once it answers; InputError where patience has ended."""
-        found: list[Found] = []
-        while not self._try(lambda: found.append(act())):
-            self._wait()
-        return found[0]
-
-    def _wait(self) -> None:
-        time.sleep(max(0.0, self.again - time.monotonic()))
-
-    def _missed(self, reason: str) -> None:
-        now = time.monotonic()
-        if self.away_since is None:
-            self.away_since = now
-            self.say(f"{self.tracker.name} does not answer ({reason}): what is trained waits in staging")
-        if now - self.away_since >= self.patience:
-            raise InputError(
-                f"{self.tracker.name} has not answered for {self.patience:g} s: {reason}; what is finished is in "
-                f"{self.tracker.root / 'staging'}, and the same command goes on with it"
-            )
-        self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE, self.patience or FIRST_PAUSE)
-        self.again = now + self.pause

@@ -116,11 +116,11 @@ def leave(recorder: Recorder, stopping: bool) -> None:
     Whoever stops a study does not wait for a store that is away: what it lacks is in staging.
     """
     if stopping:
-        recorder.patience = min(recorder.patience, LAST_SECONDS)
+        recorder.patience.seconds = min(recorder.patience.seconds, LAST_SECONDS)
     try:
         recorder.finish()
         recorder.pause_all([own.run for own in recorder.waiting.values() if own.result is None])
     except InputError as error:
         if not stopping:
             raise
-        recorder.say(str(error))
+        recorder.patience.say(str(error))

@@ -43,6 +43,7 @@ from mmtune.tracking import (
     study_note,
     view_tag,
 )
+from mmtune.tracking.patience import Patience
 from mmtune.tracking.system import require_monitor, system_metrics
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.coordinator import Coordinator, leave
@@ -200,8 +201,8 @@ def opened(
         own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
         search = Search(plan.schedule.space, flatten(plan.base), own_rungs, plan.key.prune and divided)
         rebuild(search, standing, tracker, plan.parts)
-        experiment, tell = tracker.experiment(plan.key.study), partial(say, console)
-        recorder = Recorder(tracker, experiment, parent, patience, tell, plan.inputs)
+        waiting = Patience(tracker, patience, partial(say, console))
+        recorder = Recorder(tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs)
         for run in standing.unfinished:
             recorder.add(run)
         yield (
@@ -320,7 +321,7 @@ def note_mixture(found: OpenStudy) -> None:
             if run.state in (COMPLETE, PRUNED)]  # fmt: skip
     made += [(trial.run.number, trial.run.tags) for trial in found.standing.staged]
     told = mixture(made, found.plan.tags)
-    found.recorder.insist(lambda: found.tracker.log(found.parent, tags={"mmtune.mixture": told}))
+    found.recorder.patience.insist(lambda: found.tracker.log(found.parent, tags={"mmtune.mixture": told}))
     if told:
         say(found.console, told)
 
@@ -338,7 +339,7 @@ def close(found: OpenStudy) -> Outcome:
         found.tracker.end_study(found.parent, not missing, best, told, {NOTE: note})
         return best
 
-    best = found.recorder.insist(end)
+    best = found.recorder.patience.insist(end)
     with suppress(OSError):
         found.staging.rmdir()
     return Outcome(

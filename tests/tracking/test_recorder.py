@@ -14,8 +14,10 @@ from mlflow.entities import ViewType
 from mmtune.base.errors import AwayError, InputError
 from mmtune.study import StudyKey
 from mmtune.tracking import INTERRUPTED, OBJECTIVE, OWNER, PARENT, DataInput, MlflowTracker, Recorder
+from mmtune.tracking import patience as patience_module
 from mmtune.tracking import recorder as module
-from mmtune.tracking.recorder import BATCH_SECONDS, LONGEST_PAUSE
+from mmtune.tracking.patience import LONGEST_PAUSE, Patience
+from mmtune.tracking.recorder import BATCH_SECONDS
 from mmtune.train.staging import (
     FILES,
     PARTS,
@@ -59,7 +61,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(module, "time", made)
+    for timed in (module, patience_module):
+        monkeypatch.setattr(timed, "time", made)
     return made
 
 
@@ -95,7 +98,8 @@ class Study:
 
     def recorder(self, patience: float = 100.0) -> Recorder:
         experiment = self.tracker.experiment(KEY.study)
-        return Recorder(self.tracker, experiment, self.parent, patience, self.said.append, [DATA])
+        waiting = Patience(self.tracker, patience, self.said.append)
+        return Recorder(self.tracker, experiment, self.parent, waiting, [DATA])
 
     def stage(self, number: int, name: str = "", trial: StagedRun | None = None) -> StagedRun:
         folder = (self.staging if trial is None else trial.folder / PARTS) / f"{number:05d}"
