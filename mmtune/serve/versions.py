@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -138,9 +139,17 @@ class Registry:
             source = f"{self.client.get_run(run_id).info.artifact_uri}/{REGISTERED}"
         named = {TAG + name: value for name, value in tags.items()}
         with self.reached():
-            if self.model() is None:
+            new = self.model() is None
+            if new:
                 self.client.create_registered_model(self.name)
-            return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
+            try:
+                return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
+            except Exception:
+                # A model without a version is half-written.
+                if new:
+                    with suppress(Exception):
+                        self.client.delete_registered_model(self.name)
+                raise
 
     def make_champion(self, version: str, how: str) -> None:
         """Make a version champion. The alias comes first: `repair` can mend a log that lacks its last event."""

@@ -152,6 +152,7 @@ def test_a_registry_that_cannot_see_the_files_refuses_them_in_a_line(
     assert ran.returncode == 2, ran.stderr
     assert ran.stderr.count("\n") == 1
     assert f"mmtune: {server} must take what is tracked, it refuses: " in ran.stderr
+    assert not list(MlflowTracker(store).client.search_registered_models())
 
 
 def test_a_registry_that_does_not_answer_is_named(
