@@ -63,6 +63,7 @@ def test_a_temporary_set_has_the_rows_asked_for_and_goes(tiny: Dataset) -> None:
     assert not dataset.folder.exists()
 
 
+@pytest.mark.slow
 def test_the_plain_side_learns_and_tracks_everything(tiny: Dataset, store: Path) -> None:
     base = CPU["audio_rnn"].configs[0]
     config = replace(base, train=replace(base.train, epochs=10, learning_rate=0.003))

@@ -88,6 +88,7 @@ def test_both_modalities_can_be_learned_by_speakers_never_heard(dataset: Dataset
         assert model.score(theirs.reshape(len(theirs), -1), test.labels) > 0.85
 
 
+@pytest.mark.slow
 def test_a_seed_is_always_the_same_sample(dataset: Dataset, tmp_path: Path) -> None:
     again = sample(0, tmp_path)
     assert again.digest == dataset.digest
@@ -104,6 +105,7 @@ def test_the_second_time_nothing_is_made(dataset: Dataset, cache: Path) -> None:
     assert (dataset.folder / "manifest.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_again(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / dataset.folder.name
     folder.mkdir()

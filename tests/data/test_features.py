@@ -67,6 +67,7 @@ def test_mfcc_maps_any_leading_shape_and_each_clip_by_itself() -> None:
     assert np.allclose(mfcc(many)[590], mfcc(many[590]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_number_of_threads() -> None:
     program = (
         "import hashlib, numpy as np; from mmtune.data.features import FeatureStats, mfcc\n"

@@ -73,6 +73,7 @@ def ran(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> MlflowTracke
     return MlflowTracker(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [0, 3])
 def test_real_studies_are_compared_on_the_rows_that_chose_nothing(
     ran: MlflowTracker, tiny: Dataset, folds: int
@@ -101,6 +102,7 @@ def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) 
         answers_of(tracker, tracker.studies("audio_rnn")[0], tiny)
 
 
+@pytest.mark.slow
 def test_a_fold_that_was_deleted_is_missed_and_its_trial_made_again(tiny: Dataset, store: Path) -> None:
     options = Options(sampler="reported", epochs=1, folds=3, workers=1, device="cpu")
     run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
@@ -119,6 +121,7 @@ def test_a_fold_that_was_deleted_is_missed_and_its_trial_made_again(tiny: Datase
     assert len(answers_of(tracker, tracker.studies("audio_rnn")[0], tiny).folds) == 3
 
 
+@pytest.mark.slow
 def test_a_study_that_was_not_run_on_these_rows_is_refused(ran: MlflowTracker) -> None:
     audio = next(run for run in ran.studies("audio_rnn") if run.key.folds == 3)
     whole = [run for run in ran.studies("image_cnn") if run.key.folds == 0]

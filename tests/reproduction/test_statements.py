@@ -40,6 +40,7 @@ def tracker(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> MlflowTr
     return MlflowTracker(store)
 
 
+@pytest.mark.slow
 def test_the_longest_reported_run_of_each_study_stands_in_the_table(tracker: MlflowTracker, tiny: Dataset) -> None:
     found = with_stored(tracker, tiny, [])
     assert [(r.task.study, r.task.epochs) for r in found] == [
@@ -53,6 +54,7 @@ def test_the_longest_reported_run_of_each_study_stands_in_the_table(tracker: Mlf
     assert names == [("audio_rnn", 6), ("dual_cnn_fusion", 1), ("image_cnn", 2), ("latent_fusion", 2)]
 
 
+@pytest.mark.slow
 def test_gains_have_a_test_and_claims_their_numbers(tracker: MlflowTracker, tiny: Dataset) -> None:
     said = statements(tracker, tiny, with_stored(tracker, tiny, []))
     gains, claims = said[:2], said[2:]

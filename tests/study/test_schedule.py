@@ -163,6 +163,7 @@ def trials_of(name: str, store: Path) -> list[TrialRun]:
     return tracker.trials(tracker.studies(name)[0].run_id)
 
 
+@pytest.mark.slow
 def test_phases_run_one_after_the_other(tiny: Dataset, store: Path) -> None:
     study = load_study("spectrogram_fusion")
     fixed = {"train.batch_size": 64, "model.filters": 8, "model.hidden": 32}
