@@ -149,7 +149,8 @@ def publish_study(
             publish(tracker, study, dataset, advance)
 
     try:
-        Patience(tracker, patience, partial(say, console)).insist(act, stopped)
+        waits = "the study is finished, its pictures and models are to be made"
+        Patience(tracker, patience, partial(say, console), waits).insist(act, stopped)
     except AwayError:
         if not stopped():
             raise

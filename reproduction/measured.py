@@ -79,7 +79,7 @@ def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset
         return Result(task=task, study=study, run=run, problem=f"failed: {error}")
     params = {modality: tracker.client.get_run(run_id).data.params for modality, run_id in run.key.encoders}
     encoders = {modality: int(own["train.epochs"]) for modality, own in params.items()}
-    return Result(task=task, study=study, run=run, trial=tracker.best(run.run_id), encoders=encoders)
+    return Result(task=task, study=study, run=run, trial=tracker.trial(run.run_id, best.run_id), encoders=encoders)
 
 
 def epochs_trained(tracker: MlflowTracker, run: StudyRun) -> int:

@@ -82,7 +82,10 @@ def promote(tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bo
     with changing(tracker.root):
         registry.repair()
         predictions = score_test(tracker, trial, dataset)
-        trial = tracker.best(study.run_id) or trial
+        scored = tracker.trial(study.run_id, trial.run_id)
+        if scored is None:
+            raise InputError(f"trial {trial.name} of {study.key.slug} must be there to be promoted, it was deleted")
+        trial = scored
         version = register(registry, study, trial, dataset)
         before = registry.champion()
         found = verdict(registry, version, before, predictions, dataset)

@@ -67,7 +67,7 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
     for line in study_lines(tracker, page):
         say(line)
     last = tracker.studies()[:1]
-    shown = [address(page, tracker.experiment(study.key.study), study.key) for study in last]
+    shown = [address(page, study.experiment_id, study.key) for study in last]
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
     config = uvicorn.Config(guard, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
     with suppress(KeyboardInterrupt), browsing(tracker, [*shown, page][0]) if browse else nullcontext():
@@ -95,7 +95,7 @@ def study_lines(tracker: MlflowTracker, page: str) -> list[str]:
     """Where the UI at `page` shows the trials of each study, the last opened of its name: table, charts."""
     last = {study.key.study: study for study in reversed(tracker.studies())}
     return [
-        f"  {what} of {name}: {address(page, tracker.experiment(name), study.key, charts)}"
+        f"  {what} of {name}: {address(page, study.experiment_id, study.key, charts)}"
         for name, study in sorted(last.items())
         for what, charts in (("trials", False), ("charts", True))
     ]

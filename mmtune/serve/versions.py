@@ -126,7 +126,7 @@ class Registry:
         """
         with self.reached():
             where = self.client.get_model_version_download_uri(self.name, number)
-        brought = self.tracker.bring(where, f"models/{self.name}-{number}")
+        brought = self.tracker.bring(where)
         folder = inside(brought or self.tracker.root, f"data/{PREDICTOR}")
         if brought is None or not (folder / FEATURES).is_file():
             said = f"{self.name} version {number} must have data/{PREDICTOR}/{FEATURES}"
@@ -146,8 +146,8 @@ class Registry:
                 return str(self.client.create_model_version(self.name, source, run_id=run_id, tags=named).version)
             except Exception:
                 # A model without a version is half-written.
-                if new:
-                    with suppress(Exception):
+                with suppress(Exception):
+                    if new and not self.versions():
                         self.client.delete_registered_model(self.name)
                 raise
 

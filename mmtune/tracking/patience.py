@@ -14,10 +14,12 @@ Found = TypeVar("Found")
 
 
 class Patience:
-    """seconds: after so many without an answer it gives up, with an InputError. say: prints a line."""
+    """seconds: after so many without an answer it gives up, with an InputError. say: prints a line; waits: what it says
+    of what is not in the store yet."""
 
-    def __init__(self, tracker: MlflowTracker, seconds: float, say: Callable[[str], None]) -> None:
+    def __init__(self, tracker: MlflowTracker, seconds: float, say: Callable[[str], None], waits: str = "") -> None:
         self.tracker, self.seconds, self.say = tracker, seconds, say
+        self.waits = waits or f"what is trained waits in {tracker.root / 'staging'}"
         self.away_since: float | None = None
         self.again = self.pause = 0.0
 
@@ -59,11 +61,9 @@ class Patience:
         now, name = time.monotonic(), self.tracker.name
         if self.away_since is None:
             self.away_since = now
-            self.say(f"{name} does not answer ({reason}): what is trained waits in staging")
+            self.say(f"{name} does not answer ({reason}): {self.waits}")
         if now - self.away_since >= self.seconds:
-            raise InputError(
-                f"{name} has not answered for {self.seconds:g} s: {reason}; what is finished is in "
-                f"{self.tracker.root / 'staging'}, and the same command goes on with it"
-            )
+            told = f"{name} has not answered for {self.seconds:g} s: {reason}"
+            raise InputError(f"{told}; {self.waits}, and the same command goes on with it")
         self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE, self.seconds or FIRST_PAUSE)
         self.again = now + self.pause

@@ -87,6 +87,7 @@ def row_of(run: Run, experiment: str) -> Row:
     return Row(
         run_id=info.run_id,
         experiment=experiment,
+        experiment_id=info.experiment_id,
         name=info.run_name or "",
         status=info.status,
         started=info.start_time,
@@ -135,12 +136,20 @@ class SqlReading:
         joined = EXPERIMENTS.c.experiment_id == run.experiment_id, mark.run_uuid == run.run_uuid
         there = run.lifecycle_stage == "active", ACTIVE, *([run.run_uuid == only] if only else [])
         asked = *joined, *there, mark.key == tag, mark.value == value
-        found = select(run.run_uuid, EXPERIMENTS.c.name, run.name, run.status, run.start_time).where(*asked)
+        of_experiment = EXPERIMENTS.c.name, run.experiment_id
+        found = select(run.run_uuid, *of_experiment, run.name, run.status, run.start_time).where(*asked)
         chosen = select(run.run_uuid).where(*asked)
         with self.engine.connect() as store:
             rows = {
-                run_id: Row(run_id=run_id, experiment=experiment, name=name or "", status=status, started=started)
-                for run_id, experiment, name, status, started in store.execute(found)
+                own[0]: Row(
+                    run_id=own[0],
+                    experiment=own[1],
+                    experiment_id=str(own[2]),
+                    name=own[3] or "",
+                    status=own[4],
+                    started=own[5],
+                )
+                for own in store.execute(found)
             }
             # What began after the first question is not asked for.
             for run_id, name, text in values(store, TAGS, chosen, tags):

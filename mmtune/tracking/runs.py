@@ -22,8 +22,8 @@ LOST = "interrupted: the files that it had left are gone"
 PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"
 REMOVED = "mmtune.files_removed"
 """The tag of a run whose models and embeddings are not kept."""
-FORMAT = "2"
-"""Of what mmtune tracks. In format 1 a run's state was a tag of its own."""
+FORMAT = "3"
+"""Of what mmtune tracks. In format 1 a run's state was a tag of its own, in format 2 metrics had other names."""
 Made = TypeVar("Made")
 
 
@@ -33,6 +33,7 @@ class Row:
 
     run_id: str
     experiment: str
+    experiment_id: str
     name: str
     status: str
     started: int
@@ -66,6 +67,7 @@ class StudyRun:
     """A study as tracked; `started` is when it was first opened, `opened` (ISO 8601) when it was last."""
 
     run_id: str
+    experiment_id: str
     key: StudyKey
     started: datetime
     opened: str
@@ -100,6 +102,7 @@ def study_run(row: Row) -> StudyRun:
     begun = datetime.fromtimestamp(row.started / 1000, UTC)
     return StudyRun(
         run_id=row.run_id,
+        experiment_id=row.experiment_id,
         key=read_tag(row, "mmtune.key_json", key_from_json, "a study's key in JSON"),
         started=begun,
         opened=row.tags.get("mmtune.opened", begun.isoformat(timespec="microseconds")),

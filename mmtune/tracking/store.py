@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,6 +175,7 @@ def require_schema(uri: str) -> None:
         )
     with NamedTemporaryFile(prefix=f"{path.name}.{found}.", dir=path.parent, delete=False) as file:
         copy = Path(file.name)
+    copy.chmod(stat.S_IMODE(path.stat().st_mode))
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(copy)) as new:
         old.backup(new)
     sys.stderr.write(f"{path} was made by an older MLflow and is upgraded to that of {mine}; a copy of it is {copy}\n")

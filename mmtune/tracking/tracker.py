@@ -7,6 +7,7 @@ call returns. A write raises AwayError where the store does not answer, and Gone
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import math
 from collections import Counter
@@ -158,8 +159,13 @@ class MlflowTracker:
         """The `best_trial` of a study, without reading all of the others."""
         rows = self._rows(PARENT, parent, (NUMBER,), (OBJECTIVE,))
         scores = [(row.metrics.get(OBJECTIVE, math.nan), row) for row in rows if row.state == COMPLETE]
-        rated = [(score, -number_of(row), row.run_id) for score, row in scores if not math.isnan(score)]
-        return trial_run(self._rows(PARENT, parent, only=max(rated)[2])[0]) if rated else None
+        rated = [(score, -number_of(row), -row.started, row.run_id) for score, row in scores if not math.isnan(score)]
+        return self.trial(parent, max(rated)[-1]) if rated else None
+
+    def trial(self, parent: str, run_id: str) -> TrialRun | None:
+        """An attempt at a trial of a study as it is now, None where it was deleted."""
+        found = self._rows(PARENT, parent, only=run_id)
+        return trial_run(found[0]) if found else None
 
     def count(self, parent: str) -> int:
         """How many of a study's trials were ever attempted."""
@@ -189,13 +195,13 @@ class MlflowTracker:
         Raises InputError where the run has none of that name.
         """
         folder = self._artifact_uri(run_id)
-        local = self.bring(f"{folder}/{path}", f"{run_id}/{path}")
+        local = self.bring(f"{folder}/{path}")
         if local is None:
             raise InputError(f"run {run_id} has no artifact {path!r} in {folder}, where it was made")
         return local
 
-    def bring(self, uri: str, place: str) -> Path | None:
-        """The local path of an artifact's address, brought once to a place in our cache if it is elsewhere.
+    def bring(self, uri: str) -> Path | None:
+        """The local path of an artifact's address, brought once to this folder's cache if it is elsewhere.
 
         None where nothing is there.
         """
@@ -204,10 +210,11 @@ class MlflowTracker:
         from mlflow.artifacts import download_artifacts, list_artifacts
         from mlflow.exceptions import MlflowException
 
-        local = self.root / "cache" / place
+        above, _, name = uri.rpartition("/")
+        # Whose address it is counts too: the same one may be another model elsewhere.
+        local = self.root / "cache" / hashlib.sha256(f"{self.uri} {uri}".encode()).hexdigest()[:16] / name
         if local.exists():
             return local
-        above, _, name = uri.rpartition("/")
         with reached(self.uri), TemporaryDirectory(dir=make_folder(local.parent)) as folder:
             # What is not there and what cannot be had now are the same to a download.
             beside = list_artifacts(artifact_uri=above, tracking_uri=self.uri)
@@ -216,9 +223,15 @@ class MlflowTracker:
             try:
                 brought = Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.uri))
             except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
                 raise AwayError(self.name, f"{uri} could not be brought here: {error}") from error
-            if not local.exists():
+            try:
                 brought.rename(local)
+            except OSError:
+                # Another process may have been faster.
+                if not local.exists():
+                    raise
         return local
 
     def has_artifact(self, run_id: str, path: str) -> bool:

@@ -60,7 +60,7 @@ def require_bfloat16(model: nn.Module, rows: Rows) -> None:
             output.logits.float().sum().backward()
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         must = f"precision must be float32 on this {device.type} for this network"
         raise InputError(f"{must}, got bfloat16: {reason}") from error

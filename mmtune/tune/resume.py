@@ -213,7 +213,8 @@ def scores_at_rungs(standing: Standing, tracker: MlflowTracker, rungs: Collectio
     tracked = tracker.curves_of([run.run_id for run in standing.ended], [REPORTED])
     curves = {run_id: own[REPORTED] for run_id, own in tracked.items()}
     for trial in standing.staged:
-        curves[trial.run.id] = [(point.epoch, point.metrics[REPORTED]) for point in read_epochs(trial.run.folder)]
+        points = read_epochs(trial.run.folder)
+        curves[trial.run.id] = [(point.epoch, point.metrics[REPORTED]) for point in points if point.epoch in rungs]
     return {trial: {epoch: score for epoch, score in own if epoch in rungs} for trial, own in curves.items()}
 
 

@@ -220,8 +220,11 @@ class Trials:
         if needed not in self.complete:
             return f"trial {needed:02d}, which it goes on from, is not complete"
         self.recorder.finish()
-        for part in self.plan.parts:
-            self._checkpoint(index, part)
+        try:
+            for part in self.plan.parts:
+                self._checkpoint(index, part)
+        except InputError as error:
+            return str(error)
         return ""
 
     def _checkpoint(self, index: int, part: Part) -> Path | None:

@@ -90,7 +90,7 @@ class Deadly:
         patch.setattr(StagedRun, "write", self.around(StagedRun.write))
         for name in ("write_result", "hand_on", "append_epoch"):
             deadly = self.around(getattr(staging, name))
-            patch.setattr(mmtune.tune.coordinator, name, deadly)
+            patch.setattr(mmtune.tune.trials, name, deadly)
         patch.setattr(shutil, "rmtree", self.around(shutil.rmtree))
 
     def around(self, write: Callable[..., Any]) -> Callable[..., Any]:

@@ -338,7 +338,9 @@ def test_an_answer_that_is_lost_on_its_way_is_asked_for_again(
             vars(study.tracker)["client"] = client
         assert study.contents() == undisturbed, at
         assert len(study.said) == 2
-        assert study.said[0].endswith("does not answer (cut off): what is trained waits in staging")
+        assert study.said[0].endswith(
+            f"does not answer (cut off): what is trained waits in {study.tracker.root / 'staging'}"
+        )
         assert study.said[1].endswith("is back")
 
 
@@ -375,7 +377,7 @@ def test_a_store_that_is_away_for_less_than_the_patience_costs_a_line(
     assert clock.pauses == []
     recorder.finish()
     assert study.said == [
-        f"{study.tracker.name} does not answer (no route): what is trained waits in staging",
+        f"{study.tracker.name} does not answer (no route): what is trained waits in {study.tracker.root / 'staging'}",
         f"{study.tracker.name} is back",
     ]
     assert max(clock.pauses) <= LONGEST_PAUSE
@@ -393,7 +395,7 @@ def test_a_store_that_stays_away_ends_patience_and_leaves_staging_whole(
     train(run, 2, recorder)
     end(run, recorder)
     before = snapshot(study.staging)
-    with pytest.raises(InputError, match=rf"has not answered for {patience:g} s: no route; what is finished is in"):
+    with pytest.raises(InputError, match=rf"has not answered for {patience:g} s: no route; what is trained waits in"):
         recorder.finish()
     assert clock.now - began >= patience
     assert len(study.said) == 1
