@@ -110,7 +110,8 @@ def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     assert eventually(lambda: all(gone(pid) for pid in workers))
     done_before, before = done_in(store), set(states_of(store))
     text = run(command(tiny, store))
-    assert "cut short by an earlier interruption" in text
+    # Both may have ended at that moment.
+    assert "cut short by an earlier interruption" in text or "finished trials in staging" in text
     complete = check_whole(store)
     assert scores(complete) == undisturbed
     assert done_before <= before <= {trial.run_id for trial in complete}

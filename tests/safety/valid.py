@@ -215,7 +215,7 @@ def reading(read: Callable[[Path], Any], name: str) -> Read:
 
 
 def some_answers(path: Path) -> Any:
-    return read_answers(path, ("row", "label"), ("prediction", "embedding", "parts"))
+    return read_answers(path, ("row", "label", "prediction", "embedding", "parts"))
 
 
 def idx_images(path: Path) -> Any:
