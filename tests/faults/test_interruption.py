@@ -125,7 +125,7 @@ DEATHS = {
     "between two batches of epochs": (TRACKER, "log", "", 6),
     "after a finished training, before its files are kept": (TRACKER, "add_files", "", 1),
     "after its files are kept, before its run has ended": (TRACKER, "end", "COMPLETE", 1),
-    "after a finished run, before it leaves staging": (TRACKER, "secure", "", 1),
+    "after a finished run, before it leaves staging": ("mmtune.tracking.recorder.sqlite", "secure", "", 1),
     "after a finished training, before the search hears of it": ("mmtune.tune.search.Search", "tell", "COMPLETE", 1),
     "as it is to say that runs wait": (TRACKER, "set_state", "INTERRUPTED", 1),
     "after it has said so of one of two": (TRACKER, "set_state", "INTERRUPTED", 2),
