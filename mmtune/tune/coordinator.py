@@ -55,7 +55,7 @@ class Coordinator:
             leave(self.recorder, stopping=bool(trials.open or trials.live))
         except (TakenOverError, AwayError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a console whose reader has gone away exits
             if storage_problem(error) is None:
                 # What was trained to its end has ended, whatever else went wrong.
                 for event in self.endings:
