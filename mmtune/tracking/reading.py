@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Connection, Engine, Select, TableClause, column, select, table
+from sqlalchemy import ColumnElement, Connection, Engine, Select, TableClause, column, func, select, table
 
 from mmtune.tracking.runs import Row
 
@@ -36,6 +36,9 @@ class Reading(Protocol):
         tags, metrics: the names of those that are asked for, None for all; there may be others among what comes.
         """
 
+    def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
+        """Of the active runs with a tag and a status those with the highest value of a metric."""
+
     def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
         """By run and metric, the (step, value) pairs in order of steps."""
 
@@ -58,6 +61,12 @@ class ClientReading:
         asked = f"tags.`{tag}` = '{value}'"
         runs = pages(lambda **page: client.search_runs(list(names), asked, **page)) if names else ()
         return [row_of(run, names[run.info.experiment_id]) for run in runs if only in ("", run.info.run_id)]
+
+    def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
+        rows = [row for row in self.rows(tag, value) if row.status == status]
+        scores = [(row.metrics.get(metric, math.nan), row) for row in rows]
+        top = max((score for score, _ in scores if not math.isnan(score)), default=math.nan)
+        return [row for score, row in scores if score == top]
 
     def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
         client = self.client()
@@ -132,10 +141,19 @@ class SqlReading:
         self.engine = engine
 
     def rows(self, tag: str, value: str, tags: Names = None, metrics: Names = None, only: str = "") -> list[Row]:
-        run, mark = RUNS.c, TAGS.alias().c
-        joined = EXPERIMENTS.c.experiment_id == run.experiment_id, mark.run_uuid == run.run_uuid
-        there = run.lifecycle_stage == "active", ACTIVE, *([run.run_uuid == only] if only else [])
-        asked = *joined, *there, mark.key == tag, mark.value == value
+        chosen = [RUNS.c.run_uuid == only] if only else []
+        return self._read([*tagged(tag, value), *chosen], tags, metrics)
+
+    def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
+        latest, asked = LATEST.alias().c, [*tagged(tag, value), RUNS.c.status == status]
+        of_them = latest.run_uuid.in_(select(RUNS.c.run_uuid).where(*asked))
+        rated = latest.key == metric, latest.is_nan.is_(False), of_them
+        top = select(func.max(latest.value)).where(*rated).scalar_subquery()
+        first = select(latest.run_uuid).where(*rated, latest.value == top)
+        return self._read([*asked, RUNS.c.run_uuid.in_(first)], None, None)
+
+    def _read(self, asked: Sequence[ColumnElement[bool]], tags: Names, metrics: Names) -> list[Row]:
+        run = RUNS.c
         of_experiment = EXPERIMENTS.c.name, run.experiment_id
         found = select(run.run_uuid, *of_experiment, run.name, run.status, run.start_time).where(*asked)
         chosen = select(run.run_uuid).where(*asked)
@@ -178,6 +196,13 @@ class SqlReading:
         with self.engine.connect() as store:
             found = store.execute(select(EXPERIMENTS.c.artifact_location).where(ACTIVE).distinct())
             return sorted(str(location) for location in found.scalars())
+
+
+def tagged(tag: str, value: str) -> list[ColumnElement[bool]]:
+    """What is true of the active runs with a tag; a run of an experiment that is deleted is not active."""
+    mark = TAGS.alias().c
+    joined = EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id, mark.run_uuid == RUNS.c.run_uuid
+    return [*joined, RUNS.c.lifecycle_stage == "active", ACTIVE, mark.key == tag, mark.value == value]
 
 
 def values(store: Connection, kept: TableClause, chosen: Select[Any], names: Names) -> Any:

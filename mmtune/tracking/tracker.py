@@ -43,8 +43,8 @@ from mmtune.tracking.runs import (
     Row,
     StudyRun,
     TrialRun,
+    best_trial,
     key_to_json,
-    number_of,
     study_run,
     trial_run,
 )
@@ -156,11 +156,10 @@ class MlflowTracker:
         return sorted(map(trial_run, self._rows(tag, value)), key=lambda own: (own.number, own.started, own.run_id))
 
     def best(self, parent: str) -> TrialRun | None:
-        """The `best_trial` of a study, without reading all of the others."""
-        rows = self._rows(PARENT, parent, (NUMBER,), (OBJECTIVE,))
-        scores = [(row.metrics.get(OBJECTIVE, math.nan), row) for row in rows if row.state == COMPLETE]
-        rated = [(score, -number_of(row), -row.started, row.run_id) for score, row in scores if not math.isnan(score)]
-        return self.trial(parent, max(rated)[-1]) if rated else None
+        """The `best_trial` of a study, without reading the others."""
+        with reached(self.uri):
+            rows = self.reading.highest(PARENT, parent, STATUS[COMPLETE], OBJECTIVE)
+        return best_trial(map(trial_run, rows))
 
     def trial(self, parent: str, run_id: str) -> TrialRun | None:
         """An attempt at a trial of a study as it is now, None where it was deleted."""
