@@ -131,6 +131,7 @@ TAGS = table("tags", *map(column, ("run_uuid", "key", "value")))
 METRICS, LATEST = (
     table(name, *map(column, ("run_uuid", "key", "value", "step", "is_nan"))) for name in ("metrics", "latest_metrics")
 )
+OF_EXPERIMENT = EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id
 ACTIVE = EXPERIMENTS.c.lifecycle_stage == "active"
 
 
@@ -149,8 +150,10 @@ class SqlReading:
         of_them = latest.run_uuid.in_(select(RUNS.c.run_uuid).where(*asked))
         rated = latest.key == metric, latest.is_nan.is_(False), of_them
         top = select(func.max(latest.value)).where(*rated).scalar_subquery()
-        first = select(latest.run_uuid).where(*rated, latest.value == top)
-        return self._read([*asked, RUNS.c.run_uuid.in_(first)], None, None)
+        with self.engine.connect() as store:
+            first = list(store.execute(select(latest.run_uuid).where(*rated, latest.value == top)).scalars())
+        some = [first[number : number + MOST_BOUND] for number in range(0, len(first), MOST_BOUND)]
+        return [row for ids in some for row in self._read([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)], None, None)]
 
     def _read(self, asked: Sequence[ColumnElement[bool]], tags: Names, metrics: Names) -> list[Row]:
         run = RUNS.c
@@ -201,8 +204,14 @@ class SqlReading:
 def tagged(tag: str, value: str) -> list[ColumnElement[bool]]:
     """What is true of the active runs with a tag; a run of an experiment that is deleted is not active."""
     mark = TAGS.alias().c
-    joined = EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id, mark.run_uuid == RUNS.c.run_uuid
-    return [*joined, RUNS.c.lifecycle_stage == "active", ACTIVE, mark.key == tag, mark.value == value]
+    return [
+        OF_EXPERIMENT,
+        mark.run_uuid == RUNS.c.run_uuid,
+        RUNS.c.lifecycle_stage == "active",
+        ACTIVE,
+        mark.key == tag,
+        mark.value == value,
+    ]
 
 
 def values(store: Connection, kept: TableClause, chosen: Select[Any], names: Names) -> Any:
