@@ -144,9 +144,10 @@ def publish_study(
     tracker = MlflowTracker(store)
 
     def act() -> None:
-        study = next(own for own in tracker.studies(outcome.key.study) if own.key.slug == outcome.key.slug)
-        with data_progress() as advance:
-            publish(tracker, study, dataset, advance)
+        study = tracker.study(outcome.key)
+        if study is not None:
+            with data_progress() as advance:
+                publish(tracker, study, dataset, advance)
 
     try:
         waits = "the study is finished, its pictures and models are to be made"
@@ -315,7 +316,7 @@ def ui(
 
     if tracking_uri(store).startswith("http"):
         tracker = MlflowTracker(store)
-        for line in (f"MLflow UI: {tracker.name}", *study_lines(tracker, tracker.name)):
+        for line in (f"MLflow UI: {tracker.name}", *study_lines(tracker.studies(), tracker.name)):
             typer.echo(line)
         return
     with bound(port) as own:

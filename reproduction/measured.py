@@ -60,7 +60,7 @@ def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -
     if len(runs) < len(needed):
         return None
     key = make_key(study, dataset, options, base.train.epochs, runs)
-    return next((run for run in tracker.studies(task.study) if run.key.slug == key.slug), None)
+    return tracker.study(key)
 
 
 def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> Result | None:

@@ -14,7 +14,7 @@ import threading
 import uuid
 import warnings
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from hmac import compare_digest
 from html import escape
@@ -31,7 +31,7 @@ from mmtune.base.files import make_folder
 from mmtune.tracking import address
 
 if TYPE_CHECKING:
-    from mmtune.tracking import MlflowTracker
+    from mmtune.tracking import MlflowTracker, StudyRun
 
 LOOPBACK = "127.0.0.1"
 FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "FLASK_", "prometheus_")
@@ -64,10 +64,10 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
     guard = Guard(mlflow_app(tracker, hosts), hosts, token)
     page = f"http://{hosts[0]}/?token={token}"
     say(f"MLflow UI: {page}  (Ctrl-C ends it)")
-    for line in study_lines(tracker, page):
+    studies = tracker.studies()
+    for line in study_lines(studies, page):
         say(line)
-    last = tracker.studies()[:1]
-    shown = [address(page, study.experiment_id, study.key) for study in last]
+    shown = [address(page, study.experiment_id, study.key) for study in studies[:1]]
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
     config = uvicorn.Config(guard, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
     with suppress(KeyboardInterrupt), browsing(tracker, [*shown, page][0]) if browse else nullcontext():
@@ -91,9 +91,9 @@ def has_screen() -> bool:
     return screen and sys.stdout.isatty()
 
 
-def study_lines(tracker: MlflowTracker, page: str) -> list[str]:
-    """Where the UI at `page` shows the trials of each study, the last opened of its name: table, charts."""
-    last = {study.key.study: study for study in reversed(tracker.studies())}
+def study_lines(studies: Sequence[StudyRun], page: str) -> list[str]:
+    """Where the UI at `page` shows the trials of studies, of each name the first: table, charts."""
+    last = {study.key.study: study for study in reversed(studies)}
     return [
         f"  {what} of {name}: {address(page, study.experiment_id, study.key, charts)}"
         for name, study in sorted(last.items())

@@ -152,8 +152,8 @@ class SqlReading:
         top = select(func.max(latest.value)).where(*rated).scalar_subquery()
         with self.engine.connect() as store:
             first = list(store.execute(select(latest.run_uuid).where(*rated, latest.value == top)).scalars())
-        some = [first[number : number + MOST_BOUND] for number in range(0, len(first), MOST_BOUND)]
-        return [row for ids in some for row in self._read([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)], None, None)]
+        found = [self._read([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)], None, None) for ids in batches(first)]
+        return [row for rows in found for row in rows]
 
     def _read(self, asked: Sequence[ColumnElement[bool]], tags: Names, metrics: Names) -> list[Row]:
         run = RUNS.c
@@ -185,8 +185,8 @@ class SqlReading:
         found: dict[str, Curves] = {run: {name: [] for name in names} for run in runs}
         points = select(METRICS.c.run_uuid, METRICS.c.key, METRICS.c.step, METRICS.c.value, METRICS.c.is_nan)
         with self.engine.connect() as store:
-            for first in range(0, len(runs), MOST_BOUND):
-                some = METRICS.c.run_uuid.in_(runs[first : first + MOST_BOUND])
+            for ids in batches(runs):
+                some = METRICS.c.run_uuid.in_(ids)
                 for run, name, step, value, is_nan in store.execute(points.where(some, METRICS.c.key.in_(names))):
                     found[run][name].append((step, math.nan if is_nan else value))
         return {run: {name: sorted(own, key=by_step) for name, own in own.items()} for run, own in found.items()}
@@ -199,6 +199,11 @@ class SqlReading:
         with self.engine.connect() as store:
             found = store.execute(select(EXPERIMENTS.c.artifact_location).where(ACTIVE).distinct())
             return sorted(str(location) for location in found.scalars())
+
+
+def batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many at once as are bound to one statement."""
+    return (ids[first : first + MOST_BOUND] for first in range(0, len(ids), MOST_BOUND))
 
 
 def tagged(tag: str, value: str) -> list[ColumnElement[bool]]:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from mmtune.base.errors import InputError
 from mmtune.study.key import StudyKey
+from mmtune.train.staging import at_best
 
 COMPLETE, PRUNED, FAIL, RUNNING, INTERRUPTED = "COMPLETE", "PRUNED", "FAIL", "RUNNING", "INTERRUPTED"
 STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED", RUNNING: "RUNNING", INTERRUPTED: "SCHEDULED"}
 """MLflow's statuses. One that is scheduled is not under way and goes on with the same command."""
 STATES = {status: state for state, status in STATUS.items()}
-OBJECTIVE = "best_val_macro_f1"
+OBJECTIVE = at_best("val_macro_f1")
 UNIT = "unit_"
 LOST = "interrupted: the files that it had left are gone"
 PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"

@@ -140,6 +140,10 @@ class MlflowTracker:
         found = [study_run(row) for row in rows if name in (None, row.experiment)]
         return sorted(found, key=lambda study: (study.opened, study.run_id), reverse=True)
 
+    def study(self, key: StudyKey) -> StudyRun | None:
+        """The study of a key, None where it is not tracked."""
+        return next((study for study in self.studies(key.study) if study.key.slug == key.slug), None)
+
     def trials(self, parent: str) -> list[TrialRun]:
         """Every attempt at every trial of a study, by trial number, then time."""
         return self._trials(PARENT, parent)
@@ -253,7 +257,7 @@ class MlflowTracker:
         """The parent run of this key, which is now the last opened: the one there is, running again, or a new one."""
         # What is refused here has changed nothing.
         experiment = self.experiment(key.study)
-        found = next((study for study in self.studies(key.study) if study.key.slug == key.slug), None)
+        found = self.study(key)
         tags = {**tags, "mmtune.opened": now()}
         if found is not None:
             self.log(found.run_id, tags=tags)

@@ -211,14 +211,14 @@ def scores_at_rungs(standing: Standing, tracker: MlflowTracker, rungs: Collectio
     if not rungs:
         return {}
     tracked = tracker.curves_of([run.run_id for run in standing.ended], [REPORTED])
-    curves = {run_id: own[REPORTED] for run_id, own in tracked.items()}
+    found = {run: {epoch: score for epoch, score in own[REPORTED] if epoch in rungs} for run, own in tracked.items()}
     for trial in standing.staged:
-        points = read_epochs(trial.run.folder)
-        curves[trial.run.id] = [(point.epoch, point.metrics[REPORTED]) for point in points if point.epoch in rungs]
-    return {trial: {epoch: score for epoch, score in own if epoch in rungs} for trial, own in curves.items()}
+        points = [point for point in read_epochs(trial.run.folder) if point.epoch in rungs]
+        found[trial.run.id] = {point.epoch: point.metrics[REPORTED] for point in points}
+    return found
 
 
-def tracked_attempt(run: TrialRun, reports: Mapping[int, float]) -> Attempt:
+def tracked_attempt(run: TrialRun, reports: dict[int, float]) -> Attempt:
     """An attempt that the store knows."""
     return Attempt(
         index=run.number,
@@ -226,13 +226,13 @@ def tracked_attempt(run: TrialRun, reports: Mapping[int, float]) -> Attempt:
         values=drawn_values(run),
         state=run.state,
         score=run.metrics.get(OBJECTIVE) if run.state == COMPLETE else None,
-        reports=dict(reports),
+        reports=reports,
         retry=run.tags.get("mmtune.retry") == "True",
         lost=run.tags.get("mmtune.reason") == LOST,
     )
 
 
-def staged_attempt(run: StagedRun, reports: Mapping[int, float]) -> Attempt:
+def staged_attempt(run: StagedRun, reports: dict[int, float]) -> Attempt:
     """An attempt in staging, under way or waiting to be brought to the store."""
     result = run.result or Result(state=RUNNING, time=0)
     return Attempt(
@@ -241,6 +241,6 @@ def staged_attempt(run: StagedRun, reports: Mapping[int, float]) -> Attempt:
         values=run.values,
         state=result.state,
         score=result.metrics.get(OBJECTIVE) if result.state == COMPLETE else None,
-        reports=dict(reports),
+        reports=reports,
         retry=result.retry,
     )

@@ -36,7 +36,6 @@ from mmtune.tracking import (
     Heartbeat,
     MlflowTracker,
     Recorder,
-    StudyRun,
     TakenOverError,
     TrialRun,
     exists,
@@ -164,14 +163,9 @@ def likely_trainings(plan: Plan, root: Path) -> int:
     if not exists(root):
         return plan.trials * len(plan.parts)
     tracker = MlflowTracker(root)
-    study = tracked_study(tracker, plan.key)
+    study = tracker.study(plan.key)
     tally = {} if study is None else tracker.tally(study.run_id)
     return (plan.trials - min(plan.trials, tally.get(COMPLETE, 0) + tally.get(PRUNED, 0))) * len(plan.parts)
-
-
-def tracked_study(tracker: MlflowTracker, key: StudyKey) -> StudyRun | None:
-    """The study of that key, if it is tracked."""
-    return next((study for study in tracker.studies(key.study) if study.key.slug == key.slug), None)
 
 
 @contextmanager
@@ -184,7 +178,7 @@ def opened(
     """
     tracker = MlflowTracker(root)
     heartbeat = Heartbeat(tracker, plan.key.slug, note)
-    before = tracked_study(tracker, plan.key)
+    before = tracker.study(plan.key)
     heartbeat.require_free(before)
     if before is not None:
         require_unchanged(plan.key.slug, before.tags, tags)

@@ -187,6 +187,7 @@ class Trials:
             params = self.plan.params(config)
         except InputError as error:
             config, params, reason = self.plan.base, dict(values), str(error)
+        facts = {"drawn": json.dumps(values), "seed": derive_seed(self.plan.key.seed, index)}
         run = StagedRun(
             id=uuid.uuid4().hex,
             number=index,
@@ -194,9 +195,7 @@ class Trials:
             started=started,
             folder=folder or new_folder(self.staging, index),
             params=params,
-            tags=self._tags(
-                index, params, {"drawn": json.dumps(values), "seed": derive_seed(self.plan.key.seed, index)}
-            ),
+            tags=self._tags(index, params, facts),
             values=values,
         )
         self._stage(run)
