@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from mmtune.base.errors import InputError
 
-CLASSES = 10
-
 
 def require_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise InputError unless `value` is one of `allowed`, of the same type."""

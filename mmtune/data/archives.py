@@ -1,4 +1,4 @@
-"""Arrays out of an .npz of unknown origin: headers are checked before anything is unpacked, nothing is unpickled.
+"""Arrays out of .npz and .npy files of unknown origin: headers are checked first, and nothing is unpickled.
 
 An archive is never unpacked to disk, so that names such as `../x.npy` in it lead nowhere.
 """
@@ -6,6 +6,7 @@ An archive is never unpacked to disk, so that names such as `../x.npy` in it lea
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Collection
 from io import BufferedReader, BytesIO
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mmtune.base.bounds import MEBIBYTE, open_raw
+from mmtune.base.bounds import MEBIBYTE, open_bounded, open_raw
 from mmtune.base.errors import InputError
 
 MOST_BYTES = 4 * 2**30
@@ -24,6 +25,7 @@ MOST_BYTES = 4 * 2**30
 MOST_RATIO, SMALL = 200, 256 * MEBIBYTE
 LONGEST_HEADER = 2**16
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MAGIC = b"\x93NUMPY"
 Header = tuple[tuple[int, ...], np.dtype[Any]]
 
 
@@ -91,4 +93,26 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(f"{name}.npy") as file:
         array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
         file.read(1)  # the end of a member is where its checksum is compared
+    return array
+
+
+def open_npy(path: Path, most: int = MOST_BYTES) -> NDArray[Any]:
+    """Memory-map a .npy file; what is written to it stays in this process.
+
+    Only its header is read. Raises InputError where it is missing, no .npy file, pickled, truncated, or has over `most`
+    bytes.
+    """
+    with open_bounded(path, most) as file:
+        head, size = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
+    if not head.startswith(MAGIC):
+        raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {head[: len(MAGIC)]!r}")
+    try:
+        shape, dtype, begins = parse_header(head)
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: must be a valid .npy file, whole and not pickled: {reason}") from error
+    expected = begins + math.prod(shape) * dtype.itemsize
+    if size != expected:
+        raise InputError(f"{path}: must be {expected} bytes for {shape} {dtype}, has {size}")
     return array

@@ -25,7 +25,7 @@ def new_folder(target: Path, *, keep: bool = False) -> Iterator[Path]:
     temporary = make_temporary(target)
     try:
         yield temporary
-        for path in (*temporary.iterdir(), temporary):
+        for path in (*temporary.rglob("*"), temporary):
             sync(path)
         put(temporary, target, keep)
         sync(target.parent)

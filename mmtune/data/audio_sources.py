@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import SAMPLE_RATE, Progress
-from mmtune.data.digits import NAMES, TEST_SHARE, WORDS, drawn, folders, require_digits
+from mmtune.data.checks import require_classes_present
+from mmtune.data.dataset import Progress
+from mmtune.data.digits import DIGITS, NAMES, WORDS
+from mmtune.data.drawing import TEST_SHARE, drawn
+from mmtune.data.image_sources import folders
 from mmtune.data.protocols import best_groups
-from mmtune.data.recordings import one_second, read_wav, to_int16
+from mmtune.data.recordings import SAMPLE_RATE, at_rate, read_wav, to_int16
 
 # Of each naming what it looks like, and the same for a path below the source without its suffix.
 NAMINGS = {
@@ -60,13 +63,13 @@ def read_recordings(folder: Path, seed: int, report: Progress) -> tuple[Recordin
     """
     naming, named, ignored = recognise(folder)
     labels, speaker = np.array([n.digit for n in named], np.int64), np.array([n.speaker for n in named])
-    require_digits(folder, labels, "recordings")
+    require_classes_present(folder, labels, DIGITS, "recordings")
     test, rule = hold_out(named, labels, speaker, seed)
     for side, mask in (("training", ~test), ("test", test)):
-        require_digits(folder, labels[mask], f"{side} recordings ({rule})")
+        require_classes_present(folder, labels[mask], DIGITS, f"{side} recordings ({rule})")
     waveforms = np.empty((len(named), SAMPLE_RATE), np.int16)
     for position, recording in enumerate(named):
-        waveforms[position] = to_int16(one_second(*read_wav(recording.path)))
+        waveforms[position] = to_int16(at_rate(*read_wav(recording.path)))
         report("recordings", position + 1, len(named))
     recordings = Recordings(waveforms, labels, speaker, np.array([n.clip_id for n in named]))
     facts = {

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.base.rules import CLASSES
 from mmtune.data.atomic import require_writable
 from mmtune.data.audio_sources import Recordings, read_recordings
-from mmtune.data.dataset import Dataset, Partition, Progress
-from mmtune.data.features import FeatureStats, mfcc
+from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Dataset, Partition, Progress, Rows
+from mmtune.data.digits import DIGITS
+from mmtune.data.features import mfcc
+from mmtune.data.forms import Digit, Mfcc, Waveform
+from mmtune.data.identity import distinct
 from mmtune.data.image_sources import Images, read_images
 from mmtune.data.store import require_replaceable, save
 
@@ -52,41 +54,48 @@ def make_dataset(
 ) -> Dataset:
     """A data set not yet on disk (no digest) from those for training and those for the test, every digit in each.
 
-    Its feature statistics are fitted on the training recordings alone.
+    Its features' scale is fitted on the training recordings alone.
     """
-    train, test = (pair(own, heard, rng) for own, heard in zip(images, recordings, strict=True))
-    stats = FeatureStats.fit(train.clips)
+    pairs = [pair(own, heard, rng) for own, heard in zip(images, recordings, strict=True)]
+    form = Mfcc().fit(pairs[0][1])
+    train, test = (
+        replace(made, banks={**made.banks, "audio": replace(made.banks["waveform"], values=form.scaled(heard))})
+        for made, heard in pairs
+    )
     return Dataset(
         name=name,
         folder=Path(),
-        train=replace(train, clips=stats.apply(train.clips)),
-        test=replace(test, clips=stats.apply(test.clips)),
+        classes=DIGITS,
+        forms={"image": Digit(), "waveform": Waveform(), "audio": form},
+        train=train,
+        test=test,
         digest="",
         provenance=provenance,
-        features=stats.to_json(),
     )
 
 
-def pair(images: Images, recordings: Recordings, rng: np.random.Generator) -> Partition:
-    """Every image with a recording of its digit, clips being MFCCs; recordings beyond the images are left out."""
-    used, index = np.unique(match(images.labels, recordings.labels, rng), return_inverse=True)
-    heard = recordings.take(used)
-    return Partition(
-        images=images.pixels,
-        clips=mfcc(heard.waveforms),
-        clip_index=index.astype(np.int64),
+def pair(images: Images, recordings: Recordings, rng: np.random.Generator) -> tuple[Partition, NDArray[np.float32]]:
+    """Every image with a recording of its digit, equal images with one recording, and the MFCCs of these, unscaled.
+
+    Recordings beyond the images are left out.
+    """
+    seen = distinct(images.pixels)
+    _, first = np.unique(seen.index, return_index=True)
+    used, index = np.unique(match(images.labels[first], recordings.labels, rng), return_inverse=True)
+    heard, index = recordings.take(used), index[seen.index].astype(np.int64)
+    made = Partition(
+        banks={"image": seen, "waveform": Bank(values=heard.waveforms, index=index)},
         labels=images.labels,
-        speaker=heard.speaker,
-        clip_id=heard.clip_id,
-        waveforms=heard.waveforms,
+        groups={RECORDING: heard.clip_id[index], SPEAKER: heard.speaker[index]},
     )
+    return made, mfcc(heard.waveforms)
 
 
-def match(images: NDArray[np.int64], clips: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def match(images: Rows, clips: Rows, rng: np.random.Generator) -> Rows:
     """For each image label (N,) a clip of that label out of (M,): each once before any twice, in random order."""
     index = np.empty(len(images), np.int64)
-    for digit in range(CLASSES):
-        rows, choices = np.flatnonzero(images == digit), np.flatnonzero(clips == digit)
+    for label in range(int(images.max()) + 1):
+        rows, choices = np.flatnonzero(images == label), np.flatnonzero(clips == label)
         rounds = -(-len(rows) // len(choices))
         index[rows] = np.concatenate([rng.permutation(choices) for _ in range(rounds)])[: len(rows)]
     return index

@@ -22,7 +22,7 @@ from mmtune.data.digits import WORDS
 from mmtune.data.espeak import Utterance, speak
 from mmtune.data.image_sources import Images
 from mmtune.data.pictures import normalise
-from mmtune.data.recordings import one_second, to_float, to_int16
+from mmtune.data.recordings import at_rate, to_float, to_int16
 from mmtune.data.store import FORMAT, load, save
 
 VERSION = 1  # raise it whenever the sample's content changes: caches of older versions are then left alone
@@ -106,7 +106,7 @@ def plan_takes(word: str, voice: str, rng: np.random.Generator) -> list[Utteranc
 
 def to_recordings(plan: list[Utterance], spoken: list[NDArray[np.int16]], rate: int) -> Recordings:
     """One-second recordings of a plan; a repeated or silent one would be a fault of ours."""
-    waves = np.stack([to_int16(one_second(to_float(samples), rate)) for samples in spoken])
+    waves = np.stack([to_int16(at_rate(to_float(samples), rate)) for samples in spoken])
     assert len(np.unique(waves, axis=0)) == len(waves), "two utterances are the same samples"
     assert np.abs(waves.astype(np.int32)).max(axis=1).min() > 1000, "an utterance is silent"
     return Recordings(

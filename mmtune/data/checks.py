@@ -1,77 +1,124 @@
-"""The rules that every partition of a data set keeps, whatever it was made from."""
+"""The rules that every data set keeps, whatever it was made from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import keyword
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.base.rules import CLASSES
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, SAMPLE_RATE, Partition
-from mmtune.data.digits import require_digits
+from mmtune.data.dataset import Bank, Partition
+from mmtune.data.forms import Form, dtype_of
 
-LONGEST_NAME = 1024
+LONGEST_NAME, LONGEST_CLASS, LONGEST_BANK = 1024, 100, 40
+LONGEST_SET_NAME = 255
+MOST_CLASSES, MOST_NAMES = 4096, 64
+CHUNK = 1024
 
 
-def check_partition(partition: Partition, where: str) -> None:
-    """Raise InputError, its line beginning with `where`, unless a partition keeps the contract of `Partition`."""
-    check_arrays(partition, where)
-    clips, index, labels = len(partition.clips), partition.clip_index, partition.labels
-    strange = labels[(labels < 0) | (labels >= CLASSES)]
+def check_partition(partition: Partition, forms: Mapping[str, Form], classes: Sequence[str], where: str) -> None:
+    """Raise InputError, its line beginning with `where`, unless a partition keeps the contract of `Partition`.
+
+    Every class has at least one row in it.
+    """
+    rows = len(partition.labels)
+    require_array(partition.labels, (rows,), np.dtype(np.int64), f"{where}: labels")
+    strange = partition.labels[(partition.labels < 0) | (partition.labels >= len(classes))]
     if len(strange):
-        raise InputError(f"{where}: labels must lie in 0..{CLASSES - 1}, got {strange[0]}")
-    require_digits(where, labels, "rows")
-    outside = (index < 0) | (index >= clips)
+        raise InputError(f"{where}: labels must lie in 0..{len(classes) - 1}, got {strange[0]}")
+    require_classes_present(where, partition.labels, classes, "rows")
+    if set(partition.banks) != set(forms):
+        raise InputError(f"{where}: banks must be {', '.join(forms)}, got {', '.join(partition.banks)}")
+    for name, bank in partition.banks.items():
+        check_bank(bank, forms[name], rows, f"{where}: {name}")
+    for name, group in partition.groups.items():
+        require_array(group, (rows,), None, f"{where}: group {name}")
+        require_names(group, f"{where}: group {name}")
+
+
+def check_bank(bank: Bank, form: Form, rows: int, where: str) -> None:
+    """Shapes, dtypes, finite values, and an index that leads to every value."""
+    require_array(bank.values, (len(bank.values), *form.shape), dtype_of(form), where)
+    require_array(bank.index, (rows,), np.dtype(np.int64), f"{where} index")
+    count = len(bank.values)
+    outside = (bank.index < -1) | (bank.index >= count)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
-        raise InputError(f"{where}: clip_index must lie in 0..{clips - 1}, row {row} is {index[row]}")
-    used = np.bincount(index, minlength=clips)
+        raise InputError(f"{where} index must lie in -1..{count - 1}, row {row} is {bank.index[row]}")
+    used = np.bincount(bank.index[bank.index >= 0], minlength=count)
     if not used.all():
-        raise InputError(f"{where}: every clip must be paired with an image, clip {int(np.argmin(used))} is not")
-    digit = clip_labels(partition)
-    if np.any(digit[index] != labels):
-        row = int(np.flatnonzero(digit[index] != labels)[0])
-        said = f"clip {index[row]} is used as {digit[index[row]]} and as {labels[row]}"
-        raise InputError(f"{where}: a clip must be paired with images of one digit, {said}")
-    require_names(partition.speaker, f"{where}: speaker")
-    require_names(partition.clip_id, f"{where}: clip_id")
-    names, times = np.unique(partition.clip_id, return_counts=True)
-    if times.max() > 1:
-        raise InputError(f"{where}: clip ids must be unique, {names[np.argmax(times)]} occurs {times.max()} times")
+        raise InputError(f"{where}: every value must be some row's, value {int(np.argmin(used))} is not")
+    if bank.values.dtype.kind == "f":
+        for start in range(0, count, CHUNK):
+            if not np.isfinite(bank.values[start : start + CHUNK]).all():
+                raise InputError(f"{where} must be finite, got NaN or infinity")
 
 
-def check_arrays(partition: Partition, where: str) -> None:
-    """Shapes, dtypes and finite values."""
-    rows, clips = partition.labels.size, partition.clip_id.size
-    expected = {
-        "images": ((rows, *IMAGE_SHAPE), "u1"),
-        "clips": ((clips, *AUDIO_SHAPE), "f4"),
-        "clip_index": ((rows,), "i8"),
-        "labels": ((rows,), "i8"),
-        "speaker": ((clips,), "U"),
-        "clip_id": ((clips,), "U"),
-        "waveforms": ((clips, SAMPLE_RATE), "i2"),
-    }
-    for name, (shape, kind) in expected.items():
-        array = getattr(partition, name)
-        if array is None and name == "waveforms":
-            continue
-        if array.shape != shape or not array.dtype.str[1:].startswith(kind) or not array.dtype.isnative:
-            raise InputError(f"{where}: {name} must be {shape} of type {kind}, got {array.shape} {array.dtype}")
-    if not np.all(np.isfinite(partition.clips)):
-        raise InputError(f"{where}: clips must be finite, got NaN or infinity")
+def require_array(array: NDArray[np.generic], shape: tuple[int, ...], kind: np.dtype[np.generic] | None, what: str) -> None:
+    """Raise InputError unless an array has a shape and a type, None standing for text."""
+    sound = array.dtype == kind if kind is not None else array.dtype.kind == "U"
+    if array.shape != shape or not sound or not array.dtype.isnative:
+        raise InputError(f"{what} must be {shape} of {kind or 'text'}, got {array.shape} {array.dtype}")
 
 
-def require_modalities(partition: Partition, modalities: tuple[str, ...]) -> None:
-    """Raise InputError where a partition lacks what a model reads."""
-    if "waveform" in modalities and partition.waveforms is None:
+def require_classes_present(where: object, labels: NDArray[np.int64], classes: Sequence[str], what: str) -> None:
+    """Raise InputError unless every class has a label."""
+    missing = np.setdiff1d(np.arange(len(classes)), labels)
+    if len(missing):
+        names = ", ".join(classes[number] for number in missing[:5])
+        raise InputError(f"{where}: every class must have {what}, {names} {'has' if len(missing) == 1 else 'have'} none")
+
+
+def require_classes(classes: Sequence[str], where: str) -> None:
+    """Raise InputError unless these are 2 to 4,096 names of classes."""
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise InputError(f"{where}: classes must be 2 to {MOST_CLASSES:,}, got {len(classes)}")
+    if len(set(classes)) != len(classes):
+        raise InputError(f"{where}: classes must have different names")
+    for name in classes:
+        if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_CLASS:
+            raise InputError(f"{where}: a class must have a name of 1 to {LONGEST_CLASS} printable letters, got {name!r}")
+
+
+def require_bank_names(names: Sequence[str], where: str) -> None:
+    """Raise InputError unless these can be names of banks: they become arguments of a network and names of files."""
+    if not names or len(names) > MOST_NAMES:
+        raise InputError(f"{where}: banks must be 1 to {MOST_NAMES}, got {len(names)}")
+    for name in names:
+        sound = name.isidentifier() and name.isascii() and len(name) <= LONGEST_BANK and not keyword.iskeyword(name)
+        if not sound or name.startswith("_") or name == "labels":
+            raise InputError(f"{where}: a bank must have a name such as image or heart_rate, got {name!r}")
+
+
+def require_name(name: str, where: str) -> None:
+    """Raise InputError unless a data set's name is one printable part of a path: files are named after it."""
+    if not name.isprintable() or "/" in name or name in ("", ".", "..") or len(os.fsencode(name)) > LONGEST_SET_NAME:
         raise InputError(
-            "this model hears waveforms, and the data set came as features only: build one from recordings with "
-            "`mmtune data build`, or let the model hear features with `--fix view=mfcc`"
+            f"{where}: a data set's name must be printable, without / and of {LONGEST_SET_NAME} bytes at most, "
+            f"got {name!r}"
         )
+
+
+def require_banks(partition: Partition, reads: Sequence[str], allowed: Sequence[str] = ()) -> None:
+    """Raise InputError where a partition lacks what a model reads.
+
+    allowed: banks in which rows may have no value.
+    """
+    for name in reads:
+        if name not in partition.banks:
+            more = "; build it from recordings with `mmtune data build`" if name == "waveform" else ""
+            raise InputError(f"this model reads {name}, the data set has {', '.join(partition.banks)}{more}")
+        missing = int((partition.banks[name].index < 0).sum())
+        if missing and name not in allowed:
+            raise InputError(
+                f"{missing} of {len(partition)} rows have no {name}: the study must say that it can live with that, "
+                f"missing=({name!r},)"
+            )
 
 
 def require_names(names: NDArray[np.str_], what: str) -> None:
@@ -92,21 +139,17 @@ def require_names(names: NDArray[np.str_], what: str) -> None:
         raise InputError(f"{what} must be text, row {row} holds a control character or what is no character")
 
 
-def clip_labels(partition: Partition) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The digit that each clip says, (M,) int64, read off the rows that use it."""
-    digit = np.full(len(partition.clips), -1, np.int64)
-    digit[partition.clip_index] = partition.labels
-    return digit
-
-
-def content_digest(*partitions: Partition) -> str:
+def content_digest(classes: Sequence[str], *partitions: Partition) -> str:
     """SHA-256 over the content of a data set's partitions: the same whatever types and files carry it."""
-    digest = hashlib.sha256(b"mmtune data 1")
+    digest = hashlib.sha256(f"mmtune data 3 {json.dumps(list(classes))}".encode())
     for partition in partitions:
-        for name in ("images", "labels", "clips", "clip_index", "waveforms"):
-            array = getattr(partition, name)
-            if array is not None:
-                digest.update(f"{name}{array.shape}{array.dtype.str}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        digest.update(json.dumps([partition.speaker.tolist(), partition.clip_id.tolist()]).encode())
+        arrays = {"labels": partition.labels}
+        for name, bank in sorted(partition.banks.items()):
+            arrays |= {f"{name} index": bank.index, f"{name} values": bank.values}
+        for name, array in arrays.items():
+            digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+            for start in range(0, len(array), CHUNK):
+                digest.update(np.ascontiguousarray(array[start : start + CHUNK]).data)
+        for name, group in sorted(partition.groups.items()):
+            digest.update(json.dumps([name, group.tolist()]).encode())
     return digest.hexdigest()

@@ -1,9 +1,9 @@
-"""The canonical in-memory data set that every source becomes and every consumer reads."""
+"""The canonical data set that every source becomes and every consumer reads: banks by name, labels, groups."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +11,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-
-IMAGE_SHAPE = (28, 28)
-AUDIO_SHAPE = (39, 13)
-SAMPLE_RATE = 16_000
+from mmtune.data.forms import Form
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total) while something long is under way."""
+Names = NDArray[np.str_]
+Rows = NDArray[np.int64]
+RECORDING, SPEAKER = "recording", "speaker"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bank:
+    """One modality of N rows, which share what is equal: row i has values[index[i]], or nothing where that is -1.
+
+    values (M, ...): pictures uint8, sounds int16, anything else float32, no two of them equal; index (N,) int64.
+    """
+
+    values: NDArray[Any]
+    index: Rows
+
+    def of_rows(self, rows: Rows) -> NDArray[Any]:
+        """The values of some rows, zeros where a row has none."""
+        index = self.index[rows]
+        found: NDArray[Any] = self.values[np.maximum(index, 0)]
+        found[index < 0] = 0
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Partition:
-    """N pairs of an image and a recording of the same digit; recordings are shared, so M <= N.
+    """N rows: what each has in every bank, its label (N,) int64 in 0..C-1, and its groups (N,) str, "" if unknown.
 
-    images (N, 28, 28) uint8; clips (M, 39, 13) float32; clip_index (N,) int64 into the clips;
-    labels (N,) int64 in 0..9; speaker (M,) str, "" where unknown; clip_id (M,) str;
-    waveforms (M, 16000) int16 at 16 kHz, or None.
-    For sequences: images (N, T, H, W) and clips (N, T, K), each row with its own clip, labels in 0..C-1.
+    groups: what protocols may keep apart, such as the recording, the speaker, the patient.
     """
 
-    images: NDArray[np.uint8]
-    clips: NDArray[np.float32]
-    clip_index: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    speaker: NDArray[np.str_]
-    clip_id: NDArray[np.str_]
-    waveforms: NDArray[np.int16] | None = None
+    banks: Mapping[str, Bank]
+    labels: Rows
+    groups: Mapping[str, Names]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def speakers_known(self) -> bool:
-        return bool(np.all(self.speaker != ""))
+    def take(self, rows: Rows) -> Partition:
+        """Some rows, in the given order, over the same values."""
+        return replace(
+            self,
+            banks={name: replace(bank, index=bank.index[rows]) for name, bank in self.banks.items()},
+            labels=self.labels[rows],
+            groups={name: own[rows] for name, own in self.groups.items()},
+        )
+
+    def known(self, group: str) -> bool:
+        """Whether the group of every row is known."""
+        return group in self.groups and bool(np.all(self.groups[group] != ""))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """A training and a test partition, where they lie, and what they were made from.
 
-    test: None for sequences, whose test are the folds that are held out.
-
+    classes: the names of the labels. forms: by bank, what its values are and how a file becomes one.
+    test: None where there is none, as for sequences, whose test are the folds that are held out.
     digest: SHA-256 over the content of both partitions, independent of how the files store it.
-    features: how raw audio becomes a clip of this set (`FeatureStats.to_json()`), or None where the set came
-        as features only, so that no recording can be turned into its clips.
     """
 
     name: str
     folder: Path
+    classes: tuple[str, ...]
+    forms: Mapping[str, Form]
     train: Partition
     test: Partition | None
     digest: str
     provenance: Mapping[str, Any]
-    features: Mapping[str, Any] | None
 
     def require_test(self) -> Partition:
         """The test partition; InputError where there is none."""

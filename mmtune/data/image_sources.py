@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import require_file
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import IMAGE_SHAPE, Progress
-from mmtune.data.digits import NAMES, drawn, folders, require_digits
-from mmtune.data.pictures import read_digit
+from mmtune.data.checks import require_classes_present
+from mmtune.data.dataset import Progress
+from mmtune.data.digits import DIGITS, NAMES
+from mmtune.data.drawing import drawn
+from mmtune.data.pictures import IMAGE_SHAPE, read_digit
 
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # unsigned bytes in three dimensions, and in one
 MOST_IDX = 2**30
@@ -53,7 +55,7 @@ def read_images(folder: Path, seed: int, report: Progress) -> tuple[Images, Imag
         chosen = drawn(images.labels, seed)
         train, test = images.take(~chosen), images.take(chosen)
     for what, images in (("training images", train), ("test images", test)):
-        require_digits(folder, images.labels, f"{what} ({rule})")
+        require_classes_present(folder, images.labels, DIGITS, f"{what} ({rule})")
     return train, test, {"naming": naming, "partition": rule, "train": len(train.labels), "test": len(test.labels)}
 
 
@@ -102,6 +104,11 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8
         more = "more" if len(body) > expected else f"{len(body)}"
         raise InputError(f"{path}: must hold {expected} bytes after its header, has {more}")
     return np.frombuffer(body, np.uint8).reshape(count, *shape)
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders right in a folder, sorted, hidden ones left out."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def read_pictures(folder: Path, report: Progress) -> Images:

@@ -9,41 +9,42 @@ Nothing is unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.base.bounds import inside, open_bounded
+from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
-from mmtune.base.rules import CLASSES
-from mmtune.data.archives import LONGEST_HEADER, MOST_BYTES, parse_header
-from mmtune.data.checks import content_digest
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset, Partition
-from mmtune.data.digits import require_digits
+from mmtune.data.archives import open_npy
+from mmtune.data.checks import content_digest, require_classes_present
+from mmtune.data.dataset import RECORDING, Dataset, Partition
+from mmtune.data.digits import DIGITS
+from mmtune.data.forms import Digit, Ready
+from mmtune.data.identity import content_ids, distinct
+from mmtune.data.pictures import IMAGE_SHAPE
 
 KHACEF_FILES = tuple(f"{kind}_{part}.npy" for part in ("train", "test") for kind in ("data_wr", "data_sp", "labels"))
+AUDIO_SHAPE = (39, 13)
 IMAGE_VALUES = math.prod(IMAGE_SHAPE)
 AUDIO_VALUES = math.prod(AUDIO_SHAPE)
 CHUNK = 8192
-MAGIC = b"\x93NUMPY"
 
 
 def load_khacef(folder: Path) -> Dataset:
-    """The set in a folder that has all six files: clips are the distinct rows within a digit, speakers unknown."""
+    """The set in a folder that has all six files: recordings are the distinct rows of audio, speakers unknown."""
     train, test = (read_partition(folder, part) for part in ("train", "test"))
     return Dataset(
         name=folder.name,
         folder=folder,
+        classes=DIGITS,
+        forms={"image": Digit(), "audio": Ready(sides=AUDIO_SHAPE)},
         train=train,
         test=test,
-        digest=content_digest(train, test),
-        provenance={"source": "files without manifest", "clips": "equal rows within a digit are one clip"},
-        features=None,
+        digest=content_digest(DIGITS, train, test),
+        provenance={"source": "files without manifest", "recordings": "equal rows of audio are one recording"},
     )
 
 
@@ -54,46 +55,17 @@ def read_partition(folder: Path, part: str) -> Partition:
         found = len(rows_of(path, width))
         if found != count:
             raise InputError(f"{path}: must have as many rows as labels_{part}.npy ({count}), has {found}")
-    labels, images, rows = read_labels(of_labels), read_images(of_images), read_audio(of_audio)
-    ids = [f"{d}-{hashlib.blake2b(row.data, digest_size=12).hexdigest()}" for d, row in zip(labels, rows, strict=True)]
-    position = {clip: number for number, clip in enumerate(dict.fromkeys(ids))}
-    index = np.array([position[clip] for clip in ids], np.int64)
-    clips = np.empty((len(position), *AUDIO_SHAPE), np.float32)
-    clips[index] = rows.reshape(-1, *AUDIO_SHAPE)
+    labels, images = read_labels(of_labels), distinct(read_images(of_images))
+    audio = distinct(read_audio(of_audio).reshape(-1, *AUDIO_SHAPE))
+    recordings = np.array([own.hex() for own in content_ids(audio.values)])
     return Partition(
-        images=images,
-        clips=clips,
-        clip_index=index,
-        labels=labels,
-        speaker=np.full(len(clips), "", "<U1"),
-        clip_id=np.array(list(position)),
+        banks={"image": images, "audio": audio}, labels=labels, groups={RECORDING: recordings[audio.index]}
     )
-
-
-def open_array(path: Path) -> NDArray[Any]:
-    """Memory-map a .npy file; InputError where it is missing, no .npy file, pickled, truncated or too long.
-
-    Only its header is read; the file may have MOST_BYTES.
-    """
-    with open_bounded(path, MOST_BYTES) as file:
-        head, size = file.read(LONGEST_HEADER), os.fstat(file.fileno()).st_size
-    if not head.startswith(MAGIC):
-        raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {head[: len(MAGIC)]!r}")
-    try:
-        shape, dtype, begins = parse_header(head)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: must be a valid .npy file, whole and not pickled: {reason}") from error
-    expected = begins + math.prod(shape) * dtype.itemsize
-    if size != expected:
-        raise InputError(f"{path}: must be {expected} bytes for {shape} {dtype}, has {size}")
-    return array
 
 
 def rows_of(path: Path, width: int) -> NDArray[Any]:
     """Open an array of N rows of `width` real numbers, N >= 1; of one number each they may be (N,)."""
-    found = open_array(path)
+    found = open_npy(path)
     array = found[:, None] if found.ndim == width == 1 else found
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         rule = "(N,)" if width == 1 else f"(N, {width})"
@@ -137,10 +109,10 @@ def value_range(path: Path, array: NDArray[Any]) -> tuple[float, float]:
 def read_labels(path: Path) -> NDArray[np.int64]:
     """Labels as (N,) int64, every digit of 0..9 among them, from any integer type, or floats that are whole numbers."""
     values = np.array(rows_of(path, 1)).reshape(-1)
-    wrong = ~np.isin(values, np.arange(CLASSES))
+    wrong = ~np.isin(values, np.arange(len(DIGITS)))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(f"{path}: labels must be whole numbers from 0 to 9, row {row} is {values[row]}")
     labels = values.astype(np.int64)
-    require_digits(path, labels, "rows")
+    require_classes_present(path, labels, DIGITS, "rows")
     return labels

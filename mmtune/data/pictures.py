@@ -1,8 +1,9 @@
-"""Any picture of one digit to the form of MNIST: 28 x 28, light ink on black, 20 pixels tall, centred by mass."""
+"""Pictures from files: of one digit in the form of MNIST (light ink on black, centred by mass), or as they are."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import IMAGE_SHAPE
 
-SIDE = IMAGE_SHAPE[0]
+SIDE = 28
+IMAGE_SHAPE = (SIDE, SIDE)
 BOX = 20  # MNIST's digits fit a box of 20 x 20 pixels
 MAX_SIDE = 4096
 MOST_BYTES = 64 * MEBIBYTE
@@ -56,8 +57,30 @@ def ink_of(grey: NDArray[Any], paper: float, darkest: float) -> NDArray[np.float
     return np.minimum(ink, 1.0, out=ink)
 
 
+def read_picture(path: Path, height: int, width: int, colour: bool) -> NDArray[np.uint8]:
+    """A PNG or JPEG, upright, over white where it is transparent, stretched to so many pixels.
+
+    (height, width) uint8 in grey, or (3, height, width) in colour. Raises InputError as `read_digit` does.
+    """
+    from PIL import Image
+
+    def convert(picture: Any) -> NDArray[np.uint8]:
+        seen = picture.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB" if colour else "L")
+        pixels = np.asarray(flat.resize((width, height), Image.Resampling.BICUBIC))
+        return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if colour else pixels)
+
+    made: NDArray[np.uint8] = opened(path, convert)
+    return made
+
+
 def read_grey(path: Path) -> NDArray[Any]:
     """Grey levels (height, width), uint8 or float32 in 0..255, as seen: upright, alpha over a contrasting ground."""
+    return opened(path, to_grey)
+
+
+def opened(path: Path, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+    """What becomes of a picture that Pillow has opened, upright; InputError as `read_digit` but for what it shows."""
     from PIL import Image, ImageOps
 
     content = read_bounded(path, MOST_BYTES)
@@ -76,7 +99,7 @@ def read_grey(path: Path) -> NDArray[Any]:
                 frames = getattr(picture, "n_frames", 1)
                 if frames > 1:
                     raise InputError(f"{path}: must be a single picture, has {frames} frames")
-                return to_grey(ImageOps.exif_transpose(picture))
+                return convert(ImageOps.exif_transpose(picture))
     except InputError:
         raise
     except Exception as error:  # a broken picture, or its Exif data, make Pillow raise errors of many kinds

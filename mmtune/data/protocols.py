@@ -1,8 +1,11 @@
 """Named ways to divide the training partition, and what each lets through.
 
-as_reported       at random over pairs, as the reports did; a recording may stand on both sides
-clip_disjoint     no recording on both sides
-speaker_disjoint  no speaker on both sides
+random           at random over rows, as the papers did; a recording may stand on both sides
+disjoint:GROUP   no two rows of one group on both sides, such as a speaker or a patient
+disjoint:content no two rows with an equal picture, sound or array on both sides; so it is under every other group
+as_reported, clip_disjoint and speaker_disjoint are random, disjoint:recording and disjoint:speaker.
+
+Rows that are equal in everything count as one under each of them.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.base.rules import require_choice, require_count
-from mmtune.data.checks import clip_labels
-from mmtune.data.dataset import Partition
+from mmtune.base.rules import require_count
+from mmtune.data.dataset import RECORDING, SPEAKER, Partition, Rows
+from mmtune.data.identity import equal_rows, joined
 
+RANDOM, DISJOINT, CONTENT = "random", "disjoint:", "content"
 PROTOCOLS = ("as_reported", "clip_disjoint", "speaker_disjoint")
-Rows = NDArray[np.int64]
+NAMED = dict(zip(PROTOCOLS, (RANDOM, f"{DISJOINT}{RECORDING}", f"{DISJOINT}{SPEAKER}"), strict=True))
 SHARE = 0.2  # of what validates
 CANDIDATES = 200
 
@@ -35,18 +39,36 @@ class Split:
     held: Rows | None = None
 
 
-def split(partition: Partition, protocol: str, seed: int) -> Split:
-    """One split under a protocol of `PROTOCOLS`; the same seed gives the same split.
+def require_protocol(protocol: str) -> None:
+    """Raise InputError unless this is the name of a protocol."""
+    group = meaning(protocol).removeprefix(DISJOINT)
+    if not group.isidentifier():
+        known = f"{RANDOM}, {DISJOINT}GROUP, {', '.join(PROTOCOLS)}"
+        raise InputError(f"protocol must be one of {known}, got {protocol!r}")
 
-    A fifth of pairs, recordings or speakers validates, as the protocol divides them; classes are kept in proportion.
-    Raises InputError where the data cannot be split so with every digit on both sides.
+
+def meaning(protocol: str) -> str:
+    """A protocol by its general name."""
+    return NAMED.get(protocol, protocol)
+
+
+def usual_protocol(partition: Partition) -> str:
+    """What a study uses unless told otherwise: no recording on both sides, where there are any."""
+    return "clip_disjoint" if RECORDING in partition.groups else f"{DISJOINT}{CONTENT}"
+
+
+def split(partition: Partition, protocol: str, seed: int) -> Split:
+    """One split under a protocol; the same seed gives the same split.
+
+    A fifth of rows or groups validates, as the protocol divides them; classes are kept in proportion.
+    Raises InputError where the data cannot be split so with every class on both sides.
     """
     from sklearn.model_selection import train_test_split
 
-    unit, labels = units(partition, protocol)
-    if protocol == "speaker_disjoint":
-        group = partition.speaker[unit]
-        return checked(partition, best_groups(group, partition.labels, seed, SHARE), protocol)
+    unit = units(partition, protocol)
+    if is_mixed(protocol):
+        return checked(partition, best_groups(unit, partition.labels, seed, SHARE), protocol)
+    labels = label_of(unit, partition.labels)
     require_members(labels, 2, protocol)
     try:
         _, chosen = train_test_split(np.arange(len(labels)), test_size=SHARE, random_state=seed, stratify=labels)
@@ -58,21 +80,23 @@ def split(partition: Partition, protocol: str, seed: int) -> Split:
 def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]:
     """k splits whose validation sides are disjoint and together all rows, under a protocol as in `split`.
 
-    With k = number of speakers, `speaker_disjoint` leaves one speaker out at a time.
+    With k = number of speakers, `speaker_disjoint` leaves one speaker out at a time; so with other groups.
     """
     from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
     require_count("k", k, 2, max(2, len(partition)))
-    unit, labels = units(partition, protocol)
-    if protocol == "speaker_disjoint":
-        speakers = len(np.unique(partition.speaker))
-        require_speakers(speakers, k)
-        cutter = LeaveOneGroupOut() if k == speakers else StratifiedGroupKFold(k, shuffle=True, random_state=seed)
-        parts = cutter.split(labels, labels, partition.speaker)
+    unit, labels = units(partition, protocol), partition.labels
+    if is_mixed(protocol):
+        count = int(unit.max()) + 1
+        require_groups(protocol, count, k)
+        cutter = LeaveOneGroupOut() if k == count else StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+        parts = [np.isin(np.arange(len(unit)), part) for _, part in cutter.split(labels, labels, unit)]
     else:
-        require_members(labels, k, protocol)
-        parts = StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels)
-    return [checked(partition, np.isin(unit, part), protocol) for _, part in parts]
+        own = label_of(unit, labels)
+        require_members(own, k, protocol)
+        cut = StratifiedKFold(k, shuffle=True, random_state=seed).split(own, own)
+        parts = [np.isin(unit, part) for _, part in cut]
+    return [checked(partition, part, protocol) for part in parts]
 
 
 def rotated(parts: list[Split]) -> list[Split]:
@@ -93,38 +117,59 @@ def rotated(parts: list[Split]) -> list[Split]:
     ]
 
 
-def units(partition: Partition, protocol: str) -> tuple[Rows, Rows]:
-    """What a protocol divides, pairs or recordings: of each row (N,) the unit, and of each unit the digit.
+def units(partition: Partition, protocol: str) -> Rows:
+    """The unit of each row, (N,) from 0, of what a protocol divides; rows of equal content are in one.
 
-    InputError where speakers are needed and unknown.
+    InputError where the protocol keeps a group apart that is not known of every row.
     """
-    require_choice("protocol", protocol, PROTOCOLS)
-    if protocol == "speaker_disjoint" and not partition.speakers_known:
-        unknown = int(np.sum(partition.speaker == ""))
-        raise InputError(f"speaker_disjoint needs the speaker of every recording, unknown for {unknown}")
-    if protocol == "as_reported":
-        return np.arange(len(partition)), partition.labels
-    return partition.clip_index, clip_labels(partition)
+    require_protocol(protocol)
+    kept = meaning(protocol)
+    if kept == RANDOM:
+        _, compact = np.unique(equal_rows(partition), return_inverse=True)
+        return compact.astype(np.int64)
+    group = kept.removeprefix(DISJOINT)
+    if group == CONTENT:
+        return joined(partition, np.arange(len(partition)))
+    if group not in partition.groups:
+        there = ", ".join(partition.groups) or "none"
+        raise InputError(f"{protocol} needs the group {group}, the data set has {there}")
+    if not partition.known(group):
+        unknown = int(np.sum(partition.groups[group] == ""))
+        raise InputError(f"{protocol} needs the {group} of every row, unknown for {unknown}")
+    return joined(partition, partition.groups[group])
+
+
+def is_mixed(protocol: str) -> bool:
+    """Whether a unit has rows of several classes, so that units are chosen together rather than class by class."""
+    return meaning(protocol) not in (RANDOM, f"{DISJOINT}{RECORDING}", f"{DISJOINT}{CONTENT}")
+
+
+def label_of(unit: Rows, labels: Rows) -> Rows:
+    """The label of each unit: that of most of its rows, the lowest of equals."""
+    counts = np.zeros((int(unit.max()) + 1, int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (unit, labels), 1)
+    most: Rows = counts.argmax(axis=1)
+    return most
 
 
 def require_members(labels: Rows, least: int, protocol: str) -> None:
-    """Raise InputError unless every digit has at least `least` members."""
+    """Raise InputError unless every class has at least `least` units."""
     counts = np.bincount(labels)
     if counts.min() < least:
-        what = "pairs" if protocol == "as_reported" else "recordings"
-        digit = int(np.argmin(counts))
-        raise InputError(f"{protocol} needs at least {least} {what} of every digit, digit {digit} has {counts[digit]}")
+        what = "recordings" if meaning(protocol) == f"{DISJOINT}{RECORDING}" else "rows"
+        label = int(np.argmin(counts))
+        raise InputError(f"{protocol} needs at least {least} {what} of every class, class {label} has {counts[label]}")
 
 
-def best_groups(group: NDArray[np.str_], labels: Rows, seed: int, share: float) -> NDArray[np.bool_]:
+def best_groups(group: NDArray[np.generic], labels: Rows, seed: int, share: float) -> NDArray[np.bool_]:
     """Rows of the groups to hold out, (N,) bool: of many random choices the one with classes nearest to `share`.
 
-    group (N,): the speaker of every row. InputError with fewer than two.
+    group (N,): the group of every row. InputError with fewer than two.
     """
     from sklearn.model_selection import ShuffleSplit
 
     names, of_row = np.unique(group, return_inverse=True)
-    require_speakers(len(names), 2)
+    require_groups("holding groups out", len(names), 2)
     counts = np.zeros((len(names), labels.max() + 1))
     np.add.at(counts, (of_row, labels), 1)
     wanted = min(max(round(share * len(names)), 1), len(names) - 1)
@@ -137,27 +182,29 @@ def best_groups(group: NDArray[np.str_], labels: Rows, seed: int, share: float) 
     return within
 
 
-def require_speakers(found: int, least: int) -> None:
+def require_groups(what: str, found: int, least: int) -> None:
     if found < least:
-        raise InputError(f"speaker_disjoint needs at least {least} speakers here, got {found}")
+        raise InputError(f"{what} needs at least {least} groups here, got {found}")
 
 
 def checked(partition: Partition, validation: NDArray[np.bool_], protocol: str) -> Split:
-    """A split by a mask over rows, with every digit on both sides or InputError."""
+    """A split by a mask over rows, with every class on both sides or InputError."""
     made = Split(train=np.flatnonzero(~validation), validation=np.flatnonzero(validation))
     for side, rows in (("training", made.train), ("validation", made.validation)):
         counts = np.bincount(partition.labels[rows], minlength=partition.labels.max() + 1)
         if not counts.all():
-            raise InputError(f"{protocol} must leave every digit on both sides, {side} has no {int(np.argmin(counts))}")
+            raise InputError(f"{protocol} must leave every class on both sides, {side} has no {int(np.argmin(counts))}")
     return made
 
 
-def leakage(partition: Partition, made: Split) -> tuple[float, float | None]:
-    """Shares of validation rows whose recording, and whose speaker, is in training too.
+def leakage(partition: Partition, made: Split) -> dict[str, float]:
+    """Shares of validation rows whose group, or whose value in a bank, is in training too; by name.
 
-    The second is None where speakers are unknown.
+    Groups that are not known of every row are left out.
     """
-    train, validation = partition.clip_index[made.train], partition.clip_index[made.validation]
-    recording = float(np.isin(validation, train).mean())
-    speaker = float(np.isin(partition.speaker[validation], partition.speaker[train]).mean())
-    return recording, speaker if partition.speakers_known else None
+    shared = {name: own for name, own in partition.groups.items() if partition.known(name)}
+    return {name: float(np.isin(own[made.validation], own[made.train]).mean()) for name, own in shared.items()} | {
+        f"equal {name}": float(np.isin(bank.index[made.validation], bank.index[made.train]).mean())
+        for name, bank in partition.banks.items()
+        if name not in shared
+    }

@@ -1,4 +1,4 @@
-"""Recordings of any kind to one second at 16 kHz."""
+"""Recordings of any kind to samples at 16 kHz."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, open_bounded
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import SAMPLE_RATE
 
+SAMPLE_RATE = 16_000
 SIXTEEN_BIT = 32768.0
 MAX_SECONDS = 60.0
 MIN_RATE, MAX_RATE = 1_000, 768_000
@@ -104,20 +104,20 @@ def require_recording(path: Path) -> None:
         raise InputError(f"{path}: must be complete, has {size} of {said + 8} bytes")
 
 
-def one_second(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """(16000,) float32: one second at 16 kHz, on the 16-bit grid so that stored waveforms give the same features.
+def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -> NDArray[np.float32]:
+    """(count,) float32 at 16 kHz, on the 16-bit grid so that stored waveforms give the same features.
 
-    What is shorter is padded with zeros on both sides; of what is longer the loudest second is kept.
+    What is shorter is padded with zeros on both sides; of what is longer the loudest part is kept.
     """
     if rate != SAMPLE_RATE:
         samples = load_librosa().resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
-    if len(samples) > SAMPLE_RATE:
+    if len(samples) > count:
         energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-        start = int(np.argmax(energy[SAMPLE_RATE:] - energy[:-SAMPLE_RATE]))
-        samples = samples[start : start + SAMPLE_RATE]
-    before = (SAMPLE_RATE - len(samples)) // 2
-    second = np.pad(samples, (before, SAMPLE_RATE - len(samples) - before))
-    return to_float(to_int16(second))
+        start = int(np.argmax(energy[count:] - energy[:-count]))
+        samples = samples[start : start + count]
+    before = (count - len(samples)) // 2
+    cut = np.pad(samples, (before, count - len(samples) - before))
+    return to_float(to_int16(cut))
 
 
 def to_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from mmtune.base.errors import InputError
 from mmtune.data.archives import read_npz
 from mmtune.data.checks import content_digest, require_names
-from mmtune.data.dataset import Dataset, Partition
+from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition
+from mmtune.data.forms import Ready
+from mmtune.data.identity import distinct
 
 ARRAYS = {
     "frames": (4, "uf", "uint8 or floats in [0, 1]"),
@@ -34,8 +36,8 @@ ARRAYS = {
 def load_sequences(path: Path) -> Dataset:
     """Such a file as a data set that is all training partition: its folds hold persons out.
 
-    Frames are images and MFCCs are clips, zero beyond a sequence's length; each sequence has a clip of its own, named
-    "person/row". The MFCCs of its last own step are never all zero, so that padding can be told from them.
+    Frames are the bank image and MFCCs the bank audio, zero beyond a sequence's length; each sequence is a recording of
+    its own, named "person/row". The MFCCs of its last own step are never all zero, so that padding can be told from them.
     Raises InputError on the first rule that the file breaks.
     """
     path = Path(path)
@@ -45,22 +47,22 @@ def load_sequences(path: Path) -> Dataset:
     images = read_frames(path, arrays["frames"], lengths)
     clips = read_mfcc(path, arrays["mfcc"], lengths)
     labels, person = read_labels(path, arrays["labels"]), read_person(path, arrays["person"])
+    recordings = np.array([f"{name}/{row}" for row, name in enumerate(person)])
     train = Partition(
-        images=images,
-        clips=clips,
-        clip_index=np.arange(len(labels), dtype=np.int64),
+        banks={"image": distinct(images), "audio": distinct(clips)},
         labels=labels,
-        speaker=person,
-        clip_id=np.array([f"{name}/{row}" for row, name in enumerate(person)]),
+        groups={RECORDING: recordings, SPEAKER: person},
     )
+    classes = tuple(map(str, range(int(labels.max()) + 1)))
     return Dataset(
         name=path.stem,
         folder=path,
+        classes=classes,
+        forms={"image": Ready(sides=images.shape[1:], of="uint8"), "audio": Ready(sides=clips.shape[1:])},
         train=train,
         test=None,
-        digest=content_digest(train),
+        digest=content_digest(classes, train),
         provenance={"source": "audiovisual sequences", "file": path.name},
-        features=None,
     )
 
 

@@ -1,8 +1,11 @@
-"""A data set on disk: a file of arrays for each partition, and beside them what these cannot say.
+"""A data set on disk: a folder of arrays for each partition, and beside them what these cannot say.
 
-train.npz, test.npz  images (N, 28, 28), clips (M, 39, 13), clip_index (N,), labels (N,), speaker (M,), clip_id (M,),
-                     and waveforms (M, 16000) where recordings are at hand
-manifest.json        name, provenance, feature statistics, content digest
+manifest.json               name, classes, what each bank is, groups, provenance, content digest
+train/labels.npy            (N,) int64; test/ has the same files
+train/image.values.npy      (M, ...) of the bank `image`; image.index.npy (N,) int64
+train/speaker.group.npy     (N,) str
+
+Arrays are memory-mapped: all processes of a machine share one copy, and a bank may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -18,22 +21,29 @@ import numpy as np
 from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
 from mmtune.base.files import read_json
-from mmtune.data.archives import read_npz
+from mmtune.data.archives import open_npy
 from mmtune.data.atomic import new_folder
-from mmtune.data.checks import check_partition, content_digest
-from mmtune.data.dataset import Dataset, Partition
-from mmtune.data.features import FeatureStats
+from mmtune.data.checks import (
+    MOST_NAMES,
+    check_partition,
+    content_digest,
+    require_bank_names,
+    require_classes,
+    require_name,
+)
+from mmtune.data.dataset import Bank, Dataset, Partition
+from mmtune.data.forms import form_from_json, form_to_json
 from mmtune.data.khacef import KHACEF_FILES, load_khacef
 from mmtune.data.sequences import load_sequences
 
-FORMAT = 2
-MANIFEST, TRAIN, TEST = "manifest.json", "train.npz", "test.npz"
-ARRAYS = ("images", "clips", "clip_index", "labels", "speaker", "clip_id")
-LONGEST_SET_NAME = 255
+FORMAT = 3
+MANIFEST, TRAIN, TEST = "manifest.json", "train", "test"
+LABELS, VALUES, INDEX, GROUP = "labels.npy", ".values.npy", ".index.npy", ".group.npy"
+MOST_BYTES = 2**50
 
 
 def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
-    """Write a data set, whole or not at all; return it with its new folder and its digest.
+    """Write a data set, whole or not at all; return it as it is read from its new folder, with its digest.
 
     A data set of mmtune that stands in `folder` is replaced, or kept if `keep`; InputError where anything else
     stands there.
@@ -41,23 +51,41 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
     folder = Path(os.path.realpath(folder))
     require_name(dataset.name, str(folder))
     require_replaceable(folder)
-    parts = {TRAIN: dataset.train, TEST: dataset.require_test()}
-    for name, partition in parts.items():
-        check_partition(partition, str(folder / name))
-    digest = content_digest(*parts.values())
+    parts = {TRAIN: dataset.train} | ({} if dataset.test is None else {TEST: dataset.test})
+    require_contract(dataset, parts, folder)
     manifest = {
         "format": FORMAT,
         "name": dataset.name,
-        "digest": digest,
+        "digest": content_digest(dataset.classes, *parts.values()),
+        "classes": list(dataset.classes),
+        "forms": {name: form_to_json(form) for name, form in dataset.forms.items()},
+        "groups": list(dataset.train.groups),
+        "partitions": list(parts),
         "provenance": dict(dataset.provenance),
-        "features": None if dataset.features is None else dict(dataset.features),
     }
     with new_folder(folder, keep=keep) as temporary:
         for name, partition in parts.items():
-            arrays: dict[str, Any] = {array: getattr(partition, array) for array in (*ARRAYS, "waveforms")}
-            np.savez(temporary / name, **{array: own for array, own in arrays.items() if own is not None})
+            write_partition(temporary / name, partition)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return replace(dataset, folder=folder, digest=digest)
+    return load_own(folder, verify=False)
+
+
+def require_contract(dataset: Dataset, parts: dict[str, Partition], folder: Path) -> None:
+    """Raise InputError unless a data set is one."""
+    require_classes(dataset.classes, str(folder))
+    require_bank_names(list(dataset.forms), str(folder))
+    for name, partition in parts.items():
+        check_partition(partition, dataset.forms, dataset.classes, str(folder / name))
+
+
+def write_partition(folder: Path, partition: Partition) -> None:
+    folder.mkdir()
+    np.save(folder / LABELS, partition.labels)
+    for name, bank in partition.banks.items():
+        np.save(folder / f"{name}{VALUES}", bank.values)
+        np.save(folder / f"{name}{INDEX}", bank.index)
+    for name, group in partition.groups.items():
+        np.save(folder / f"{name}{GROUP}", group)
 
 
 def require_replaceable(folder: Path) -> None:
@@ -72,8 +100,8 @@ def require_replaceable(folder: Path) -> None:
 def load(folder: Path, *, verify: bool = True) -> Dataset:
     """Read a data set: a folder of mmtune's, one with the six files of Khacef's, or an .npz of sequences.
 
-    verify: whether the content must have the digest that the manifest names; workers that read what their
-        coordinator has verified leave it out. Every other check is always made.
+    verify: whether the content must keep the contract and have the digest that the manifest names; workers that read
+        what their coordinator has verified leave it out.
     The folder may be, or lie behind, a symbolic link; a link in it may not lead out of it.
     Raises InputError on the first file that breaks a rule.
     """
@@ -93,30 +121,41 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
     return load_khacef(folder)
 
 
-def require_name(name: str, where: str) -> None:
-    """Raise InputError unless a data set's name is one printable part of a path: files are named after it."""
-    if not name.isprintable() or "/" in name or name in ("", ".", "..") or len(os.fsencode(name)) > LONGEST_SET_NAME:
-        raise InputError(
-            f"{where}: a data set's name must be printable, without / and of {LONGEST_SET_NAME} bytes at most, "
-            f"got {name!r}"
-        )
-
-
 def load_own(folder: Path, verify: bool) -> Dataset:
     manifest = read_manifest(folder)
-    train, test = (read_partition(inside(folder, name)) for name in (TRAIN, TEST))
-    if verify and content_digest(train, test) != manifest["digest"]:
-        raise InputError(
-            f"{folder / MANIFEST}: digest must be that of the content, got {manifest['digest']}; a file was changed"
-        )
-    fields = {name: manifest[name] for name in ("name", "digest", "provenance", "features")}
-    return Dataset(folder=folder, train=train, test=test, **fields)
+    parts = {name: read_partition(folder / name, manifest) for name in manifest["partitions"]}
+    dataset = Dataset(
+        name=manifest["name"],
+        folder=folder,
+        classes=tuple(manifest["classes"]),
+        forms={
+            name: form_from_json(form, f"{folder / MANIFEST}: {name}") for name, form in manifest["forms"].items()
+        },
+        train=parts[TRAIN],
+        test=parts.get(TEST),
+        digest=manifest["digest"],
+        provenance=manifest["provenance"],
+    )
+    if verify:
+        require_contract(dataset, parts, folder)
+        if content_digest(dataset.classes, *parts.values()) != dataset.digest:
+            raise InputError(
+                f"{folder / MANIFEST}: digest must be that of the content, got {dataset.digest}; a file was changed"
+            )
+    return dataset
 
 
-def read_partition(path: Path) -> Partition:
-    partition = Partition(**read_npz(path, ARRAYS, ["waveforms"]))
-    check_partition(partition, str(path))
-    return partition
+def read_partition(folder: Path, manifest: dict[str, Any]) -> Partition:
+    def array(name: str) -> np.ndarray[Any, np.dtype[Any]]:
+        return open_npy(inside(folder, name), MOST_BYTES)
+
+    return Partition(
+        banks={
+            name: Bank(values=array(f"{name}{VALUES}"), index=array(f"{name}{INDEX}")) for name in manifest["forms"]
+        },
+        labels=array(LABELS),
+        groups={name: array(f"{name}{GROUP}") for name in manifest["groups"]},
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -126,11 +165,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         found = repr(manifest.get("format"))
         raise InputError(f"{path}: format must be {FORMAT}, got {found}; remove the folder and make the set again")
-    types = {"name": str, "digest": str, "provenance": dict}
-    for name, kind in types.items():
+    types = {"name": str, "digest": str, "classes": list, "forms": dict, "groups": list, "partitions": list}
+    for name, kind in {**types, "provenance": dict}.items():
         if not isinstance(manifest.get(name), kind):
             raise InputError(f"{path}: {name} must be a {kind.__name__}, got {manifest.get(name)!r}")
+    for name in ("classes", "groups", "partitions"):
+        if not all(isinstance(own, str) for own in manifest[name]):
+            raise InputError(f"{path}: {name} must be names, got {manifest[name]!r:.200}")
     require_name(manifest["name"], str(path))
-    if manifest.setdefault("features", None) is not None:
-        FeatureStats.from_json(manifest["features"], str(path))
+    require_classes(manifest["classes"], str(path))
+    require_bank_names(list(manifest["forms"]), str(path))
+    if len(manifest["groups"]) > MOST_NAMES or not all(map(str.isidentifier, manifest["groups"])):
+        raise InputError(f"{path}: groups must have names such as speaker, got {manifest['groups']!r:.200}")
+    if manifest["partitions"] not in ([TRAIN], [TRAIN, TEST]):
+        raise InputError(f"{path}: partitions must be train, or train and test, got {manifest['partitions']!r:.200}")
     return manifest

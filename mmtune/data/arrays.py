@@ -1,0 +1,108 @@
+"""A data set from arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.base.errors import InputError
+from mmtune.data.checks import check_partition, content_digest, require_bank_names, require_classes, require_name
+from mmtune.data.dataset import Bank, Dataset, Partition, Rows
+from mmtune.data.drawing import TEST_SHARE, hold_out
+from mmtune.data.forms import Form, Ready
+from mmtune.data.identity import distinct
+
+
+def from_arrays(
+    *,
+    labels: Sequence[Any] | NDArray[Any],
+    groups: Mapping[str, Sequence[Any]] | None = None,
+    name: str = "arrays",
+    test: Sequence[bool] | NDArray[np.bool_] | float = TEST_SHARE,
+    keep_apart: str = "",
+    forms: Mapping[str, Form] | None = None,
+    seed: int = 0,
+    **banks: NDArray[Any],
+) -> Dataset:
+    """A data set in memory from banks by name, (N, ...) each, and a label for each row: a number or a name.
+
+    uint8 (N, H, W) or (N, C, H, W) are pictures, int16 (N, samples) waveforms at 16 kHz, all other numbers become
+    float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each row, such as a speaker.
+    test: which rows are for the test (N,), or what share of them is drawn, every class in proportion and no content on
+    both sides; keep_apart: the group that then is on one side only.
+    `mmtune.data.store.save` writes it to a folder, which a study needs.
+    Raises InputError where shapes do not agree.
+    """
+    require_name(name, "name")
+    require_bank_names(list(banks), "from_arrays")
+    classes, numbers = numbered(labels)
+    rows = len(numbers)
+    made = {bank: bank_of(bank, values, rows) for bank, values in banks.items()}
+    own = {group: np.array([str(one) for one in texts]) for group, texts in (groups or {}).items()}
+    whole = Partition(banks=made, labels=numbers, groups=own)
+    known = {bank: (forms or {}).get(bank, ready(own)) for bank, own in made.items()}
+    check_partition(whole, known, classes, name)
+    mask = hold_out(whole, float(test), keep_apart, seed) if isinstance(test, float | int) else np.asarray(test, bool)
+    if mask.shape != (rows,):
+        raise InputError(f"test must say of each of {rows} rows whether it is for the test, got shape {mask.shape}")
+    train, held = (compact(whole.take(np.flatnonzero(side))) for side in (~mask, mask))
+    parts = [train, held] if len(held) else [train]
+    for what, part in zip(("training rows", "test rows"), parts, strict=False):
+        check_partition(part, known, classes, f"{name}, {what}")
+    return Dataset(
+        name=name,
+        folder=Path(),
+        classes=classes,
+        forms=known,
+        train=train,
+        test=held if len(held) else None,
+        digest=content_digest(classes, *parts),
+        provenance={"source": "arrays in memory", "seed": seed},
+    )
+
+
+def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Rows]:
+    """The names of the classes, sorted (numbers as numbers), and the class of each row (N,)."""
+    given = np.asarray(labels)
+    if given.ndim != 1 or not len(given) or given.dtype.kind not in "iubUO":
+        raise InputError(f"labels must be whole numbers or names (N,), got {given.shape} {given.dtype}")
+    found, index = np.unique(given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True)
+    classes = tuple(map(str, found.tolist()))
+    require_classes(classes, "labels")
+    return classes, index.astype(np.int64)
+
+
+def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
+    """A bank of N rows; those that are all NaN have nothing in it."""
+    given = np.asarray(values)
+    if given.ndim < 2 or len(given) != rows or given.dtype.kind not in "fiub":
+        raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
+    if given.dtype in (np.uint8, np.int16):
+        return distinct(given)
+    numbers = given.astype(np.float32)
+    present = ~np.isnan(numbers).reshape(rows, -1).all(axis=1)
+    return distinct(numbers + np.float32(0), present)  # -0.0 and 0.0 are one value
+
+
+def ready(bank: Bank) -> Form:
+    """What the values of an array are."""
+    return Ready(sides=bank.values.shape[1:], of=str(bank.values.dtype))
+
+
+def compact(partition: Partition) -> Partition:
+    """The same rows over those values alone that they use."""
+
+    def used(bank: Bank) -> Bank:
+        kept, index = np.unique(bank.index, return_inverse=True)
+        missing = int(len(kept) > 0 and kept[0] < 0)
+        return Bank(values=bank.values[kept[missing:]], index=index.astype(np.int64) - missing)
+
+    return Partition(
+        banks={name: used(bank) for name, bank in partition.banks.items()},
+        labels=partition.labels,
+        groups=partition.groups,
+    )

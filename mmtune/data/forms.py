@@ -1,0 +1,368 @@
+"""What the values of a bank are, and how a file becomes one: a model is given at predict time what it was trained on.
+
+A form is written beside its values as JSON and read again from files of unknown origin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.base.errors import InputError
+from mmtune.base.rules import require_count
+from mmtune.data.archives import open_npy
+from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
+from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
+from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, to_int16
+
+MOST_VALUES = 2**24
+Scale = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What all forms have. source: what kind of file a value is made from, "" for none; kind: its name in JSON."""
+
+    kind: ClassVar[str]
+    source: ClassVar[str]
+    dtype: ClassVar[type[np.generic]] = np.float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one value."""
+        raise NotImplementedError
+
+    def read(self, path: Path) -> NDArray[Any]:
+        """The value that a file becomes; InputError where it cannot."""
+        return self.scaled(self.extract(path)[None])[0]
+
+    def extract(self, path: Path) -> NDArray[Any]:
+        """A value before it is scaled."""
+        raise InputError(f"{path}: these values came ready-made, so no file can be turned into one")
+
+    def fit(self, values: NDArray[Any]) -> Self:
+        """The form with the scale of unscaled training values (M, *shape)."""
+        return self
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(M, *shape) unscaled to scaled."""
+        return values
+
+    def unscaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `scaled`."""
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digit(Form):
+    """A picture of one digit as MNIST has it: 28 x 28, light ink on black, centred by mass."""
+
+    kind: ClassVar[str] = "digit"
+    source: ClassVar[str] = "picture"
+    dtype: ClassVar[type[np.generic]] = np.uint8
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (SIDE, SIDE)
+
+    def extract(self, path: Path) -> NDArray[Any]:
+        return read_digit(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture(Form):
+    """A picture as it is, of so many pixels, in grey (height, width) or in colour (3, height, width)."""
+
+    kind: ClassVar[str] = "picture"
+    source: ClassVar[str] = "picture"
+    dtype: ClassVar[type[np.generic]] = np.uint8
+    height: int
+    width: int
+    colour: bool = False
+
+    def __post_init__(self) -> None:
+        require_count("height of a picture", self.height, 1, MAX_SIDE)
+        require_count("width of a picture", self.width, 1, MAX_SIDE)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (3, self.height, self.width) if self.colour else (self.height, self.width)
+
+    def extract(self, path: Path) -> NDArray[Any]:
+        return read_picture(path, self.height, self.width, self.colour)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound(Form):
+    """What is made from a recording, cut or padded to so many seconds at 16 kHz."""
+
+    source: ClassVar[str] = "recording"
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.seconds <= MAX_SECONDS:
+            raise InputError(f"seconds of a recording must be 0.1 to {MAX_SECONDS:g}, got {self.seconds:g}")
+
+    @property
+    def samples(self) -> int:
+        return round(self.seconds * SAMPLE_RATE)
+
+    def extract(self, path: Path) -> NDArray[Any]:
+        return self.of_waves(self.wave(path)[None])[0]
+
+    def wave(self, path: Path) -> NDArray[np.int16]:
+        """(samples,) int16 of a recording."""
+        return to_int16(at_rate(*read_wav(path), self.samples))
+
+    def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
+        """(M, samples) to unscaled values."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waveform(Sound):
+    """The samples themselves."""
+
+    kind: ClassVar[str] = "waveform"
+    dtype: ClassVar[type[np.generic]] = np.int16
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.samples,)
+
+    def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
+        return waves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mfcc(Sound):
+    """Khacef's features (frames, 13): each coefficient standardised, then the training clips' range mapped to [0, 1].
+
+    mean, std: 13 numbers each; low, high: the extremes of the standardised training clips. Clips that were not fitted
+    may leave [0, 1] a little.
+    """
+
+    kind: ClassVar[str] = "mfcc"
+    mean: Scale = (0.0,) * COEFFICIENTS
+    std: Scale = (1.0,) * COEFFICIENTS
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_scale(self.mean, self.std, COEFFICIENTS)
+        require_scale((self.low,), (self.high - self.low,), 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (frames_of(self.samples), COEFFICIENTS)
+
+    def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
+        return mfcc(waves)
+
+    def fit(self, values: NDArray[Any]) -> Self:
+        """InputError where a coefficient never varies."""
+        mean, std = scale_of(values)
+        scaled = (values.reshape(-1, COEFFICIENTS).astype(np.float64) - mean) / np.where(std > 0, std, 1.0)
+        low, high = float(scaled.min()), float(scaled.max())
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), low=low, high=high)
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        scaled = (values.astype(np.float64) - np.array(self.mean)) / np.array(self.std)
+        unit: NDArray[np.float64] = (scaled - self.low) / (self.high - self.low)
+        return unit.astype(np.float32)
+
+    def unscaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        scaled = values.astype(np.float64) * (self.high - self.low) + self.low
+        return (scaled * np.array(self.std) + np.array(self.mean)).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standardised(Form):
+    """Values whose last axis was standardised over the training values. mean, std: () until they are fitted."""
+
+    mean: Scale = ()
+    std: Scale = ()
+
+    def __post_init__(self) -> None:
+        require_scale(self.mean, self.std, self.shape[-1] if self.mean else 0)
+
+    def fit(self, values: NDArray[Any]) -> Self:
+        mean, std = scale_of(values)
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        mean, std = np.array(self.mean), np.array(self.std)
+        return ((values.astype(np.float64) - mean) / std).astype(np.float32)
+
+    def unscaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        return (values.astype(np.float64) * np.array(self.std) + np.array(self.mean)).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogMel(Standardised, Sound):
+    """Logarithms of so many mel bands (frames, bands), 25 ms of Hann's window every 10 ms."""
+
+    kind: ClassVar[str] = "logmel"
+    bands: int = 40
+
+    def __post_init__(self) -> None:
+        Sound.__post_init__(self)
+        require_count("bands of a log-mel spectrogram", self.bands, 8, 128)
+        super().__post_init__()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        # The window of 512 that is transformed holds 400 samples that count.
+        return (1 + (self.samples - SHORT_WINDOW) // SHORT_HOP, self.bands)
+
+    def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
+        return log_mel(waves, self.bands)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vector(Standardised):
+    """Numbers by name, such as the columns of a table."""
+
+    kind: ClassVar[str] = "vector"
+    source: ClassVar[str] = "numbers"
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns or len(set(self.columns)) != len(self.columns):
+            raise InputError(f"columns of a vector must be names, each once, got {self.columns}")
+        super().__post_init__()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.columns),)
+
+    def parse(self, text: str) -> NDArray[Any]:
+        """The value of numbers in a text, as NAME=NUMBER or in order, with commas between them."""
+        parts = [part.strip().rpartition("=") for part in text.split(",")]
+        named = {name.strip(): number for name, _, number in parts if name}
+        given = [named.get(name, "") for name in self.columns] if named else [number for _, _, number in parts]
+        try:
+            numbers = np.array([float(number) for number in given], np.float64)
+            if len(parts) != len(self.columns) or not np.isfinite(numbers).all():
+                raise ValueError
+        except ValueError as error:
+            raise InputError(f"numbers must be given for {', '.join(self.columns)}, got {text!r}") from error
+        return self.scaled(numbers[None])[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array(Form):
+    """Float32 numbers of a shape, as a .npy file has them."""
+
+    kind: ClassVar[str] = "array"
+    source: ClassVar[str] = "array"
+    sides: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require_sides(self.sides)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.sides
+
+    def extract(self, path: Path) -> NDArray[Any]:
+        found = open_npy(path)
+        if found.shape != self.sides or found.dtype.kind not in "fiu":
+            raise InputError(f"{path}: must be numbers of shape {self.sides}, got {found.shape} {found.dtype}")
+        value = np.array(found, np.float32)
+        if not np.isfinite(value).all():
+            raise InputError(f"{path}: every number must be finite in float32, one is not")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready(Form):
+    """Values that came ready-made, as arrays in memory or as somebody's features: no file becomes one."""
+
+    kind: ClassVar[str] = "ready"
+    source: ClassVar[str] = ""
+    sides: tuple[int, ...]
+    of: str = "float32"
+
+    def __post_init__(self) -> None:
+        require_sides(self.sides)
+        if self.of not in ("float32", "uint8", "int16"):
+            raise InputError(f"values must be float32, uint8 or int16, got {self.of}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.sides
+
+
+FORMS: dict[str, type[Any]] = {
+    form.kind: form for form in (Digit, Picture, Waveform, Mfcc, LogMel, Vector, Array, Ready)
+}
+
+
+def dtype_of(form: Form) -> np.dtype[Any]:
+    """The type of a form's values."""
+    return np.dtype(form.of if isinstance(form, Ready) else form.dtype)
+
+
+def require_sides(sides: tuple[int, ...]) -> None:
+    """Raise InputError unless these are the sides of an array of at most MOST_VALUES numbers."""
+    if not sides or min(sides) < 1 or math.prod(sides) > MOST_VALUES:
+        raise InputError(f"an array must have sides of 1 or more and at most {MOST_VALUES:,} numbers, got {sides}")
+
+
+def require_scale(mean: Scale, std: Scale, count: int) -> None:
+    """Raise InputError unless there are so many means, and as many deviations above 0, all finite."""
+    if len(mean) != count or len(std) != count:
+        raise InputError(f"a scale must have {count} means and deviations, got {len(mean)} and {len(std)}")
+    if not all(isinstance(x, float) and math.isfinite(x) for x in (*mean, *std)):
+        raise InputError(f"a scale must be of finite numbers, got {(*mean, *std)[:8]}")
+    if count and min(std) <= 0:
+        raise InputError(f"a scale must have positive deviations and range, got {min(std):g}")
+
+
+def scale_of(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of what lies on the last axis."""
+    wide = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    return wide.mean(axis=0), wide.std(axis=0)
+
+
+def form_to_json(form: Form) -> dict[str, Any]:
+    """A form as plain JSON, with its kind."""
+    return {"kind": form.kind, **asdict(form)}
+
+
+def form_from_json(data: object, where: str) -> Form:
+    """The inverse of `form_to_json`; InputError, naming `where`, on an unknown kind and on missing or bad fields."""
+    if not isinstance(data, Mapping) or data.get("kind") not in FORMS:
+        got = data.get("kind") if isinstance(data, Mapping) else type(data).__name__
+        raise InputError(f"{where}: what a bank is must be one of {', '.join(FORMS)}, got {got!r}")
+    cls, given = FORMS[str(data["kind"])], {name: value for name, value in data.items() if name != "kind"}
+    asked = {field.name: field.type for field in fields(cls)}
+    try:
+        made = {name: tuple(own) if isinstance(own, list) else own for name, own in given.items()}
+        require_types(made, asked)
+        return cls(**made)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: {data['kind']} does not take these fields: {error}") from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def require_types(given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise TypeError unless every value is of its field's type; a field's default is of no use in a file."""
+    kinds = {"int": int, "bool": bool, "str": str, "float": float}
+    inner = {"Scale": float, "tuple[int, ...]": int, "tuple[str, ...]": str}
+    if set(given) != set(asked):
+        raise TypeError(f"must be {', '.join(asked) or 'none'}, got {', '.join(map(str, given)) or 'none'}")
+    for name, value in given.items():
+        kind = asked[name]
+        sound = type(value) is kinds[kind] if kind in kinds else all(type(one) is inner[kind] for one in value)
+        if not sound:
+            raise TypeError(f"{name} must be {kind}, got {value!r:.80}")
