@@ -35,10 +35,11 @@ data_app = typer.Typer(no_args_is_help=True, help="Fetch, build and look at data
 app.add_typer(data_app, name="data")
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them.")]
+Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them, or its file.")]
 Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
 Fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
+Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
 AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
@@ -75,19 +76,20 @@ def refuse(error: Exception) -> NoReturn:
 
 
 @app.command()
-def studies(store: Store = MLRUNS) -> None:
+def studies(studies: Studies = None, store: Store = MLRUNS) -> None:
     """List the studies: paper, grid, reported number, last measured number."""
+    look_in(studies)
     from rich.table import Column, Table
 
     from mmtune.report.summary import last_measured, show
-    from mmtune.study import load_study, studies_folder, study_names
+    from mmtune.study import load_study, study_files
     from mmtune.study.definition import schedule
     from mmtune.tracking import MlflowTracker, exists
 
     tracker = MlflowTracker(store) if exists(store) else None
     runs = tracker.studies() if tracker else []
     table = Table(Column("study", no_wrap=True), "paper", "what", "trials", "reported", "last measured")
-    for name in study_names(studies_folder()):
+    for name in study_files():
         found = load_study(name)
         reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
         usual = schedule(found, found.sampler, found.base, {})
@@ -114,8 +116,11 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.command()
 @with_options
-def study(name: Name, data: Data = None, fix: Fix = None, store: Store = MLRUNS, **chosen: Any) -> None:
+def study(
+    name: Name, data: Data = None, fix: Fix = None, studies: Studies = None, store: Store = MLRUNS, **chosen: Any
+) -> None:
     """Run a study, or the trials of it that are missing; safe to interrupt and to repeat."""
+    look_in(studies)
     from mmtune.study import load_study, parse_fixed
 
     found = load_study(name)
@@ -178,13 +183,16 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
 def report(
     name: Name,
     data: Data = None,
-    protocol: AnyProtocol = None,
+    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
+AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
     out: Out = None,
+    studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Write one HTML page on the study's last run, or on the last that fits the options."""
+    look_in(studies)
     from mmtune.report.page import write_report
     from mmtune.study import load_study
 
@@ -199,12 +207,15 @@ def compare(
     reference: Annotated[str, typer.Argument(help="The study that the others are held against.")],
     others: Annotated[list[str], typer.Argument(help="Studies that were run on the same rows.")],
     data: Data = None,
-    protocol: AnyProtocol = None,
+    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
+AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
+    studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
+    look_in(studies)
     from mmtune.report import comparing
     from mmtune.report.summary import show
     from mmtune.study import load_study
@@ -227,14 +238,17 @@ def compare(
 def promote(
     name: Name,
     data: Data = None,
-    protocol: AnyProtocol = None,
+    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
+AnyProtocol = None,
     seed: AnySeed = None,
     force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the versions and change nothing.")] = False,
+    studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
+    look_in(studies)
     from mmtune.report.summary import history_table, show
     from mmtune.serve import promotion, versions
     from mmtune.study import load_study
@@ -256,29 +270,58 @@ def promote(
 @app.command()
 def predict(
     model: Annotated[str, typer.Option(help="A registered model, as named by its study.")],
-    image: Annotated[Path | None, typer.Option(help="A picture of one digit.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A recording of one spoken digit.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--input", help="What a bank gets, as BANK=FILE or BANK=NUMBERS; may be repeated.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Score this data set's test partition instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="The CSV that --data writes.")] = None,
     version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
+    studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Predict a digit from a picture and a recording, or score a data set into a CSV."""
-    if (data is None) == (image is None and audio is None):
-        raise InputError("predict takes --image and/or --audio, or --data with --out, got both or neither")
+    """Predict a class from a picture, a recording and whatever else a model reads, or score a data set into a CSV."""
+    inputs = {"image": image, "audio": audio}
+    files = {name: str(path) for name, path in inputs.items() if path is not None} | parse_inputs(given or [])
+    if (data is None) == (not files):
+        raise InputError("predict takes --image, --audio or --input, or --data with --out, got both or neither")
     if (data is None) != (out is None):
         raise InputError("predict takes --data and --out together, got one of them")
-    from mmtune.serve.predictor import Predictor, describe, predict_files
+    look_in(studies)
+    from mmtune.serve.loader import know_network
+    from mmtune.serve.predictor import MODEL, Predictor, describe, predict_files
     from mmtune.serve.scoring import predict_partition, write_submission
     from mmtune.serve.versions import champion_folder
 
-    predictor = Predictor.load(champion_folder(store, model, version))
+    folder = champion_folder(store, model, version)
+    know_network(folder / MODEL)
+    predictor = Predictor.load(folder)
     if data is not None and out is not None:
         dataset = open_data(data)
         write_submission(out, predict_partition(predictor, dataset))
         typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
-        typer.echo(describe(predict_files(predictor, image, audio)))
+        typer.echo(describe(predict_files(predictor, files)))
+
+
+def parse_inputs(given: list[str]) -> dict[str, str]:
+    """What --input gives each bank."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            raise InputError(f"--input takes BANK=FILE or BANK=NUMBERS, each bank once, got {text!r}")
+        found[name] = value
+    return found
+
+
+def look_in(studies: Path | None) -> None:
+    """Look for studies in a folder of the user's too."""
+    if studies is not None:
+        from mmtune.study.finding import use_studies
+
+        use_studies(studies)
 
 
 @app.command("optuna")
@@ -286,12 +329,15 @@ def for_optuna(
     name: Name,
     out: Annotated[str, typer.Option(help="A database for it, such as sqlite:///study.db.")],
     data: Data = None,
-    protocol: AnyProtocol = None,
+    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
+AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
+    studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Write a study, rebuilt from its runs, for Optuna's own tools, such as optuna-dashboard."""
+    look_in(studies)
     from mmtune.tune.export import export
 
     tracker = open_tracker(store)

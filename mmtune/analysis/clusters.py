@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.embeddings import sample_rows
-from mmtune.base.rules import CLASSES
 
+MOST_CLUSTERS = 200
+"""K-means with more clusters would take longer than what is trained."""
 MOST_SILHOUETTES = 4_000
 """Silhouettes compare every row with every other, so more rows than these are sampled."""
 
@@ -20,7 +21,7 @@ def count_classes(labels: NDArray[np.int64]) -> int:
     return int(labels.max(initial=0)) + 1
 
 
-def kmeans_labels(embedding: NDArray[np.float32], seed: int = 0, clusters: int = CLASSES) -> NDArray[np.int64]:
+def kmeans_labels(embedding: NDArray[np.float32], seed: int, clusters: int) -> NDArray[np.int64]:
     """(N, E) float32 to the cluster (N,) of each row, by K-means with as many clusters, or N for fewer rows."""
     from sklearn.cluster import KMeans
 

@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 from plotly.colors import sample_colorscale
 
 from mmtune.analysis.clusters import counted
-from mmtune.base.rules import CLASSES
 
 # Okabe and Ito's colours, told apart in all common forms of colour blindness, on white and on black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 # Petroff's ten, chosen by the same test (arXiv:2107.02270).
-DIGITS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+MOST_NAMES, LONGEST_NAME = 30, 16
+CLASS_COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
 ACCENT = "#2f86c8"
 FAINT = "rgba(128,128,128,0.55)"
 GRID = "rgba(128,128,128,0.22)"
@@ -189,22 +200,35 @@ def jitter(index: int) -> float:
     return 0.3 * ((index * 0.618033988749895) % 1.0) - 0.15
 
 
-def per_class(f1: Sequence[float]) -> go.Figure:
-    """F1 of each digit as a dot, 0 uppermost; fractions in, percent out."""
+def named_axis(title: str, names: Sequence[str]) -> dict[str, Any]:
+    """An axis of classes, each by its name as long as there is room for all."""
+    told = {"title": title, "showgrid": False}
+    if len(names) > MOST_NAMES:
+        return told
+    return {**told, "tickvals": list(range(len(names))), "ticktext": [shortened(name) for name in names]}
+
+
+def shortened(name: str) -> str:
+    """A name that fits beside a figure; what plotly would take for a tag is none."""
+    return html.escape(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}")
+
+
+def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
+    """F1 of each class as a dot, the first uppermost; fractions in, percent out."""
     percent = [100 * v for v in f1]
     low = min(percent)
     span = max(100 - low, 0.5)
-    digits = {"title": "digit", "autorange": "reversed", "dtick": 1, "showgrid": False}
+    own = {**named_axis("class", names), "autorange": "reversed"}
     # The axis runs past 100 to make room for the numbers, its ticks do not.
     ticks = np.linspace(100 - span, 100, 6).round(2).tolist()
     shares = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
-    fig = figure(shares, digits)
-    for digit, value in enumerate(percent):
-        fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=digit, y1=digit, line={"color": GRID, "width": 2})
+    fig = figure(shares, own)
+    for place, value in enumerate(percent):
+        fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=place, y1=place, line={"color": GRID, "width": 2})
     return fig.add_scatter(
         x=percent,
         y=list(range(len(percent))),
-        mode="markers+text",
+        mode="markers+text" if len(names) <= MOST_NAMES else "markers",
         text=[f"{v:.2f}" for v in percent],
         textposition="middle right",
         cliponaxis=False,
@@ -213,13 +237,13 @@ def per_class(f1: Sequence[float]) -> go.Figure:
     )
 
 
-def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.Figure:
+def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64], names: Sequence[str]) -> go.Figure:
     """Counts by label and prediction; errors are coloured by their share of the label's rows, hits are not."""
-    counts = counted(labels, predictions, least=CLASSES)
+    counts = counted(labels, predictions, least=len(names))
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     errors = np.where(np.eye(len(counts), dtype=bool), np.nan, share)
-    x = {"title": "predicted digit", "dtick": 1, "showgrid": False, "constrain": "domain"}
-    y = {"title": "true digit", "dtick": 1, "showgrid": False, "autorange": "reversed", "scaleanchor": "x"}
+    x = {**named_axis("predicted class", names), "constrain": "domain"}
+    y = {**named_axis("true class", names), "autorange": "reversed", "scaleanchor": "x"}
     fig = figure({**x, "ticks": ""}, {**y, "constrain": "domain", "ticks": ""})
     scale = [[0, "rgba(213,94,0,0)"], [1, "rgba(213,94,0,0.75)"]]
     # With no error at all an automatic range would have no width, and zero would get the full colour.
@@ -228,12 +252,13 @@ def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> go.F
         z=errors.tolist(), zmin=0, zmax=top, colorscale=scale, showscale=False, hoverinfo="skip", xgap=1, ygap=1
     )
     true, predicted = np.nonzero(counts)
-    percent = "%{text} rows of digit %{y} taken for %{x}, %{customdata:.2f} %<extra></extra>"
+    percent = "%{text} rows of class %{y} taken for %{x}, %{customdata:.2f} %<extra></extra>"
     return fig.add_scatter(
         x=predicted.tolist(),
         y=true.tolist(),
         text=[str(c) for c in counts[true, predicted]],
         customdata=share[true, predicted].tolist(),
-        mode="text",
+        mode="text" if len(names) <= MOST_NAMES else "markers",
+        marker={"opacity": 0},
         hovertemplate=percent,
     )

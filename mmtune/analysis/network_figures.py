@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mmtune.analysis.figures import DIGITS, FAINT, GRID, LOOK, PALETTE, figure, label
+from mmtune.analysis.figures import CLASS_COLOURS, FAINT, GRID, LOOK, PALETTE, figure, label, shortened
 
 COLUMNS, MOST_STEPS = 6, 12
 # Blue below 0, orange above, and the page itself at 0, so that one scale serves light and dark.
@@ -16,23 +16,27 @@ SIGNED = ((0.0, "rgb(0,114,178)"), (0.5, "rgba(128,128,128,0)"), (1.0, "rgb(213,
 
 
 def embedding(
-    points: NDArray[np.float64], groups: NDArray[np.int64], titles: tuple[str, str], hover: NDArray[np.str_]
+    points: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    titles: tuple[str, str],
+    hover: NDArray[np.str_],
+    names: Sequence[str],
 ) -> go.Figure:
-    """Rows (N, 2) in the plane, coloured by group, with the group's number at its median; titles: of the axes."""
+    """Rows (N, 2) in the plane, coloured by group, with the group's name at its median; titles: of the axes."""
     fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"})
     for group in np.unique(groups).tolist():
         inside = np.flatnonzero(groups == group)
         fig.add_scatter(
             x=points[inside, 0].round(4),
             y=points[inside, 1].round(4),
-            name=str(group),
+            name=names[group],
             mode="markers",
-            marker={"color": DIGITS[group % len(DIGITS)], "size": 5, "opacity": 0.7},
+            marker={"color": CLASS_COLOURS[group % len(CLASS_COLOURS)], "size": 5, "opacity": 0.7},
             text=hover[inside].tolist(),
             hovertemplate="%{text}<extra></extra>",
         )
         x, y = np.median(points[inside], axis=0)
-        fig.add_annotation(x=x, y=y, text=f"<b>{group}</b>", showarrow=False, font={"size": 17})
+        fig.add_annotation(x=x, y=y, text=f"<b>{shortened(names[group])}</b>", showarrow=False, font={"size": 17})
     return fig
 
 

@@ -14,13 +14,15 @@ from mmtune.analysis.clusters import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERS = 20
+MOST_NUMBERS, LONGEST_NAME = 20, 16
 """A matrix of more classes has no numbers in its cells."""
 
 
-def confusion_picture(labels: NDArray[np.int64], predictions: NDArray[np.int64], title: str) -> bytes:
+def confusion_picture(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], names: Sequence[str], title: str
+) -> bytes:
     """Rows (N,) by true and predicted class: shares of each true class as colours, counts as numbers; a PNG."""
-    counts = counted(labels, predictions)
+    counts = counted(labels, predictions, least=len(names))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(6.4, 5.6)
     axes = figure.subplots()
@@ -30,8 +32,9 @@ def confusion_picture(labels: NDArray[np.int64], predictions: NDArray[np.int64],
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(len(counts)))
-        axes.set_yticks(range(len(counts)))
+        short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names]
+        axes.set_xticks(range(len(counts)), short, rotation=90 if max(map(len, short)) > 2 else 0, parse_math=False)
+        axes.set_yticks(range(len(counts)), short, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(title, parse_math=False)
     return as_png(figure)

@@ -1,4 +1,7 @@
-"""Configurations by the dotted paths of their fields: read, and changed in a copy."""
+"""Configurations by the dotted paths of their fields: read, and changed in a copy.
+
+A field may hold another configuration, or several by name: `model.encoders.image.width`.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,34 @@ def replace_path(config: Any, path: str, value: object) -> Any:
 
 def replace_paths(config: Any, values: Mapping[str, object]) -> Any:
     """`replace_path` for many paths at once, so that fields which depend on each other can change together."""
-    known = {f.name for f in dataclasses.fields(config)}
-    inner: dict[str, dict[str, object]] = {}
-    fields: dict[str, object] = {}
+    known = inner_of(config)
+    below: dict[str, dict[str, object]] = {}
+    changed: dict[str, Any] = {}
     for path, value in values.items():
         head, _, rest = path.partition(".")
         if head not in known:
-            names = ", ".join(f.name for f in dataclasses.fields(config))
-            raise InputError(f"{type(config).__name__} has no field {head!r}; it has {names}")
+            raise InputError(f"{type(config).__name__} has no field {head!r}; it has {', '.join(known)}")
         if rest:
-            inner.setdefault(head, {})[rest] = value
+            below.setdefault(head, {})[rest] = value
         else:
-            fields[head] = value
-    below = {head: replace_paths(getattr(config, head), own) for head, own in inner.items()}
-    return dataclasses.replace(config, **fields, **below)
+            changed[head] = value
+    changed |= {head: replace_paths(changed.get(head, known[head]), own) for head, own in below.items()}
+    return {**config, **changed} if isinstance(config, Mapping) else dataclasses.replace(config, **changed)
+
+
+def inner_of(config: Any) -> dict[str, Any]:
+    """What a configuration, or several by name, have by the next part of a path."""
+    if isinstance(config, Mapping):
+        return {str(name): value for name, value in config.items()}
+    if not dataclasses.is_dataclass(config):
+        return {}
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """A configuration as {dotted path: plain value}, in the order of its fields."""
     flat: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        value, path = getattr(config, f.name), f"{prefix}{f.name}"
-        flat |= flatten(value, f"{path}.") if dataclasses.is_dataclass(value) else {path: value}
+    for name, value in inner_of(config).items():
+        inner = dataclasses.is_dataclass(value) or isinstance(value, Mapping)
+        flat |= flatten(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
     return flat

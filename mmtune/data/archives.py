@@ -108,7 +108,7 @@ def open_npy(path: Path, most: int = MOST_BYTES) -> NDArray[Any]:
         raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {head[: len(MAGIC)]!r}")
     try:
         shape, dtype, begins = parse_header(head)
-        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: must be a valid .npy file, whole and not pickled: {reason}") from error

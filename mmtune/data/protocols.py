@@ -139,6 +139,12 @@ def units(partition: Partition, protocol: str) -> Rows:
     return joined(partition, partition.groups[group])
 
 
+def samples(partition: Partition) -> Rows:
+    """What rows share that are not independent, (N,) from 0: a recording where they are known, or equal content."""
+    own = partition.groups[RECORDING] if partition.known(RECORDING) else np.arange(len(partition))
+    return joined(partition, own)
+
+
 def is_mixed(protocol: str) -> bool:
     """Whether a unit has rows of several classes, so that units are chosen together rather than class by class."""
     return meaning(protocol) not in (RANDOM, f"{DISJOINT}{RECORDING}", f"{DISJOINT}{CONTENT}")

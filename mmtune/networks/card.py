@@ -8,9 +8,9 @@ from typing import Any
 from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
 from mmtune.base.files import read_json
+from mmtune.networks.shapes import Shapes
 
-FORMAT = 2
-"""In format 1 maps were flattened channel by channel, so its weights fit and yet say nothing here."""
+FORMAT = 3
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 # The folders of a trial's models: of its best epoch, and of its last one where that is kept.
 MODEL, FINAL = "model", "final"
@@ -26,6 +26,26 @@ def read_card(folder: Path) -> dict[str, Any]:
     card = read_json(path)
     if card.get("format") != FORMAT or not isinstance(card.get("model"), dict):
         raise InputError(f"{path} must be a model card of format {FORMAT}, got {card.get('format')!r}")
+    card["shapes"] = read_shapes(card.get("shapes"), path)
     if not isinstance(card.get("sha256"), str):
         raise InputError(f"{path} must name the weights' sha256")
     return card
+
+
+def read_shapes(found: object, path: Path) -> Shapes:
+    """The shapes that a card names; InputError unless they are some."""
+    banks = found.get("banks") if isinstance(found, dict) else None
+    classes = found.get("classes") if isinstance(found, dict) else None
+    sides = [*banks.values()] if isinstance(banks, dict) else []
+    if not sides or not all(isinstance(own, list) and own and all(map(is_side, own)) for own in sides):
+        raise InputError(f"{path} must name the shapes of banks, got {banks!r:.200}")
+    if not is_side(classes):
+        raise InputError(f"{path} must say how many classes there are, got {classes!r:.200}")
+    assert isinstance(banks, dict)
+    assert isinstance(classes, int)
+    return Shapes(banks={name: tuple(own) for name, own in banks.items()}, classes=classes)
+
+
+def is_side(value: object) -> bool:
+    """Whether this can be the length of an axis."""
+    return type(value) is int and 0 < value < 2**31

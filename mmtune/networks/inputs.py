@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import AUDIO_SHAPE
+from mmtune.networks.shapes import Shape
 
-SIXTEEN_BIT = 32768.0
 BATCH = 256
+Training = Mapping[str, tuple[Tensor, Tensor]]
+"""By bank the distinct values (m, ...) of the training rows, as a network gets them, and how many rows use each."""
 
 
 class Standardised(nn.Module):
-    """Clips (B, 39, 13) to (B, 507) of mean 0 and variance 1 over the training rows (Bajaj, section 2.1).
+    """Values (B, *shape) to (B, prod(shape)) of mean 0 and variance 1 over the training rows (Bajaj, section 2.1).
 
     Equal to scikit-learn's StandardScaler: population variance, and columns without any are only centred.
     Before `prepare` the values pass as they are.
@@ -24,15 +26,15 @@ class Standardised(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(math.prod(AUDIO_SHAPE)))
-        self.register_buffer("scale", torch.ones(math.prod(AUDIO_SHAPE)))
+        self.register_buffer("mean", torch.zeros(math.prod(shape)))
+        self.register_buffer("scale", torch.ones(math.prod(shape)))
 
     @torch.no_grad()
-    def prepare(self, audio: Tensor, weights: Tensor) -> None:
-        """Learn from distinct clips (m, 39, 13), clip i standing in weights[i] of the training rows, (m,) int64."""
-        columns, rows = audio.flatten(1).double(), weights.double()
+    def prepare(self, values: Tensor, counts: Tensor) -> None:
+        """Learn from distinct values (m, *shape), value i standing in counts[i] of the training rows, (m,) int64."""
+        columns, rows = values.flatten(1).double(), counts.double()
         count = rows.sum()
         mean = rows @ columns / count
         variance = rows @ (columns - mean).square_() / count
@@ -42,14 +44,14 @@ class Standardised(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(variance.sqrt().masked_fill(constant, 1.0))
 
-    def forward(self, audio: Tensor) -> Tensor:
-        return (audio.flatten(1) - self.mean) / self.scale
+    def forward(self, values: Tensor) -> Tensor:
+        return (values.flatten(1) - self.mean) / self.scale
 
 
 class Spectrogram(nn.Module):
-    """Waveforms (B, 16000) int16 to STFT magnitudes (B, n_fft // 2 + 1, frames) float32 (Subrahmanya, section 2.1).
+    """Waveforms (B, samples) to STFT magnitudes (B, n_fft // 2 + 1, frames) float32 (Subrahmanya, section 2.1).
 
-    Samples are read as [-1, 1), the window is Hann's; no frame reaches beyond the ends.
+    The window is Hann's; no frame reaches beyond the ends.
     """
 
     window: Tensor
@@ -60,8 +62,7 @@ class Spectrogram(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
-        samples = waves.float() / SIXTEEN_BIT
-        made = torch.stft(samples, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        made = torch.stft(waves, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
         return made.abs()
 
 
@@ -76,11 +77,13 @@ def one_channel(values: Tensor) -> Tensor:
 
 def channels_last(maps: Tensor) -> Tensor:
     """The same (B, C, H, W), laid out as `one_channel` does it."""
+    if maps.shape[1] == 1:
+        return one_channel(maps.squeeze(1))
     return maps.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
 class CoefficientsFirst(nn.Module):
-    """Clips (B, 39, 13) to (B, 13, 39): 13 channels over 39 steps of time."""
+    """Features over time (B, T, F) to (B, F, T): F channels over T steps."""
 
     def forward(self, clips: Tensor) -> Tensor:
         return clips.transpose(1, 2)
@@ -97,9 +100,9 @@ class ScaledByMaximum(nn.Module):
         self.register_buffer("maximum", torch.ones(()))
 
     @torch.no_grad()
-    def prepare(self, audio: Tensor, weights: Tensor) -> None:
-        """Learn from the training rows' distinct audio, which is not all silent; how often each is used is the same."""
-        maximum = torch.stack([self.features(part).abs().amax() for part in audio.split(BATCH)]).amax()
+    def prepare(self, values: Tensor) -> None:
+        """Learn from the training rows' distinct audio, which is not all silent."""
+        maximum = torch.stack([self.features(part).abs().amax() for part in values.split(BATCH)]).amax()
         if not float(maximum) > 0:
             raise InputError(f"training audio must have a maximum above 0 to be divided by, got {float(maximum):g}")
         self.maximum.copy_(maximum)

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from mmtune.base.rules import CLASSES
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
-from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
-from mmtune.networks.inputs import one_channel
+from mmtune.base.errors import InputError
+from mmtune.networks.config.base import require_shape
+from mmtune.networks.config.joshi import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.inputs import channels_last
 from mmtune.networks.layers import BatchNorm2d, CentredConv2d, Dropout, FlattenPlaces, Tanh
 from mmtune.networks.output import Output
+from mmtune.networks.shapes import Shapes
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
-CHANNELS = (1, 6, 12, 24, 48)
+CHANNELS = (6, 12, 24, 48)
 EMBEDDING = 64
 
 
@@ -28,14 +29,14 @@ class ImageCNN(nn.Module):
 
     parts: ClassVar[dict[str, int]] = {"image": EMBEDDING}
 
-    def __init__(self, config: ImageCNNConfig) -> None:
+    def __init__(self, config: ImageCNNConfig, shapes: Shapes) -> None:
         super().__init__()
+        colours, *sides = require_shape(shapes, "image", 3)
         normed = {int(name[1:]) for name in config.norm.split("-")}
         pooled = {int(n) for n in config.pools.split("-")}
         activation = ACTIVATIONS[config.activation]
         blocks: list[nn.Module] = []
-        side = IMAGE_SHAPE[0]
-        for n, (before, after) in enumerate(itertools.pairwise(CHANNELS), start=1):
+        for n, (before, after) in enumerate(itertools.pairwise((colours, *CHANNELS)), start=1):
             if n in normed:
                 blocks += [CentredConv2d(before, after, config.kernel), BatchNorm2d(after)]
             else:
@@ -44,25 +45,27 @@ class ImageCNN(nn.Module):
             if n in pooled:
                 blocks.append(nn.MaxPool2d(2))
             blocks.append(activation())
-            side = (side - config.kernel + 1) // (2 if n in pooled else 1)
+            sides = [(side - config.kernel + 1) // (2 if n in pooled else 1) for side in sides]
+        if min(sides) < 1:
+            raise InputError(f"image must be larger for kernel {config.kernel} and 2 pools, got {shapes['image']}")
         self.convolutions = nn.Sequential(*blocks, FlattenPlaces())
-        self.fc1 = nn.Linear(CHANNELS[-1] * side**2, 120)
+        self.fc1 = nn.Linear(CHANNELS[-1] * sides[0] * sides[1], 120)
         self.norm5 = nn.BatchNorm1d(120) if 5 in normed and config.l5 == "fc1" else nn.Identity()
         self.fc2 = nn.Linear(120, EMBEDDING)
-        self.fc3 = nn.Linear(EMBEDDING, CLASSES)
+        self.fc3 = nn.Linear(EMBEDDING, shapes.classes)
         self.activation = activation()
         self.dropout = Dropout(config.dropout)
 
     def embed(self, image: Tensor) -> Tensor:
-        """(B, 1, 28, 28) in [0, 1] to (B, 64)."""
-        hidden = self.dropout(self.activation(self.norm5(self.fc1(self.convolutions(one_channel(image.squeeze(1)))))))
+        """(B, channels, H, W) in [0, 1] to (B, 64)."""
+        hidden = self.dropout(self.activation(self.norm5(self.fc1(self.convolutions(channels_last(image))))))
         return self.dropout(self.activation(self.fc2(hidden)))
 
     def classify(self, embedding: Tensor) -> Tensor:
-        """(B, 64) to logits (B, 10)."""
+        """(B, 64) to logits (B, classes)."""
         return self.fc3(embedding)
 
-    def forward(self, image: Tensor, audio: Tensor | None = None) -> Output:
+    def forward(self, image: Tensor) -> Output:
         embedding = self.embed(image)
         return Output(self.classify(embedding), embedding)
 
@@ -75,28 +78,28 @@ class AudioRNN(nn.Module):
 
     parts: ClassVar[dict[str, int]] = {"audio": EMBEDDING}
 
-    def __init__(self, config: AudioRNNConfig) -> None:
+    def __init__(self, config: AudioRNNConfig, shapes: Shapes) -> None:
         super().__init__()
-        steps, features = AUDIO_SHAPE
+        steps, features = require_shape(shapes, "audio", 2)
         self.whole = config.view == "step"
         self.rnn = nn.RNN(steps * features if self.whole else features, config.hidden, config.layers, batch_first=True)
         self.fc1 = nn.Linear(config.hidden, 100)
         self.bn1 = nn.BatchNorm1d(100)
         self.fc2 = nn.Linear(100, EMBEDDING)
         self.bn2 = nn.BatchNorm1d(EMBEDDING)
-        self.fc3 = nn.Linear(EMBEDDING, CLASSES)
-        self.bn3 = nn.BatchNorm1d(CLASSES)
+        self.fc3 = nn.Linear(EMBEDDING, shapes.classes)
+        self.bn3 = nn.BatchNorm1d(shapes.classes)
 
     def embed(self, audio: Tensor) -> Tensor:
-        """(B, 39, 13) to (B, 64): the RNN's last step through two linear layers."""
+        """(B, steps, features) to (B, 64): the RNN's last step through two linear layers."""
         last = one_step(self.rnn, audio.flatten(1)) if self.whole else self.rnn(audio)[0][:, -1]
         return self.bn2(self.fc2(self.bn1(self.fc1(last)).relu())).relu()
 
     def classify(self, embedding: Tensor) -> Tensor:
-        """(B, 64) to logits (B, 10)."""
+        """(B, 64) to logits (B, classes)."""
         return self.bn3(self.fc3(embedding))
 
-    def forward(self, image: Tensor | None, audio: Tensor) -> Output:
+    def forward(self, audio: Tensor) -> Output:
         embedding = self.embed(audio)
         return Output(self.classify(embedding), embedding)
 
@@ -115,12 +118,12 @@ class FusionHead(nn.Module):
     Takes (B, E) and (B, E); the embedding that it returns is their concatenation (B, 2E).
     """
 
-    def __init__(self, embedding: int, layers: int) -> None:
+    def __init__(self, embedding: int, layers: int, classes: int) -> None:
         super().__init__()
         self.parts = {"image": embedding, "audio": embedding}
         wide = 2 * embedding
         inner = [nn.Linear(wide, embedding), nn.ReLU()] if layers == 2 else []
-        self.layers = nn.Sequential(*inner, nn.Linear(embedding if inner else wide, CLASSES))
+        self.layers = nn.Sequential(*inner, nn.Linear(embedding if inner else wide, classes))
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         joined = torch.cat([image, audio], dim=1)
@@ -134,21 +137,21 @@ class LatentFusion(nn.Module):
     modality say alone" has an answer and the fused model is none the different for it.
     """
 
-    def __init__(self, config: LatentFusionConfig) -> None:
+    def __init__(self, config: LatentFusionConfig, shapes: Shapes) -> None:
         super().__init__()
-        self.use_scores = config.embedding == CLASSES
-        self.image = ImageCNN(config.image)
-        self.audio = AudioRNN(config.audio)
-        self.head = FusionHead(config.embedding, config.layers)
+        self.use_scores = config.embedding != EMBEDDING
+        self.image = ImageCNN(config.image, shapes)
+        self.audio = AudioRNN(config.audio, shapes)
+        self.head = FusionHead(shapes.classes if self.use_scores else EMBEDDING, config.layers, shapes.classes)
         self.parts = self.head.parts
 
     @property
     def encoders(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """By bank of rows, what makes of it what the head joins."""
-        return {"images": partial(self.encode, self.image), "clips": partial(self.encode, self.audio)}
+        """By bank, what makes of its values what the head joins."""
+        return {"image": partial(self.encode, self.image), "audio": partial(self.encode, self.audio)}
 
     def encode(self, encoder: ImageCNN | AudioRNN, values: Tensor) -> Tensor:
-        """Pictures (B, 1, 28, 28) or clips (B, 39, 13) to what the head joins, (B, 64) or (B, 10)."""
+        """Pictures or clips (B, ...) to what the head joins, (B, 64) or (B, classes)."""
         embedding = encoder.embed(values)
         return encoder.classify(embedding) if self.use_scores else embedding
 

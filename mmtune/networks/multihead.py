@@ -8,14 +8,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmtune.base.rules import CLASSES
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
+from mmtune.base.errors import InputError
+from mmtune.networks.config.base import require_shape
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig, numbers
-from mmtune.networks.inputs import one_channel
+from mmtune.networks.inputs import channels_last, one_channel
 from mmtune.networks.layers import Conv1d, Dropout, FlattenPlaces
 from mmtune.networks.output import Output
+from mmtune.networks.shapes import Shape, Shapes
 
-LENGTH = math.prod(AUDIO_SHAPE)
 IMAGE_CHANNELS = (32, 64, 128, 256)
 AUDIO_CHANNELS = (32, 64)
 HEAD_CHANNELS, EXTRA_CHANNELS = 32, 64
@@ -29,19 +29,21 @@ class MultiheadFusion(nn.Module):
     second softmax; evaluation returns z itself, whose softmax are the probabilities that the report predicts with.
     """
 
-    def __init__(self, config: MultiheadFusionConfig) -> None:
+    def __init__(self, config: MultiheadFusionConfig, shapes: Shapes) -> None:
         super().__init__()
+        image, length = require_shape(shapes, "image", 3), math.prod(require_shape(shapes, "audio", 2))
+        audio = multihead_encoder if config.audio_net == "multihead" else sequential_encoder
         joined = 2 * config.width
         hidden = [nn.Linear(joined, FUSION_HIDDEN), nn.ReLU()] if config.fusion_fc == 2 else []
         self.parts = {"image": config.width, "audio": config.width}
-        self.image = image_encoder(config)
-        self.audio = multihead_encoder(config) if config.audio_net == "multihead" else sequential_encoder(config)
+        self.image = image_encoder(config, image)
+        self.audio = audio(config, length)
         self.norm = nn.BatchNorm1d(joined) if config.fusion_norm else nn.Identity()
-        self.head = nn.Sequential(*hidden, nn.Linear(FUSION_HIDDEN if hidden else joined, CLASSES))
+        self.head = nn.Sequential(*hidden, nn.Linear(FUSION_HIDDEN if hidden else joined, shapes.classes))
         self.double_softmax = config.softmax
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
-        seen, heard = self.image(one_channel(image.squeeze(1))), self.audio(one_channel(audio.flatten(1)))
+        seen, heard = self.image(channels_last(image)), self.audio(one_channel(audio.flatten(1)))
         joined = torch.cat([seen, heard], dim=1)
         logits = self.head(self.norm(joined))
         return Output(logits.softmax(1) if self.double_softmax and self.training else logits, joined)
@@ -59,34 +61,38 @@ class Heads(nn.Module):
         return torch.cat([head(audio).transpose(1, 2) for head in self.heads], dim=2).transpose(1, 2)
 
 
-def image_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
-    """(B, 1, 28, 28) in [0, 1] to (B, width)."""
+def image_encoder(config: MultiheadFusionConfig, shape: Shape) -> nn.Sequential:
+    """(B, *shape) in [0, 1] to (B, width)."""
     kernels, code = numbers(config.image_kernels), config.image_dropouts
-    before, side = 1, IMAGE_SHAPE[0]
+    before, *sides = shape
     layers: list[nn.Module] = []
     for n, (kernel, after) in enumerate(zip(kernels, IMAGE_CHANNELS, strict=False), start=1):
         pool = [nn.MaxPool2d(2)] if n <= config.image_pools else []
         convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2)
         layers += block(config, code, n, n == len(kernels), convolution, *pool)
-        before, side = after, side // 2 if pool else side
-    return encoder(config, code, layers, before * side**2, config.image_fc)
+        before, sides = after, [side // 2 for side in sides] if pool else sides
+    if min(sides) < 1:
+        raise InputError(f"image must be larger for {config.image_pools} pools, got {shape}")
+    return encoder(config, code, layers, before * math.prod(sides), config.image_fc)
 
 
-def multihead_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
-    """(B, 1, 507) to (B, width): parallel heads, then perhaps one more convolution."""
+def multihead_encoder(config: MultiheadFusionConfig, length: int) -> nn.Sequential:
+    """(B, 1, length) to (B, width): parallel heads, then perhaps one more convolution."""
     heads, code, extra = numbers(config.heads), config.audio_dropouts, config.extra_conv
-    channels, length = HEAD_CHANNELS * len(heads), LENGTH
+    channels = HEAD_CHANNELS * len(heads)
     layers = block(config, code, 1, not extra, Heads(heads), nn.MaxPool1d(3, stride=1, padding=1))
     if extra:
         layers += block(config, code, 2, True, Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2))
-        channels, length = EXTRA_CHANNELS, (LENGTH - 2) // 2
+        channels, length = EXTRA_CHANNELS, (length - 2) // 2
     return encoder(config, code, layers, channels * length, config.audio_fc)
 
 
-def sequential_encoder(config: MultiheadFusionConfig) -> nn.Sequential:
-    """(B, 1, 507) to (B, width): two unpadded convolutions and one pool."""
+def sequential_encoder(config: MultiheadFusionConfig, length: int) -> nn.Sequential:
+    """(B, 1, length) to (B, width): two unpadded convolutions and one pool."""
     (first, second), (few, many), code = numbers(config.audio_kernels), AUDIO_CHANNELS, config.audio_dropouts
-    length = (LENGTH - (first - 1) - (second - 1)) // config.audio_pool
+    length = (length - (first - 1) - (second - 1)) // config.audio_pool
+    if length < 1:
+        raise InputError(f"audio must have more values for kernels {config.audio_kernels}, nothing is left of it")
     layers = block(config, code, 1, False, Conv1d(1, few, first))
     layers += block(config, code, 2, True, Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool))
     return encoder(config, code, layers, many * length, config.audio_fc)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mmtune.data.dataset import Bank, Partition
+
 Shape = tuple[int, ...]
 
 
@@ -21,3 +23,14 @@ class Shapes:
 
     def __getitem__(self, bank: str) -> Shape:
         return self.banks[bank]
+
+
+def shapes_of(partition: Partition, classes: int) -> Shapes:
+    """What a network for these rows is sized from."""
+    return Shapes(banks={name: input_shape(bank) for name, bank in partition.banks.items()}, classes=classes)
+
+
+def input_shape(bank: Bank) -> Shape:
+    """The shape of one value of a bank as a model gets it: a picture in grey has one channel."""
+    shape = bank.values.shape[1:]
+    return (1, *shape) if bank.values.dtype == "uint8" and len(shape) == 2 else shape

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from mmtune.base.rules import CLASSES
-from mmtune.data.dataset import IMAGE_SHAPE
+from mmtune.base.errors import InputError
+from mmtune.networks.config.base import require_shape
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
-from mmtune.networks.inputs import CoefficientsFirst, ScaledByMaximum, Spectrogram, one_channel
+from mmtune.networks.inputs import CoefficientsFirst, ScaledByMaximum, Spectrogram, Training, channels_last
 from mmtune.networks.layers import BatchNorm2d, Dropout, FlattenPlaces
 from mmtune.networks.output import Output
+from mmtune.networks.shapes import Shapes
 
 KERNEL = 3
 Layer = Callable[..., nn.Module]
@@ -28,31 +29,38 @@ class SpectrogramFusion(nn.Module):
     (B, hidden) each: with the bias, their sum is that layer's output.
     """
 
-    def __init__(self, config: SpectrogramFusionConfig) -> None:
+    def __init__(self, config: SpectrogramFusionConfig, shapes: Shapes) -> None:
         super().__init__()
+        (colours, *sides), (bins, frames) = require_shape(shapes, "image", 3), config.sound(shapes)
         features = Spectrogram(config.n_fft, config.hop) if config.view == "stft" else CoefficientsFirst()
         hidden, rate = config.hidden, config.dropout
         top = config.filters * 2 ** (config.layers - 1)
         shrink = 2**config.layers
-        self.widths = (top * (IMAGE_SHAPE[0] // shrink) ** 2, top * (config.frames // shrink))
+        if min(sides) < shrink:
+            raise InputError(
+                f"image must have {shrink} pixels a side or more where layers={config.layers}, got {sides}"
+            )
+        self.widths = (top * (sides[0] // shrink) * (sides[1] // shrink), top * (frames // shrink))
+        self.heard = config.reads[1]
         self.parts = {"image": hidden, "audio": hidden}
         self.scaled = ScaledByMaximum(features)
-        self.image = nn.Sequential(*blocks(1, config, nn.Conv2d, BatchNorm2d, nn.MaxPool2d), FlattenPlaces())
+        self.image = nn.Sequential(*blocks(colours, config, nn.Conv2d, BatchNorm2d, nn.MaxPool2d), FlattenPlaces())
         # The bins are channels, so that filters move in time alone.
-        audio = blocks(config.bins, config, nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d)
+        audio = blocks(bins, config, nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d)
         self.audio = nn.Sequential(*audio, FlattenPlaces())
         self.fc = nn.Linear(sum(self.widths), hidden)
         more = [(nn.Linear(hidden, hidden), nn.ReLU(), Dropout(rate)) for _ in range(config.fc_layers - 1)]
-        self.head = nn.Sequential(nn.ReLU(), Dropout(rate), *itertools.chain(*more), nn.Linear(hidden, CLASSES))
+        self.head = nn.Sequential(nn.ReLU(), Dropout(rate), *itertools.chain(*more), nn.Linear(hidden, shapes.classes))
 
-    def prepare(self, audio: Tensor, weights: Tensor) -> None:
-        """Take the maximum over the training rows' waveforms (m, 16000) int16, or clips (m, 39, 13)."""
-        self.scaled.prepare(audio, weights)
+    def prepare(self, training: Training) -> None:
+        """Take the maximum over the training rows' waveforms or features."""
+        self.scaled.prepare(training[self.heard][0])
 
-    def forward(self, image: Tensor, audio: Tensor) -> Output:
+    def forward(self, image: Tensor, **sound: Tensor) -> Output:
+        """sound: the waveform (B, samples), or audio (B, steps, features), as the configuration reads it."""
         of_image, of_audio = self.fc.weight.split(self.widths, dim=1)
-        seen = linear(self.image(one_channel(image.squeeze(1))), of_image)
-        heard = linear(self.audio(self.scaled(audio)), of_audio)
+        seen = linear(self.image(channels_last(image)), of_image)
+        heard = linear(self.audio(self.scaled(sound[self.heard])), of_audio)
         return Output(self.head(seen + heard + self.fc.bias), torch.cat([seen, heard], dim=1))
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -18,15 +20,24 @@ from torch import Tensor, nn
 from mmtune.base.bounds import inside, read_bounded
 from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
-from mmtune.networks.build import build_model
 from mmtune.networks.card import CARD, FORMAT, WEIGHTS, read_card
-from mmtune.networks.config import ModelConfig, model_from_json, model_to_json
+from mmtune.networks.kinds import config_to_json, model_from_json
+from mmtune.networks.shapes import Shapes
 
 MOST_BYTES = 4 * 2**30
 
 
-def save_model(folder: Path, model: nn.Module, config: ModelConfig) -> None:
-    """Write `model` and its configuration into `folder`, which is made; the card comes last and makes it valid.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """A saved model, in eval mode, and what it was made from."""
+
+    model: nn.Module
+    config: Any
+    shapes: Shapes
+
+
+def save_model(folder: Path, model: nn.Module, config: Any, shapes: Shapes) -> None:
+    """Write a model, its configuration and what it was sized from into `folder`, which is made; the card comes last.
 
     Raises InputError where the weights take more than MOST_BYTES.
     """
@@ -34,13 +45,14 @@ def save_model(folder: Path, model: nn.Module, config: ModelConfig) -> None:
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     if len(weights) > MOST_BYTES:
         raise InputError(f"{folder / WEIGHTS}: must have at most {MOST_BYTES:,} bytes, has {len(weights):,}")
-    card = {"format": FORMAT, "model": model_to_json(config), "sha256": hashlib.sha256(weights).hexdigest()}
+    made = {"model": config_to_json(config), "shapes": asdict(shapes)}
+    card = {"format": FORMAT, **made, "sha256": hashlib.sha256(weights).hexdigest()}
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / CARD, json.dumps(card, indent=2).encode())
 
 
-def load_model(folder: Path) -> tuple[nn.Module, ModelConfig]:
-    """The module, in eval mode, and its configuration; InputError where a file is missing, changed or misfits.
+def load_model(folder: Path) -> Loaded:
+    """The inverse of `save_model`; InputError where a file is missing, changed or misfits, or the network is not known.
 
     The folder may be a symbolic link, its files may not lead out of it.
     """
@@ -52,10 +64,11 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelConfig]:
     if found != card["sha256"]:
         raise InputError(f"{path} must have SHA-256 {card['sha256']}, got {found}: it was changed or cut")
     tensors = read_tensors(path, weights)
-    require_fit(path, config, tensors)
-    model = build_model(config)
+    shapes = card["shapes"]
+    require_fit(path, config, shapes, tensors)
+    model = config.build(shapes)
     model.load_state_dict(tensors)
-    return model.eval(), config
+    return Loaded(model=model.eval(), config=config, shapes=shapes)
 
 
 def read_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
@@ -66,15 +79,15 @@ def read_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
         raise InputError(f"{path} must hold tensors as safetensors: {str(error) or type(error).__name__}") from error
 
 
-def require_fit(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+def require_fit(path: Path, config: Any, shapes: Shapes, tensors: Mapping[str, Tensor]) -> None:
     """Raise InputError unless tensors have the names, shapes and types of a configuration's weights.
 
     The module is built without memory: a card of a few bytes may ask for terabytes.
     """
     try:
         with torch.device("meta"):
-            wanted = build_model(config).state_dict()
-    except (RuntimeError, ValueError, OverflowError) as error:
+            wanted = config.build(shapes).state_dict()
+    except (RuntimeError, ValueError, OverflowError, TypeError, KeyError) as error:
         raise InputError(f"{path.parent / CARD} must describe a network that can be built: {error}") from error
     there, asked = ({name: f"{tuple(t.shape)} {t.dtype}" for name, t in own.items()} for own in (tensors, wanted))
     for name in sorted(there.keys() | asked.keys()):

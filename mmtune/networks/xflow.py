@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from mmtune.base.errors import InputError
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.networks.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, repeat
-from mmtune.networks.inputs import channels_last, evenly, one_channel, valid_steps
+from mmtune.networks.inputs import Training, channels_last, evenly, one_channel, valid_steps
 from mmtune.networks.keras import LSTM, BatchNormOverTime, WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, FlattenPlaces
 from mmtune.networks.output import Output
+from mmtune.networks.shapes import Shapes
 
 POOLS = ((4, (4, 4)), (8, (8, 4)))
 AT_ONCE = 64
@@ -132,29 +133,29 @@ def audio_block(before: int, after: int, norm: bool, dropout: float) -> nn.Seque
 class XFlowMLP(nn.Module):
     """CNN x MLP, and its baseline where the configuration has no connections (section 2.1, figures 1a and 4a).
 
-    image (B, 1, H, W) with audio (B, steps, K): all MFCCs enter as one vector.
+    image (B, C, H, W) with audio (B, T, K): a still picture, and all MFCCs as one vector.
     image (B, T, H, W) with audio (B, T, K): `frames` evenly spaced ones of a sequence's valid steps become the
         channels, and the MFCCs of the same steps the vector.
     """
 
-    def __init__(self, config: XFlowMLPConfig) -> None:
+    def __init__(self, config: XFlowMLPConfig, shapes: Shapes) -> None:
         super().__init__()
-        c = self.config = config
-        picture, values = (c.frames, c.height, c.width), c.steps * c.coefficients
+        c = config
+        (channels, height, width), (steps, features), sequences = c.sizes(shapes)
+        self.frames = (c.frames or steps) if sequences else 0
+        picture, values = (self.frames or channels, height, width), (self.frames or steps) * features
         sizes = mlp_sizes(picture=picture, values=values, pool_dropout=c.pool_dropout, dense_dropout=c.dense_dropout)
-        self.norm = WarmNorm2d(c.frames)
+        self.norm = WarmNorm2d(picture[0])
         self.extractor = Extractor(c, sizes)
         self.parts = self.extractor.parts
         merged = sum(self.parts.values())
-        hidden, last = glorot(nn.Linear(merged, 512)), glorot(nn.Linear(512, c.classes))
+        hidden, last = glorot(nn.Linear(merged, 512)), glorot(nn.Linear(512, shapes.classes))
         joined = joint(WarmNorm1d(merged), c.merge_dropout)
         self.head = nn.Sequential(*joined, hidden, nn.ReLU(), Dropout(c.merge_dropout), last)
 
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        c = self.config
-        require_inputs(c, image, audio, any_length=c.frames > 1)
-        if c.frames > 1:
-            chosen = evenly(valid_steps(audio).sum(1), c.frames)
+        if self.frames:
+            chosen = evenly(valid_steps(audio).sum(1), self.frames)
             rows = torch.arange(len(audio), device=audio.device).unsqueeze(1)
             image, audio = image[rows, chosen], audio[rows, chosen]
         return self.extractor(self.norm(channels_last(image)), audio.flatten(1))
@@ -176,8 +177,9 @@ class XFlowMLP(nn.Module):
 class XFlowLSTM(nn.Module):
     """{CNN x MLP}-LSTM, and its baseline where the configuration has no connections (figures 1c and 4b).
 
-    image (B, T, H, W) with audio (B, T, K): a sequence; T may differ from batch to batch, up to `steps` valid ones.
-    image (B, 1, H, W) with audio (B, T, K): a still picture, normalised once and shown at every step, while the
+    image (B, T, H, W) with audio (B, T, K): a sequence; T may differ from batch to batch, up to as many valid ones as
+        the data set's sequences have.
+    image (B, C, H, W) with audio (B, T, K): a still picture, normalised once and shown at every step, while the
         MFCC frames are heard in time.
     Padding (`valid_steps`) has no influence: batch norm leaves it out, and the last valid step is classified.
     The embedding is the mean of the merge layer's parts over a sequence's valid steps, and the LSTM's last output.
@@ -185,40 +187,41 @@ class XFlowLSTM(nn.Module):
 
     state = 64
 
-    def __init__(self, config: XFlowLSTMConfig) -> None:
+    def __init__(self, config: XFlowLSTMConfig, shapes: Shapes) -> None:
         super().__init__()
-        c = self.config = config
-        sizes = lstm_sizes(picture=(1, c.height, c.width), values=c.coefficients)
-        self.norm = BatchNormOverTime(c.frames)
-        self.extractor = Extractor(c, sizes)
+        (channels, height, width), (self.steps, features), self.sequences = config.sizes(shapes)
+        sizes = lstm_sizes(picture=(1 if self.sequences else channels, height, width), values=features)
+        self.norm = BatchNormOverTime(channels)
+        self.extractor = Extractor(config, sizes)
         self.parts = {**self.extractor.parts, "lstm": self.state}
-        self.merge_norm = BatchNormOverTime(c.steps)
-        self.dropout = Dropout(c.merge_dropout)
+        self.merge_norm = BatchNormOverTime(self.steps)
+        self.dropout = Dropout(config.merge_dropout)
         self.lstm = LSTM(sum(self.extractor.parts.values()), self.state)
-        self.classify = glorot(nn.Linear(self.state, c.classes))
+        self.classify = glorot(nn.Linear(self.state, shapes.classes))
 
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Features (B, T, width) and maps (B, T, C, H', W') by name, and which steps are valid (B, T)."""
-        c = self.config
-        require_inputs(c, image, audio, any_length=True)
         if not self.training:
             self.require_short(audio)
-        image, audio = image[:, : c.steps], audio[:, : c.steps]
+        audio = audio[:, : self.steps]
         valid = valid_steps(audio)
-        picture = self.norm(image, torch.ones_like(valid[:, :1]) if c.frames == 1 else valid)
-        features, maps = self.extractor(one_channel(picture.flatten(0, 1)), audio.flatten(0, 1))
+        if self.sequences:
+            seen = self.norm(image[:, : self.steps], valid)
+            picture = one_channel(seen.flatten(0, 1))
+        else:
+            picture = channels_last(self.norm(image, valid.new_ones(image.shape[:2])))
+        features, maps = self.extractor(picture, audio.flatten(0, 1))
         features, maps = ({k: x.unflatten(0, valid.shape) for k, x in named.items()} for named in (features, maps))
         return features, maps, valid
 
-    def prepare(self, audio: Tensor, weights: Tensor) -> None:
-        """Check the training rows' sequences (m, T, K); looking at every batch would make a GPU wait."""
-        self.require_short(audio)
+    def prepare(self, training: Training) -> None:
+        """Check the training rows' sequences; looking at every batch would make a GPU wait."""
+        self.require_short(training["audio"][0])
 
     def require_short(self, audio: Tensor) -> None:
         """InputError where a step after the first `steps` is no padding."""
-        steps = self.config.steps
-        if audio.shape[1] > steps and audio[:, steps:].any():
-            raise InputError(f"a sequence must have at most {steps} steps for this model, one has more")
+        if audio.shape[1] > self.steps and audio[:, self.steps :].any():
+            raise InputError(f"a sequence must have at most {self.steps} steps for this model, one has more")
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         if self.training or len(audio) <= AT_ONCE:
@@ -243,14 +246,3 @@ class XFlowLSTM(nn.Module):
         """
         _, maps, valid = self.extract(image, audio)
         return {name: made.mean(2) * valid[:, :, None, None] for name, made in maps.items()}
-
-
-def require_inputs(config: XFlowMLPConfig | XFlowLSTMConfig, image: Tensor, audio: Tensor, *, any_length: bool) -> None:
-    """Raise InputError unless image and audio are batches of the configuration's shapes, or of any length in time."""
-    c = config
-    steps = max(audio.shape[1], 1) if any_length and audio.dim() == 3 else c.steps
-    shapes = {"audio": (steps, c.coefficients), "image": (1 if c.frames == 1 else steps, c.height, c.width)}
-    for name, tensor in (("audio", audio), ("image", image)):
-        if tuple(tensor.shape[1:]) != shapes[name]:
-            wanted = ", ".join(map(str, shapes[name]))
-            raise InputError(f"{name} must be (B, {wanted}) for this model, got {tuple(tensor.shape)}")

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Generic, Self, TypeVar
+
+import cloudpickle
 
 from mmtune.base.errors import InputError
 from mmtune.base.signals import STOPS
@@ -179,7 +183,7 @@ class LocalPool(Workers[LocalWorker]):
 
     def _send(self, worker: LocalWorker, message: Job | bool) -> None:
         with suppress(OSError):
-            worker.pipe.send(message)
+            worker.pipe.send_bytes(cloudpickle.dumps(message))
 
     def _kill(self, worker: LocalWorker) -> None:
         worker.process.kill()
@@ -200,7 +204,7 @@ def start_worker(spec: WorkerSpec) -> LocalWorker:
     """A new worker process, which loads its data while the caller goes on."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(spec, theirs), daemon=True)
+    process = context.Process(target=work, args=(cloudpickle.dumps(spec), theirs), daemon=True)
     # Such signals reach the whole process group, but stopping is the coordinator's to decide: a worker inherits
     # the mask, so that none can end it, from its first instruction on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
@@ -208,14 +212,40 @@ def start_worker(spec: WorkerSpec) -> LocalWorker:
         # With its first process multiprocessing starts one of its own and then takes the mask away again.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        process.start()
+        with without_main():
+            process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return LocalWorker(process=process, pipe=ours)
 
 
-def work(spec: WorkerSpec, pipe: Connection) -> None:
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Keep a process that starts from running our main file again: a worker needs nothing that stands in there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+class Ears:
+    """A worker's end of its pipe; what it hears may hold classes of a study's file, or of a notebook."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def send(self, event: Event) -> None:
+        self.pipe.send(event)
+
+    def recv(self) -> Job | bool:
+        found: Job | bool = cloudpickle.loads(self.pipe.recv_bytes())
+        return found
+
+
+def work(spec: bytes, pipe: Connection) -> None:
     """The life of a worker process."""
     threading.Thread(target=die_with_parent, daemon=True).start()
 
@@ -223,7 +253,8 @@ def work(spec: WorkerSpec, pipe: Connection) -> None:
 
     # Its end of the pipe is closed, or gone: so is its coordinator.
     with suppress(EOFError, ConnectionError):
-        live(spec, lambda: load(spec.data, verify=False).train, pipe)
+        own: WorkerSpec = cloudpickle.loads(spec)
+        live(own, lambda: load(own.data, verify=False).train, Ears(pipe))
 
 
 def die_with_parent() -> None:

@@ -18,6 +18,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
 from mmtune.data.protocols import Split
+from mmtune.networks.kinds import remember
 from mmtune.study.options import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import ERROR, Point, append_epoch, now_ms, read_epochs, tidy
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class Job:
     """A training to do in `folder`. After the epochs in `rungs` the worker waits to hear whether to go on.
 
-    split: the number of the split to train on. encoders: by modality, the folder of a trained model to start from.
+    split: the number of the split to train on. encoders: by bank, the folder of a trained model to start from.
     checkpoint: the folder of another training to go on from. checkpoint_every: seconds after which the folder gets a
     checkpoint of this one. after: milliseconds since 1970 that nothing of it is before, whatever clock the worker has.
     """
@@ -114,6 +115,7 @@ Event = Ready | Broken | Epoch | Saved | Done | Failed | Died
 class WorkerSpec:
     """What every worker is started with: the data, the rows of each split, and the device.
 
+    classes: how many there are; missing: banks in which rows may have no value.
     base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
     """
@@ -122,6 +124,8 @@ class WorkerSpec:
     splits: tuple[Split, ...]
     device: str
     base: TrialConfig | None = None
+    classes: int = 2
+    missing: tuple[str, ...] = ()
     hung_after: float = HUNG_AFTER
 
 
@@ -143,8 +147,9 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
     device = torch.device(spec.device)
     settle(device)
     try:
-        data = Resident(read(), device)
+        data = Resident(read(), spec.classes, device, spec.missing)
         if spec.base is not None:
+            remember(spec.base.model)
             require_trainable(spec.base, data)
     except InputError as error:
         line.send(Broken(reason=str(error)))

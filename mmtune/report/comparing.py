@@ -14,6 +14,7 @@ from rich.table import Table
 from mmtune.analysis.statistics import McNemar, PairedT, holm, mcnemar_clustered, mcnemar_exact, paired_t, summary
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import samples
 from mmtune.networks.card import HELD
 from mmtune.report.summary import unbroken
 from mmtune.study import StudyKey
@@ -28,13 +29,13 @@ HELD_ACCURACY = f"{UNIT}held_accuracy"
 class Answers:
     """What a study's best trial says of rows that chose nothing: of the test partition, or of every fold's own.
 
-    row, recording (N,) int64; right (N,) bool. folds: accuracy by fold, () where there are none.
+    row, unit (N,) int64; right (N,) bool. folds: accuracy by fold, () where there are none.
     choice: how the trial was chosen, in words, "" where there was no other.
     """
 
     key: StudyKey
     row: NDArray[np.int64]
-    recording: NDArray[np.int64]
+    unit: NDArray[np.int64]
     right: NDArray[np.bool_]
     folds: tuple[float, ...] = ()
     choice: str = ""
@@ -52,9 +53,9 @@ class Answers:
 class Comparison:
     """A study's answers against a reference's.
 
-    rows: the exact McNemar test; recordings: its p-value with the rows of one recording held together; folds: the
-    paired t-test of accuracies by fold, None without folds. adjusted: the deciding p-value after Holm's correction for
-    all comparisons made together.
+    rows: the exact McNemar test; recordings: its p-value with what shares a recording, or content, held together;
+    folds: the paired t-test of accuracies by fold, None without folds. adjusted: the deciding p-value after Holm's
+    correction for all comparisons made together.
     """
 
     own: Answers
@@ -77,7 +78,7 @@ class Comparison:
         """The comparison in words."""
         own, reference = self.own, self.reference
         verdict = "significant" if self.adjusted < 0.05 else "not significant"
-        kind, recordings = "held-out" if self.folds else "test", len(np.unique(own.recording))
+        kind, recordings = "held-out" if self.folds else "test", len(np.unique(own.unit))
         tests = [f"exact McNemar {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
         if self.folds is not None:
             plain = f"paired t over {len(own.folds)} folds {p_text(self.folds.p_value)}"
@@ -129,7 +130,7 @@ def against(own: Answers, reference: Answers) -> Comparison:
         own=own,
         reference=reference,
         rows=mcnemar_exact(own.right, reference.right),
-        recordings=mcnemar_clustered(own.right, reference.right, own.recording),
+        recordings=mcnemar_clustered(own.right, reference.right, own.unit),
         # Of k folds one is held out and one validates, so k - 2 train.
         folds=paired_t(own.folds, reference.folds, ratio=1 / (folds - 2)) if folds else None,
     )
@@ -159,7 +160,7 @@ def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, datas
 
     test = dataset.require_test()
     right = score_test(tracker, trial, dataset) == test.labels
-    return Answers(key=study.key, row=np.arange(len(test)), recording=test.clip_index, right=right)
+    return Answers(key=study.key, row=np.arange(len(test)), unit=samples(test), right=right)
 
 
 def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> Answers:
@@ -182,7 +183,7 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
     return Answers(
         key=study.key,
         row=whole["row"][order],
-        recording=whole["recording"][order],
+        unit=whole["unit"][order],
         right=(whole["label"] == whole["prediction"])[order],
         folds=tuple(value for _, value in accuracies),
     )

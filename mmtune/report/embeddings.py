@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +22,7 @@ MOST_POINTS, MOST_TSNE_POINTS = 2_000, 300
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict[str, Any]:
+def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey, names: Sequence[str]) -> dict[str, Any]:
     """Pictures and scores of each part of the embedding that can be drawn.
 
     validation: row, label, prediction (N,), embedding (N, E); the names and widths of its parts (P,).
@@ -32,7 +32,7 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict
     parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
     # What takes long in t-SNE and K-means leaves Python's lock alone.
     with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed), parts))
+        pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed, names), parts))
     return {
         "parts": pictures,
         "seed": seed,
@@ -43,9 +43,13 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey) -> dict
     }
 
 
-def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed: int) -> dict[str, Any]:
+def part_pictures(
+    name: str, part: NDArray[np.float32], validation: Arrays, seed: int, names: Sequence[str]
+) -> dict[str, Any]:
     """One part by label and by cluster, in principal components and by t-SNE; `refused` says why it is not drawn."""
     labels = validation["label"]
+    if len(names) > clusters.MOST_CLUSTERS:
+        return {"name": name, "refused": f"{len(names)} classes, more than {clusters.MOST_CLUSTERS}, hide each other"}
     try:
         points, explained = principal_components(part)
         few = sample_rows(len(labels), MOST_TSNE_POINTS, seed)
@@ -61,7 +65,7 @@ def part_pictures(name: str, part: NDArray[np.float32], validation: Arrays, seed
         "PCA": (points[rows], rows, (shares[0], shares[1])),
         "t-SNE": (mapped, few, ("t-SNE 1", "t-SNE 2")),
     }
-    pairs = {method: label_and_cluster(*own, validation, named) for method, own in drawn.items()}
+    pairs = {method: label_and_cluster(*own, validation, named, names) for method, own in drawn.items()}
     return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs, "scores": scores}
 
 
@@ -71,12 +75,13 @@ def label_and_cluster(
     titles: tuple[str, str],
     validation: Arrays,
     named: NDArray[np.int64],
+    names: Sequence[str],
 ) -> dict[str, Any]:
     """The same points (n, 2), which are `rows` (n,), coloured by label and by cluster."""
     labels = validation["label"][rows]
     told = zip(validation["row"][rows], labels, validation["prediction"][rows], named[rows], strict=True)
-    hover = np.array([f"row {r}: digit {d}, predicted {p}, cluster {c}" for r, d, p, c in told])
+    hover = np.array([f"row {r}: {names[d]}, predicted {names[p]}, cluster {names[c]}" for r, d, p, c in told])
     return {
-        "labels": embedding(points, labels, titles, hover),
-        "clusters": embedding(points, named[rows], titles, hover),
+        "labels": embedding(points, labels, titles, hover, names),
+        "clusters": embedding(points, named[rows], titles, hover, names),
     }

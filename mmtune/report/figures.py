@@ -9,7 +9,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mmtune.analysis import figures
-from mmtune.analysis.clusters import count_classes
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.report.tables import differing, short_names, title
 from mmtune.study.space import Space, importances
@@ -91,11 +90,11 @@ def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: in
     return [(names[p], figures.strip(v, scores, titles, names[p], "val macro-F1 (%)")) for p, v in values.items()]
 
 
-def class_section(validation: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def class_section(validation: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Any]:
     """F1 by class and the confusion matrix of the best trial, on validation rows."""
     from sklearn.metrics import f1_score
 
     labels, predictions = validation["label"], validation["prediction"]
-    classes = list(range(count_classes(labels)))
+    classes = list(range(len(names)))
     f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0).tolist()
-    return {"f1": figures.per_class(f1), "confusion": figures.confusion(labels, predictions)}
+    return {"f1": figures.per_class(f1, names), "confusion": figures.confusion(labels, predictions, names)}

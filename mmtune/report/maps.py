@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ MOST_ROWS = 2
 MOST_MAPS, WIDEST_MAP = 32, 256  # each value is drawn
 
 
-def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]:
+def map_section(tracker: MlflowTracker, trial: TrialRun, names: Sequence[str]) -> list[dict[str, Any]]:
     """For each of the first rows in the trial's `maps.npz`, a picture of each map; empty where it has no such file.
 
     The file: `row` and `label` (R,) int64, and by name of the connection (R, T, H, W) or (R, H, W) float32; for maps
@@ -36,7 +36,7 @@ def map_section(tracker: MlflowTracker, trial: TrialRun) -> list[dict[str, Any]]
     return [
         {
             "row": int(rows[i]),
-            "label": int(labels[i]),
+            "label": names[int(labels[i])] if labels[i] < len(names) else str(labels[i]),
             "maps": [map_picture(name, series[i]) for name, series in found.items()],
             "dynamics": None if sound is None else dynamics_of({name: own[i] for name, own in found.items()}, sound[i]),
         }

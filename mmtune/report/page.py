@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from mmtune.analysis.figures import shown
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
+from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning
 from mmtune.networks.card import VALIDATION
 from mmtune.report import figures as drawn
 from mmtune.report import tables
@@ -26,16 +29,11 @@ from mmtune.report.embeddings import embedding_section
 from mmtune.report.folds import fold_table
 from mmtune.report.maps import map_section
 from mmtune.study import Study
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import CLASSES, COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.train.answers import read_answers
 
 FIELDS = ("row", "label", "prediction", "embedding", "parts", "widths")
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
-PROTOCOL_NOTES = {
-    "as_reported": "random split over pairs, as in the reports: a recording may stand on both sides of the split",
-    "clip_disjoint": "no recording stands on both sides of the split",
-    "speaker_disjoint": "no speaker stands on both sides of the split",
-}
 
 
 def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Sequence[StudyRun], out: Path) -> Path:
@@ -58,7 +56,7 @@ def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Se
         "trials": trials,
         "best": trials[0],
         "choices": choices,
-        "protocol_note": PROTOCOL_NOTES[run.key.protocol],
+        "protocol_note": protocol_note(run.key.protocol),
         "settled": {path: value for path, value in trials[0].params.items() if path not in choices},
         "runs": [(own, tracker.tally(own.run_id), tracker.best(own.run_id)) for own in compared],
         "runs_left_out": max(0, len(others) - MOST_OTHERS),
@@ -73,12 +71,33 @@ def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Se
     return out
 
 
+def protocol_note(protocol: str) -> str:
+    """What a protocol keeps apart, in words."""
+    kept = meaning(protocol)
+    if kept == RANDOM:
+        return "random split over rows, as in the papers: a recording may stand on both sides of the split"
+    group = kept.removeprefix(DISJOINT)
+    return f"no {'equal content' if group == CONTENT else group} stands on both sides of the split"
+
+
+def class_names(run: StudyRun, *numbers: NDArray[np.int64]) -> list[str]:
+    """The names of a study's classes, as it was tracked, or their numbers where there were too many to be kept."""
+    try:
+        told = json.loads(run.tags.get(CLASSES, "[]"))
+    except ValueError:
+        told = []
+    found = [str(name) for name in told] if isinstance(told, list) else []
+    count = max(int(own.max(initial=0)) + 1 for own in numbers)
+    return found if len(found) >= count else [str(number) for number in range(count)]
+
+
 def plots_of(
     tracker: MlflowTracker, run: StudyRun, study: Study, trials: Sequence[TrialRun], choices: Sequence[str]
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's files. `trials` are ranked."""
     best, key = trials[0], run.key
     validation = read_answers(tracker.artifact(best.run_id, VALIDATION), FIELDS)
+    names = class_names(run, validation["label"], validation["prediction"])
     tested = "test_accuracy" in best.metrics
     test_rows = len(read_answers(tracker.artifact(best.run_id, "test.npz"), ("label",))["label"]) if tested else 0
     complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
@@ -86,9 +105,9 @@ def plots_of(
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices),
         **drawn.importance_section(study.space, complete, choices),
         "strips": drawn.strip_section(complete, choices, key.seed),
-        "classes": drawn.class_section(validation),
-        "embeddings": embedding_section(best, validation, key),
-        "maps": map_section(tracker, best),
+        "classes": drawn.class_section(validation, names),
+        "embeddings": embedding_section(best, validation, key, names),
+        "maps": map_section(tracker, best, names),
         "folds": fold_table(tracker, key, best),
         "validation_rows": len(validation["label"]),
         "test_rows": test_rows,

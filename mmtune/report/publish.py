@@ -10,7 +10,7 @@ from mmtune.analysis.pictures import confusion_picture, curves_picture
 from mmtune.base.files import write_whole
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
-from mmtune.report.page import write_report
+from mmtune.report.page import class_names, write_report
 from mmtune.serve.logged import log_models
 from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
@@ -40,7 +40,7 @@ def publish(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         advance("pictures", 0, 2)
-        write_whole(folder / "confusion.png", picture_of_best(tracker, best))
+        write_whole(folder / "confusion.png", picture_of_best(tracker, study, best))
         write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best))
         advance("pictures", 1, 2)
         write_report(tracker, study, load_study(study.key.study), (), folder / "report.html")
@@ -49,10 +49,11 @@ def publish(
         advance("pictures", 2, 2)
 
 
-def picture_of_best(tracker: MlflowTracker, best: TrialRun) -> bytes:
+def picture_of_best(tracker: MlflowTracker, study: StudyRun, best: TrialRun) -> bytes:
     """The confusion matrix of the best trial on its validation rows."""
     found = read_answers(tracker.artifact(best.run_id, VALIDATION), ("label", "prediction"))
-    return confusion_picture(found["label"], found["prediction"], f"trial {best.name}, validation rows")
+    names = class_names(study, found["label"], found["prediction"])
+    return confusion_picture(found["label"], found["prediction"], names, f"trial {best.name}, validation rows")
 
 
 def picture_of_curves(tracker: MlflowTracker, trials: list[TrialRun], best: TrialRun) -> bytes:

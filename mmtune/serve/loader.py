@@ -16,13 +16,17 @@ import numpy as np
 import mmtune
 from mmtune.base.errors import InputError
 from mmtune.base.provenance import installed
-from mmtune.networks.config import ModelConfig, alone_modalities
-from mmtune.serve.predictor import INPUTS, Predictor, check_inputs, save_predictor
+from mmtune.data.forms import dtype_of
+from mmtune.networks.card import read_card
+from mmtune.networks.kinds import KNOWN
+from mmtune.serve.predictor import MODEL, Predictor, check_inputs, save_predictor
+from mmtune.study import load_study, study_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REGISTERED, PREDICTOR = "registered", "predictor"
+WHAT = {"class": "string", "probability": "double"}
 
 
 class ServedPredictor:
@@ -32,11 +36,11 @@ class ServedPredictor:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
-        """Arrays by the names and shapes in `INPUTS` to digit and probability, one row per input row.
+        """Arrays by bank, as `Predictor.predict` takes them, to class and probability, one row per input row.
 
-        A fusion model adds what each modality says alone, as image_digit, image_probability and so on. Lists that come
-        to a model server MLflow has made arrays by the signature. Raises InputError as `Predictor.predict` does, and on
-        any `params`.
+        A fusion model adds what each bank says alone, as image_class, image_probability and so on. Lists that come to a
+        model server MLflow has made arrays by the signature. Raises InputError as `Predictor.predict` does, and on any
+        `params`.
         """
         import pandas as pd
 
@@ -44,22 +48,34 @@ class ServedPredictor:
             got = ", ".join(map(str, params)) if isinstance(params, dict) else type(params).__name__
             raise InputError(f"this model takes no params, got {got}")
         if not isinstance(model_input, dict):
-            names = ", ".join(self.predictor.modalities)
+            names = ", ".join(self.predictor.forms)
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
-        check_inputs(model_input, self.predictor.modalities)
-        found = self.predictor.predict(model_input.get("image"), model_input.get(self.predictor.heard))
-        frame = {"digit": found.digit, "probability": found.probability.astype(np.float64)}
-        for name, said in found.alone.items():
-            frame |= {f"{name}_digit": said.digit, f"{name}_probability": said.probability.astype(np.float64)}
-        return pd.DataFrame(frame)
+        check_inputs(model_input, self.predictor.forms)
+        found = self.predictor.predict(**model_input)
+        said = {"": found, **{f"{name}_": own for name, own in found.alone.items()}}
+        columns: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}
+        columns |= {f"{name}probability": own.probability.astype(np.float64) for name, own in said.items()}
+        return pd.DataFrame(columns)[[f"{name}{what}" for name in said for what in WHAT]]
 
 
 def _load_pyfunc(path: str) -> ServedPredictor:
-    """MLflow's entry point; `path` is a predictor's folder."""
+    """MLflow's entry point; `path` is a predictor's folder.
+
+    A network of a study's file is known where that study is found: in `studies/` here, or by MMTUNE_STUDIES.
+    """
+    know_network(Path(path) / MODEL)
     return ServedPredictor(Predictor.load(Path(path)))
 
 
-def write_pyfunc(target: Path, model: Path, config: ModelConfig, card: Mapping[str, Any], run_id: str) -> None:
+def know_network(folder: Path) -> None:
+    """Load the study's file that a saved model's network comes from, if it is one and the user has it."""
+    kind = str(read_card(folder)["model"].get("kind"))
+    study, dot, _ = kind.partition(".")
+    if dot and kind not in KNOWN and study in study_files():
+        load_study(study)
+
+
+def write_pyfunc(target: Path, model: Path, card: Mapping[str, Any], run_id: str) -> None:
     """Write a predictor as a pyfunc model into the new folder `target`; MLflow reads it and nothing is pickled."""
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
@@ -67,19 +83,20 @@ def write_pyfunc(target: Path, model: Path, config: ModelConfig, card: Mapping[s
     packages = {"mmtune": mmtune.__version__, **{name: installed(name) for name in ("torch", "numpy", "safetensors")}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example was not provided")
-        save_predictor(Path(folder) / PREDICTOR, model, card)
+        made = Path(folder) / PREDICTOR
+        save_predictor(made, model, card)
         save_model(
             str(target),
             loader_module=__name__,
-            data_path=str(Path(folder) / PREDICTOR),
+            data_path=str(made),
             mlflow_model=Model(artifact_path=REGISTERED, run_id=run_id),
-            signature=signature(config),
+            signature=signature(Predictor.load(made)),
             pip_requirements=[f"{name}=={version.split('+')[0]}" for name, version in packages.items()],
         )
 
 
-def signature(config: ModelConfig) -> Any:
-    """MLflow's signature: a named tensor for each input, `columns` for the output.
+def signature(predictor: Predictor) -> Any:
+    """MLflow's signature: a named tensor for each bank, `columns` for the output.
 
     MLflow enforces it, dropping inputs that it does not name; NaN, empty and unequal batches pass MLflow, and the model
     refuses them.
@@ -87,11 +104,12 @@ def signature(config: ModelConfig) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    tensors = [TensorSpec(np.dtype(INPUTS[name][1]), (-1, *INPUTS[name][0]), name) for name in config.modalities]
-    return ModelSignature(Schema(tensors), Schema([ColSpec(kind, name) for name, kind in columns(config).items()]))
+    tensors = [TensorSpec(dtype_of(form), (-1, *form.shape), name) for name, form in predictor.forms.items()]
+    return ModelSignature(Schema(tensors), Schema([ColSpec(kind, name) for name, kind in columns(predictor).items()]))
 
 
-def columns(config: ModelConfig) -> dict[str, str]:
-    """The columns that a model of this architecture returns, and their MLflow types."""
-    names = ["", *(f"{modality}_" for modality in alone_modalities(config))]
-    return {f"{name}{what}": kind for name in names for what, kind in (("digit", "long"), ("probability", "double"))}
+def columns(predictor: Predictor) -> dict[str, str]:
+    """The columns that a model returns, and their MLflow types."""
+    zeros = {name: np.zeros((1, *form.shape), dtype_of(form)) for name, form in predictor.forms.items()}
+    names = ["", *(f"{bank}_" for bank in predictor.predict(**zeros).alone)]
+    return {f"{name}{what}": kind for name in names for what, kind in WHAT.items()}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.data.dataset import Dataset
+from mmtune.data.forms import form_to_json
 from mmtune.networks.card import MODEL
-from mmtune.networks.storage import load_model
 from mmtune.serve.loader import write_pyfunc
 from mmtune.tracking import COMPLETE, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.reading import pages
@@ -93,14 +93,14 @@ def log_one(
 def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> None:
     """Write what predicts as a trial's model does into the new folder `target`."""
     model = tracker.artifact(trial.run_id, MODEL)
-    _, config = load_model(model)
     card = {
-        "features": dataset.features,
+        "forms": {name: form_to_json(form) for name, form in dataset.forms.items()},
+        "classes": list(dataset.classes),
         "data": {"name": dataset.name, "digest": dataset.digest},
         "scores": scores_of(trial),
         **facts(study, trial),
     }
-    write_pyfunc(target, model, config, card, trial.run_id)
+    write_pyfunc(target, model, card, trial.run_id)
 
 
 def scores_of(trial: TrialRun) -> dict[str, float]:

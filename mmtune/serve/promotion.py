@@ -23,7 +23,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
 from mmtune.serve.predictor import Predictor
-from mmtune.serve.scoring import predict_partition, score_test
+from mmtune.serve.scoring import predicted_labels, score_test
 from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
 from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun
 
@@ -138,7 +138,7 @@ def verdict(
     if champion == version:
         return Verdict(True, f"version {version} is champion already")
     try:
-        theirs = predict_partition(Predictor.load(registry.folder(champion)), dataset).digit
+        theirs = predicted_labels(Predictor.load(registry.folder(champion)), dataset)
     except InputError as error:
         return Verdict(False, f"champion version {champion} cannot be compared: {error}")
     labels = dataset.require_test().labels

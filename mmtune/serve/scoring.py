@@ -6,17 +6,16 @@ import csv
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mmtune.base.clock import milliseconds
 from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
-from mmtune.data.checks import require_modalities
-from mmtune.data.dataset import Dataset
-from mmtune.data.features import FeatureStats
+from mmtune.data.checks import require_banks
+from mmtune.data.dataset import Bank, Dataset
 from mmtune.networks.card import FINAL, MODEL
 from mmtune.networks.storage import load_model
 from mmtune.serve.predictor import Prediction, Predictor, as_prediction
@@ -42,7 +41,7 @@ def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDA
         if f"{FINAL}_val_accuracy" in trial.metrics:
             scores |= scored(tracker.artifact(trial.run_id, FINAL), dataset).scores(f"{FINAL}_test")
         with tempfile.TemporaryDirectory() as folder:
-            write_test(Path(folder), found)
+            write_test(Path(folder), found, dataset.classes)
             # The tag is written last: whatever carries it has its scores and its file.
             tracker.add_files(trial.run_id, Path(folder))
             told = Point(epoch=0, time=milliseconds(), metrics=scores)
@@ -56,17 +55,18 @@ def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDA
 
 def scored(folder: Path, dataset: Dataset) -> Evaluation:
     """A saved model over the test partition, on the CPU."""
-    model, config = load_model(folder)
-    return evaluate(model, rows_of(dataset.require_test(), config.modalities, torch.device("cpu")))
+    loaded = load_model(folder)
+    banks = loaded.config.reads
+    return evaluate(loaded.model, rows_of(dataset.require_test(), len(dataset.classes), banks, missing=banks))
 
 
-def write_test(folder: Path, found: Evaluation) -> None:
-    """Write row, label, prediction (N,) int64 and probability (N, 10) float32 of the test rows, and the CSV."""
-    said = as_prediction(found.logits, {})
+def write_test(folder: Path, found: Evaluation, classes: tuple[str, ...]) -> None:
+    """Write row, label, prediction (N,) int64 and probability (N, C) float32 of the test rows, and the CSV."""
+    said = as_prediction(found.logits, classes, {})
     arrays = {
         "row": np.arange(len(found.labels)),
         "label": found.labels.numpy(),
-        "prediction": said.digit,
+        "prediction": said.label,
         "probability": said.probabilities,
     }
     write_whole(folder / TEST, npz(arrays))
@@ -74,12 +74,12 @@ def write_test(folder: Path, found: Evaluation) -> None:
 
 
 def write_submission(path: Path, prediction: Prediction) -> None:
-    """Write a CSV of row, digit, probability, whole or not at all; InputError where it cannot be written."""
+    """Write a CSV of row, class, probability, whole or not at all; InputError where it cannot be written."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "digit", "probability"])
-    for row, (digit, probability) in enumerate(zip(prediction.digit, prediction.probability, strict=True)):
-        writer.writerow([row, int(digit), f"{probability:.6f}"])
+    writer.writerow(["row", "class", "probability"])
+    for row, (name, probability) in enumerate(zip(prediction.names, prediction.probability, strict=True)):
+        writer.writerow([row, name, f"{probability:.6f}"])
     if path.is_dir():
         raise InputError(f"{path} must be a file to write to, it is a folder")
     try:
@@ -89,35 +89,42 @@ def write_submission(path: Path, prediction: Prediction) -> None:
 
 
 def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
-    """Predict the whole test partition of a data set, in its order."""
+    """Predict the whole test partition of a data set, in its order; a row without a value has zeros."""
     test = dataset.require_test()
-    require_modalities(test, predictor.modalities)
-    images = test.images if "image" in predictor.modalities else None
-    bank = test.waveforms if "waveform" in predictor.modalities else None
-    if "audio" in predictor.modalities:
-        return predictor.predict(images, on_scale(predictor, dataset)[test.clip_index])
-    return predictor.predict(images, None if bank is None else bank[test.clip_index])
+    require_banks(test, tuple(predictor.forms), tuple(predictor.forms))
+    every = np.arange(len(test))
+    given = {
+        name: Bank(values=on_scale(predictor, dataset, name), index=test.banks[name].index).of_rows(every)
+        for name in predictor.forms
+    }
+    return predictor.predict(**given)
 
 
-def on_scale(predictor: Predictor, dataset: Dataset) -> NDArray[np.float32]:
-    """The test clips (M, 39, 13) on the scale of the model's own data, whose statistics may be others.
+def predicted_labels(predictor: Predictor, dataset: Dataset) -> NDArray[np.int64]:
+    """The test rows' classes (N,) by the data set's own numbers, whatever order the model has them in.
 
-    Raises InputError where only one of the two scales is known.
+    InputError where it tells other classes apart.
     """
-    mine, clips = predictor.features, dataset.require_test().clips
-    theirs = None if dataset.features is None else FeatureStats.from_json(dataset.features)
+    if set(predictor.classes) != set(dataset.classes):
+        own, theirs = (", ".join(names[:10]) for names in (predictor.classes, dataset.classes))
+        raise InputError(f"the model must tell the classes of {dataset.name} apart ({theirs}), it knows {own}")
+    number = np.array([dataset.classes.index(name) for name in predictor.classes], np.int64)
+    found: NDArray[np.int64] = number[predict_partition(predictor, dataset).label]
+    return found
+
+
+def on_scale(predictor: Predictor, dataset: Dataset, name: str) -> NDArray[Any]:
+    """The test values of a bank on the scale of the model's own data, which may be another.
+
+    Raises InputError where the values are of another kind, or only one of the two scales is known.
+    """
+    mine, theirs, values = predictor.forms[name], dataset.forms[name], dataset.require_test().banks[name].values
     if mine == theirs:
-        return clips
-    if mine is None or theirs is None:
-        unknown = predictor.card["data"]["name"] if mine is None else dataset.name
+        return values
+    if type(mine) is not type(theirs) or mine.shape != theirs.shape or mine.scaled(values) is values:
+        known = predictor.card["data"]["name"]
         raise InputError(
-            f"the audio of {dataset.name} must be on the scale the model was trained on, that of {unknown} is unknown"
+            f"{name} of {dataset.name} must be what the model was trained on, {mine.kind} {mine.shape} as in {known}, "
+            f"it is {theirs.kind} {theirs.shape}"
         )
-    return mine.apply(unscaled(theirs, clips))
-
-
-def unscaled(stats: FeatureStats, clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of `FeatureStats.apply`."""
-    scaled = clips.astype(np.float64) * (stats.high - stats.low) + stats.low
-    features: NDArray[np.float64] = scaled * np.array(stats.std) + np.array(stats.mean)
-    return features.astype(np.float32)
+    return mine.scaled(theirs.unscaled(values))

@@ -18,7 +18,7 @@ from mmtune.base.bounds import inside
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.serve.loader import PREDICTOR, REGISTERED
-from mmtune.serve.predictor import FEATURES
+from mmtune.serve.predictor import INPUTS
 from mmtune.tracking import OBJECTIVE, MlflowTracker, exists
 from mmtune.tracking.address import registry_uri
 from mmtune.tracking.trouble import reached
@@ -128,8 +128,8 @@ class Registry:
             where = self.client.get_model_version_download_uri(self.name, number)
         brought = self.tracker.bring(where)
         folder = inside(brought or self.tracker.root, f"data/{PREDICTOR}")
-        if brought is None or not (folder / FEATURES).is_file():
-            said = f"{self.name} version {number} must have data/{PREDICTOR}/{FEATURES}"
+        if brought is None or not (folder / INPUTS).is_file():
+            said = f"{self.name} version {number} must have data/{PREDICTOR}/{INPUTS}"
             raise InputError(f"{said}, {where} has none")
         return folder
 

@@ -1,11 +1,10 @@
-"""What a study is: a search that a report made, as data, the file that it stands in, and the trials it comes to."""
+"""What a study is: a search as data, and the trials it comes to."""
 
 from __future__ import annotations
 
-import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mmtune.base.errors import InputError
@@ -18,7 +17,9 @@ from mmtune.train.recipe import TrialConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A search that a report made, as data.
+    """A search as data: one that a report made, or anybody's own.
+
+    Only name, base and space are needed for a study of one's own.
 
     reported: the report's own number by metric ("accuracy", "macro_f1"), as a share; of the configuration in `base`.
     base: the configuration that a trial's draws are put into; its epochs are the report's budget.
@@ -27,19 +28,21 @@ class Study:
       grid: the values that it combined, by path, the rest staying at the base;
       tries: configurations that it lists by name; going_on: by name, the try whose last epoch a try goes on from;
       phases: searches one after the other, each around the best trial so far.
-    encoders: by modality, the study whose best tracked model this study starts from.
+    encoders: by bank, the study whose best tracked model this study starts from.
     baseline: the study that this one is compared with.
     repeats: what stands for several trainings of a fold, their "mean" or the "best" by validation.
     reduced: epochs of the reduced budget on 48,000 training rows, for where the report's would take too long.
+    missing: banks in which a row may have no value; its network then gets zeros.
     published: accuracies of others that the report compares itself with, as shares; published_source: where.
     """
 
     name: str
-    paper: str
-    title: str
-    reported: Mapping[str, float]
     base: TrialConfig
     space: Space
+    paper: str = ""
+    title: str = ""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     grid: Mapping[str, tuple[Value, ...]] | None = None
     tries: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     going_on: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +58,10 @@ class Study:
 
     def __post_init__(self) -> None:
         known, space = flatten(self.base), {choice.path: choice for choice in self.space}
+        require_name(self.name)
+        for path, plain in known.items():
+            require_plain(self.name, path, plain)
+        require_contract(self.name, self.base.model)
         named = [*space, *(path for values in self.tries.values() for path in values), *(self.grid or {})]
         for path in named:
             if path not in known:
@@ -85,36 +92,26 @@ class Study:
         return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
 
 
-def studies_folder() -> Path:
-    """`studies/` in the working directory if it holds any study, else the one beside the package."""
-    beside = Path(__file__).resolve().parents[2] / "studies"
-    return next((folder for folder in (Path("studies"), beside) if study_names(folder)), beside)
+def require_name(name: str) -> None:
+    """Raise InputError unless this can be the name of a study, of its file, of its experiment and of its model."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,79}", name):
+        raise InputError(f"a study must have a name such as my_study, got {name!r}")
 
 
-def study_names(folder: Path) -> list[str]:
-    """The names of all studies in a folder, sorted."""
-    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+def require_contract(study: str, model: Any) -> None:
+    """Raise InputError unless a configuration says what its network reads, and builds it."""
+    reads = getattr(model, "reads", None)
+    if not callable(getattr(model, "build", None)) or not isinstance(reads, tuple | list) or not reads:
+        rule = "model must be a configuration with build(shapes) and reads, the names of its banks"
+        raise InputError(f"study {study}: {rule}; got {type(model).__name__} with reads {reads!r:.80}")
 
 
-def load_study(name: str, folder: Path | None = None) -> Study:
-    """The STUDY of `studies/NAME.py`; InputError naming the ones there are."""
-    folder = folder or studies_folder()
-    if not study_names(folder):
-        raise InputError(f"{folder} must hold studies, one Python file each; it holds none")
-    require_choice("NAME", name, tuple(study_names(folder)))
-    spec = importlib.util.spec_from_file_location(f"studies.{name}", folder / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        said = str(error).partition("\n")[0]
-        raise InputError(f"{folder / name}.py must be a study that loads: {type(error).__name__}: {said}") from error
-    study = getattr(module, "STUDY", None)
-    if not isinstance(study, Study) or study.name != name:
-        raise InputError(f"{folder / name}.py must export STUDY, a Study named {name!r}")
-    return study
+def require_plain(study: str, path: str, value: object) -> None:
+    """Raise InputError unless a field holds what a card, a run and a worker can be told as it is."""
+    parts = value if isinstance(value, tuple) else (value,)
+    if not all(part is None or isinstance(part, str | int | float | bool) for part in parts):
+        kinds = "a text, a number, a truth value, a tuple of such, or another configuration"
+        raise InputError(f"study {study}: {path} must be {kinds}, got {type(value).__name__}")
 
 
 def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtune.base.rules import require_choice, require_count
-from mmtune.data.protocols import PROTOCOLS
+from mmtune.data.protocols import require_protocol
 
 DRAWN = ("tpe", "random", "gp", "cmaes")
 SAMPLERS = ("grid", "tries", "phases", "reported", *DRAWN)
@@ -22,7 +22,7 @@ class StudyKey:
     data: the data set's name, digest: of its content. prune: whether hopeless trials are stopped early.
     folds: of the cross-validation of every trial, 0 for the one split of the protocol. repeats: how often each fold,
         or the split, is trained on, every time with another seed.
-    fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (modality, run id).
+    fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (bank, run id).
     """
 
     study: str
@@ -39,7 +39,7 @@ class StudyKey:
     encoders: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        require_choice("protocol", self.protocol, PROTOCOLS)
+        require_protocol(self.protocol)
         require_choice("sampler", self.sampler, SAMPLERS)
         require_count("seed", self.seed, 0)
         require_count("epochs", self.epochs, 1, 100_000)
@@ -65,7 +65,7 @@ class StudyKey:
         parts = [self.study, data, self.protocol, f"seed{self.seed}", f"epochs{self.epochs}"]
         how = [self.sampler + ("-pruned" if self.prune else ""), *(words.replace(" ", "-") for words in self.division)]
         settled = [f"{path}={value}" for path, value in self.fixed]
-        started = [f"{modality}-{run_id[:8]}" for modality, run_id in self.encoders]
+        started = [f"{bank}-{run_id[:8]}" for bank, run_id in self.encoders]
         text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))
         # Names of files end at 255 bytes, suffixes included.
         if len(text) <= LONGEST_SLUG:

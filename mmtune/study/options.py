@@ -9,7 +9,7 @@ from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count
-from mmtune.data.protocols import PROTOCOLS
+from mmtune.data.protocols import PROTOCOLS, require_protocol
 from mmtune.study.key import SAMPLERS
 from mmtune.study.space import Value
 
@@ -30,7 +30,7 @@ class Options:
     trials: int | None = option(None, "How many trials; the whole grid if not given.")
     epochs: int | None = option(None, "Epochs of a trial; the paper's if not given.")
     sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the paper's own if not given.")
-    protocol: str = option("clip_disjoint", "The split: " + " | ".join(PROTOCOLS))
+    protocol: str | None = option(None, "The split: " + " | ".join(PROTOCOLS) + " | random | disjoint:GROUP")
     seed: int = option(0, "Decides the split, every trial's weights, and what samplers draw.")
     folds: int = option(0, "Cross-validate every trial on so many folds; 0 for one split.")
     repeats: int = option(1, "Train every trial, or fold, so often, each with another seed.")
@@ -47,7 +47,8 @@ class Options:
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_choice("--protocol", self.protocol, PROTOCOLS)
+        if self.protocol is not None:
+            require_protocol(self.protocol)
         if self.sampler is not None:
             require_choice("--sampler", self.sampler, SAMPLERS)
         require_count("--seed", self.seed, 0)

@@ -6,11 +6,9 @@ enumerated and narrowed; drawing from it is the only thing that needs Optuna.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mmtune.base.errors import InputError
@@ -29,7 +27,7 @@ class Categorical:
 
     path: str
     values: tuple[Value, ...]
-    source: str
+    source: str = ""
     when: When | None = None
 
     def suggest(self, trial: optuna.Trial) -> Value:
@@ -51,7 +49,7 @@ class Real:
     path: str
     low: float
     high: float
-    source: str
+    source: str = ""
     log: bool = False
     when: When | None = None
 
@@ -134,13 +132,22 @@ def describe(space: Space) -> list[str]:
     """A line for each choice: path, range, condition, source."""
     width = max((len(choice.path) for choice in space), default=0)
     conditions = [f"  when {c.when[0]}={c.when[1]}" if c.when else "" for c in space]
-    return [f"{c.path:<{width}}  {c}{w}  [{c.source}]" for c, w in zip(space, conditions, strict=True)]
+    return [
+        f"{c.path:<{width}}  {c}{w}{f'  [{c.source}]' if c.source else ''}"
+        for c, w in zip(space, conditions, strict=True)
+    ]
 
 
-def fingerprint(space: Space) -> str:
-    """SHA-256 of what can be drawn from the space; its sources do not count."""
-    plain = [{"type": type(c).__name__, **asdict(replace(c, source=""))} for c in space]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def exact(space: Space) -> list[str]:
+    """A line for each choice on what can be drawn, to the last digit; sources do not count."""
+
+    def drawn(choice: Choice) -> str:
+        if isinstance(choice, Categorical):
+            return f"one of {choice.values!r}"
+        kind = "whole number" if isinstance(choice, Integer) else "number"
+        return f"a {kind} from {choice.low!r} to {choice.high!r}{' (log)' if choice.log else ''}"
+
+    return [f"{c.path} is {drawn(c)}{f' when {c.when[0]} is {c.when[1]!r}' if c.when else ''}" for c in space]
 
 
 def importances(space: Space, trials: list[tuple[Mapping[str, Any], float]]) -> dict[str, float]:

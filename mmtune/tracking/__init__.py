@@ -4,6 +4,7 @@ from mmtune.tracking.heartbeat import Heartbeat, TakenOverError
 from mmtune.tracking.notes import NOTE, study_note
 from mmtune.tracking.recorder import Recorder
 from mmtune.tracking.runs import (
+    CLASSES,
     COMPLETE,
     FAIL,
     INTERRUPTED,
@@ -25,6 +26,7 @@ from mmtune.tracking.tracker import DataInput, MlflowTracker
 from mmtune.tracking.view import address, view_tag
 
 __all__ = [
+    "CLASSES",
     "COMPLETE",
     "FAIL",
     "INTERRUPTED",

@@ -21,6 +21,8 @@ OBJECTIVE = at_best("val_macro_f1")
 UNIT = "unit_"
 LOST = "interrupted: the files that it had left are gone"
 PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"
+CLASSES = "mmtune.classes"
+"""The tag of a study's run with the names of its classes, as far as they fit."""
 REMOVED = "mmtune.files_removed"
 """The tag of a run whose models and embeddings are not kept."""
 FORMAT = "3"

@@ -13,12 +13,12 @@ from mmtune.base.errors import InputError
 from mmtune.data.archives import read_npz
 from mmtune.data.checks import require_names
 
-NUMBERS = ("row", "label", "prediction", "recording")
+NUMBERS = ("row", "label", "prediction", "unit")
 MOST_CLASSES = 4096  # a confusion matrix has their square
 
 
 def read_answers(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of such a file: row, label, prediction, recording (N,) int64, N >= 1; embedding (N, E) floats; and the
+    """Arrays of such a file: row, label, prediction, unit (N,) int64, N >= 1; embedding (N, E) floats; and the
     names and widths of its parts (P,).
 
     names: those that must be there. Raises InputError where the file is missing or damaged, or an array is another.

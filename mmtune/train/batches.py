@@ -2,86 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mmtune.data.checks import require_modalities
-from mmtune.data.dataset import Partition
+from mmtune.data.checks import require_banks
+from mmtune.data.dataset import Bank, Partition
+from mmtune.data.protocols import samples
+from mmtune.networks.shapes import Shapes, shapes_of
+
+LOUDEST = 32768.0
+GPU_SHARE = 0.5
+"""Of a GPU's free memory one bank may take, or it stays with the host."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A bank as tensors: values (M, ...), and of each row which one (N,); gaps: whether some have none, which is -1."""
+
+    values: Tensor
+    index: Tensor
+    gaps: bool = False
+
+    def take(self, rows: Tensor) -> Tensor:
+        """The values of rows (B,), where the index is."""
+        places = self.index[rows]
+        used = places.clamp(min=0) if self.gaps else places
+        found = self.values[used.to(self.values.device)].to(places.device, non_blocking=True)
+        return found * (places >= 0).view(-1, *[1] * (found.ndim - 1)) if self.gaps else found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
-    """N rows over a bank of images and a bank of clips, all on one device.
+    """N rows over the banks that a network reads; labels (N,) int64. shapes: what a network for them is sized from."""
 
-    images (I, 28, 28) or (I, T, H, W) uint8, or (I, E) float32 embeddings; clips (M, 39, 13) or (M, E) float32, or
-    waveforms (M, 16000) int16, whichever the model hears; image_index and clip_index (N,) int64; labels (N,) int64.
-    A bank that the model does not read may be None.
-    """
-
-    images: Tensor | None
-    clips: Tensor | None
-    image_index: Tensor
-    clip_index: Tensor
+    banks: Mapping[str, Held]
     labels: Tensor
+    shapes: Shapes
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Rows:
-        """The given rows, in the given order, over the same banks."""
-        return replace(
-            self, image_index=self.image_index[rows], clip_index=self.clip_index[rows], labels=self.labels[rows]
-        )
+        """The given rows, in the given order, over the same values."""
+        banks = {name: replace(held, index=held.index[rows]) for name, held in self.banks.items()}
+        return replace(self, banks=banks, labels=self.labels[rows])
 
-    def batch(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """The model's image input, its audio input and the labels of the given rows."""
-        image = None if self.images is None else as_input(self.images[self.image_index[rows]])
-        audio = None if self.clips is None else self.clips[self.clip_index[rows]]
-        return image, audio, self.labels[rows]
+    def batch(self, rows: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """What a network is given of rows (B,), by bank, and their labels."""
+        return {name: as_input(held.take(rows)) for name, held in self.banks.items()}, self.labels[rows]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all banks lie where the labels do."""
+        return all(held.values.device == self.labels.device for held in self.banks.values())
 
 
-def as_input(images: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1], one picture (B, 28, 28) as (B, 1, 28, 28); embeddings pass as they are."""
-    if images.dtype != torch.uint8:
-        return images
-    return (images.unsqueeze(1) if images.ndim == 3 else images).float().div_(255)
+class Training(Mapping[str, tuple[Tensor, Tensor]]):
+    """By bank, the distinct values (m, ...) of rows as a network gets them, and how many rows use each (m,)."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __getitem__(self, bank: str) -> tuple[Tensor, Tensor]:
+        held = self.rows.banks[bank]
+        used, counts = torch.unique(held.index[held.index >= 0], return_counts=True)
+        return as_input(held.values[used.to(held.values.device)]).to(counts.device), counts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows.banks)
+
+    def __len__(self) -> int:
+        return len(self.rows.banks)
+
+
+def as_input(values: Tensor) -> Tensor:
+    """Pictures as float32 in [0, 1], one in grey (B, H, W) as (B, 1, H, W); 16-bit samples in [-1, 1)."""
+    if values.dtype == torch.int16:
+        return values.float().div_(LOUDEST)
+    if values.dtype != torch.uint8:
+        return values
+    return (values.unsqueeze(1) if values.ndim == 3 else values).float().div_(255)
 
 
 class Resident:
-    """A partition whose banks are put on `device` when they are first needed, and stay there."""
+    """A partition whose banks are put on `device` when they are first needed, and stay there.
 
-    def __init__(self, partition: Partition, device: torch.device) -> None:
-        self.partition, self.device = partition, device
-        self.tensors: dict[str, Tensor] = {}
+    One that does not fit a GPU stays in the host's memory, or on its disk. classes: how many there are. missing: banks
+    in which rows may have no value.
+    """
 
-    def tensor(self, name: str) -> Tensor:
-        """The partition's array of that name."""
-        if name not in self.tensors:
-            self.tensors[name] = torch.from_numpy(getattr(self.partition, name)).to(self.device)
-        return self.tensors[name]
+    def __init__(self, partition: Partition, classes: int, device: torch.device, missing: Sequence[str] = ()) -> None:
+        self.partition, self.device, self.missing = partition, device, missing
+        self.shapes = shapes_of(partition, classes)
+        self.labels = torch.from_numpy(partition.labels).to(device)
+        self.held: dict[str, Held] = {}
 
-    def rows(self, modalities: tuple[str, ...]) -> Rows:
-        """All rows, with the banks that the modalities need.
+    def bank(self, name: str) -> Held:
+        """A bank of the partition."""
+        if name not in self.held:
+            self.held[name] = hold(self.partition.banks[name], self.device)
+        return self.held[name]
 
-        Raises InputError where the model hears waveforms and the partition has none.
-        """
-        require_modalities(self.partition, modalities)
-        heard = {"waveform": "waveforms", "audio": "clips"}
-        bank = next((heard[modality] for modality in heard if modality in modalities), None)
-        return Rows(
-            images=self.tensor("images") if "image" in modalities else None,
-            clips=None if bank is None else self.tensor(bank),
-            image_index=torch.arange(len(self.partition), device=self.device),
-            clip_index=self.tensor("clip_index"),
-            labels=self.tensor("labels"),
-        )
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """What rows share that are not independent, (N,)."""
+        return samples(self.partition)
+
+    def rows(self, reads: Sequence[str]) -> Rows:
+        """All rows, with the banks that a network reads; InputError where the partition lacks one."""
+        require_banks(self.partition, reads, self.missing)
+        return Rows(banks={name: self.bank(name) for name in reads}, labels=self.labels, shapes=self.shapes)
 
 
-def rows_of(partition: Partition, modalities: tuple[str, ...], device: torch.device) -> Rows:
-    """`Resident.rows` of a partition that is needed once."""
-    return Resident(partition, device).rows(modalities)
+def hold(bank: Bank, device: torch.device) -> Held:
+    """A bank as tensors, on the device if they fit."""
+    values, index = torch.from_numpy(bank.values), torch.from_numpy(bank.index)
+    if device.type != "cuda" or values.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        values = values.to(device)
+    return Held(values, index.to(device), bool((index < 0).any()))
+
+
+def rows_of(partition: Partition, classes: int, reads: Sequence[str], missing: Sequence[str] = ()) -> Rows:
+    """`Resident.rows` of a partition that is needed once, on the CPU."""
+    return Resident(partition, classes, torch.device("cpu"), missing).rows(reads)
 
 
 def batch_sizes(count: int, size: int) -> list[int]:

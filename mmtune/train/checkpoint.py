@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from mmtune.base.bounds import inside, read_bounded
 from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
-from mmtune.networks.build import build_model
-from mmtune.networks.config import ModelConfig
+from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import MOST_BYTES, load_model, read_tensors, save_model
 from mmtune.train.adam import Adam
 
@@ -51,17 +50,17 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Adam) -> None:
     optimizer.load(checkpoint.moments)
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: ModelConfig) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Any, shapes: Shapes) -> None:
     """Write a saved model of the weights (see `mmtune.networks.storage`), and the optimiser's state beside it."""
-    model = build_model(config)
+    model = config.build(shapes)
     model.load_state_dict(checkpoint.weights)
-    save_model(folder, model, config)
+    save_model(folder, model, config, shapes)
     write_sealed(folder / OPTIMIZER, checkpoint.moments)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The inverse of `save_checkpoint`; InputError where a file is missing, changed, broken or misfits."""
-    model, _ = load_model(folder)
+    model = load_model(folder).model
     path = inside(folder, OPTIMIZER)
     moments = read_sealed(path, MOST_MOMENTS)
     wanted = Adam(model.parameters(), learning_rate=0.0).named()

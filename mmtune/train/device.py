@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmtune.base.errors import InputError
+from mmtune.networks.output import answer
 from mmtune.train.batches import Rows
 
 CPU_BATCH, GPU_BATCH = 512, 4096
@@ -52,11 +53,11 @@ def require_bfloat16(model: nn.Module, rows: Rows) -> None:
     bfloat16 from AVX-512 on.
     """
     device = rows.labels.device
-    image, audio, _ = rows.batch(torch.arange(min(2, len(rows)), device=device))
+    inputs, _ = rows.batch(torch.arange(min(2, len(rows)), device=device))
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             with torch.autocast(device.type, torch.bfloat16):
-                output = copy.deepcopy(model).train()(image, audio)
+                output = answer(copy.deepcopy(model).train(), inputs)
             output.logits.float().sum().backward()
     except torch.OutOfMemoryError:
         raise

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mmtune.networks.output import Output
+from mmtune.networks.output import Output, answer, parts_of
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
+
+MOST_DETAILED = 50
+"""Of more classes a metric each would bury the others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """What a model says of N rows: logits (N, C), embedding (N, E), `alone` by modality (N, C), labels (N,).
+    """What a model says of N rows: logits (N, C), embedding (N, E), `alone` by bank (N, C), labels (N,).
 
     parts: the widths of the named parts that the embedding is the concatenation of, in order.
     """
@@ -42,10 +45,12 @@ class Evaluation:
         return scores(prefix, float(cross_entropy(self.logits, self.labels)), self.counts)
 
     def details(self, prefix: str) -> dict[str, float]:
-        """F1 of each class as {prefix}_f1_0 to _9, and for a fusion model {prefix}_accuracy_image_alone and so on."""
+        """F1 of each class as {prefix}_f1_0 and so on, up to MOST_DETAILED classes; for a fusion model also
+        {prefix}_accuracy_image_alone and so on."""
         hits = {name: (logits.argmax(1) == self.labels).double() for name, logits in self.alone.items()}
+        by_class = f1_per_class(self.counts).tolist() if self.logits.shape[1] <= MOST_DETAILED else []
         return {
-            **{f"{prefix}_f1_{label}": value for label, value in enumerate(f1_per_class(self.counts).tolist())},
+            **{f"{prefix}_f1_{label}": value for label, value in enumerate(by_class)},
             **{f"{prefix}_accuracy_{name}_alone": float(hit.mean()) for name, hit in hits.items()},
         }
 
@@ -57,15 +62,15 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
     model.eval()
     outputs: list[Output] = []
     for index in torch.arange(len(rows), device=rows.labels.device).split(evaluation_batch(rows.labels.device)):
-        image, audio, _ = rows.batch(index)
-        outputs.append(model(image, audio))
+        inputs, _ = rows.batch(index)
+        outputs.append(answer(model, inputs))
     model.train(was_training)
     return Evaluation(
         logits=torch.cat([o.logits for o in outputs]),
         embedding=torch.cat([o.embedding for o in outputs]),
         alone={name: torch.cat([o.alone[name] for o in outputs]) for name in outputs[0].alone},
         labels=rows.labels,
-        parts=model.parts,  # type: ignore[arg-type]
+        parts=parts_of(model, outputs[0].embedding),
     )
 
 

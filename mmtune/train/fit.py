@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mmtune.networks.build import build_model
-from mmtune.networks.config import class_count, has_frozen_encoders
 from mmtune.train.adam import Adam
-from mmtune.train.batches import Resident, Rows, as_input
+from mmtune.train.batches import Resident, Rows, Training, as_input
 from mmtune.train.checkpoint import (
     Checkpoint,
     Moment,
@@ -65,7 +63,7 @@ def fit(
     """Train on the rows' device; the same seed on the same machine gives the same result.
 
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
-    encoders: state dicts by modality for a fusion model. start: where an earlier training stopped, to go on from.
+    encoders: state dicts by bank for a fusion model. start: where an earlier training stopped, to go on from.
     moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
     Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision, and
     DamagedError where it cannot go on from `moment`.
@@ -73,9 +71,9 @@ def fit(
     started = saved = time.perf_counter()
     device = train.labels.device
     torch.manual_seed(seed)
-    model = prepared(build_model(config.model).to(device), train)
-    for modality, weights in (encoders or {}).items():
-        model.get_submodule(modality).load_state_dict(weights)
+    model = prepared(config.model.build(train.shapes).to(device), train)
+    for bank, weights in (encoders or {}).items():
+        model.get_submodule(bank).load_state_dict(weights)
     trained, train, validation = without_frozen(config, model, train, validation)
     step = step_of(config, trained, train)
     if start is not None:
@@ -128,7 +126,7 @@ def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dic
 def require_trainable(config: TrialConfig, data: Resident) -> None:
     """Raise InputError where this machine has not the precision that a configuration asks for."""
     if config.train.precision == "bfloat16":
-        require_bfloat16(build_model(config.model).to(data.device), data.rows(config.model.modalities))
+        require_bfloat16(config.model.build(data.shapes).to(data.device), data.rows(config.model.reads))
 
 
 def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
@@ -138,7 +136,7 @@ def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
     """
     if config.train.precision == "bfloat16":
         require_bfloat16(model, rows)
-    classes = class_count(config.model)
+    classes = rows.shapes.classes
     weights = class_weights(rows.labels, classes) if config.train.class_weights else None
     optimizer = Adam(model.parameters(), config.train.learning_rate)
     return Step(model, optimizer, rows, classes, weights, config.train.precision)
@@ -156,9 +154,8 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 def prepared(model: nn.Module, train: Rows) -> nn.Module:
     """The model, with whatever it takes from the training rows before it learns: a mean, a maximum."""
     prepare = getattr(model, "prepare", None)
-    if prepare is not None and train.clips is not None:
-        used, counts = torch.unique(train.clip_index, return_counts=True)
-        prepare(train.clips[used], counts)
+    if prepare is not None:
+        prepare(Training(train))
     return model
 
 
@@ -169,12 +166,16 @@ def without_frozen(
 
     Frozen encoders say the same of a picture or clip in every epoch, so they are asked once.
     """
-    if not has_frozen_encoders(config.model):
+    if not getattr(config.model, "frozen", False):
         return model, train, validation
     model.eval()
     encoders: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
-    banks = {bank: encoded(getattr(train, bank), encode) for bank, encode in encoders.items()}
-    return model.get_submodule("head"), replace(train, **banks), replace(validation, **banks)
+    made = {bank: encoded(train.banks[bank].values, encode) for bank, encode in encoders.items()}
+
+    def seen(rows: Rows) -> Rows:
+        return replace(rows, banks={bank: replace(rows.banks[bank], values=values) for bank, values in made.items()})
+
+    return model.get_submodule("head"), seen(train), seen(validation)
 
 
 @torch.no_grad()

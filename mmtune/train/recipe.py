@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from mmtune.networks.config import ModelConfig
 from mmtune.networks.config.base import Checked, choice, count, number
 
 PRECISIONS = ("float32", "bfloat16")
@@ -29,7 +29,10 @@ class TrainConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """One trial, whole: fields are addressed by dotted paths such as `model.kernel` or `train.learning_rate`."""
+    """One trial, whole; model: a configuration that builds its network.
 
-    model: ModelConfig
+    Fields are addressed by dotted paths such as `model.kernel` or `train.learning_rate`.
+    """
+
+    model: Any
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mmtune.networks.output import answer
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, batch_sizes
 from mmtune.train.evaluate import scores
@@ -47,9 +48,9 @@ class Step:
         self.counts = torch.zeros((classes, classes), dtype=torch.int64, device=device)
 
     def __call__(self, index: Tensor) -> None:
-        image, audio, labels = self.rows.batch(index)
+        inputs, labels = self.rows.batch(index)
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.half):
-            output = self.model(image, audio)
+            output = answer(self.model, inputs)
         logits = output.logits.float()
         loss = cross_entropy(logits, labels, self.weights)
         alone = (cross_entropy(own.float(), labels, self.weights) for own in output.alone.values())
@@ -159,4 +160,5 @@ class Graphed:
 
 def make_engine(step: Step, batch_size: int) -> Engine:
     """The fastest engine for the device that the rows are on."""
-    return Graphed(step, batch_size) if step.rows.labels.is_cuda else Eager(step, batch_size)
+    on_device = step.rows.labels.is_cuda and step.rows.whole
+    return Graphed(step, batch_size) if on_device else Eager(step, batch_size)

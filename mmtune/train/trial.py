@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmtune.analysis.clusters import embedding_scores
+from mmtune.analysis.clusters import MOST_CLUSTERS, count_classes, embedding_scores
 from mmtune.analysis.embeddings import split_parts
 from mmtune.base.files import write_whole
-from mmtune.data.protocols import Rows as RowNumbers
+from mmtune.data.dataset import Rows as RowNumbers
 from mmtune.data.protocols import Split
-from mmtune.networks.build import count_parameters
 from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
+from mmtune.networks.output import count_parameters
 from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.checkpoint import (
@@ -41,7 +41,7 @@ from mmtune.train.staging import CHECKPOINT, FILES, WEIGHTS, Result, at_best, no
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a trial starts from: by modality, the folder of a trained encoder; and a checkpoint's folder to go on from.
+    """What a trial starts from: by bank, the folder of a trained encoder; and a checkpoint's folder to go on from.
 
     With neither, the weights are fresh.
     """
@@ -67,10 +67,10 @@ def run_trial(
     that goes on from there. Written in its `files/`: `model/`, `validation.npz`; for a fold `held.npz`, what it says of
     the rows held out; `final/`, the last epoch, where the configuration keeps it; `maps.npz`, where the model has maps.
     """
-    rows, recordings = data.rows(config.model.modalities), data.partition.clip_index
+    rows, units = data.rows(config.model.reads), data.units
     train, validation = take(rows, split.train), take(rows, split.validation)
     checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
-    encoders = {modality: load_model(saved)[0].state_dict() for modality, saved in origin.encoders.items()}
+    encoders = {bank: load_model(saved).model.state_dict() for bank, saved in origin.encoders.items()}
 
     def keep(reached: Moment) -> None:
         save_moment(folder / CHECKPOINT, reached)
@@ -90,15 +90,15 @@ def run_trial(
     files.mkdir(parents=True)
     found = evaluate(result.model, validation)
     metrics = final_metrics(result, found, train, seed)
-    save_model(files / MODEL, result.model, config.model)
-    write_whole(files / VALIDATION, rows_file(found, split.validation, recordings[split.validation]))
+    save_model(files / MODEL, result.model, config.model, data.shapes)
+    write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
     if split.held is not None:
         held = evaluate(result.model, take(rows, split.held))
-        write_whole(files / HELD, rows_file(held, split.held, recordings[split.held]))
+        write_whole(files / HELD, rows_file(held, split.held, units[split.held]))
         metrics |= held.scores("held")
     if result.final is not None:
-        save_checkpoint(files / FINAL, result.final, config.model)
-        final, _ = load_model(files / FINAL)
+        save_checkpoint(files / FINAL, result.final, config.model, data.shapes)
+        final = load_model(files / FINAL).model
         metrics |= evaluate(final.to(data.device), validation).scores("final_val")
     maps = maps_of(result.model, validation, split.validation)
     if maps:
@@ -138,7 +138,9 @@ def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) 
 
 def cluster_metrics(found: Evaluation, seed: int) -> dict[str, float]:
     """`embedding_scores` of the whole embedding as val_ari and so on, and of its parts as val_ari_image and so on."""
-    labels, embedding = found.labels.cpu().numpy(), found.embedding.cpu().numpy()
+    labels, embedding = found.labels.cpu().numpy(), found.embedding.float().cpu().numpy()
+    if count_classes(labels) > MOST_CLUSTERS:
+        return {}
     parts = split_parts(embedding, list(found.parts), list(found.parts.values()))
     by_part = embedding_scores(labels, parts, seed % 2**32)
     whole = by_part.pop(list(by_part)[-1])
@@ -146,17 +148,17 @@ def cluster_metrics(found: Evaluation, seed: int) -> dict[str, float]:
     return {**{f"val_{score}": value for score, value in whole.items()}, **named}
 
 
-def rows_file(found: Evaluation, numbers: RowNumbers, recording: RowNumbers) -> bytes:
-    """An .npz of row, label, prediction, recording (N,) int64 and embedding (N, E) float32 of evaluated rows.
+def rows_file(found: Evaluation, numbers: RowNumbers, unit: RowNumbers) -> bytes:
+    """An .npz of row, label, prediction, unit (N,) int64 and embedding (N, E) float32 of evaluated rows.
 
-    recording: which clip of the partition a row uses; rows that share one are not independent.
+    unit: what rows share that have a recording or equal content in common; they are not independent.
     parts (P,) str and widths (P,) int64 name what the embedding is the concatenation of.
     """
     return npz(
         {
             "row": numbers,
             "label": found.labels.cpu().numpy(),
-            "recording": recording,
+            "unit": unit,
             "prediction": found.predictions.cpu().numpy(),
             "embedding": found.embedding.cpu().numpy(),
             "parts": np.array(list(found.parts)),
@@ -176,10 +178,10 @@ def maps_of(model: nn.Module, rows: Rows, numbers: RowNumbers) -> dict[str, NDAr
         return {}
     labels = rows.labels.cpu().numpy()
     _, first = np.unique(labels, return_index=True)
-    image, audio, _ = rows.batch(torch.from_numpy(first).to(rows.labels.device))
-    shown = {name: value.float().cpu().numpy() for name, value in maps(image, audio).items()}
-    if audio is not None and any(value.ndim == 4 for value in shown.values()):
-        shown[SOUND] = audio.float().cpu().numpy()
+    inputs, _ = rows.batch(torch.from_numpy(first).to(rows.labels.device))
+    shown = {name: value.float().cpu().numpy() for name, value in maps(**inputs).items()}
+    if "audio" in inputs and any(value.ndim == 4 for value in shown.values()):
+        shown[SOUND] = inputs["audio"].float().cpu().numpy()
     return {"row": numbers[first], "label": labels[first], **shown} if shown else {}
 
 

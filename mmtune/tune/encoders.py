@@ -8,7 +8,7 @@ from pathlib import Path
 from mmtune.base.errors import InputError
 from mmtune.base.fields import replace_path
 from mmtune.networks.card import read_card
-from mmtune.networks.config import has_frozen_encoders, model_from_json
+from mmtune.networks.kinds import model_from_json
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
@@ -16,23 +16,23 @@ from mmtune.train.recipe import TrialConfig
 
 
 def needed_encoders(study: Study, base: TrialConfig, options: Options) -> Mapping[str, str]:
-    """By modality, the study whose best model this one starts from; none where it trains from fresh weights.
+    """By bank, the study whose best model this one starts from; none where it trains from fresh weights.
 
     Raises InputError where the options settle what such an encoder decides, or hold out what it has seen.
     """
-    needed = study.encoders if has_frozen_encoders(base.model) else {}
+    needed = study.encoders if getattr(base.model, "frozen", False) else {}
     if needed and options.folds:
         raise InputError(
             f"--folds must be 0 where {study.name} starts from trained encoders, got {options.folds}: they have seen "
             "what a fold holds out; use --fix encoders=joint"
         )
     for path in options.fixed:
-        if any(path.startswith(f"model.{modality}.") for modality in needed):
+        if any(path.startswith(f"model.{bank}.") for bank in needed):
             raise InputError(f"{path} is decided by the trained encoder; settle it with --fix encoders=joint, or there")
     return needed
 
 
-def best_encoder(tracker: MlflowTracker, study: str, digest: str, options: Options) -> TrialRun | None:
+def best_encoder(tracker: MlflowTracker, study: str, digest: str, protocol: str, options: Options) -> TrialRun | None:
     """The best tracked trial of a finished study on the same data, protocol and seed, whatever its budget.
 
     The same seed means the same split: no validation row was trained on. A cross-validation trains on other rows,
@@ -41,7 +41,7 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, options: Optio
     same = [
         run
         for run in tracker.studies(study)
-        if (run.key.digest, run.key.protocol, run.key.seed) == (digest, options.protocol, options.seed)
+        if (run.key.digest, run.key.protocol, run.key.seed) == (digest, protocol, options.seed)
         and run.key.folds == 0
         and (run.key.sampler == "reported" or options.sampler != "reported")
         and run.status == "FINISHED"
@@ -51,6 +51,6 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, options: Optio
 
 def with_encoders(base: TrialConfig, folders: Mapping[str, Path]) -> TrialConfig:
     """The configuration of a fusion model with the architectures of the encoders in `folders`."""
-    for modality, folder in folders.items():
-        base = replace_path(base, f"model.{modality}", model_from_json(read_card(folder)["model"]))
+    for bank, folder in folders.items():
+        base = replace_path(base, f"model.{bank}", model_from_json(read_card(folder)["model"]))
     return base

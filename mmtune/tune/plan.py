@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset
-from mmtune.data.protocols import Split, folds, rotated, split
-from mmtune.networks.config import model_kind, sizes_for, takes_sequences
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import Split, folds, rotated, split, usual_protocol
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
 from mmtune.study.options import Options, parse_keep
 from mmtune.study.schedule import Schedule, Tries
-from mmtune.study.space import Value
 from mmtune.tracking import DataInput
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.parts import Part, parts_of
@@ -27,7 +24,7 @@ class Plan:
     """A study that is ready to run.
 
     base: the configuration that draws are put into. trials: how many. parts: of every trial; repeats: what stands for
-    several trainings of a fold. encoders: by modality, the folder of a trained model, and its run. inputs: its data.
+    several trainings of a fold. encoders: by bank, the folder of a trained model, and its run. inputs: its data.
     doc: what the study's file says of it. keep: of how many best trials files are kept, None for all.
     checkpoint_every: seconds. tags: what every run of the study says of its making.
     """
@@ -60,30 +57,19 @@ class Plan:
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
         """Everything that a trial is made from, by dotted path."""
-        return flatten(config) | {f"encoder.{modality}": run for modality, run in self.encoder_runs.items()}
+        return flatten(config) | {f"encoder.{bank}": run for bank, run in self.encoder_runs.items()}
+
+
+def protocol_of(options: Options, dataset: Dataset) -> str:
+    """The split that was asked for, or the usual one for this data."""
+    return options.protocol or usual_protocol(dataset.train)
 
 
 def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:
     """The rows that each fold trains on, validates on and holds out; without folds the one split of the protocol."""
     if not options.folds:
-        return (split(dataset.train, options.protocol, options.seed),)
-    return tuple(rotated(folds(dataset.train, options.protocol, options.folds, options.seed)))
-
-
-def shapes(base: TrialConfig, dataset: Dataset, fixed: Mapping[str, Value]) -> dict[str, Value]:
-    """What the shapes of a data set settle, by path, beside what the user has.
-
-    Raises InputError where the model takes pairs of pictures and clips, and the data set has sequences.
-    """
-    images, clips = dataset.train.images.shape[1:], dataset.train.clips.shape[1:]
-    if (images, clips) == (IMAGE_SHAPE, AUDIO_SHAPE):
-        return {}
-    if not takes_sequences(base.model):
-        kind = model_kind(base.model)
-        raise InputError(f"{kind} takes pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {dataset.name} has sequences")
-    frames, classes = fixed.get("model.frames", images[0]), int(dataset.train.labels.max()) + 1
-    sizes = sizes_for(base.model, images, clips, classes, frames)
-    return {f"model.{name}": value for name, value in sizes.items() if f"model.{name}" not in fixed}
+        return (split(dataset.train, protocol_of(options, dataset), options.seed),)
+    return tuple(rotated(folds(dataset.train, protocol_of(options, dataset), options.folds, options.seed)))
 
 
 def make_key(
@@ -95,7 +81,7 @@ def make_key(
         study=study.name,
         data=dataset.name,
         digest=dataset.digest,
-        protocol=options.protocol,
+        protocol=protocol_of(options, dataset),
         seed=options.seed,
         epochs=epochs,
         sampler=sampler,
@@ -107,10 +93,10 @@ def make_key(
     )
 
 
-def data_inputs(dataset: Dataset, key: StudyKey, modalities: Sequence[str]) -> tuple[DataInput, ...]:
+def data_inputs(dataset: Dataset, key: StudyKey, reads: Sequence[str]) -> tuple[DataInput, ...]:
     """The rows that trials train on and are validated on; all of them where each row is held out once."""
-    kinds = {"image": "binary", "audio": "double", "waveform": "long"}
-    columns = {name: kinds[name] for name in modalities} | {"label": "long"}
+    kinds = {"u": "binary", "i": "long", "f": "double"}
+    columns = {name: kinds[dataset.train.banks[name].values.dtype.kind] for name in reads} | {"label": "long"}
     if key.folds:
         counts = {f"{key.folds} folds": len(dataset.train)}
     else:
@@ -151,7 +137,7 @@ def make_plan(
         repeats=study.repeats,
         encoders=encoders,
         encoder_runs=encoder_runs,
-        inputs=data_inputs(dataset, key, base.model.modalities),
+        inputs=data_inputs(dataset, key, base.model.reads),
         doc=study.doc,
         keep=parse_keep(options.keep),
         checkpoint_every=options.checkpoint_every,

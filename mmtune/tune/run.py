@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +18,7 @@ from mmtune.base.fields import flatten
 from mmtune.base.files import locked, make_folder, storage_problem
 from mmtune.base.progress import Progress, say
 from mmtune.base.provenance import mixture
-from mmtune.data.checks import require_modalities
+from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
 from mmtune.pool.local import LocalPool
@@ -26,8 +26,9 @@ from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, settled
 from mmtune.study.definition import schedule
 from mmtune.study.options import Options
-from mmtune.study.space import Space, describe, fingerprint
+from mmtune.study.space import describe
 from mmtune.tracking import (
+    CLASSES,
     COMPLETE,
     NOTE,
     OBJECTIVE,
@@ -44,15 +45,18 @@ from mmtune.tracking import (
 )
 from mmtune.tracking.patience import Patience
 from mmtune.tracking.system import require_monitor, system_metrics
+from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.halving import rungs
+from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
-from mmtune.tune.plan import Plan, make_plan, make_splits, shapes
+from mmtune.tune.plan import Plan, make_plan, make_splits, protocol_of
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
 from mmtune.tune.trials import Trials
+from mmtune.tune.trying import require_network
 
 Stopped = Callable[[], bool]
 MOST_LOOKED_AT = 100
@@ -108,17 +112,19 @@ def run_study(
     """
     require_monitor()
     sampler = options.sampler or study.sampler
-    values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
-    base = settled(study, values, options.epochs)
+    base = settled(study, options.fixed, options.epochs)
+    require_banks(dataset.train, base.model.reads, study.missing)
+    require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
     spec = WorkerSpec(
         data=dataset.folder,
         splits=make_splits(dataset, options),
         device=training_device(options),
         base=base,
+        classes=len(dataset.classes),
+        missing=study.missing,
         hung_after=options.hung_after,
     )
-    require_modalities(dataset.train, base.model.modalities)
     folders: dict[str, Path] = {}
     encoders: Mapping[str, TrialRun] = {}
     if needed:
@@ -126,10 +132,10 @@ def run_study(
         encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped, make_pool)
         if stopped():
             return None
-        folders = {modality: tracker.artifact(trial.run_id, MODEL) for modality, trial in encoders.items()}
+        folders = {bank: tracker.artifact(trial.run_id, MODEL) for bank, trial in encoders.items()}
     base = with_encoders(base, folders)
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
-    runs = {modality: trial.run_id for modality, trial in encoders.items()}
+    runs = {bank: trial.run_id for bank, trial in encoders.items()}
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made_by(options, spec.device))
     tags = {**study_tags(study, base, plan, dataset), **plan.tags}
     note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
@@ -181,7 +187,7 @@ def opened(
     before = tracker.study(plan.key)
     heartbeat.require_free(before)
     if before is not None:
-        require_unchanged(plan.key.slug, before.tags, tags)
+        require_unchanged(plan, before.tags.get(MADE, ""), tags[MADE])
         CLOCK.show_text(before.opened)
     parent = tracker.open_study(plan.key, tags)
     tracker.add_inputs(parent, plan.inputs)
@@ -217,18 +223,6 @@ def opened(
             heartbeat.end()
 
 
-def require_unchanged(slug: str, before: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Raise InputError where a study's trials would no longer be made from what they were."""
-    if before.get("mmtune.made_hash") == tags["mmtune.made_hash"]:
-        return
-    was, now = (set(own.get("mmtune.made", "").split("\n")) for own in (before, tags))
-    gone, new = ("; ".join(sorted(lines)) for lines in (was - now, now - was))
-    raise InputError(
-        f"the search space of {slug} must stay as it was when its trials were made: it was [{gone}], now it is "
-        f"[{new}]; restore it, or start a study of its own with another --seed"
-    )
-
-
 def find_encoders(
     study: Study,
     needed: Mapping[str, str],
@@ -239,22 +233,23 @@ def find_encoders(
     stopped: Stopped,
     make_pool: PoolMaker = LocalPool,
 ) -> dict[str, TrialRun]:
-    """By modality, the best tracked trial of the study it needs, which runs first where there is none."""
+    """By bank, the best tracked trial of the study it needs, which runs first where there is none."""
     found: dict[str, TrialRun] = {}
-    for modality, name in needed.items():
-        trial = best_encoder(tracker, name, dataset.digest, options)
+    protocol = protocol_of(options, dataset)
+    for bank, name in needed.items():
+        trial = best_encoder(tracker, name, dataset.digest, protocol, options)
         if trial is None and not stopped():
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             own = "reported" if options.sampler == "reported" else None
             first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
             run_study(load_study(name), dataset, first, tracker.root, console, stopped, make_pool)
-            trial = best_encoder(tracker, name, dataset.digest, options)
+            trial = best_encoder(tracker, name, dataset.digest, protocol, options)
         if trial is None and not stopped():
             raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
         if trial is not None:
-            found[modality] = trial
+            found[bank] = trial
             score, epochs = trial.metrics[OBJECTIVE], trial.params["train.epochs"]
-            say(console, f"{modality} encoder: {name} trial {trial.name}, val macro-F1 {score:.4f} ({epochs} epochs)")
+            say(console, f"{bank} encoder: {name} trial {trial.name}, val macro-F1 {score:.4f} ({epochs} epochs)")
     return found
 
 
@@ -348,25 +343,13 @@ def close(found: OpenStudy) -> Outcome:
 
 def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) -> dict[str, str]:
     """What the study's run says of the study, its space and its data, and of what its trials are made from."""
-    space = plan.schedule.space
-    made = [*describe(space), *plan.schedule.lines(), *settings(base, space), f"repeats={study.repeats}"]
+    classes = json.dumps(dataset.classes)
     return {
+        **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
         "mmtune.paper": study.paper,
         "mmtune.repeats": study.repeats,
-        "mmtune.space": "\n".join(describe(space)),
-        "mmtune.made": "\n".join(made),
-        "mmtune.made_hash": digest([fingerprint(space), *made[len(space) :]]),
+        "mmtune.space": "\n".join(describe(plan.schedule.space)),
+        MADE: as_tag(made_from(study, base, plan.schedule)),
         "mmtune.data_dir": str(dataset.folder.resolve()),
         NOTE: f"Under way.\n\n{study.doc}",
     }
-
-
-def digest(lines: Sequence[str]) -> str:
-    """SHA-256 of lines, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def settings(base: TrialConfig, space: Space) -> list[str]:
-    """What every trial has in common, a line each; the epochs and the encoders are in the study's key."""
-    varied = {choice.path for choice in space} | {"train.epochs"}
-    return [f"{path}={value}" for path, value in flatten(base).items() if path not in varied]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.base import ModelConfig, count, rate
+from mmtune.networks.shapes import Shapes
 
-IMAGE_SIDE, AUDIO_LENGTH = 28, 39 * 13
+if TYPE_CHECKING:
+    from torch import nn
+
 BLOCKS = 2
 
 
@@ -24,27 +28,19 @@ class DualCNNConfig(ModelConfig):
     stride: int = count(1, 1, 27)
     dropout: float = rate(0.5)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for what, start, left in (("image", IMAGE_SIDE, self.image_side), ("audio", AUDIO_LENGTH, self.audio_length)):
-            if left < 1:
-                raise InputError(
-                    f"kernel and stride must leave something of the {what}, got kernel {self.kernel} and stride "
-                    f"{self.stride}: nothing is left of its {start} after {BLOCKS} convolutions and pools"
-                )
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.dual_cnn import DualCNN
 
-    @property
-    def image_side(self) -> int:
-        """The side of the last feature map; 7 as printed."""
-        return self.left_of(IMAGE_SIDE)
+        return DualCNN(self, shapes)
 
-    @property
-    def audio_length(self) -> int:
-        """The length of the last feature map; 126 as printed."""
-        return self.left_of(AUDIO_LENGTH)
-
-    def left_of(self, size: int) -> int:
-        """What remains of `size` after each block's convolution and pool; 0 or less where a block has no output."""
+    def left_of(self, what: str, start: int) -> int:
+        """What remains of a side of `start` after each block's convolution and pool; InputError where nothing does."""
+        size = start
         for _ in range(BLOCKS):
             size = ((size + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1) // 2
+        if size < 1:
+            raise InputError(
+                f"kernel and stride must leave something of the {what}, got kernel {self.kernel} and stride "
+                f"{self.stride}: nothing is left of its {start} after {BLOCKS} convolutions and pools"
+            )
         return size

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count, require_range
+from mmtune.networks.shapes import Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 T = TypeVar("T")
 
@@ -49,9 +54,24 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Checked):
-    """The configuration of a network."""
+    """The configuration of a network that the papers have; one of a user's own needs no such base.
+
+    `reads` names the banks that its network takes, and `build` makes that for the shapes of a data set.
+    """
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """What it reads: image, and audio or waveform."""
+    def reads(self) -> tuple[str, ...]:
         return ("image", "audio")
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        """The network, with fresh weights from torch's current random state; InputError where shapes do not fit it."""
+        raise NotImplementedError
+
+
+def require_shape(shapes: Shapes, bank: str, axes: int) -> tuple[int, ...]:
+    """The shape of a bank's values; InputError unless there is such a bank and its values have so many axes."""
+    shape = shapes.banks.get(bank)
+    if shape is None or len(shape) != axes:
+        named = {1: "(samples,)", 2: "(steps, features)", 3: "(channels, height, width)"}[axes]
+        raise InputError(f"{bank} must be of shape {named} for this network, got {shape or 'none'}")
+    return shape

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.base import ModelConfig, choice, count, rate
+from mmtune.networks.shapes import Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NORM_CODES = ("l1-l2-l3-l4-l5", "l1-l2", "l1-l3-l4")
 
@@ -28,8 +33,13 @@ class ImageCNNConfig(ModelConfig):
     dropout: float = rate(0.05)
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def reads(self) -> tuple[str, ...]:
         return ("image",)
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.joshi import ImageCNN
+
+        return ImageCNN(self, shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +54,20 @@ class AudioRNNConfig(ModelConfig):
     view: str = choice("step", ("step", "sequence"))
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def reads(self) -> tuple[str, ...]:
         return ("audio",)
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.joshi import AudioRNN
+
+        return AudioRNN(self, shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentFusionConfig(ModelConfig):
     """Joshi's latent fusion: both embeddings side by side, then one or two linear layers (section 2.2).
 
-    embedding: 64 joins the second-last layers of the encoders, 10 their ten outputs.
+    embedding: 64 joins the second-last layers of the encoders, 10 their outputs, one a class.
     encoders: "frozen" keeps the given encoders as they are, as the report did; "joint" trains all together.
     """
 
@@ -65,6 +80,14 @@ class LatentFusionConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.encoders == "joint" and self.embedding == 10:
-            raise InputError(
-                "embedding must be 64 where encoders=joint, got 10: ten outputs are read off trained encoders"
-            )
+            raise InputError("embedding must be 64 where encoders=joint, got 10: outputs are read off trained encoders")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the network starts from trained encoders that stay as they are."""
+        return self.encoders == "frozen"
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.joshi import LatentFusion
+
+        return LatentFusion(self, shapes)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
-from mmtune.networks.config.base import ModelConfig, choice, count, rate
+from mmtune.networks.config.base import ModelConfig, choice, count, rate, require_shape
+from mmtune.networks.shapes import Shapes
 
-SAMPLES = 16_000
-CLIP_FRAMES, COEFFICIENTS = 39, 13
+if TYPE_CHECKING:
+    from torch import nn
+
+MOST_SAMPLES = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +22,7 @@ class SpectrogramFusionConfig(ModelConfig):
 
     layers: convolutions in each pathway, each with BN and a pool of 2; filters: of the first, doubled each time.
     fc_layers, hidden: linear layers before the ten outputs and their width, each with `dropout` after it.
-    view: "stft" reads waveforms, "mfcc" the 39 x 13 clips, for data that has no waveforms.
+    view: "stft" reads waveforms, "mfcc" the features over time, for data that has no waveforms.
     n_fft, hop: of the spectrogram, in samples at 16 kHz.
 
     Not printed and assumed: ReLU, padding 1, one hidden layer of 128, and an STFT of 32 ms every 16 ms, which parts
@@ -31,29 +35,33 @@ class SpectrogramFusionConfig(ModelConfig):
     hidden: int = count(128, 1, 8192)
     dropout: float = rate(0.5)
     view: str = choice("stft", ("stft", "mfcc"))
-    n_fft: int = count(512, 16, SAMPLES)
+    n_fft: int = count(512, 16, MOST_SAMPLES)
     hop: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("hop", self.hop, 1, self.n_fft)
-        least = 2**self.layers
-        if self.frames < least:
-            raise InputError(
-                f"n_fft and hop must give at least {least} frames where layers={self.layers}, "
-                f"got n_fft {self.n_fft} and hop {self.hop}: {self.frames} frames of {SAMPLES} samples"
-            )
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def reads(self) -> tuple[str, ...]:
         return ("image", "waveform" if self.view == "stft" else "audio")
 
-    @property
-    def bins(self) -> int:
-        """Channels of the audio pathway's input."""
-        return self.n_fft // 2 + 1 if self.view == "stft" else COEFFICIENTS
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.spectrogram import SpectrogramFusion
 
-    @property
-    def frames(self) -> int:
-        """Length of the audio pathway's input."""
-        return 1 + (SAMPLES - self.n_fft) // self.hop if self.view == "stft" else CLIP_FRAMES
+        return SpectrogramFusion(self, shapes)
+
+    def sound(self, shapes: Shapes) -> tuple[int, int]:
+        """(channels, frames) of the audio pathway's input; InputError where frames are too few for its pools."""
+        if self.view == "mfcc":
+            frames, channels = require_shape(shapes, "audio", 2)
+        else:
+            (samples,) = require_shape(shapes, "waveform", 1)
+            frames, channels = 1 + (samples - self.n_fft) // self.hop, self.n_fft // 2 + 1
+        least = 2**self.layers
+        if frames < least:
+            raise InputError(
+                f"n_fft and hop must give at least {least} frames where layers={self.layers}, "
+                f"got n_fft {self.n_fft} and hop {self.hop}: {frames} frames of {shapes[self.reads[1]]}"
+            )
+        return channels, frames

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.base import ModelConfig, choice, count, rate, ruled
+from mmtune.networks.shapes import Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ODD = frozenset(map(str, range(1, 28, 2)))
 
@@ -70,3 +75,8 @@ class MultiheadFusionConfig(ModelConfig):
     dropout: float = rate(0.3)
     softmax: bool = choice(True, (True, False))
     last_relu: bool = choice(False, (True, False))
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.multihead import MultiheadFusion
+
+        return MultiheadFusion(self, shapes)

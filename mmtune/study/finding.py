@@ -1,0 +1,107 @@
+"""Where studies are found: in `studies/` here, in folders that the user names, and those that are shipped.
+
+A study's file is code of the user's own, and loading it runs it. A name that stands in more than one place is that of
+the first: here, MMTUNE_STUDIES (folders, with ':' between them), shipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from mmtune.base.errors import InputError
+from mmtune.networks.kinds import OWN, remember
+from mmtune.study.definition import Study
+
+VARIABLE = "MMTUNE_STUDIES"
+SHIPPED = Path(__file__).resolve().parents[2] / "studies"
+
+
+def folders() -> list[Path]:
+    """The folders that studies are looked for in; InputError where a named one is none."""
+    named = [Path(own) for own in os.environ.get(VARIABLE, "").split(os.pathsep) if own]
+    for folder in named:
+        if not folder.is_dir():
+            raise InputError(f"{VARIABLE} and --studies must name folders of studies, {folder} is none")
+    return [Path("studies"), *named, SHIPPED]
+
+
+def use_studies(folder: Path) -> None:
+    """Look for studies in this folder too, in this process and those that it starts."""
+    before = os.environ.get(VARIABLE, "")
+    os.environ[VARIABLE] = os.pathsep.join(filter(None, [str(folder.resolve()), before]))
+    folders()
+
+
+def study_files() -> dict[str, Path]:
+    """The files of all studies by name, sorted."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in folder.glob("*.py"):
+            if not path.stem.startswith("_"):
+                found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def load_study(name: str) -> Study:
+    """The STUDY of the file of that name, or at that path; InputError naming the ones there are."""
+    if name.endswith(".py"):
+        return load_file(Path(name))
+    there = study_files()
+    if name not in there:
+        raise InputError(f"NAME must be one of {', '.join(there)}, or the path of a study's file, got {name!r}")
+    return load_file(there[name])
+
+
+def load_file(path: Path) -> Study:
+    """The STUDY of a file, whose classes this process knows from now on; InputError where it has none."""
+    if not path.is_file():
+        raise InputError(f"{path} must be a study's file, there is none")
+    if not path.stem.isidentifier():
+        raise InputError(f"{path} must have a name such as my_study.py")
+    try:
+        module = executed(path)
+    except InputError as error:
+        raise InputError(f"{place_of(error, path)}: {error}") from error
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(
+            f"{place_of(error, path)}: must be a study that loads: {type(error).__name__}: {said}"
+        ) from error
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study) or study.name != path.stem:
+        raise InputError(f"{path} must export STUDY, a Study named {path.stem!r}")
+    remember(study.base.model)
+    return study
+
+
+def executed(path: Path) -> ModuleType:
+    """The module of a file; whatever is sent to other processes of it goes as what it is, not by its name."""
+    name = f"{OWN}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks for its module while it is made, whose annotations may be texts.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        # A class whose module nobody can import is sent by value.
+        del sys.modules[name]
+    return module
+
+
+def place_of(error: BaseException, path: Path) -> str:
+    """The last line of a file that an exception came through, as PATH:LINE; the path alone where it did not."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"{path}:{error.lineno}"
+    file = str(path.resolve())
+    frames = [
+        own.lineno for own in traceback.extract_tb(error.__traceback__) if str(Path(own.filename).resolve()) == file
+    ]
+    return f"{path}:{frames[-1]}" if frames else str(path)

@@ -1,0 +1,63 @@
+"""What the trials of a study are made from, a line each, and whether that is still what it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.base.fields import flatten, inner_of
+from mmtune.study import Study
+from mmtune.study.schedule import Schedule
+from mmtune.study.space import exact
+from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.train.recipe import TrialConfig
+from mmtune.tune.plan import Plan
+
+MADE, HASHED = "mmtune.made", "sha256 "
+
+
+def made_from(study: Study, base: TrialConfig, schedule: Schedule) -> list[str]:
+    """The space, the trials that are listed, and what every trial has in common.
+
+    The epochs and the encoders are in the study's key.
+    """
+    varied = {choice.path for choice in schedule.space} | {"train.epochs"}
+    common = [f"{path}={value!r}" for path, value in flatten(base).items() if path not in varied]
+    return [*exact(schedule.space), *schedule.lines(), *common, f"repeats={study.repeats}"]
+
+
+def as_tag(lines: Sequence[str]) -> str:
+    """Lines as one text, or where that is too long for a tag its hash."""
+    text = "\n".join(sorted(lines))
+    return text if len(text) <= LONGEST_TAG else HASHED + hashlib.sha256(text.encode()).hexdigest()
+
+
+def require_unchanged(plan: Plan, before: str, after: str) -> None:
+    """Raise InputError where a study's trials would no longer be made from what they were.
+
+    A field that a configuration has gained since then counts as its default in what was tracked before.
+    """
+    was, now = set(before.split("\n")), set(after.split("\n"))
+    known = {line.partition("=")[0] for line in was}
+    gained = {f"{path}={value!r}" for path, value in at_default(plan.base) if path not in known}
+    gone, new = was - now, now - was
+    if not gone and new <= gained:
+        return
+    told = ("; ".join(sorted(lines)) for lines in (gone, new - gained))
+    raise InputError(
+        f"the search space of {plan.key.slug} must stay as it was when its trials were made: it was [{next(told)}], "
+        f"now it is [{next(told)}]; restore it, or start a study of its own with another --seed"
+    )
+
+
+def at_default(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a configuration that have their default, by dotted path."""
+    defaults = {f.name: f for f in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else {}
+    for name, value in inner_of(config).items():
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            yield from at_default(value, f"{prefix}{name}.")
+        elif name in defaults and defaults[name].default == value:
+            yield f"{prefix}{name}", value

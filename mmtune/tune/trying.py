@@ -1,0 +1,87 @@
+"""A user's own network, tried before a study is begun: a mistake in it is one line with the place where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.networks.kinds import parts_of
+from mmtune.study.finding import place_of
+
+OURS = "mmtune."
+
+
+def require_network(config: Any, dataset: Dataset, missing: Sequence[str] = ()) -> None:
+    """Raise InputError, in one line with the file and the line, where a network of the user's own cannot be trained.
+
+    It is built, and given two rows of the data, in training and in evaluation. Those of this package are known to work.
+    """
+    if all(type(part).__module__.startswith(OURS) for part in parts_of(config)):
+        return
+    own = next(part for part in parts_of(config) if not type(part).__module__.startswith(OURS))
+    path, line = place_of_class(type(own))
+    try:
+        try_network(config, dataset, missing)
+    except InputError as error:
+        raise InputError(f"{path}:{line}: {error}") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        where = place_of(error, path)
+        where = where if where != str(path) else f"{path}:{line}"
+        raise InputError(f"{where}: {type(config).__name__} must train on {dataset.name}: {said}") from error
+
+
+def place_of_class(cls: type[Any]) -> tuple[Path, int]:
+    """The file in which a class stands, and the line of its first method."""
+    codes = [own.__code__ for own in vars(cls).values() if hasattr(own, "__code__") and own.__name__ != "__init__"]
+    codes = [code for code in codes if not code.co_filename.startswith("<")] or codes
+    first = min(codes, key=lambda code: code.co_firstlineno, default=None)
+    return (Path(cls.__module__), 0) if first is None else (Path(first.co_filename), first.co_firstlineno)
+
+
+def is_frozen(config: object) -> bool:
+    """Whether a configuration is a dataclass whose fields nobody changes."""
+    return dataclasses.is_dataclass(config) and bool(getattr(type(config), "__dataclass_params__").frozen)  # noqa: B009
+
+
+def try_network(config: Any, dataset: Dataset, missing: Sequence[str]) -> None:
+    """Raise whatever is wrong with a network for a data set."""
+    import torch
+    from torch import Tensor, nn
+
+    from mmtune.networks.output import answer
+    from mmtune.train.batches import rows_of
+
+    name = type(config).__name__
+    if not is_frozen(config):
+        raise InputError(f"{name} must be a frozen dataclass: @dataclass(frozen=True, kw_only=True)")
+    rows = rows_of(dataset.train, len(dataset.classes), config.reads, missing)
+    with torch.device("meta"):
+        laid_out = config.build(rows.shapes)
+    if not isinstance(laid_out, nn.Module):
+        raise InputError(f"build of {name} must return a torch.nn.Module, got {type(laid_out).__name__}")
+    model = config.build(rows.shapes)
+    if (prepare := getattr(model, "prepare", None)) is not None and not callable(prepare):
+        raise InputError(f"prepare of {name}'s module must be a method")
+    inputs, _ = rows.batch(torch.arange(min(2, len(rows))))
+    for training in (True, False):
+        model.train(training)
+        output = answer(model, inputs)
+        wanted = (len(next(iter(inputs.values()))), rows.shapes.classes)
+        for what, logits in {
+            "logits": output.logits,
+            **{f"{bank} alone": x for bank, x in output.alone.items()},
+        }.items():
+            found = (tuple(logits.shape), logits.dtype) if isinstance(logits, Tensor) else type(logits).__name__
+            if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted or not logits.is_floating_point():
+                raise InputError(f"{what} of {name} must be floats {wanted}, one a class, got {found}")
+        if output.embedding.ndim != 2 or len(output.embedding) != wanted[0]:
+            raise InputError(f"embedding of {name} must be ({wanted[0]}, E), got {tuple(output.embedding.shape)}")
+        if sum(dict(getattr(model, "parts", None) or {}).values()) not in (0, output.embedding.shape[1]):
+            raise InputError(f"parts of {name} must add up to its embedding of {output.embedding.shape[1]}")
+        if training and not output.logits.requires_grad:
+            raise InputError(f"logits of {name} must depend on weights that can be trained")
