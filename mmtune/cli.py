@@ -39,7 +39,7 @@ Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists th
 Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
 Fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
-Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
+Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside `studies` here and the shipped ones.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
 AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
@@ -183,8 +183,7 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
 def report(
     name: Name,
     data: Data = None,
-    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
-AnyProtocol = None,
+    protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
     out: Out = None,
@@ -207,8 +206,7 @@ def compare(
     reference: Annotated[str, typer.Argument(help="The study that the others are held against.")],
     others: Annotated[list[str], typer.Argument(help="Studies that were run on the same rows.")],
     data: Data = None,
-    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
-AnyProtocol = None,
+    protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
     studies: Studies = None,
@@ -238,8 +236,7 @@ AnyProtocol = None,
 def promote(
     name: Name,
     data: Data = None,
-    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
-AnyProtocol = None,
+    protocol: AnyProtocol = None,
     seed: AnySeed = None,
     force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
@@ -273,7 +270,8 @@ def predict(
     image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
     given: Annotated[
-        list[str] | None, typer.Option("--input", help="What a bank gets, as BANK=FILE or BANK=NUMBERS; may be repeated.")
+        list[str] | None,
+        typer.Option("--input", help="What a bank gets, as BANK=FILE or BANK=NUMBERS; may be repeated."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Score this data set's test partition instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="The CSV that --data writes.")] = None,
@@ -329,8 +327,7 @@ def for_optuna(
     name: Name,
     out: Annotated[str, typer.Option(help="A database for it, such as sqlite:///study.db.")],
     data: Data = None,
-    protocol: Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside studies/ here and the shipped ones.")]
-AnyProtocol = None,
+    protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
     studies: Studies = None,
@@ -453,7 +450,7 @@ def pick_study(
     from mmtune.report.summary import fits
     from mmtune.study import load_study
 
-    load_study(name)
+    name = load_study(name).name
     digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
     fitting = [run for run in tracked if fits(run.key, digest, protocol, seed, folds)]

@@ -84,7 +84,7 @@ def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
     if given.dtype in (np.uint8, np.int16):
         return distinct(given)
     numbers = given.astype(np.float32)
-    present: NDArray[np.bool_] = ~np.isnan(numbers).reshape(rows, -1).all(axis=1)
+    present = np.asarray(~np.isnan(numbers).reshape(rows, -1).all(axis=1))
     return distinct(numbers + np.float32(0), present)  # -0.0 and 0.0 are one value
 
 

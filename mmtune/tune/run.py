@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,8 +50,8 @@ from mmtune.train.recipe import TrialConfig
 from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.halving import rungs
-from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
+from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
 from mmtune.tune.plan import Plan, make_plan, make_splits, protocol_of
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
