@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from mmtune.base.errors import InputError
+from mmtune.data.arrays import compact
 from mmtune.data.bundled import sample_folder
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE, Dataset, Partition
+from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import load, save
+from mmtune.networks.shapes import shapes_of
 from mmtune.study import Study, load_study, settled
 from mmtune.study.definition import schedule
 from mmtune.train.recipe import TrialConfig
+from mmtune.tune.trying import DIGITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,23 +82,19 @@ def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
     Speed then depends on the number of rows alone, whichever set is there.
     """
     found = load(folder or sample_folder())
-    if found.train.images.shape[1:] != IMAGE_SHAPE or found.train.clips.shape[1:] != AUDIO_SHAPE:
-        raise InputError(f"--data must be pictures {IMAGE_SHAPE} and clips {AUDIO_SHAPE}, {found.name} has sequences")
+    shapes = shapes_of(found.train, len(found.classes))
+    if any(shapes.banks.get(bank) != DIGITS[bank] for bank in ("image", "audio")):
+        raise InputError(f"--data must have image and audio as in {DIGITS}, {found.name} has {dict(shapes.banks)}")
     with tempfile.TemporaryDirectory(prefix="mmtune-bench-") as temporary:
-        yield save(replace(found, train=resized(found.train, rows)), Path(temporary) / "data")
+        train = resized(found.train, rows)
+        yield save(
+            replace(found, train=train, test=None, forms={name: found.forms[name] for name in train.banks}),
+            Path(temporary) / "data",
+        )
 
 
 def resized(partition: Partition, rows: int) -> Partition:
-    """The partition's rows over and over until there are `rows`, with the clips that they use and no waveforms."""
+    """The partition's rows over and over until there are `rows`, with no waveforms."""
     chosen = np.resize(np.random.default_rng(0).permutation(len(partition)), rows)
-    clips, index = np.unique(partition.clip_index[chosen], return_inverse=True)
-    return replace(
-        partition,
-        images=partition.images[chosen],
-        labels=partition.labels[chosen],
-        clips=partition.clips[clips],
-        clip_index=index.astype(np.int64),
-        speaker=partition.speaker[clips],
-        clip_id=partition.clip_id[clips],
-        waveforms=None,
-    )
+    taken = compact(partition.take(chosen))
+    return replace(taken, banks={name: bank for name, bank in taken.banks.items() if name != "waveform"})

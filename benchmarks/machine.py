@@ -15,9 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.printed import printed
 from mmtune.base.provenance import git_commit, installed
-from mmtune.data.dataset import AUDIO_SHAPE, IMAGE_SHAPE
-from mmtune.networks.config import class_count
 from mmtune.train.recipe import TrialConfig
+from mmtune.tune.trying import DIGITS
 
 ROWS = 4
 PACKAGES = ("torch", "optuna", "mlflow", "numpy", "scikit-learn")
@@ -78,9 +77,8 @@ def trial_flops(config: TrialConfig, train_rows: int, validation_rows: int) -> f
     Products and convolutions alone, as `FlopCounterMode` counts them; both sides are held against this number.
     """
     model = printed(config.model)
-    inputs = {"image": torch.rand(ROWS, 1, *IMAGE_SHAPE), "audio": torch.rand(ROWS, *AUDIO_SHAPE)}
-    read = [inputs[name] for name in ("image", "audio") if name in config.model.modalities]
-    labels = torch.arange(ROWS) % class_count(config.model)
+    read = [torch.rand(ROWS, *DIGITS[bank]) for bank in config.model.reads]
+    labels = torch.arange(ROWS) % 10
     trained = counted(lambda: nn.functional.cross_entropy(model(*read), labels).backward())
     validated = counted(lambda: evaluated(model, read))
     return config.train.epochs * (trained * train_rows + validated * validation_rows) / ROWS

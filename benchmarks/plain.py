@@ -64,15 +64,16 @@ def plain_study(
 
 def tensors(config: TrialConfig, partition: Partition, split: Split) -> tuple[TensorDataset, TensorDataset]:
     """Training and validation rows: what the model reads as float32, and the label last."""
-    clips = partition.clips
+    image, audio = partition.banks["image"], partition.banks["audio"]
+    clips = np.array(audio.values)
     if isinstance(config.model, DualCNNConfig):
-        scaler = StandardScaler().fit(clips[partition.clip_index[split.train]].reshape(len(split.train), -1))
+        scaler = StandardScaler().fit(clips[audio.index[split.train]].reshape(len(split.train), -1))
         clips = scaler.transform(clips.reshape(len(clips), -1)).reshape(clips.shape)
 
     def of(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TensorDataset:
-        image = torch.from_numpy(partition.images[rows]).unsqueeze(1).float() / 255
-        audio = torch.from_numpy(clips[partition.clip_index[rows]])
-        read = [tensor for name, tensor in (("image", image), ("audio", audio)) if name in config.model.modalities]
+        seen = torch.from_numpy(image.values[image.index[rows]]).unsqueeze(1).float() / 255
+        heard = torch.from_numpy(clips[audio.index[rows]])
+        read = [tensor for name, tensor in (("image", seen), ("audio", heard)) if name in config.model.reads]
         return TensorDataset(*read, torch.from_numpy(partition.labels[rows]))
 
     return of(split.train), of(split.validation)

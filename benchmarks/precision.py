@@ -26,7 +26,6 @@ from mmtune.base.errors import InputError
 from mmtune.data.bundled import sample_folder
 from mmtune.data.protocols import split
 from mmtune.data.store import load
-from mmtune.networks.build import build_model
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.device import settle
 from mmtune.train.fit import fit, prepared, step_of
@@ -59,7 +58,7 @@ def speed(config: TrialConfig, rows: Rows, rounds: int) -> dict[str, list[float]
 def ready(config: TrialConfig, rows: Rows) -> tuple[Step, Engine]:
     """A fresh model's step as `fit` makes it, and what runs it."""
     torch.manual_seed(0)
-    model = prepared(build_model(config.model).to(rows.labels.device), rows)
+    model = prepared(config.model.build(rows.shapes).to(rows.labels.device), rows)
     step = step_of(config, model, rows)
     return step, make_engine(step, config.train.batch_size)
 
@@ -83,7 +82,7 @@ def epoch_seconds(step: Step, engine: Engine) -> float:
 def best_score(config: TrialConfig, data: Resident, seed: int) -> float:
     """The best epoch's validation macro-F1, on the split of that seed; 0 where the loss stopped being a number."""
     made = split(data.partition, "clip_disjoint", seed)
-    rows = data.rows(config.model.modalities)
+    rows = data.rows(config.model.reads)
     try:
         found = fit(config, take(rows, made.train), take(rows, made.validation), seed)
     except DivergenceError:
@@ -123,9 +122,9 @@ def measure(name: str, given: argparse.Namespace, device: str) -> dict[str, Any]
     config = replace(config, train=replace(config.train, epochs=epochs, keep_final=False))
     there = len(load(given.data or sample_folder(), verify=False).train)
     with data_set(given.data, min(given.rows, there)) as dataset:
-        data = Resident(dataset.train, torch.device(device))
+        data = Resident(dataset.train, len(dataset.classes), torch.device(device))
         made = split(dataset.train, "clip_disjoint", 0)
-        seconds = speed(config, take(data.rows(config.model.modalities), made.train), given.rounds)
+        seconds = speed(config, take(data.rows(config.model.reads), made.train), given.rounds)
         say(f"{name}: an epoch takes " + ", ".join(f"{min(own):.3f} s in {key}" for key, own in seconds.items()))
         scores = quality(name, config, data, given.seeds)
         entry = {"date": today(), "machine": describe(device), "data": dataset.name, "rows": len(dataset.train)}

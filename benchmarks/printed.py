@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.printed_xflow import XFlow
-from mmtune.networks.config import AudioRNNConfig, DualCNNConfig, ImageCNNConfig, ModelConfig, MultiheadFusionConfig
+from mmtune.networks.config import AudioRNNConfig, DualCNNConfig, ImageCNNConfig, MultiheadFusionConfig
 from mmtune.networks.config.venkatachalam import numbers
 from mmtune.networks.config.xflow import XFlowMLPConfig
 
@@ -186,7 +186,7 @@ PRINTED: dict[type, Any] = {
 }
 
 
-def printed(config: ModelConfig) -> nn.Module:
+def printed(config: Any) -> nn.Module:
     """The network of a configuration as its report prints it, with fresh weights."""
     network: nn.Module = PRINTED[type(config)](config)
     return network.train()

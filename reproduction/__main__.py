@@ -25,7 +25,7 @@ def reproduce(
 ) -> None:
     """Make the reports' own configurations again under every protocol; hold them against what is reported."""
     from mmtune.base.signals import interruptible
-    from mmtune.study import studies_folder, study_names
+    from mmtune.study.finding import SHIPPED, shipped_names
     from mmtune.tune.machine import resolve_device
     from reproduction.run import reproduce
     from reproduction.tasks import Order, parse_seeds, with_needed
@@ -37,9 +37,9 @@ def reproduce(
         device=resolve_device(device),
         data=data,
         store=store,
-        results=results or studies_folder() / "RESULTS.md",
+        results=results or SHIPPED / "RESULTS.md",
     )
-    chosen = with_needed(names or study_names(studies_folder()))
+    chosen = with_needed(names or shipped_names())
     dataset = open_data(data)
     with interruptible() as stopped:
         found = reproduce(order, chosen, dataset, console, stopped)

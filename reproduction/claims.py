@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.clusters import MOST_SILHOUETTES, kmeans_labels, silhouettes
 from mmtune.analysis.embeddings import COMBINED, sample_rows
-from mmtune.base.rules import CLASSES
+from mmtune.data.digits import DIGITS
 
 REPLICATES = 2_000
+CLASSES = len(DIGITS)
 IMAGE, AUDIO = "image", "audio"
 
 Draws = Mapping[str, NDArray[np.float64]]
@@ -64,7 +65,7 @@ def bootstrap(
     """Of each part silhouette_{part}, over the sampled `rows`, and ari_{part}, over all.
 
     Of the image also digit_0 to digit_9, the mean silhouettes of its digits, NaN for one without any row."""
-    clusters = {name: kmeans_labels(part, seed) for name, part in parts.items()}
+    clusters = {name: kmeans_labels(part, seed, CLASSES) for name, part in parts.items()}
     by_row = {name: silhouettes(labels[rows], part[rows]) for name, part in parts.items()}
 
     def measure(weight: NDArray[np.int64]) -> dict[str, float]:

@@ -10,7 +10,8 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.tables import last_line, percent
 from mmtune.serve.scoring import score_test
-from mmtune.study import Study, StudyKey, load_study, settled, studies_folder, study_names
+from mmtune.study import Study, StudyKey, load_study, settled
+from mmtune.study.finding import shipped_names
 from mmtune.tracking import COMPLETE, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.encoders import best_encoder, needed_encoders
 from mmtune.tune.plan import make_key
@@ -21,7 +22,7 @@ from reproduction.tasks import Task, adapted
 class Result:
     """A task and what came of it: its trial, or why there is none.
 
-    encoders: by modality, for how many epochs the model that it starts from was trained.
+    encoders: by bank, for how many epochs the model that it starts from was trained.
     """
 
     task: Task
@@ -55,8 +56,10 @@ def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -
     options = task.options(study)
     base = settled(study, options.fixed, options.epochs)
     needed = needed_encoders(study, base, options)
-    trials = {modality: best_encoder(tracker, name, dataset.digest, options) for modality, name in needed.items()}
-    runs = {modality: trial.run_id for modality, trial in trials.items() if trial is not None}
+    trials = {
+        bank: best_encoder(tracker, name, dataset.digest, task.protocol, options) for bank, name in needed.items()
+    }
+    runs = {bank: trial.run_id for bank, trial in trials.items() if trial is not None}
     if len(runs) < len(needed):
         return None
     key = make_key(study, dataset, options, base.train.epochs, runs)
@@ -77,8 +80,8 @@ def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset
             score_test(tracker, best, dataset)
     except InputError as error:
         return Result(task=task, study=study, run=run, problem=f"failed: {error}")
-    params = {modality: tracker.client.get_run(run_id).data.params for modality, run_id in run.key.encoders}
-    encoders = {modality: int(own["train.epochs"]) for modality, own in params.items()}
+    params = {bank: tracker.client.get_run(run_id).data.params for bank, run_id in run.key.encoders}
+    encoders = {bank: int(own["train.epochs"]) for bank, own in params.items()}
     return Result(task=task, study=study, run=run, trial=tracker.trial(run.run_id, best.run_id), encoders=encoders)
 
 
@@ -97,7 +100,7 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
     that stand together have the same budget.
     """
     found = {result.task: result for result in asked}
-    studies = {name: load_study(name) for name in study_names(studies_folder())}
+    studies = {name: load_study(name) for name in shipped_names()}
     for key in (run.key for run in tracker.studies()):
         if key.study not in studies or (key.digest, key.sampler) != (dataset.digest, "reported"):
             continue

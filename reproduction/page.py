@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from mmtune.analysis.figures import PALETTE, figure, label
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import PROTOCOLS
-from mmtune.report.page import PROTOCOL_NOTES, render
+from mmtune.report.page import protocol_note, render
 from reproduction.table import CROSSED, METRICS, PLAIN, Line
 
 # What stands in a column's small print, and what under the line.
@@ -36,7 +36,7 @@ def write_page(
         "caption": caption,
         "statements": statements,
         "notes": notes,
-        "protocols": {own: PROTOCOL_NOTES[own] for own in dict.fromkeys(line.task.protocol for line in lines)},
+        "protocols": {own: protocol_note(own) for own in dict.fromkeys(line.task.protocol for line in lines)},
         "tables": [("Reported and measured", shown(PLAIN), plain), ("Cross-validated", shown(CROSSED), crossed)],
         "small": SMALL,
         "bold": BOLD,

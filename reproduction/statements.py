@@ -15,7 +15,7 @@ from reproduction.measured import Result
 from reproduction.tasks import Task
 
 CLAIMED_UNDER = "clip_disjoint"
-FIELDS = ("label", "recording", "embedding", "parts", "widths")
+FIELDS = ("label", "unit", "embedding", "parts", "widths")
 
 
 def statements(tracker: MlflowTracker, dataset: Dataset, results: Sequence[Result]) -> list[str]:
@@ -56,7 +56,7 @@ def claims_of(tracker: MlflowTracker, result: Result) -> list[Claim]:
         return []
     rows = read_answers(tracker.artifact(result.trial.run_id, VALIDATION), FIELDS)
     parts = split_parts(rows["embedding"], rows["parts"], rows["widths"])
-    return embedding_claims(rows["label"], parts, rows["recording"], result.task.seed)
+    return embedding_claims(rows["label"], parts, rows["unit"], result.task.seed)
 
 
 def told(found: Sequence[tuple[str, Claim]]) -> str:

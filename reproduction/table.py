@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmtune.analysis.figures import DASH
 from mmtune.analysis.statistics import Summary, summary
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.networks.card import FINAL
 from mmtune.report.tables import interval, percent, plain_versions, signed
 from mmtune.study import Study, load_study
@@ -174,10 +174,10 @@ def remarks(group: Sequence[Result], dataset: Dataset) -> tuple[str, ...]:
     return tuple(found)
 
 
-def shorter(study: Study, modality: str, epochs: int) -> str:
+def shorter(study: Study, bank: str, epochs: int) -> str:
     """That an encoder was trained for another number of epochs than its report's, "" where it was not."""
-    own = load_study(study.encoders[modality]).base.train.epochs
-    return "" if epochs == own else f"{modality} encoder trained for {epochs} of {own} epochs"
+    own = load_study(study.encoders[bank]).base.train.epochs
+    return "" if epochs == own else f"{bank} encoder trained for {epochs} of {own} epochs"
 
 
 def budget(line: Line) -> str:
@@ -232,7 +232,7 @@ def short(commit: str) -> str:
 
 def notes(lines: Sequence[Line], dataset: Dataset) -> list[str]:
     """How to read the table."""
-    missing = [] if dataset.train.speakers_known else ["The speakers are not known, so there is no speaker_disjoint."]
+    missing = [] if dataset.train.known(SPEAKER) else ["The speakers are not known, so there is no speaker_disjoint."]
     several = any(len(line.seeds) > 1 for line in lines)
     over_seeds = ["± is the sample's deviation over seeds; the command is the first seed's."] if several else []
     return [

@@ -10,13 +10,14 @@ import numpy as np
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
-from mmtune.data.checks import require_modalities
-from mmtune.data.dataset import Dataset
+from mmtune.data.checks import require_banks
+from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import Study, load_study, parse_fixed, settled
 from mmtune.study.options import Options
 from mmtune.tune.machine import default_workers
-from mmtune.tune.plan import make_splits, shapes
+from mmtune.tune.plan import make_splits
+from mmtune.tune.trying import require_network
 
 # What `Study.reduced` counts for: 80 % of the reports' 60,000 pairs.
 PAIRS = 60_000
@@ -122,7 +123,7 @@ def tasks_of(
     Where speakers are not known, there is no `speaker_disjoint`. Where enough of them are, large models are also
     cross-validated as their report does it: persons are held out, and the best of several runs counts.
     """
-    known = dataset.train.speakers_known
+    known = dataset.train.known(SPEAKER)
     plain = [
         Task(
             study=study.name,
@@ -137,7 +138,7 @@ def tasks_of(
         if known or protocol != "speaker_disjoint"
     ]
     short = reduced and epochs is None
-    folds = min(len(np.unique(dataset.train.speaker)), MOST_FOLDS) if known else 0
+    folds = min(len(np.unique(dataset.train.groups[SPEAKER])), MOST_FOLDS) if known else 0
     crossed = [
         replace(task, folds=folds, repeats=1 if short or is_shorter(task, studies[task.study]) else BEST_OF)
         for task in plain
@@ -161,7 +162,7 @@ def is_shorter(task: Task, study: Study) -> bool:
 
 def adapted(study: Study, dataset: Dataset) -> tuple[str, ...]:
     """What has to be settled for this data: a network that hears waveforms reads features where there are no others."""
-    deaf = "waveform" in study.base.model.modalities and dataset.train.waveforms is None
+    deaf = "waveform" in study.base.model.reads and "waveform" not in dataset.train.banks
     return ("view=mfcc",) if deaf else ()
 
 
@@ -169,8 +170,9 @@ def obstacle(task: Task, study: Study, dataset: Dataset) -> str:
     """Why a task cannot run on this data, "" where it can."""
     try:
         options = task.options(study)
-        values = {**shapes(study.base, dataset, options.fixed), **options.fixed}
-        require_modalities(dataset.train, settled(study, values, options.epochs).model.modalities)
+        model = settled(study, options.fixed, options.epochs).model
+        require_banks(dataset.train, model.reads)
+        require_network(model, dataset)
         make_splits(dataset, options)
     except InputError as error:
         return str(error)

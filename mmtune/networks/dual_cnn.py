@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.networks.config.bajaj import DualCNNConfig
-from mmtune.networks.config.base import require_shape
+from mmtune.networks.config.base import require_picture, require_shape
 from mmtune.networks.inputs import Standardised, Training, channels_last, one_channel
 from mmtune.networks.layers import Conv1d, Dropout, FlattenPlaces
 from mmtune.networks.output import Output
@@ -22,7 +22,7 @@ class DualCNN(nn.Module):
 
     def __init__(self, config: DualCNNConfig, shapes: Shapes) -> None:
         super().__init__()
-        (colours, *sides), sound = require_shape(shapes, "image", 3), require_shape(shapes, "audio", 2)
+        (colours, *sides), sound = require_picture(shapes), require_shape(shapes, "audio", 2)
         height, width = (config.left_of("image", side) for side in sides)
         kernel, stride, rate = config.kernel, config.stride, config.dropout
         self.parts = {"image": EMBEDDING, "audio": EMBEDDING}

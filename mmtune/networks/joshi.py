@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from mmtune.base.errors import InputError
-from mmtune.networks.config.base import require_shape
+from mmtune.networks.config.base import require_picture, require_shape
 from mmtune.networks.config.joshi import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.inputs import channels_last
 from mmtune.networks.layers import BatchNorm2d, CentredConv2d, Dropout, FlattenPlaces, Tanh
@@ -31,7 +31,7 @@ class ImageCNN(nn.Module):
 
     def __init__(self, config: ImageCNNConfig, shapes: Shapes) -> None:
         super().__init__()
-        colours, *sides = require_shape(shapes, "image", 3)
+        colours, *sides = require_picture(shapes)
         normed = {int(name[1:]) for name in config.norm.split("-")}
         pooled = {int(n) for n in config.pools.split("-")}
         activation = ACTIVATIONS[config.activation]

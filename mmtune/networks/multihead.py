@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
-from mmtune.networks.config.base import require_shape
+from mmtune.networks.config.base import require_picture, require_shape
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig, numbers
 from mmtune.networks.inputs import channels_last, one_channel
 from mmtune.networks.layers import Conv1d, Dropout, FlattenPlaces
@@ -31,7 +31,7 @@ class MultiheadFusion(nn.Module):
 
     def __init__(self, config: MultiheadFusionConfig, shapes: Shapes) -> None:
         super().__init__()
-        image, length = require_shape(shapes, "image", 3), math.prod(require_shape(shapes, "audio", 2))
+        image, length = require_picture(shapes), math.prod(require_shape(shapes, "audio", 2))
         audio = multihead_encoder if config.audio_net == "multihead" else sequential_encoder
         joined = 2 * config.width
         hidden = [nn.Linear(joined, FUSION_HIDDEN), nn.ReLU()] if config.fusion_fc == 2 else []

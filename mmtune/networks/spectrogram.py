@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from mmtune.base.errors import InputError
-from mmtune.networks.config.base import require_shape
+from mmtune.networks.config.base import require_picture
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.inputs import CoefficientsFirst, ScaledByMaximum, Spectrogram, Training, channels_last
 from mmtune.networks.layers import BatchNorm2d, Dropout, FlattenPlaces
@@ -31,7 +31,7 @@ class SpectrogramFusion(nn.Module):
 
     def __init__(self, config: SpectrogramFusionConfig, shapes: Shapes) -> None:
         super().__init__()
-        (colours, *sides), (bins, frames) = require_shape(shapes, "image", 3), config.sound(shapes)
+        (colours, *sides), (bins, frames) = require_picture(shapes), config.sound(shapes)
         features = Spectrogram(config.n_fft, config.hop) if config.view == "stft" else CoefficientsFirst()
         hidden, rate = config.hidden, config.dropout
         top = config.filters * 2 ** (config.layers - 1)

@@ -47,6 +47,11 @@ def study_files() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def shipped_names() -> list[str]:
+    """The studies that are shipped, sorted."""
+    return sorted(path.stem for path in SHIPPED.glob("*.py") if not path.stem.startswith("_"))
+
+
 def load_study(name: str) -> Study:
     """The STUDY of the file of that name, or at that path; InputError naming the ones there are."""
     if name.endswith(".py"):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 T = TypeVar("T")
+MOST_CHANNELS = 4
 
 
 def ruled(default: T, rule: Callable[[str, T], None]) -> T:
@@ -66,6 +67,14 @@ class ModelConfig(Checked):
     def build(self, shapes: Shapes) -> nn.Module:
         """The network, with fresh weights from torch's current random state; InputError where shapes do not fit it."""
         raise NotImplementedError
+
+
+def require_picture(shapes: Shapes) -> tuple[int, ...]:
+    """(channels, height, width) of the bank image; InputError where it is no picture in grey or colour."""
+    shape = require_shape(shapes, "image", 3)
+    if shape[0] > MOST_CHANNELS:
+        raise InputError(f"image must be pictures of {MOST_CHANNELS} channels at most for this network, got {shape}")
+    return shape
 
 
 def require_shape(shapes: Shapes, bank: str, axes: int) -> tuple[int, ...]:
