@@ -123,8 +123,8 @@ class WorkerSpec:
     data: Path
     splits: tuple[Split, ...]
     device: str
+    classes: int
     base: TrialConfig | None = None
-    classes: int = 2
     missing: tuple[str, ...] = ()
     hung_after: float = HUNG_AFTER
 

@@ -27,7 +27,7 @@ from benchmarks.plain import plain_study
 from benchmarks.results import keep, result_path
 from benchmarks.table import shares_of_ceiling, table
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.train.recipe import TrainConfig, TrialConfig
@@ -49,11 +49,18 @@ def test_rows_are_repeated_or_cut_with_the_clips_they_use(tiny: Dataset) -> None
     for rows in (100, 300, 750):
         made = resized(tiny.train, rows)
         assert len(made) == rows
-        assert np.array_equal(np.unique(made.clip_index), np.arange(len(made.clips)))
-        clip_of = dict(zip(tiny.train.clip_id, tiny.train.clips, strict=True))
-        assert all(np.array_equal(clip_of[name], clip) for name, clip in zip(made.clip_id, made.clips, strict=True))
-    pairs = {(image.tobytes(), label) for image, label in zip(tiny.train.images, tiny.train.labels, strict=True)}
-    assert {(image.tobytes(), label) for image, label in zip(made.images, made.labels, strict=True)} == pairs
+        assert list(made.banks) == ["image", "audio"]
+        for bank in made.banks.values():
+            assert np.array_equal(np.unique(bank.index), np.arange(len(bank.values)))
+    assert rows_of(made) == rows_of(tiny.train)
+
+
+def rows_of(partition: Partition) -> set[tuple[bytes, bytes, int, str]]:
+    """What each row of a partition holds."""
+    every = np.arange(len(partition))
+    image, audio = (partition.banks[name].of_rows(every) for name in ("image", "audio"))
+    told = zip(image, audio, partition.labels, partition.groups["recording"], strict=True)
+    return {(seen.tobytes(), heard.tobytes(), int(label), str(name)) for seen, heard, label, name in told}
 
 
 def test_a_temporary_set_has_the_rows_asked_for_and_goes(tiny: Dataset) -> None:

@@ -69,7 +69,7 @@ def test_both_precisions_are_trained_with_the_same_seeds_and_kept(
 
 def test_steps_in_bfloat16_are_other_steps(tiny: Dataset) -> None:
     config = CPU["audio_rnn"].configs[0]
-    rows = Resident(tiny.train, torch.device("cpu")).rows(config.model.modalities)
+    rows = Resident(tiny.train, 10, torch.device("cpu")).rows(config.model.reads)
     losses: dict[str, float] = {}
     for name in ("float32", "float32", "bfloat16"):
         step, engine = precision.ready(precision.in_precision(config, name), rows)

@@ -16,17 +16,19 @@ from benchmarks.plain import loss_of, tensors, train_epoch
 from benchmarks.printed import parameters, printed
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, split
-from mmtune.networks.build import build_model, count_parameters
-from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, ModelConfig, MultiheadFusionConfig, XFlowMLPConfig
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, MultiheadFusionConfig, XFlowMLPConfig
 from mmtune.networks.crossing import CrossTo1D
 from mmtune.networks.layers import FlattenPlaces
+from mmtune.networks.output import count_parameters
+from mmtune.networks.shapes import Shapes
 from mmtune.study import load_study
 from mmtune.train.batches import rows_of
 from mmtune.train.fit import class_weights, fit, prepared
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.trial import take
+from mmtune.tune.trying import DIGITS
 
-CPU_DEVICE = torch.device("cpu")
+SHAPES = Shapes(banks=DIGITS, classes=10)
 USED = list({str(c.model): c.model for case in (*CPU.values(), *GPU.values()) for c in case.configs}.values())
 WRITTEN_OUT = [
     AudioRNNConfig(view="sequence"),
@@ -41,7 +43,7 @@ CONFIGS = list({str(config): config for config in [*USED, *WRITTEN_OUT]}.values(
 UNTUNED = ("dropout", "pool_dropout", "dense_dropout", "merge_dropout")
 
 
-def named(config: ModelConfig) -> str:
+def named(config: Any) -> str:
     return type(config).__name__
 
 
@@ -55,7 +57,7 @@ def scrambled(model: nn.Module) -> nn.Module:
     return model
 
 
-def copied(ours: nn.Module, config: ModelConfig) -> nn.Module:
+def copied(ours: nn.Module, config: Any) -> nn.Module:
     """The printed network with our weights, which both have in the same order."""
     theirs, weights = printed(config), ours.state_dict()
     for name, (channels, places) in flattened(ours, config).items():
@@ -66,7 +68,7 @@ def copied(ours: nn.Module, config: ModelConfig) -> nn.Module:
     return theirs
 
 
-def flattened(ours: nn.Module, config: ModelConfig) -> dict[str, tuple[int, int]]:
+def flattened(ours: nn.Module, config: Any) -> dict[str, tuple[int, int]]:
     """The linear weights of ours that read maps place by place, which the reports' frameworks read channel by channel.
 
     By name, the channels and places of such maps.
@@ -86,16 +88,15 @@ def flattened(ours: nn.Module, config: ModelConfig) -> dict[str, tuple[int, int]
             found[names[layer]] = (shape[1], math.prod(shape[2:]))
 
     hooks = [layer.register_forward_hook(note) for layer in ours.modules()]
-    read = {"image": torch.zeros(2, 1, 28, 28), "audio": torch.zeros(2, 39, 13)}
     was_training = ours.training
-    ours.eval()(*(read[name] if name in config.modalities else None for name in read))
+    ours.eval()(**{bank: torch.zeros(2, *SHAPES[bank]) for bank in config.reads})
     ours.train(was_training)
     for hook in hooks:
         hook.remove()
     return found
 
 
-def trial(model: ModelConfig) -> TrialConfig:
+def trial(model: Any) -> TrialConfig:
     """A trial of a model as its study trains it, without dropout and in short steps, for rounding not to grow."""
     used = next(c for case in CPU.values() for c in case.configs if type(c.model) is type(model))
     rates: dict[str, Any] = {name: 0.0 for name in UNTUNED if hasattr(model, name)}
@@ -108,29 +109,29 @@ def first_rows(dataset: Dataset, count: int) -> Split:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=named)
-def test_the_same_weights_give_the_same_logits(config: ModelConfig, tiny: Dataset) -> None:
+def test_the_same_weights_give_the_same_logits(config: Any, tiny: Dataset) -> None:
     made = first_rows(tiny, 16)
-    rows = take(rows_of(tiny.train, config.modalities, CPU_DEVICE), made.train)
-    ours = prepared(scrambled(build_model(config)), rows).eval()
+    rows = take(rows_of(tiny.train, 10, config.reads), made.train)
+    ours = prepared(scrambled(config.build(SHAPES)), rows).eval()
     theirs = copied(ours, config).eval()
     *inputs, labels = tensors(trial(config), tiny.train, made)[0].tensors
-    image, audio, own_labels = rows.batch(torch.arange(len(rows)))
+    given, own_labels = rows.batch(torch.arange(len(rows)))
     with torch.no_grad():
-        torch.testing.assert_close(theirs(*inputs), ours(image, audio).logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(theirs(*inputs), ours(**given).logits, rtol=1e-4, atol=1e-5)
     assert torch.equal(labels, own_labels)
     assert parameters(theirs) == count_parameters(ours)
 
 
 @pytest.mark.parametrize("config", USED, ids=named)
-def test_both_sides_take_the_same_steps(config: ModelConfig, tiny: Dataset) -> None:
+def test_both_sides_take_the_same_steps(config: Any, tiny: Dataset) -> None:
     whole = replace(trial(config), train=replace(trial(config).train, epochs=5, batch_size=48))
     made = first_rows(tiny, 48)  # one batch: an epoch is a step, and the order of its rows is nothing
-    rows = rows_of(tiny.train, config.modalities, CPU_DEVICE)
+    rows = rows_of(tiny.train, 10, config.reads)
     train, validation = take(rows, made.train), take(rows, made.validation)
     result = fit(whole, train, validation, seed=3)
 
     torch.manual_seed(3)
-    theirs = copied(prepared(build_model(whole.model), train), whole.model)
+    theirs = copied(prepared(whole.model.build(SHAPES), train), whole.model)
     loader = DataLoader(tensors(whole, tiny.train, made)[0], 48)
     optimizer = torch.optim.Adam(theirs.parameters(), lr=whole.train.learning_rate)
     loss = loss_of(whole, train.labels)

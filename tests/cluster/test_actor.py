@@ -52,7 +52,7 @@ def actor(tiny: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tra
     """An actor that lives, without Ray."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     made = Trainer({}.__getitem__)
-    spec = WorkerSpec(data=tmp_path, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=tmp_path, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     threading.Thread(target=made.work, args=(spec, tiny.train), daemon=True).start()
     return made
 
@@ -98,7 +98,7 @@ def test_another_actor_goes_on_from_a_checkpoint_that_has_travelled(actor: Train
 def test_a_worker_that_can_do_no_more_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Dataset) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     actor = Trainer({}.__getitem__)
-    actor.work(WorkerSpec(data=tmp_path, splits=(), device="nowhere"), tiny.train)
+    actor.work(WorkerSpec(data=tmp_path, splits=(), device="nowhere", classes=10), tiny.train)
     ((event, files),) = actor.listen()
     assert isinstance(event, Exited)
     assert event.reason.startswith("RuntimeError: ")

@@ -16,8 +16,8 @@ from nodes import Cluster, actors
 
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.networks.build import build_model
 from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
+from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import load_model, save_model
 from mmtune.pool.local import LocalPool, Workers
 from mmtune.pool.ray import Engine, RayPool, RaySession
@@ -25,8 +25,10 @@ from mmtune.pool.ray.actor import PREFIX, pack
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
 from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.staging import CHECKPOINT, FILES, Result, read_epochs, read_result
+from mmtune.tune.trying import DIGITS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+SHAPES = Shapes(banks=DIGITS, classes=10)
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
 LONG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=100_000))
 
@@ -50,7 +52,7 @@ def pool(session: RaySession, spec: WorkerSpec) -> Iterator[RayPool]:
 @pytest.fixture(scope="module")
 def spec(tiny: Dataset) -> WorkerSpec:
     """The data at a path that no node has."""
-    return WorkerSpec(data=Path("/nowhere"), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    return WorkerSpec(data=Path("/nowhere"), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
 
 
 def until(pool: Workers, kind: type, seconds: float = 120) -> tuple[Event, list[Event]]:
@@ -75,7 +77,7 @@ def test_a_job_leaves_here_what_it_leaves_on_a_local_worker(
     assert pool.idle == 0
     done, seen = until(pool, Done)
     assert pool.idle == 1
-    here = WorkerSpec(data=tiny.folder, splits=spec.splits, device="cpu")
+    here = WorkerSpec(data=tiny.folder, splits=spec.splits, device="cpu", classes=10)
     with LocalPool(here, 1) as local:
         until(local, Ready)
         local.submit(Job(number=7, config=CONFIG, seed=1, folder=tmp_path / "local"))
@@ -118,13 +120,13 @@ def test_at_a_rung_it_waits_for_the_verdict(pool: RayPool, tmp_path: Path) -> No
 def test_encoders_travel(pool: RayPool, tmp_path: Path) -> None:
     """They are gone from where they were before the job begins."""
     encoder = AudioRNNConfig(hidden=8)
-    save_model(tmp_path / "encoder", build_model(encoder), encoder)
+    save_model(tmp_path / "encoder", encoder.build(SHAPES), encoder, SHAPES)
     config = TrialConfig(model=LatentFusionConfig(audio=encoder), train=TrainConfig(epochs=1))
     pool.submit(Job(number=9, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
     (tmp_path / "encoder").rename(tmp_path / "moved")
     until(pool, Done)
-    trained, _ = load_model(tmp_path / "x" / FILES / "model")
-    kept, _ = load_model(tmp_path / "moved")
+    trained = load_model(tmp_path / "x" / FILES / "model").model
+    kept = load_model(tmp_path / "moved").model
     weights = trained.state_dict()
     learned = [name for name, _ in kept.named_parameters() if not name.startswith("fc3")]
     assert learned
@@ -147,10 +149,10 @@ def test_an_exception_costs_the_job_and_not_the_actor(pool: RayPool, tmp_path: P
 
 
 def test_a_diverged_trial_is_not_worth_a_retry(pool: RayPool, tmp_path: Path) -> None:
-    encoder = build_model(AudioRNNConfig(hidden=8))
+    encoder = AudioRNNConfig(hidden=8).build(SHAPES)
     for tensor in encoder.parameters():
         tensor.data.fill_(float("nan"))
-    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8))
+    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8), SHAPES)
     config = TrialConfig(model=LatentFusionConfig(audio=AudioRNNConfig(hidden=8)))
     pool.submit(Job(number=12, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
     failed, _ = until(pool, Failed)
@@ -196,7 +198,7 @@ def test_a_job_whose_actor_was_killed_goes_on_from_the_checkpoint_that_had_come_
     after = read_epochs(tmp_path / "ray")
     assert after[: len(before)] == before
     assert [point.epoch for point in after] == list(range(1, 201))
-    with LocalPool(WorkerSpec(data=tiny.folder, splits=spec.splits, device="cpu"), 1) as local:
+    with LocalPool(WorkerSpec(data=tiny.folder, splits=spec.splits, device="cpu", classes=10), 1) as local:
         until(local, Ready)
         local.submit(replace(job, folder=tmp_path / "local", checkpoint_every=60.0))
         until(local, Done)
@@ -204,7 +206,7 @@ def test_a_job_whose_actor_was_killed_goes_on_from_the_checkpoint_that_had_come_
 
 
 def test_a_hung_actor_is_replaced_and_its_job_given_back(session: RaySession, spec: WorkerSpec, tmp_path: Path) -> None:
-    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", hung_after=4.0)
+    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", classes=10, hung_after=4.0)
     with session(hasty, 1) as pool:
         until(pool, Ready)
         pool.submit(Job(number=15, config=LONG, seed=1, folder=tmp_path / "stopped"))
@@ -222,7 +224,7 @@ def test_a_hung_actor_is_replaced_and_its_job_given_back(session: RaySession, sp
 def test_an_actor_that_waits_for_a_node_is_not_taken_for_hung(
     shared_cluster: Cluster, session: RaySession, spec: WorkerSpec, tiny: Dataset, tmp_path: Path
 ) -> None:
-    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", hung_after=2.0)
+    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", classes=10, hung_after=2.0)
     two = Engine(address=shared_cluster.address, workers=2)
     with RayPool(hasty, 2, two, session.data, lambda text: None) as pool:
         until(pool, Ready)
@@ -239,7 +241,7 @@ def test_an_actor_that_waits_for_a_node_is_not_taken_for_hung(
 
 def test_a_job_that_is_cut_down_leaves_no_file_for_long(pool: RayPool, tmp_path: Path) -> None:
     encoder = AudioRNNConfig(hidden=8)
-    save_model(tmp_path / "encoder", build_model(encoder), encoder)
+    save_model(tmp_path / "encoder", encoder.build(SHAPES), encoder, SHAPES)
     fusing = TrialConfig(model=LatentFusionConfig(audio=encoder), train=TrainConfig(epochs=100_000))
     encoders = {"audio": tmp_path / "encoder"}
     pool.submit(Job(number=17, config=fusing, seed=1, folder=tmp_path / "job", encoders=encoders))

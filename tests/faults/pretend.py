@@ -14,8 +14,8 @@ import numpy as np
 from rich.console import Console
 
 from mmtune.data.dataset import Dataset
-from mmtune.networks.build import build_model
 from mmtune.networks.config import AudioRNNConfig
+from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, WorkerSpec
 from mmtune.study import load_study
@@ -33,7 +33,9 @@ from mmtune.train.staging import (
     write_result,
 )
 from mmtune.tune.run import Outcome, run_study
+from mmtune.tune.trying import DIGITS
 
+SHAPES = Shapes(banks=DIGITS, classes=10)
 SMALL = AudioRNNConfig(hidden=1)
 DIE, DIE_AFTER_ALL, KILL, FAIL = "die", "die after all", "kill", "fail"
 
@@ -146,9 +148,9 @@ class Pretend:
 
     def _finish(self, job: Job, pruned: bool) -> None:
         self.story.ended[job.number] += 1
-        save_model(job.folder / FILES / "model", build_model(SMALL), SMALL)
+        save_model(job.folder / FILES / "model", SMALL.build(SHAPES), SMALL, SHAPES)
         if job.config.train.keep_final:
-            save_model(job.folder / FILES / "final", build_model(SMALL), SMALL)
+            save_model(job.folder / FILES / "final", SMALL.build(SHAPES), SMALL, SHAPES)
         assert job.checkpoint is None or job.checkpoint.is_dir()
         (job.folder / FILES / "validation.npz").write_bytes(b"rows")
         told = metrics_of(job, self.reached[job.number])

@@ -153,11 +153,10 @@ def test_names_with_blanks_umlauts_and_emoji_are_names(tmp_path: Path) -> None:
     assert Path(page).is_relative_to(store)
     assert "version 1 is champion" in mmtune("promote", "audio_rnn", *place, cwd=here, environment=odd)
     sample = load(next((home / ".cache" / "mmtune").iterdir()))
-    wave = sample.require_test().waveforms
-    assert wave is not None
-    soundfile.write(here / "Zähler 7️⃣.wav", wave[0], SAMPLE_RATE)
+    wave = sample.require_test().banks["waveform"].values[0]
+    soundfile.write(here / "Zähler 7️⃣.wav", wave, SAMPLE_RATE)
     spoken = mmtune("predict", "--model", "audio_rnn", "--audio", "Zähler 7️⃣.wav", *place, cwd=here, environment=odd)
-    assert "digit" in spoken
+    assert "class" in spoken
     shutil.copytree(sample.folder, here / "Däta 📦")
     scored = ["--data", "Däta 📦", "--out", "Lösung ✓.csv"]
     mmtune("predict", "--model", "audio_rnn", *scored, *place, cwd=here, environment=odd)
@@ -394,9 +393,11 @@ def test_other_data_under_the_same_name_and_another_protocol_are_other_studies(
     (old,) = tracker.studies("audio_rnn")
     trials = tracker.trials(old.run_id)
     # One pixel of one picture is another.
-    images = tiny.train.images.copy()
-    images[0, 0, 0] ^= 1
-    other = save(replace(tiny, train=replace(tiny.train, images=images)), tmp_path / tiny.folder.name)
+    image = tiny.train.banks["image"]
+    values = image.values.copy()
+    values[0, 0, 0] ^= 1
+    banks = {**tiny.train.banks, "image": replace(image, values=values)}
+    other = save(replace(tiny, train=replace(tiny.train, banks=banks)), tmp_path / tiny.folder.name)
     assert (other.name, other.digest != tiny.digest) == (tiny.name, True)
     for dataset, protocol in ((other, "clip_disjoint"), (tiny, "as_reported")):
         words = command(dataset, begun, "--protocol", protocol, trials=1, epochs=4)

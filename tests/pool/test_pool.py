@@ -18,20 +18,22 @@ from mmtune.base.errors import InputError
 from mmtune.base.signals import STOPS
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.networks.build import build_model
 from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
+from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
 from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.staging import CHECKPOINT, Result, read_epochs, read_result
+from mmtune.tune.trying import DIGITS
 
+SHAPES = Shapes(banks=DIGITS, classes=10)
 CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
 
 
 @pytest.fixture(scope="module")
 def pool(tiny: Dataset) -> Iterator[LocalPool]:
-    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     with LocalPool(spec, 1) as made:
         assert made.idle == 0
         until(made, Ready)
@@ -92,10 +94,10 @@ def test_an_exception_costs_the_job_and_not_the_worker(pool: LocalPool, tmp_path
 
 
 def test_a_diverged_trial_is_not_worth_a_retry(pool: LocalPool, tmp_path: Path) -> None:
-    encoder = build_model(AudioRNNConfig(hidden=8))
+    encoder = AudioRNNConfig(hidden=8).build(SHAPES)
     for tensor in encoder.parameters():
         tensor.data.fill_(float("nan"))
-    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8))
+    save_model(tmp_path / "encoder", encoder, AudioRNNConfig(hidden=8), SHAPES)
     config = TrialConfig(model=LatentFusionConfig(audio=AudioRNNConfig(hidden=8)))
     pool.submit(Job(number=10, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
     failed, _ = until(pool, Failed)
@@ -106,7 +108,7 @@ def test_a_diverged_trial_is_not_worth_a_retry(pool: LocalPool, tmp_path: Path) 
 
 def test_too_little_memory_costs_the_job_and_not_the_worker(tiny: Dataset, tmp_path: Path) -> None:
     """The worker may have 2 GiB; the weights of this network alone need more."""
-    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, before[1]))
     try:
@@ -127,7 +129,7 @@ def test_too_little_memory_costs_the_job_and_not_the_worker(tiny: Dataset, tmp_p
 
 
 def test_fewer_jobs_run_side_by_side_once_memory_gave_out(tiny: Dataset, tmp_path: Path) -> None:
-    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     with LocalPool(spec, 2) as pool:
         until(pool, Ready)
         until(pool, Ready)
@@ -163,9 +165,10 @@ from pathlib import Path
 from mmtune.base.signals import STOPS
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
+from mmtune.tune.trying import DIGITS
 
 if __name__ == "__main__":
-    with LocalPool(WorkerSpec(data=Path(), splits=(), device="cpu"), 2) as pool:
+    with LocalPool(WorkerSpec(data=Path(), splits=(), device="cpu", classes=10), 2) as pool:
         for worker in pool.workers:
             status = Path(f"/proc/{worker.process.pid}/status").read_text()
             blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
@@ -191,13 +194,13 @@ def test_nor_the_first_worker_of_a_process_from_its_first_instruction_on(tmp_pat
 
 
 def test_workers_that_cannot_get_their_data_end_the_study_with_the_reason(tiny: Dataset, tmp_path: Path) -> None:
-    spec = WorkerSpec(data=tmp_path / "gone", splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=tmp_path / "gone", splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     with LocalPool(spec, 1) as broken, pytest.raises(InputError, match=r"workers cannot start: .*gone"):
         until(broken, Done)
 
 
 def test_workers_that_die_at_the_start_again_and_again_end_the_study(tiny: Dataset) -> None:
-    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
 
     def kill_every_worker(pool: LocalPool) -> None:
         for _ in range(100):
@@ -261,7 +264,7 @@ def in_silence(pool: LocalPool) -> list[Event]:
 
 def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_path: Path) -> None:
     splits = (split(tiny.train, "clip_disjoint", 0),)
-    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=2000.0)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", classes=10, hung_after=2000.0)
     with LocalPool(spec, 1) as pool:
         until(pool, Ready)
         assert not in_silence(pool)
@@ -277,7 +280,7 @@ def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_pat
 
 def test_a_coordinator_that_was_stopped_itself_takes_no_worker_for_hung(tiny: Dataset, tmp_path: Path) -> None:
     splits = (split(tiny.train, "clip_disjoint", 0),)
-    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", hung_after=600.0)
+    spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", classes=10, hung_after=600.0)
     with LocalPool(spec, 1) as pool:
         until(pool, Ready)
         pool.submit(Job(number=22, config=CONFIG, seed=1, folder=tmp_path / "x", rungs=frozenset({1})))

@@ -14,17 +14,22 @@ import pytest
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
-from mmtune.study import load_study, studies_folder, study_names
+from mmtune.study import load_study
+from mmtune.study.finding import shipped_names
 from reproduction.tasks import Task, epochs_in_all, length, needs, obstacle, parse_seeds, tasks_of, with_needed
 
-ALL = with_needed(study_names(studies_folder()))
+ALL = with_needed(shipped_names())
 
 
 def of_length(dataset: Dataset, rows: int) -> Dataset:
     """The same data, its rows repeated or cut."""
-    train, chosen = dataset.train, np.arange(rows) % len(dataset.train)
-    index, labels = train.clip_index[chosen], train.labels[chosen]
-    return replace(dataset, train=replace(train, images=train.images[chosen], clip_index=index, labels=labels))
+    return replace(dataset, train=dataset.train.take(np.arange(rows) % len(dataset.train)))
+
+
+def spoken_by(dataset: Dataset, speaker: str) -> Dataset:
+    """The same data, every row of one speaker."""
+    groups = {**dataset.train.groups, "speaker": np.full(len(dataset.train), speaker)}
+    return replace(dataset, train=replace(dataset.train, groups=groups))
 
 
 def test_a_task_is_the_command_that_a_user_would_type() -> None:
@@ -51,7 +56,7 @@ def test_every_study_has_every_protocol_and_seed_once(tiny: Dataset) -> None:
 
 
 def test_without_speakers_there_is_no_protocol_for_them(tiny: Dataset) -> None:
-    unknown = replace(tiny, train=replace(tiny.train, speaker=np.full(len(tiny.train.clips), "")))
+    unknown = spoken_by(tiny, "")
     assert {task.protocol for task in tasks_of(ALL, unknown, (0,), None, False)} == set(PROTOCOLS[:2])
 
 
@@ -88,16 +93,17 @@ def test_encoders_come_first_and_need_not_be_named(tiny: Dataset) -> None:
 
 def test_what_cannot_run_says_why(tiny: Dataset) -> None:
     study = load_study("spectrogram_fusion")
-    deaf = replace(tiny, train=replace(tiny.train, waveforms=None))
+    heard = {name: bank for name, bank in tiny.train.banks.items() if name != "waveform"}
+    deaf = replace(tiny, train=replace(tiny.train, banks=heard))
     (task, *_) = tasks_of({study.name: study}, deaf, (0,), 1, False)
     assert task.fixed == ("view=mfcc",)
     assert obstacle(task, study, deaf) == ""
-    assert "hears waveforms" in obstacle(replace(task, fixed=()), study, deaf)
+    assert "reads waveform" in obstacle(replace(task, fixed=()), study, deaf)
     (task, *_) = tasks_of({study.name: study}, tiny, (0,), 1, False)
     assert task.fixed == ()
-    alone = replace(tiny, train=replace(tiny.train, speaker=np.full(len(tiny.train.clips), "one")))
+    alone = spoken_by(tiny, "one")
     said = obstacle(Task(study="image_cnn", protocol="speaker_disjoint"), load_study("image_cnn"), alone)
-    assert said == "speaker_disjoint needs at least 2 speakers here, got 1"
+    assert said == "holding groups out needs at least 2 groups here, got 1"
 
 
 def test_the_epochs_of_all_trainings_count() -> None:

@@ -91,7 +91,7 @@ class Told:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -> None:
     base = TrialConfig(model=XFlowLSTMConfig(), train=TrainConfig(epochs=1, precision=precision))
-    spec = WorkerSpec(data=Path(), splits=(), device="cpu", base=base)
+    spec = WorkerSpec(data=Path(), splits=(), device="cpu", classes=10, base=base)
     line = Told()
     try:
         live(spec, lambda: tiny.train, line)
@@ -103,7 +103,7 @@ def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -
 
 @pytest.mark.usefixtures("without_lstm")
 def test_a_trial_that_drew_it_fails_once_and_is_not_made_again(tiny: Dataset, tmp_path: Path) -> None:
-    spec = WorkerSpec(data=Path(), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu")
+    spec = WorkerSpec(data=Path(), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     job = Job(number=1, config=TrialConfig(model=XFlowLSTMConfig(), train=LOW), seed=1, folder=tmp_path / "job")
     failed = run_job(job, Resident(tiny.train, CPU), spec, Told())
     assert isinstance(failed, Failed)

@@ -62,7 +62,8 @@ def test_rotated_folds_hold_every_row_out_once_and_choose_by_other_rows(tiny: Da
         assert split.held is not None
         sides = [set(split.train.tolist()), set(split.validation.tolist()), set(split.held.tolist())]
         assert sum(map(len, sides)) == len(set.union(*sides)) == len(tiny.train)
-        clips = [set(tiny.train.clip_index[sorted(side)].tolist()) for side in sides]
+        recordings = tiny.train.groups["recording"]
+        clips = [set(recordings[sorted(side)].tolist()) for side in sides]
         assert protocol == "as_reported" or not (clips[0] & clips[2] or clips[0] & clips[1] or clips[1] & clips[2])
     with pytest.raises(InputError, match="folds must be a whole number from 3"):
         rotated(folds(tiny.train, protocol, 2, seed=0))

@@ -12,6 +12,9 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.info import draw_pairs, lines
 from mmtune.data.store import load
+from mmtune.networks.card import MODEL
+from mmtune.networks.shapes import Shapes
+from mmtune.networks.storage import load_model
 from mmtune.report.comparing import answers_of, compared, matching
 from mmtune.report.page import write_report
 from mmtune.serve.promotion import promote
@@ -76,8 +79,8 @@ def test_persons_are_held_out_in_turn_and_partners_are_compared(
     (run,) = tracker.studies(name)
     (trial,) = tracker.trials(run.run_id)
     assert trial.state == COMPLETE
-    shape = {key: trial.params[f"model.{key}"] for key in ("height", "width", "steps", "coefficients", "classes")}
-    assert shape == {"height": 20, "width": 24, "steps": STEPS, "coefficients": 5, "classes": CLASSES}
+    shapes = load_model(tracker.artifact(trial.run_id, MODEL)).shapes
+    assert shapes == Shapes(banks={"image": (STEPS, 20, 24), "audio": (STEPS, 5)}, classes=CLASSES)
     partner = matching(tracker.studies(f"{name}_baseline"), run)
     (found,) = compared([(answers_of(tracker, run, spoken), answers_of(tracker, partner, spoken))])
     assert len(found.own.row) == 96
@@ -90,7 +93,7 @@ def test_persons_are_held_out_in_turn_and_partners_are_compared(
 
 
 def test_models_of_pairs_and_shapes_that_do_not_fit_are_refused(spoken: Dataset, store: Path) -> None:
-    with pytest.raises(InputError, match="audio_rnn takes pictures"):
-        run_study(load_study("audio_rnn"), spoken, options(fixed={}), store, QUIET)
+    with pytest.raises(InputError, match="image must be pictures of 4 channels at most"):
+        run_study(load_study("image_cnn"), spoken, options(fixed={}), store, QUIET)
     with pytest.raises(InputError, match="kernel1"):
         run_study(load_study("xflow_cnn_mlp"), spoken, options(fixed={"model.kernel1": 11}), store, QUIET)
