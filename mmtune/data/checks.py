@@ -59,7 +59,9 @@ def check_bank(bank: Bank, form: Form, rows: int, where: str) -> None:
                 raise InputError(f"{where} must be finite, got NaN or infinity")
 
 
-def require_array(array: NDArray[np.generic], shape: tuple[int, ...], kind: np.dtype[np.generic] | None, what: str) -> None:
+def require_array(
+    array: NDArray[np.generic], shape: tuple[int, ...], kind: np.dtype[np.generic] | None, what: str
+) -> None:
     """Raise InputError unless an array has a shape and a type, None standing for text."""
     sound = array.dtype == kind if kind is not None else array.dtype.kind == "U"
     if array.shape != shape or not sound or not array.dtype.isnative:
@@ -71,7 +73,9 @@ def require_classes_present(where: object, labels: NDArray[np.int64], classes: S
     missing = np.setdiff1d(np.arange(len(classes)), labels)
     if len(missing):
         names = ", ".join(classes[number] for number in missing[:5])
-        raise InputError(f"{where}: every class must have {what}, {names} {'has' if len(missing) == 1 else 'have'} none")
+        raise InputError(
+            f"{where}: every class must have {what}, {names} {'has' if len(missing) == 1 else 'have'} none"
+        )
 
 
 def require_classes(classes: Sequence[str], where: str) -> None:
@@ -82,7 +86,9 @@ def require_classes(classes: Sequence[str], where: str) -> None:
         raise InputError(f"{where}: classes must have different names")
     for name in classes:
         if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_CLASS:
-            raise InputError(f"{where}: a class must have a name of 1 to {LONGEST_CLASS} printable letters, got {name!r}")
+            raise InputError(
+                f"{where}: a class must have a name of 1 to {LONGEST_CLASS} printable letters, got {name!r}"
+            )
 
 
 def require_bank_names(names: Sequence[str], where: str) -> None:

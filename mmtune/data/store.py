@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +127,7 @@ def load_own(folder: Path, verify: bool) -> Dataset:
         name=manifest["name"],
         folder=folder,
         classes=tuple(manifest["classes"]),
-        forms={
-            name: form_from_json(form, f"{folder / MANIFEST}: {name}") for name, form in manifest["forms"].items()
-        },
+        forms={name: form_from_json(form, f"{folder / MANIFEST}: {name}") for name, form in manifest["forms"].items()},
         train=parts[TRAIN],
         test=parts.get(TEST),
         digest=manifest["digest"],
