@@ -378,33 +378,68 @@ def fetch(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path(
 
 @data_app.command()
 def build(
-    images: Annotated[Path, typer.Option(help="IDX files (.gz or not), or label/*.png folders.")],
-    audio: Annotated[Path, typer.Option(help="FSDD, Speech Commands, AudioMNIST, or label/*.wav folders.")],
     out: Annotated[Path, typer.Option(help="The folder to make.")],
-    seed: Annotated[int, typer.Option(help="Decides partitions and pairs.")] = 0,
+    images: Annotated[Path | None, typer.Option(help="A folder of pictures: IDX files, or label/*.png.")] = None,
+    audio: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder of recordings; with --table a column, as COLUMN:mfcc, :logmel or :waveform."),
+    ] = None,
+    test_images: Annotated[Path | None, typer.Option(help="Other pictures, to be the test.")] = None,
+    test_audio: Annotated[Path | None, typer.Option(help="Other recordings, to be the test.")] = None,
+    image_form: Annotated[str, typer.Option(help="What --images become: digit, or such as 32x32:rgb.")] = "",
+    audio_form: Annotated[list[str] | None, typer.Option(help="What --audio becomes, such as logmel:2s.")] = None,
+    table: Annotated[Path | None, typer.Option(help="A CSV file instead of folders: one row a sample.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="A column of pictures, as COLUMN:32x32:rgb.")] = None,
+    array: Annotated[list[str] | None, typer.Option(help="A column of .npy files, as COLUMN:39x13.")] = None,
+    vector: Annotated[list[str] | None, typer.Option(help="Columns of numbers, as age,height.")] = None,
+    label: Annotated[str, typer.Option(help="The column of labels; of folders a regex over paths.")] = "",
+    split: Annotated[str, typer.Option(help="The column that says train or test.")] = "",
+    group: Annotated[list[str] | None, typer.Option(help="speaker=COLUMN; of folders speaker=REGEX.")] = None,
+    keep_apart: Annotated[str, typer.Option(help="A group that a drawn test shares nobody of.")] = "",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without files that cannot be read.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Decides partitions and pairs.")] = 0,
 ) -> None:
-    """Build a data set of pairs from pictures and recordings."""
+    """Build a data set from folders of pictures and recordings, or from a table, and say what was found."""
+    from mmtune.data.asking import asked
     from mmtune.data.building import build as build_set
+    from mmtune.data.info import found
+    from mmtune.data.sources import How
 
+    what = asked(
+        table=table,
+        images=images,
+        audio=audio or [],
+        test_images=test_images,
+        test_audio=test_audio,
+        image_form=image_form,
+        audio_form=audio_form or [],
+        image=image or [],
+        array=array or [],
+        vector=vector or [],
+    )
+    how = How(seed=seed, label=label, split=split, groups=tuple(group or ()), keep_apart=keep_apart, skip_bad=skip_bad)
     with data_progress() as advance:
-        dataset = build_set(images, audio, out, seed=seed, on_progress=advance)
-    typer.echo(f"{len(dataset.train)} + {len(dataset.require_test())} pairs: {out}")
+        dataset = build_set(what, out, how, advance)
+    for line in found(dataset):
+        typer.echo(line)
+    typer.echo(f"ready: {out}; use it as --data {out}")
 
 
 @data_app.command()
 def info(
     folder: Annotated[Path | None, typer.Argument(help="A data set; the bundled sample if not given.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Where to draw a few pairs.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw a few rows.")] = None,
 ) -> None:
-    """Print counts, speakers and the leakage of every protocol; draw a few pairs."""
-    from mmtune.data.info import draw_pairs, lines
+    """Print what a data set holds and the leakage of every protocol; draw a few rows."""
+    from mmtune.data.figure import draw_rows
+    from mmtune.data.info import lines
 
     dataset = open_data(folder)
     for line in lines(dataset):
         typer.echo(line)
-    target = picture or Path(f"{dataset.name}-pairs.png")
-    draw_pairs(dataset, target)
-    typer.echo(f"pairs drawn in {target}")
+    target = picture or Path(f"{dataset.name}-rows.png")
+    draw_rows(dataset, target)
+    typer.echo(f"rows drawn in {target}")
 
 
 @data_app.command()

@@ -49,7 +49,7 @@ def from_arrays(
     mask = hold_out(whole, float(test), keep_apart, seed) if isinstance(test, float | int) else np.asarray(test, bool)
     if mask.shape != (rows,):
         raise InputError(f"test must say of each of {rows} rows whether it is for the test, got shape {mask.shape}")
-    train, held = (compact(whole.take(np.flatnonzero(side))) for side in (~mask, mask))
+    train, held = (whole.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
     parts = [train, held] if len(held) else [train]
     for what, part in zip(("training rows", "test rows"), parts, strict=False):
         check_partition(part, known, classes, f"{name}, {what}")
@@ -91,18 +91,3 @@ def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
 def ready(bank: Bank) -> Form:
     """What the values of an array are."""
     return Ready(sides=bank.values.shape[1:], of=str(bank.values.dtype))
-
-
-def compact(partition: Partition) -> Partition:
-    """The same rows over those values alone that they use."""
-
-    def used(bank: Bank) -> Bank:
-        kept, index = np.unique(bank.index, return_inverse=True)
-        missing = int(len(kept) > 0 and kept[0] < 0)
-        return Bank(values=bank.values[kept[missing:]], index=index.astype(np.int64) - missing)
-
-    return Partition(
-        banks={name: used(bank) for name, bank in partition.banks.items()},
-        labels=partition.labels,
-        groups=partition.groups,
-    )

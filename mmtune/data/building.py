@@ -1,4 +1,4 @@
-"""A data set from raw files: images of one source, recordings of another, in pairs of the same digit."""
+"""A data set from raw files: of folders of pictures and recordings, or of a table."""
 
 from __future__ import annotations
 
@@ -10,92 +10,163 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmtune.base.errors import InputError
+from mmtune.data.asking import IMAGE, Folders, Table, picture_form, require_asked, sounds
 from mmtune.data.atomic import require_writable
-from mmtune.data.audio_sources import Recordings, read_recordings
-from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Dataset, Partition, Progress, Rows
-from mmtune.data.digits import DIGITS
-from mmtune.data.features import mfcc
-from mmtune.data.forms import Digit, Mfcc, Waveform
-from mmtune.data.identity import distinct
-from mmtune.data.image_sources import Images, read_images
+from mmtune.data.checks import require_classes_present, require_name
+from mmtune.data.dataset import Bank, Dataset, Partition, Progress
+from mmtune.data.drawing import divided
+from mmtune.data.folders import read_pictures, read_recordings
+from mmtune.data.forms import Form, Sound
+from mmtune.data.identity import is_identity
+from mmtune.data.pairing import pair
+from mmtune.data.sources import Asked, How, Source
 from mmtune.data.store import require_replaceable, save
+from mmtune.data.tables import read_table
+
+CHUNK = 1024
 
 
-def build(images: Path, audio: Path, out: Path, seed: int = 0, on_progress: Progress | None = None) -> Dataset:
-    """Pair the images of one folder with the recordings of another and save the set to `out`.
+def build(what: Folders | Table, out: Path, how: How | None = None, on_progress: Progress | None = None) -> Dataset:
+    """Build a data set and save it to `out`; its provenance says what was found.
 
-    images: MNIST's IDX files, or `label/*.png` with or without `train/` and `test/` above.
-    audio: recordings named as in FSDD, Speech Commands or AudioMNIST, or `label/*.wav`.
-    seed: of the pairing, and of partitions where a source has none of its own.
     on_progress: called with (what, done, total).
-    Raises InputError, and leaves `out` as it was, on the first file that breaks a rule.
+    Raises InputError, and leaves `out` as it was, where a rule is broken.
     """
+    how, out = how or How(), Path(out)
     report = on_progress or (lambda what, done, total: None)
-    require_replaceable(Path(out))
-    require_writable(Path(out).resolve())
-    *pictures, image_facts = read_images(Path(images), seed, report)
-    *recordings, audio_facts = read_recordings(Path(audio), seed, report)
-    report("pairing and features", 0, 2)
-    provenance = {"source": "built", "images": image_facts, "audio": audio_facts, "seed": seed}
-    name = Path(out).resolve().name
-    dataset = make_dataset(name, pictures, recordings, np.random.default_rng(seed), provenance)
+    name = out.resolve().name
+    require_name(name, str(out))
+    require_replaceable(out)
+    require_writable(out.resolve())
+    parts = of_table(what, how, report) if isinstance(what, Table) else of_folders(what, how, report)
+    report("features", 0, 2)
+    dataset = finished(name, *parts)
     report("writing", 1, 2)
-    saved = save(dataset, Path(out))
+    saved = save(dataset, out)
     report("done", 2, 2)
     return saved
 
 
-def make_dataset(
+Parts = tuple[tuple[str, ...], Partition, Partition, Sequence[Asked], dict[str, Any]]
+"""Classes, unscaled training and test rows, the banks that they become, and the provenance."""
+
+
+def of_table(what: Table, how: How, report: Progress) -> Parts:
+    source = read_table(what.path, what.asked, how, report)
+    require_group(how.keep_apart, source)
+    train, test = divide(source, None, what.path, how)
+    provenance = {"source": "built", "table": source.facts, "seed": how.seed}
+    return source.classes, train.compact(), test.compact(), what.asked, provenance
+
+
+def of_folders(what: Folders, how: How, report: Progress) -> Parts:
+    """Pictures, recordings, or pairs of both."""
+    if what.images is None and what.audio is None:
+        raise InputError("a data set must be built of --images, --audio or both, or of --table")
+    for own, test, option in ((what.images, what.test_images, "images"), (what.audio, what.test_audio, "audio")):
+        if own is None and test is not None:
+            raise InputError(f"--test-{option} needs --{option}")
+    asked: list[Asked] = []
+    sides: dict[str, tuple[Source, Source | None, Path]] = {}
+    classes: tuple[str, ...] = ()
+    if what.images is not None:
+        form: Form | None = picture_form(what.image_form, "--image-form") if what.image_form else None
+        source, form = read_pictures(Path(what.images), form, (), how, report)
+        classes = source.classes
+        other = what.test_images and read_pictures(Path(what.test_images), form, classes, how, report)[0]
+        sides["images"] = source, other or None, Path(what.images)
+        asked.append(Asked(IMAGE, IMAGE, form))
+    if what.audio is not None:
+        asked += sounds(what.audio_forms)
+        form = asked[-1].form
+        source = read_recordings(Path(what.audio), form, classes, how, report)
+        classes = source.classes
+        other = what.test_audio and read_recordings(Path(what.test_audio), form, classes, how, report)
+        sides["audio"] = source, other or None, Path(what.audio)
+    require_asked(asked)
+    require_group(how.keep_apart, *(side[0] for side in sides.values()))
+    divisions = [divide(*side, how) for side in sides.values()]
+    provenance = {"source": "built", **{kind: side[0].facts for kind, side in sides.items()}, "seed": how.seed}
+    if len(divisions) == 1:
+        return classes, divisions[0][0].compact(), divisions[0][1].compact(), asked, provenance
+    rng = np.random.default_rng(how.seed)
+    first, second = (pair(pictures, heard, rng) for pictures, heard in zip(*divisions, strict=True))
+    return classes, first, second, asked, provenance
+
+
+def divide(source: Source, other: Source | None, where: Path, how: How) -> tuple[Partition, Partition]:
+    """Training and test of a source, every class in both, its facts completed."""
+    train, test, facts = divided(source, other, how.keep_apart, how.seed)
+    source.facts.update(facts, **repeated(source))
+    if other is not None:
+        source.facts["test_source"] = other.facts
+    for side, part in (("training", train), ("test", test)):
+        require_classes_present(f"{where} ({facts['partition']})", part.labels, source.classes, f"{side} rows")
+    return train, test
+
+
+def repeated(source: Source) -> dict[str, int]:
+    """How many rows of a source have an earlier one's picture, sound or array, and how many of these two classes."""
+    banks = [bank for bank in source.rows.banks.values() if is_identity(bank)]
+    present = [(bank.index[bank.index >= 0], source.rows.labels[bank.index >= 0]) for bank in banks]
+    return {
+        "equal": sum(len(index) - len(np.unique(index)) for index, _ in present),
+        "of_two_classes": sum(len(np.unique(np.stack(own), axis=1).T) - len(np.unique(own[0])) for own in present),
+    }
+
+
+def require_group(keep_apart: str, *sources: Source) -> None:
+    """Raise InputError unless a source has the group that is to be kept apart."""
+    groups = [group for source in sources for group in source.rows.groups]
+    if keep_apart and keep_apart not in groups:
+        raise InputError(
+            f"--keep-apart must name a group, there {'are' if groups else 'is'} {', '.join(groups) or 'none'}"
+        )
+
+
+def finished(
     name: str,
-    images: Sequence[Images],
-    recordings: Sequence[Recordings],
-    rng: np.random.Generator,
+    classes: Sequence[str],
+    train: Partition,
+    test: Partition,
+    asked: Sequence[Asked],
     provenance: Mapping[str, Any],
 ) -> Dataset:
-    """A data set not yet on disk (no digest) from those for training and those for the test, every digit in each.
+    """A data set not yet on disk (no digest) of rows whose banks go by column and are not scaled.
 
-    Its features' scale is fitted on the training recordings alone.
+    Scales are fitted on the training values alone.
     """
-    pairs = [pair(own, heard, rng) for own, heard in zip(images, recordings, strict=True)]
-    form = Mfcc().fit(pairs[0][1])
-    train, test = (
-        replace(made, banks={**made.banks, "audio": replace(made.banks["waveform"], values=form.scaled(heard))})
-        for made, heard in pairs
-    )
+    forms: dict[str, Form] = {}
+    banks: list[dict[str, Bank]] = [{}, {}]
+    for one in asked:
+        raw = [part.banks[one.column] for part in (train, test)]
+        values = [one.form.of_waves(bank.values) if isinstance(one.form, Sound) else bank.values for bank in raw]
+        if not len(values[0]):
+            raise InputError(f"{one.bank} must have a value in training, has none")
+        forms[one.bank] = one.form.fit(values[0])
+        for made, bank, unscaled in zip(banks, raw, values, strict=True):
+            made[one.bank] = replace(bank, values=scaled(forms[one.bank], unscaled))
     return Dataset(
         name=name,
         folder=Path(),
-        classes=DIGITS,
-        forms={"image": Digit(), "waveform": Waveform(), "audio": form},
-        train=train,
-        test=test,
+        classes=tuple(classes),
+        forms=forms,
+        train=replace(train, banks=banks[0]),
+        test=replace(test, banks=banks[1]),
         digest="",
         provenance=provenance,
     )
 
 
-def pair(images: Images, recordings: Recordings, rng: np.random.Generator) -> tuple[Partition, NDArray[np.float32]]:
-    """Every image with a recording of its digit, equal images with one recording, and the MFCCs of these, unscaled.
-
-    Recordings beyond the images are left out.
-    """
-    seen = distinct(images.pixels)
-    _, first = np.unique(seen.index, return_index=True)
-    used, index = np.unique(match(images.labels[first], recordings.labels, rng), return_inverse=True)
-    heard, index = recordings.take(used), index[seen.index].astype(np.int64)
-    made = Partition(
-        banks={"image": seen, "waveform": Bank(values=heard.waveforms, index=index)},
-        labels=images.labels,
-        groups={RECORDING: heard.clip_id[index], SPEAKER: heard.speaker[index]},
-    )
-    return made, mfcc(heard.waveforms)
-
-
-def match(images: Rows, clips: Rows, rng: np.random.Generator) -> Rows:
-    """For each image label (N,) a clip of that label out of (M,): each once before any twice, in random order."""
-    index = np.empty(len(images), np.int64)
-    for label in range(int(images.max()) + 1):
-        rows, choices = np.flatnonzero(images == label), np.flatnonzero(clips == label)
-        rounds = -(-len(rows) // len(choices))
-        index[rows] = np.concatenate([rng.permutation(choices) for _ in range(rounds)])[: len(rows)]
-    return index
+def scaled(form: Form, values: NDArray[Any]) -> NDArray[Any]:
+    """Values (M, ...) scaled, in their own place where they stay what they are, as there may be many."""
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK]
+        made = form.scaled(part)
+        if made is part:
+            return values
+        if made.dtype != values.dtype:
+            return form.scaled(values)
+        values[start : start + CHUNK] = made
+    return values

@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
+from mmtune.data.asking import AUDIO, IMAGE, sounds
 from mmtune.data.atomic import require_writable
-from mmtune.data.audio_sources import Recordings
-from mmtune.data.building import make_dataset
-from mmtune.data.dataset import Dataset, Progress
-from mmtune.data.digits import WORDS
+from mmtune.data.building import finished
+from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Dataset, Partition, Progress
+from mmtune.data.digits import DIGITS, WORDS
 from mmtune.data.espeak import Utterance, speak
-from mmtune.data.image_sources import Images
+from mmtune.data.forms import Digit
+from mmtune.data.identity import distinct
+from mmtune.data.pairing import pair
 from mmtune.data.pictures import normalise
 from mmtune.data.recordings import at_rate, to_float, to_int16
+from mmtune.data.sources import Asked
 from mmtune.data.store import FORMAT, load, save
 
 VERSION = 1  # raise it whenever the sample's content changes: caches of older versions are then left alone
@@ -81,7 +84,8 @@ def make_sample(seed: int, report: Progress) -> Dataset:
         "version": VERSION,
         "seed": seed,
     }
-    dataset = make_dataset("sample", handwriting(seed), recordings, rng, provenance)
+    train, test = (pair(*both, rng) for both in zip(handwriting(seed), recordings, strict=True))
+    dataset = finished("sample", DIGITS, train, test, [Asked(IMAGE, IMAGE, Digit()), *sounds(())], provenance)
     report("writing", 2, 3)
     return dataset
 
@@ -104,27 +108,30 @@ def plan_takes(word: str, voice: str, rng: np.random.Generator) -> list[Utteranc
     ]
 
 
-def to_recordings(plan: list[Utterance], spoken: list[NDArray[np.int16]], rate: int) -> Recordings:
+def to_recordings(plan: list[Utterance], spoken: list[NDArray[np.int16]], rate: int) -> Partition:
     """One-second recordings of a plan; a repeated or silent one would be a fault of ours."""
     waves = np.stack([to_int16(at_rate(to_float(samples), rate)) for samples in spoken])
     assert len(np.unique(waves, axis=0)) == len(waves), "two utterances are the same samples"
     assert np.abs(waves.astype(np.int32)).max(axis=1).min() > 1000, "an utterance is silent"
-    return Recordings(
-        waveforms=waves,
+    return Partition(
+        banks={AUDIO: Bank(values=waves, index=np.arange(len(waves)))},
         labels=np.array([WORDS.index(u.word) for u in plan], np.int64),
-        speaker=np.array([u.voice for u in plan]),
-        clip_id=np.array([f"{u.word}_{u.voice}_{i % TAKES}" for i, u in enumerate(plan)]),
+        groups={
+            RECORDING: np.array([f"{u.word}_{u.voice}_{i % TAKES}" for i, u in enumerate(plan)]),
+            SPEAKER: np.array([u.voice for u in plan]),
+        },
     )
 
 
-def handwriting(seed: int) -> tuple[Images, Images]:
+def handwriting(seed: int) -> list[Partition]:
     """scikit-learn's digits as MNIST would show them, for training and for test, classes in proportion."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits(return_X_y=True)
     enlarged = np.stack([normalise(digit / 16.0) for digit in pixels.reshape(-1, 8, 8)])
-    images = Images(enlarged, labels.astype(np.int64))
-    rows = np.arange(len(labels))
-    train, test = train_test_split(rows, test_size=TEST_IMAGES, random_state=seed, stratify=labels)
-    return images.take(train), images.take(test)
+    parts = train_test_split(np.arange(len(labels)), test_size=TEST_IMAGES, random_state=seed, stratify=labels)
+    return [
+        Partition(banks={IMAGE: distinct(enlarged[rows])}, labels=labels[rows].astype(np.int64), groups={})
+        for rows in parts
+    ]

@@ -33,9 +33,19 @@ class Bank:
     def of_rows(self, rows: Rows) -> NDArray[Any]:
         """The values of some rows, zeros where a row has none."""
         index = self.index[rows]
+        if not len(self.values):
+            return np.zeros((len(rows), *self.values.shape[1:]), self.values.dtype)
         found: NDArray[Any] = self.values[np.maximum(index, 0)]
         found[index < 0] = 0
         return found
+
+    def compact(self) -> Bank:
+        """The same rows over those values alone that they use, in their order."""
+        kept, index = np.unique(self.index, return_inverse=True)
+        missing = int(len(kept) > 0 and kept[0] < 0)
+        used, index = kept[missing:], index.astype(np.int64) - missing
+        together = len(used) > 0 and used[-1] - used[0] + 1 == len(used)
+        return Bank(values=self.values[used[0] : used[-1] + 1] if together else self.values[used], index=index)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +70,10 @@ class Partition:
             labels=self.labels[rows],
             groups={name: own[rows] for name, own in self.groups.items()},
         )
+
+    def compact(self) -> Partition:
+        """The same rows over those values alone that they use."""
+        return replace(self, banks={name: bank.compact() for name, bank in self.banks.items()})
 
     def known(self, group: str) -> bool:
         """Whether the group of every row is known."""

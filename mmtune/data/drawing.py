@@ -1,15 +1,52 @@
-"""A test partition for sources that have none of their own."""
+"""Training and test: by what a source says itself, or drawn; no content of the test is left in training."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import Partition, Rows
-from mmtune.data.protocols import CONTENT, DISJOINT, best_groups, label_of, units
+from mmtune.data.dataset import SPEAKER, Partition
+from mmtune.data.identity import shared
+from mmtune.data.protocols import CONTENT, DISJOINT, best_groups, drawn, label_of, units
+from mmtune.data.sources import Source
 
 TEST_SHARE = 1 / 7  # as MNIST: one of seven
+
+
+def divided(
+    source: Source, other: Source | None, keep_apart: str, seed: int
+) -> tuple[Partition, Partition, dict[str, Any]]:
+    """The training and the test rows of a source, and what is recorded of that.
+
+    other: another source that is to be the test. Training rows whose picture, sound or array is in the test are left
+    out. Raises InputError where nothing can be drawn so, or `keep_apart` names a group that is not known of every row.
+    """
+    if other is not None:
+        train, test, rule = source.rows, other.rows, "another source"
+    else:
+        mask, rule = (source.test, "its own") if source.test is not None else draw(source.rows, keep_apart, seed)
+        train, test = (source.rows.take(np.flatnonzero(side)) for side in (~mask, mask))
+    again = shared(train, test)
+    train = train.take(np.flatnonzero(~again))
+    facts = {"partition": rule, "train": len(train), "test": len(test), "left_out": int(again.sum())}
+    return train, test, facts
+
+
+def draw(rows: Partition, keep_apart: str, seed: int) -> tuple[NDArray[np.bool_], str]:
+    """A test drawn from rows, (N,) bool, and by what rule: nobody of a named group on both sides, and no speaker.
+
+    Where speakers are not known, or do not say every class often enough, they are not kept apart.
+    """
+    if keep_apart in rows.groups:
+        return hold_out(rows, TEST_SHARE, keep_apart, seed), f"drawn, no {keep_apart} on both sides, seed {seed}"
+    if rows.known(SPEAKER) and len(np.unique(rows.groups[SPEAKER])) > 1:
+        mask = hold_out(rows, TEST_SHARE, SPEAKER, seed)
+        if all(len(np.unique(rows.labels[side])) == len(np.unique(rows.labels)) for side in (mask, ~mask)):
+            return mask, f"drawn, no {SPEAKER} on both sides, seed {seed}"
+    return hold_out(rows, TEST_SHARE, "", seed), f"drawn, no equal content on both sides, seed {seed}"
 
 
 def hold_out(partition: Partition, share: float, group: str, seed: int) -> NDArray[np.bool_]:
@@ -22,14 +59,4 @@ def hold_out(partition: Partition, share: float, group: str, seed: int) -> NDArr
     if group:
         return best_groups(unit, partition.labels, seed, share)
     chosen: NDArray[np.bool_] = drawn(label_of(unit, partition.labels), seed, share)[unit]
-    return chosen
-
-
-def drawn(labels: Rows, seed: int, share: float = TEST_SHARE) -> NDArray[np.bool_]:
-    """A share of every class at random, at least one, (N,) bool."""
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), bool)
-    for label in range(int(labels.max()) + 1):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        chosen[rows[: max(1, round(len(rows) * share))]] = True
     return chosen

@@ -276,7 +276,7 @@ class Array(Form):
         found = open_npy(path)
         if found.shape != self.sides or found.dtype.kind not in "fiu":
             raise InputError(f"{path}: must be numbers of shape {self.sides}, got {found.shape} {found.dtype}")
-        value = np.array(found, np.float32)
+        value = np.array(found, np.float32) + np.float32(0)  # -0.0 and 0.0 are one value
         if not np.isfinite(value).all():
             raise InputError(f"{path}: every number must be finite in float32, one is not")
         return value

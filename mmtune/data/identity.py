@@ -44,6 +44,22 @@ def is_identity(bank: Bank) -> bool:
     return len(shape) > 1 or shape[0] >= NUMBERS
 
 
+def shared(ours: Partition, theirs: Partition) -> NDArray[np.bool_]:
+    """Which rows of `ours`, (N,) bool, have a picture, a sound or an array that a row of `theirs` has too."""
+    found = np.zeros(len(ours), bool)
+    for name, bank in ours.banks.items():
+        other = theirs.banks[name]
+        if not is_identity(bank):
+            continue
+        if bank.values is other.values:
+            found |= (bank.index >= 0) & np.isin(bank.index, other.index)
+            continue
+        there = set(content_ids(other.values))
+        common = np.array([own in there for own in content_ids(bank.values)] + [False])
+        found |= common[bank.index]
+    return found
+
+
 def equal_rows(partition: Partition) -> Rows:
     """Of each row a number (N,) that rows share which are equal in all banks, by order of their first row."""
     columns = [bank.index for bank in partition.banks.values()]

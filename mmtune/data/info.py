@@ -1,50 +1,142 @@
-"""What a data set holds: counts, who speaks, and what each split protocol lets through; and a picture of it."""
+"""What a data set holds and what that rules out, in plain lines: as `build` found it, and as `info` measures it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from mmtune.base.errors import InputError, one_line
-from mmtune.data.dataset import SAMPLE_RATE, Dataset, Partition
-from mmtune.data.protocols import PROTOCOLS, leakage, split
+from mmtune.data.dataset import SPEAKER, Dataset, Partition
+from mmtune.data.forms import Form, Vector
+from mmtune.data.identity import shared
+from mmtune.data.protocols import CONTENT, DISJOINT, NAMED, leakage, split
+
+WIDTH = 12
+MANY = 12
+SOURCES = {"table": "table", "images": "pictures", "audio": "recordings"}
+Said = Iterator[tuple[str, str]]
 
 
 def lines(dataset: Dataset, seed: int = 0) -> list[str]:
-    """A data set as lines of plain text.
+    """A data set as lines of plain text: all that `found` says, and of every protocol what it lets through.
 
-    They have its counts, its pairs of each digit, and for each protocol the shares of validation rows whose recording,
-    and whose speaker, is also in training; or why the protocol is not possible.
+    That is the share of validation rows whose group, or whose value in a bank, is in training too; or why the protocol
+    is not possible.
     """
-    parts = {"train": dataset.train} if dataset.test is None else {"train": dataset.train, "test": dataset.test}
-    digits = {part: np.bincount(partition.labels, minlength=10) for part, partition in parts.items()}
+    others = [f"{DISJOINT}{group}" for group in dataset.train.groups if f"{DISJOINT}{group}" not in NAMED.values()]
+    protocols = [*NAMED, *others, f"{DISJOINT}{CONTENT}"]
+    wide = max(map(len, protocols)) + 2
     return [
-        f"name        {dataset.name}",
-        f"folder      {dataset.folder}",
-        f"digest      {dataset.digest}",
-        f"raw audio   {'cannot be turned' if dataset.features is None else 'can be turned'} into clips",
-        *(f"{plain(key):<12}{plain(value)}" for key, value in dataset.provenance.items()),
+        f"{'name':<{WIDTH}}{dataset.name}",
+        f"{'folder':<{WIDTH}}{one_line(str(dataset.folder))}",
+        f"{'digest':<{WIDTH}}{dataset.digest}",
+        *found(dataset),
         "",
-        *(f"{part:<12}{partition_line(partition)}" for part, partition in parts.items()),
-        "",
-        f"{'class':<12}{' '.join(f'{label:>6}' for label in range(len(digits['train'])))}",
-        *(f"{part:<12}{' '.join(f'{count:>6}' for count in counts)}" for part, counts in digits.items()),
-        "",
-        *(f"{protocol:<18}{protocol_line(dataset.train, protocol, seed)}" for protocol in PROTOCOLS),
+        *(f"{protocol:<{wide}}{protocol_line(dataset.train, protocol, seed)}" for protocol in protocols),
     ]
 
 
-def plain(value: Any) -> str:
-    """A value of the provenance in one printable line; whoever made the data set wrote it."""
-    return one_line(", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
+def found(dataset: Dataset) -> list[str]:
+    """What the set was made from, its rows, banks, classes and groups, and what of the test is in training too."""
+    parts = {"training": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
+    said = [*of_provenance(dataset.provenance), *of_banks(dataset, parts), *of_classes(dataset, parts)]
+    said += [*of_groups(parts), *of_test(dataset)]
+    return [one_line(f"{name:<{WIDTH}}{text}") for name, text in said]
 
 
-def partition_line(partition: Partition) -> str:
-    speakers = f"{len(np.unique(partition.speaker))} speakers" if partition.speakers_known else "speakers unknown"
-    waveforms = "features only" if partition.waveforms is None else "waveforms kept"
-    return f"{len(partition):,} pairs, {len(partition.clips):,} clips, {speakers}, {waveforms}"
+def of_provenance(provenance: Mapping[str, Any]) -> Said:
+    """How files were read, and what was left out; whoever made the data set wrote it."""
+    for key, value in provenance.items():
+        if key in SOURCES and isinstance(value, dict):
+            yield from of_source(SOURCES[key], value)
+        else:
+            yield key, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def of_source(what: str, facts: Mapping[str, Any]) -> Said:
+    """The facts of one source, each that is any."""
+    rows = f", {facts['train']:,} for training and {facts['test']:,} for the test" if "train" in facts else ""
+    test = f"; test: {facts['partition']}" if "partition" in facts else ""
+    yield what, f"by the naming {facts.get('naming')}{rows}{test}"
+    other = facts.get("other_classes")
+    texts = {
+        "other_classes": f"of other classes, not used: {counted(other)}" if isinstance(other, dict) and other else "",
+        "equal": "are equal to an earlier one: a value is kept once, and never on both sides",
+        "of_two_classes": "values have several classes",
+        "left_out": "left out of training, as their content is in the test too",
+        "skipped": f"could not be used: {first(facts, 'skipped')}",
+        "ignored": f"files ignored: {first(facts, 'ignored')}",
+    }
+    for key, text in texts.items():
+        if facts.get(key) and text:
+            yield "", text if key == "other_classes" else f"{facts[key]:,} {text}"
+    if isinstance(facts.get("test_source"), dict):
+        yield from of_source(f"test {what}"[:WIDTH], facts["test_source"])
+
+
+def first(facts: Mapping[str, Any], key: str) -> str:
+    """The first few of what is named, and dots for more."""
+    names = list(map(str, facts.get(f"{key}_first", [])))
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def counted(counts: Mapping[str, Any]) -> str:
+    """Names with their counts, MANY at most."""
+    shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:MANY])
+    return shown if len(counts) <= MANY else f"{shown}, and {len(counts) - MANY} more"
+
+
+def of_banks(dataset: Dataset, parts: Mapping[str, Partition]) -> Said:
+    """How many rows and values there are, and which rows lack one."""
+    for name, form in dataset.forms.items():
+        values = " + ".join(f"{len(part.banks[name].values):,}" for part in parts.values())
+        yield name, f"{described(form)}; {values} values"
+        for side, part in parts.items():
+            if missing := int((part.banks[name].index < 0).sum()):
+                yield "", f"{missing:,} of {len(part):,} {side} rows have none"
+
+
+def described(form: Form) -> str:
+    """What the values of a bank are."""
+    shape = " x ".join(map(str, form.shape))
+    names = f" of {', '.join(form.columns[:MANY])}" if isinstance(form, Vector) else ""
+    return f"{form.kind} {shape}{names}"
+
+
+def of_classes(dataset: Dataset, parts: Mapping[str, Partition]) -> Said:
+    """The rows of each class."""
+    counts = {side: np.bincount(part.labels, minlength=len(dataset.classes)) for side, part in parts.items()}
+    for side, own in counts.items():
+        rows = f"{own.sum():,} rows of {len(own)} classes"
+        spread = f", {own.min():,} to {own.max():,} each" if own.min() < own.max() else f", {own.min():,} each"
+        yield side, f"{rows}{spread}: {counted(dict(zip(dataset.classes, own.tolist(), strict=True)))}"
+
+
+def of_groups(parts: Mapping[str, Partition]) -> Said:
+    """Who is in both partitions, and which protocols cannot be had."""
+    train, test = parts["training"], parts.get("test")
+    for group in dict.fromkeys([*train.groups, SPEAKER]):
+        named = next((name for name, meaning in NAMED.items() if meaning == f"{DISJOINT}{group}"), f"{DISJOINT}{group}")
+        if group not in train.groups:
+            yield group, f"unknown, so {named} is not possible"
+            continue
+        own = set(train.groups[group].tolist()) - {""}
+        unknown = sum(int((part.groups[group] == "").sum()) for part in parts.values())
+        text = f"{len(own):,} in training"
+        if test is not None:
+            others = set(test.groups[group].tolist()) - {""}
+            text += f", {len(others):,} in the test, {len(own & others):,} in both"
+        lost = f"; unknown for {unknown:,} rows" if unknown else ""
+        yield group, text + lost + ("" if train.known(group) else f", so {named} is not possible")
+
+
+def of_test(dataset: Dataset) -> Said:
+    """How much of the test is in training too."""
+    if dataset.test is not None:
+        again = int(shared(dataset.test, dataset.train).sum())
+        yield "leakage", f"{again:,} of {len(dataset.test):,} test rows have a picture, sound or array of training"
 
 
 def protocol_line(train: Partition, protocol: str, seed: int) -> str:
@@ -52,51 +144,5 @@ def protocol_line(train: Partition, protocol: str, seed: int) -> str:
         made = split(train, protocol, seed)
     except InputError as error:
         return f"not possible: {error}"
-    recording, speaker = leakage(train, made)
-    known = "speaker unknown" if speaker is None else f"speaker {speaker:.1%}"
-    rows = f"{len(made.train):,} + {len(made.validation):,} rows"
-    return f"{rows}; also in training: recording {recording:.1%}, {known}"
-
-
-def draw_pairs(dataset: Dataset, path: Path, count: int = 8) -> None:
-    """Write a PNG of `count` training pairs, class by class: image, clip, and waveform where there is one."""
-    from matplotlib.figure import Figure
-
-    train, path = dataset.train, Path(path)
-    by_class = [np.flatnonzero(train.labels == label) for label in range(int(train.labels.max()) + 1)]
-    turns = [int(rows[turn]) for turn in range(count) for rows in by_class if turn < len(rows)]
-    rows = turns[:count]
-    kinds = 3 if train.waveforms is not None else 2
-    figure = Figure(figsize=(1.6 * count, 1.9 * kinds), layout="constrained")
-    axes = figure.subplots(kinds, len(rows), squeeze=False)
-    for column, row in zip(axes.T, rows, strict=True):
-        draw_pair(column, train, row)
-    axes[1, 0].set_ylabel("coefficient")
-    figure.suptitle(f"{dataset.name}: pairs of the training partition", parse_math=False)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: the picture could not be written: {error.strerror}") from error
-
-
-def draw_pair(column: Any, train: Partition, row: int) -> None:
-    """One pair, top to bottom into the axes of `column`."""
-    clip = int(train.clip_index[row])
-    # Of a sequence, the frame in the middle.
-    image = train.images[row] if train.images.ndim == 3 else train.images[row][train.images.shape[1] // 2]
-    column[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-    # A name may hold signs that would be read as a formula.
-    said = f"{train.labels[row]}\n{train.speaker[clip] or train.clip_id[clip]}"
-    column[0].set_title(said, fontsize=7, parse_math=False)
-    column[0].set_axis_off()
-    scale = {"vmin": 0, "vmax": 1} if train.images.ndim == 3 else {}
-    column[1].imshow(train.clips[clip].T, aspect="auto", origin="lower", **scale)
-    column[1].set_xlabel("frame", fontsize=7)
-    column[1].tick_params(labelsize=6)
-    if train.waveforms is not None:
-        column[2].plot(np.arange(SAMPLE_RATE) / SAMPLE_RATE, train.waveforms[clip] / 32768, linewidth=0.4)
-        column[2].set_ylim(-1, 1)
-        column[2].set_xlabel("s", fontsize=7)
-        column[2].tick_params(labelsize=6)
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in leakage(train, made).items())
+    return f"{len(made.train):,} + {len(made.validation):,} rows; also in training: {shares}"

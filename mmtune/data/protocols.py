@@ -70,11 +70,20 @@ def split(partition: Partition, protocol: str, seed: int) -> Split:
         return checked(partition, best_groups(unit, partition.labels, seed, SHARE), protocol)
     labels = label_of(unit, partition.labels)
     require_members(labels, 2, protocol)
-    try:
-        _, chosen = train_test_split(np.arange(len(labels)), test_size=SHARE, random_state=seed, stratify=labels)
-    except ValueError as error:
-        raise InputError(f"{protocol} is not possible: {error}") from error
+    if SHARE * len(labels) < len(np.unique(labels)):  # too few for one of each class, as scikit-learn counts them
+        return checked(partition, drawn(labels, seed, SHARE)[unit], protocol)
+    _, chosen = train_test_split(np.arange(len(labels)), test_size=SHARE, random_state=seed, stratify=labels)
     return checked(partition, np.isin(unit, chosen), protocol)
+
+
+def drawn(labels: Rows, seed: int, share: float) -> NDArray[np.bool_]:
+    """A share of every class at random, at least one, (N,) bool."""
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    order = np.argsort(labels, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        chosen[rng.permutation(rows)[: max(1, round(len(rows) * share))]] = True
+    return chosen
 
 
 def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]:
@@ -152,9 +161,12 @@ def is_mixed(protocol: str) -> bool:
 
 def label_of(unit: Rows, labels: Rows) -> Rows:
     """The label of each unit: that of most of its rows, the lowest of equals."""
-    counts = np.zeros((int(unit.max()) + 1, int(labels.max()) + 1), np.int64)
-    np.add.at(counts, (unit, labels), 1)
-    most: Rows = counts.argmax(axis=1)
+    # By pairs, as a table of all units and classes may be large; of equal counts the lowest label comes last.
+    width = int(labels.max()) + 1
+    pairs, counts = np.unique(unit * width + labels, return_counts=True)
+    order = np.lexsort((-pairs, counts, pairs // width))
+    most = np.empty(int(unit.max()) + 1, np.int64)
+    most[pairs[order] // width] = pairs[order] % width
     return most
 
 
@@ -176,15 +188,15 @@ def best_groups(group: NDArray[np.generic], labels: Rows, seed: int, share: floa
 
     names, of_row = np.unique(group, return_inverse=True)
     require_groups("holding groups out", len(names), 2)
-    counts = np.zeros((len(names), labels.max() + 1))
-    np.add.at(counts, (of_row, labels), 1)
     wanted = min(max(round(share * len(names)), 1), len(names) - 1)
     cutter = ShuffleSplit(CANDIDATES, test_size=wanted, random_state=seed)
-    choices = [chosen for _, chosen in cutter.split(np.arange(len(names)))]
-    shares = np.array([counts[chosen].sum(axis=0) for chosen in choices]) / np.maximum(counts.sum(axis=0), 1)
+    choices = [np.isin(np.arange(len(names)), chosen) for _, chosen in cutter.split(np.arange(len(names)))]
+    width = int(labels.max()) + 1
+    counts = np.array([np.bincount(labels[chosen[of_row]], minlength=width) for chosen in choices])
+    shares = counts / np.maximum(np.bincount(labels, minlength=width), 1)
     one_sided = ((shares == 0) | (shares == 1)).any(axis=1)
     best = int(np.argmin(np.abs(shares - share).mean(axis=1) + one_sided))
-    within: NDArray[np.bool_] = np.isin(of_row, choices[best])
+    within: NDArray[np.bool_] = choices[best][of_row]
     return within
 
 

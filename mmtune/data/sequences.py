@@ -37,7 +37,7 @@ def load_sequences(path: Path) -> Dataset:
     """Such a file as a data set that is all training partition: its folds hold persons out.
 
     Frames are the bank image and MFCCs the bank audio, zero beyond a sequence's length; each sequence is a recording of
-    its own, "person/row". The MFCCs of its last own step are never all zero, so that padding can be told from them.
+    its own, named "person/row". The MFCCs of its last own step are never all zero, which tells padding from them.
     Raises InputError on the first rule that the file breaks.
     """
     path = Path(path)

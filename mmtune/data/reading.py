@@ -1,0 +1,80 @@
+"""Files to banks: equal values are kept once, and all files that cannot be read are named together."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.base.errors import LONGEST, InputError
+from mmtune.data.dataset import Bank
+from mmtune.data.identity import content_ids
+
+FIRST = 20
+LARGE = 2**28  # bytes
+
+Bad = dict[str, str]
+"""Why each file, by its name in its source, is not used."""
+
+
+def read_files(
+    files: Sequence[Path | None],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    read: Callable[[Path], NDArray[Any]],
+    report: Callable[[int, int], None],
+) -> tuple[Bank, dict[Path, str]]:
+    """The bank of N rows that are made of a file each, or of None; and why some files could not be read.
+
+    read: makes a value (*shape) of dtype, or raises InputError. A row whose file could not be read has no value.
+    """
+    wanted = list(dict.fromkeys(file for file in files if file is not None))
+    values, known = space((len(wanted), *shape), dtype), dict[bytes, int]()
+    place: dict[Path, int] = {}
+    bad: dict[Path, str] = {}
+    for turn, path in enumerate(wanted, 1):
+        try:
+            value = read(path)
+            [own] = content_ids([value])
+            place[path] = known.setdefault(own, len(known))
+            values[place[path]] = value
+        except InputError as error:
+            bad[path] = str(error).removeprefix(f"{path}: ")
+        report(turn, len(wanted))
+    index = np.array([-1 if file is None else place.get(file, -1) for file in files], np.int64)
+    return Bank(values=values[: len(known)], index=index), bad
+
+
+def space(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array to fill: a large one lies in a file without a name, as it may be larger than the memory."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    try:
+        with tempfile.TemporaryFile(prefix="mmtune-") as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and would be a signal later
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise InputError(
+            f"{folder}: must have room for {size:,} bytes, {error.strerror}; TMPDIR names another"
+        ) from error
+
+
+def settle(bad: Mapping[str, str], skip: bool, where: Path) -> dict[str, Any]:
+    """What is recorded of files that cannot be used; InputError with the first of them unless they are skipped."""
+    if not bad:
+        return {}
+    if not skip:
+        room = (LONGEST - 400) // min(len(bad), FIRST)
+        told = "; ".join(f"{name}: {reason}"[:room] for name, reason in list(bad.items())[:FIRST])
+        more = f"; and {len(bad) - FIRST} more" if len(bad) > FIRST else ""
+        raise InputError(f"{where}: {len(bad)} cannot be used (--skip-bad goes on without): {told}{more}")
+    return {"skipped": len(bad), "skipped_first": [f"{name}: {reason}" for name, reason in list(bad.items())[:FIRST]]}

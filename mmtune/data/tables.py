@@ -1,0 +1,166 @@
+"""A table of samples to a source: one row a sample, and a column for all that is known of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.base.bounds import MEBIBYTE, read_bounded
+from mmtune.base.errors import InputError
+from mmtune.data.asking import file_form
+from mmtune.data.checks import require_classes, require_names
+from mmtune.data.classes import classes_of, ordered
+from mmtune.data.dataset import RECORDING, Bank, Partition, Progress
+from mmtune.data.folders import first_names
+from mmtune.data.forms import Sound, Vector, dtype_of
+from mmtune.data.identity import distinct
+from mmtune.data.reading import Bad, read_files, settle
+from mmtune.data.sources import Asked, How, Source
+
+LONGEST_TABLE = 64 * MEBIBYTE
+LABEL, SPLIT = "label", "split"
+SIDES = {"train": False, "training": False, "test": True, "testing": True}
+NOTHING = ("", "nan")
+
+
+class Cells(NamedTuple):
+    """A table as text: columns by name, (N,) cells each, and the line that each row ends on."""
+
+    columns: dict[str, list[str]]
+    lines: list[int]
+
+    def column(self, path: Path, name: str) -> list[str]:
+        """The cells of a column; InputError where there is none."""
+        if name not in self.columns:
+            raise InputError(f"{path}: must have the column {name}, has {', '.join(self.columns)}")
+        return self.columns[name]
+
+
+def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -> Source:
+    """The samples of a CSV file, whose paths are relative to its folder.
+
+    An empty cell is nothing: a row may lack some of its banks. Raises InputError where a column is missing, where a row
+    has no label or no bank at all, and where files or numbers cannot be read.
+    """
+    path = Path(path)
+    cells = read_cells(path)
+    labels = cells.column(path, how.label or LABEL)
+    rows, bad = len(labels), Bad()
+    banks: dict[str, Bank] = {}
+    groups = {name: cells.column(path, column) for name, column in how.named_groups(alone=True).items()}
+    test = sides(path, cells, how.split, bad)
+    for line, label in zip(cells.lines, labels, strict=True):
+        if not label:
+            bad[f"line {line}"] = "must have a label, has none"
+    for one in asked:
+        if one.column in banks:
+            continue
+        if isinstance(one.form, Vector):
+            banks[one.column] = read_numbers(path, cells, one.form.columns, bad)
+        else:
+            banks[one.column] = read_column(path, cells, one, bad, report)
+    heard = next((one.column for one in asked if isinstance(one.form, Sound)), "")
+    if heard and RECORDING not in groups and all(cells.columns[heard]):
+        groups[RECORDING] = first_names(banks[heard], np.array(cells.columns[heard])).tolist()
+    wrong = {name.partition(",")[0] for name in bad}
+    empty = np.all([bank.index < 0 for bank in banks.values()], axis=0)
+    nothing = [f"line {line}" for line, own in zip(cells.lines, empty.tolist(), strict=True) if own]
+    bad |= {line: "must have a value in one bank at least, has none" for line in nothing if line not in wrong}
+    unusable = wrong.union(nothing)
+    kept = np.flatnonzero([f"line {line}" not in unusable for line in cells.lines])
+    facts = {"naming": "table", "rows": rows} | settle(bad, how.skip_bad, path)
+    if not len(kept):
+        raise InputError(f"{path}: must have rows, has none that can be used")
+    names = classes_of(labels[row] for row in kept)
+    classes = ordered(names.values())
+    require_classes(classes, str(path))
+    number = {name: turn for turn, name in enumerate(classes)}
+    whole = Partition(
+        banks=banks,
+        labels=np.array([number.get(names.get(label, ""), 0) for label in labels], np.int64),
+        groups={name: np.array(own) for name, own in groups.items()},
+    )
+    for name, own in whole.groups.items():
+        require_names(own, f"{path}: group {name}")
+    source = Source(classes, whole, test, facts)
+    return source if len(kept) == rows else source.take(kept)
+
+
+def read_cells(path: Path) -> Cells:
+    """The cells of a CSV file with a header, spaces around them cut off; between them commas, semicolons or tabs."""
+    try:
+        text = read_bounded(path, LONGEST_TABLE).decode("utf-8-sig")
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        header = [name.strip() for name in next(reader, [])]
+        rows, lines = [], []
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append([cell.strip() for cell in row])
+                lines.append(reader.line_num)
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{path}: line {reader.line_num} must have {len(header)} cells as the header, has {len(row)}"
+                    )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: must be a CSV file in UTF-8: {error}") from error
+    if len(set(header)) != len(header) or not rows:
+        raise InputError(f"{path}: must have a header of different names and rows below it, got {header!r:.200}")
+    return Cells({name: list(own) for name, own in zip(header, zip(*rows, strict=True), strict=True)}, lines)
+
+
+def sides(path: Path, cells: Cells, column: str, bad: Bad) -> NDArray[np.bool_] | None:
+    """Which rows are for the test, by the column of the split; None without one."""
+    if not column and SPLIT not in cells.columns:
+        return None
+    own = cells.column(path, column or SPLIT)
+    for line, cell in zip(cells.lines, own, strict=True):
+        if cell.casefold() not in SIDES:
+            bad[f"line {line}, {column or SPLIT}"] = f"must be train or test, got {cell!r:.50}"
+    return np.array([SIDES.get(cell.casefold(), False) for cell in own])
+
+
+def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: Bad) -> Bank:
+    """The bank of numbers in some columns, unscaled float64; a row with an empty cell among them has none."""
+    own = [cells.column(path, column) for column in columns]
+    values = np.zeros((len(cells.lines), len(columns)))
+    present = np.ones(len(cells.lines), bool)
+    for row, (line, texts) in enumerate(zip(cells.lines, zip(*own, strict=True), strict=True)):
+        for turn, text in enumerate(texts):
+            if text.lower() in NOTHING:
+                present[row] = False
+                continue
+            number = as_number(text)
+            if number is None:
+                bad[f"line {line}, {columns[turn]}"] = f"must be a number, got {text!r:.50}"
+            values[row, turn] = number or 0.0  # and -0.0 is 0.0
+    return distinct(values, present)
+
+
+def as_number(text: str) -> float | None:
+    """A finite number that float32 holds, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and abs(number) < np.finfo(np.float32).max else None
+
+
+def read_column(path: Path, cells: Cells, one: Asked, bad: Bad, report: Progress) -> Bank:
+    """The bank of the files that a column names."""
+    own = cells.column(path, one.column)
+    files = [path.parent / cell if cell else None for cell in own]
+    form: Any = file_form(one.form)
+    found, wrong = read_files(files, form.shape, dtype_of(form), form.extract, partial(report, one.column))
+    for line, cell, file in zip(cells.lines, own, files, strict=True):
+        if file in wrong:
+            bad[f"line {line}, {one.column}"] = f"{cell}: {wrong[file]}"
+    return found
