@@ -1,0 +1,75 @@
+"""Networks of one's own made from parts: banks that meet after their encoders, or before any layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mmtune.base.errors import InputError
+from mmtune.networks.config.base import Checked, choice
+from mmtune.networks.config.encoders import Dense, Encoder
+from mmtune.networks.config.fusions import Concatenation, Fusion, Head
+from mmtune.networks.shapes import Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateFusion(Checked):
+    """An encoder for each bank, a fusion of what they make, and a head.
+
+    The embedding is what the encoders make, side by side. alone: whether each bank also has a linear classifier of its
+    own, trained on the encoder's vector without any effect on the encoder.
+    """
+
+    encoders: Mapping[str, Encoder]
+    fusion: Fusion = field(default_factory=Concatenation)
+    head: Head = field(default_factory=Head)
+    alone: bool = choice(True, (True, False))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_reads("encoders", self.reads)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The banks that it reads."""
+        return tuple(self.encoders)
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.late import LateNetwork
+
+        require_banks(self.reads, shapes)
+        return LateNetwork(self, shapes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyFusion(Dense):
+    """The values of all banks, flat and side by side, through hidden layers, the last of which is the embedding."""
+
+    reads: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_reads("reads", self.reads)
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.late import EarlyNetwork
+
+        require_banks(self.reads, shapes)
+        return EarlyNetwork(self, shapes)
+
+
+def require_reads(name: str, banks: tuple[str, ...]) -> None:
+    """Raise InputError unless these are the names of one or more banks, each once."""
+    if not banks or len(set(banks)) < len(banks):
+        raise InputError(f"{name} must name one or more banks, each once, got {', '.join(banks) or 'none'}")
+
+
+def require_banks(banks: tuple[str, ...], shapes: Shapes) -> None:
+    """Raise InputError unless the data have these banks."""
+    for bank in banks:
+        if bank not in shapes.banks:
+            raise InputError(f"a bank must be one of the data's {', '.join(shapes.banks)}, got {bank!r}")

@@ -1,0 +1,356 @@
+"""Encoders of one bank each, sized from the shape of its values: (B, *shape) float32 to (B, width)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmtune.base.errors import InputError
+from mmtune.networks.attention import TransformerLayer
+from mmtune.networks.config.encoders import (
+    MLP,
+    Conv1dEncoder,
+    Convolutional,
+    Dense,
+    Recurrent,
+    SmallCNN,
+    SmallResNet,
+    SmallTransformer,
+    SpectrogramCNN,
+)
+from mmtune.networks.inputs import channels_last, one_channel, valid_steps
+from mmtune.networks.layers import BatchNorm2d, Dropout, FlattenPlaces, Tanh
+from mmtune.networks.shapes import Shape
+
+KINDS = {
+    1: "a waveform (samples,)",
+    2: "features over time (steps, features)",
+    3: "a picture (channels, height, width)",
+}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": Tanh}
+CELLS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+FLOOR = 1e-6
+"""Power that silence has in a spectrogram, so that it has a logarithm."""
+POSITION_SPREAD = 0.02
+"""Standard deviation of positions that nothing has been learnt of (Dosovitskiy et al., 2021)."""
+
+
+def require_kind(reader: object, shape: Shape, *dimensions: int) -> None:
+    """Raise InputError unless a shape has so many dimensions, none of them empty."""
+    if len(shape) not in dimensions or 0 in shape:
+        kinds = " or ".join(KINDS[n] for n in dimensions)
+        raise InputError(f"{type(reader).__name__} must be given {kinds}, got values of shape {tuple(shape)}")
+
+
+class ChannelsLast(nn.Module):
+    """Pictures (B, C, H, W), laid out as `inputs.one_channel` does it."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return channels_last(pictures)
+
+
+class OneChannel(nn.Module):
+    """Features over time (B, T, F) to (B, 1, T, F)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return one_channel(features)
+
+
+class OneRow(nn.Module):
+    """Features over time (B, T, F), or waveforms (B, T), to pictures one row high, (B, F, 1, T) or (B, 1, 1, T).
+
+    So one kind of block serves signals and pictures, and a CPU has the channels last.
+    """
+
+    def forward(self, signals: Tensor) -> Tensor:
+        return torch.atleast_3d(signals).unsqueeze(1).movedim(3, 1)
+
+
+class MeanOverPlaces(nn.Module):
+    """Maps (B, C, H, W) to their means (B, C)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
+
+
+class LogSpectrogram(nn.Module):
+    """Waveforms (B, samples) in [-1, 1) to the logarithm of their power, (B, frames, mels or n_fft // 2 + 1).
+
+    The window is Hann's, and no frame reaches beyond the ends.
+    """
+
+    window: Tensor
+    filters: Tensor | None
+
+    def __init__(self, n_fft: int, hop: int, mels: int, sample_rate: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        filters = mel_filters(n_fft // 2 + 1, mels, sample_rate) if mels else None
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        made = torch.stft(waves, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        power = made.abs().square().transpose(1, 2)
+        return ((power if self.filters is None else power @ self.filters) + FLOOR).log()
+
+
+def mel_filters(bins: int, mels: int, sample_rate: int) -> Tensor:
+    """Weights (bins, mels) of triangles evenly spaced on HTK's mel scale from 0 Hz to half the sample rate."""
+    hertz = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
+    top = math.log10(1 + sample_rate / 2 / 700)
+    edges = 700 * (10 ** torch.linspace(0, top, mels + 2, dtype=torch.float64) - 1)
+    low, peak, high = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (hertz[:, None] - low) / (peak - low), (high - hertz[:, None]) / (high - peak)
+    return torch.minimum(rising, falling).clamp(min=0).float()
+
+
+def small_cnn(config: SmallCNN, shape: Shape) -> nn.Sequential:
+    """Pictures (B, C, H, W) to (B, width)."""
+    require_kind(config, shape, 3)
+    return nn.Sequential(ChannelsLast(), *flat_convolutions(config, shape))
+
+
+def spectrogram_cnn(config: SpectrogramCNN, shape: Shape) -> nn.Sequential:
+    """Features over time (B, T, F), or waveforms (B, samples), to (B, width)."""
+    require_kind(config, shape, 1, 2)
+    if len(shape) == 2:
+        return nn.Sequential(OneChannel(), *flat_convolutions(config, (1, *shape)))
+    n_fft, hop, mels = config.n_fft, config.hop, config.mels
+    if shape[0] < n_fft:
+        raise InputError(f"SpectrogramCNN must be given a waveform of n_fft={n_fft} or more samples, got {shape[0]}")
+    picture = (1, 1 + (shape[0] - n_fft) // hop, mels or n_fft // 2 + 1)
+    spectrogram = LogSpectrogram(n_fft, hop, mels, config.sample_rate)
+    return nn.Sequential(spectrogram, OneChannel(), *flat_convolutions(config, picture))
+
+
+def conv1d_encoder(config: Conv1dEncoder, shape: Shape) -> nn.Sequential:
+    """Features over time (B, T, F), or waveforms (B, samples), to (B, width)."""
+    require_kind(config, shape, 1, 2)
+    channels = shape[1] if len(shape) == 2 else 1
+    blocks, maps = convolutions(config, (channels, 1, shape[0]), (1, config.kernel), config.stride)
+    mean = config.summary == "mean"
+    summary = MeanOverPlaces() if mean else FlattenPlaces()
+    return nn.Sequential(OneRow(), *blocks, summary, *ending(config, maps[0] if mean else math.prod(maps)))
+
+
+def flat_convolutions(config: SmallCNN | SpectrogramCNN, picture: Shape) -> list[nn.Module]:
+    """Square convolutions of (B, *picture), their maps flat, and one linear layer to (B, width)."""
+    blocks, maps = convolutions(config, picture, (config.kernel, config.kernel))
+    return [*blocks, FlattenPlaces(), *ending(config, math.prod(maps))]
+
+
+def ending(config: Convolutional, features: int) -> list[nn.Module]:
+    """(B, features) to (B, width)."""
+    return [nn.Linear(features, config.width), ACTIVATIONS[config.activation]()]
+
+
+def convolutions(
+    config: Convolutional, picture: Shape, kernel: tuple[int, int], stride: int = 1
+) -> tuple[list[nn.Module], Shape]:
+    """All blocks for pictures (B, *picture), and the shape of what they make of one."""
+    layers: list[nn.Module] = []
+    channels, *sides = picture
+    for n in range(config.blocks):
+        sides = [(side - 1) // stride + 1 for side in sides]
+        pool = tuple(min(side, 2) for side in sides)
+        layers += block(config, channels, config.channels * 2**n, kernel, stride, pool)
+        channels, sides = config.channels * 2**n, [side // by for side, by in zip(sides, pool, strict=True)]
+    return layers, (channels, *sides)
+
+
+def block(
+    config: Convolutional, before: int, after: int, kernel: tuple[int, int], stride: int, pool: tuple[int, ...]
+) -> list[nn.Module]:
+    """Convolution, batch norm, max pool, activation and dropout, as far as there are such."""
+    normed = config.norm == "batch"
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    # A batch norm would take a bias away again.
+    convolution = nn.Conv2d(before, after, kernel, stride, padding, bias=not normed)
+    norms = [BatchNorm2d(after)] if normed else []
+    pools = [nn.MaxPool2d(pool)] if max(pool) > 1 else []
+    return [convolution, *norms, *pools, ACTIVATIONS[config.activation](), *dropouts(config.dropout)]
+
+
+def dropouts(rate: float) -> list[nn.Module]:
+    """A dropout, unless its rate is 0."""
+    return [Dropout(rate)] if rate else []
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions, added to what they are made from; maps (B, before, ...) to (B, after, ...).
+
+    Where the sizes differ, that goes through a 1x1 convolution (He et al., 2016, section 3.3, option B).
+    """
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        first = (nn.Conv2d(before, after, 3, stride, 1, bias=False), BatchNorm2d(after), nn.ReLU())
+        self.path = nn.Sequential(*first, nn.Conv2d(after, after, 3, 1, 1, bias=False), BatchNorm2d(after))
+        fitted = (nn.Conv2d(before, after, 1, stride, bias=False), BatchNorm2d(after))
+        self.short = nn.Identity() if (before, stride) == (after, 1) else nn.Sequential(*fitted)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return (self.path(maps) + self.short(maps)).relu()
+
+
+def small_resnet(config: SmallResNet, shape: Shape) -> nn.Sequential:
+    """Pictures (B, C, H, W) to (B, width)."""
+    require_kind(config, shape, 3)
+    first, widths = config.channels, [config.channels * 2**n for n in range(config.stages)]
+    stem = (nn.Conv2d(shape[0], first, 3, padding=1, bias=False), BatchNorm2d(first), nn.ReLU())
+    # The first block of a stage doubles the channels and halves the sides; the first stage has nothing to halve.
+    channels = [first, *(width for width in widths for _ in range(config.blocks))]
+    blocks = [Residual(before, after, after // before) for before, after in itertools.pairwise(channels)]
+    last = (nn.Linear(widths[-1], config.width), nn.ReLU())
+    return nn.Sequential(ChannelsLast(), *stem, *blocks, MeanOverPlaces(), *dropouts(config.dropout), *last)
+
+
+class FeatureNorm(nn.BatchNorm1d):
+    """Batch norm of each feature of (B, T, F), over all steps alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def feature_norm(norm: str, features: int) -> nn.Module:
+    """What standardises features over time, if anything."""
+    return FeatureNorm(features) if norm == "batch" else nn.Identity()
+
+
+def valid_mean(steps: Tensor, valid: Tensor) -> Tensor:
+    """The mean (B, F) over those of the steps (B, T, F) that are valid (B, T)."""
+    return torch.einsum("btf,bt->bf", steps, valid / valid.sum(1, keepdim=True))
+
+
+def turned(valid: Tensor) -> Tensor:
+    """For steps of which the first are valid (B, T), where each goes when their order is turned round, (B, T, 1).
+
+    Padding stays behind, so that a sequence read backwards begins with its own last step. Turned twice is unturned.
+    """
+    steps = valid.shape[1]
+    return (valid.sum(1, keepdim=True) - 1 - torch.arange(steps, device=valid.device)).remainder(steps).unsqueeze(2)
+
+
+class RecurrentLayer(nn.Module):
+    """Features over time (B, T, F) to states (B, T, hidden), or (B, T, 2 hidden) with those of the direction back.
+
+    places: as `turned` gives them.
+    """
+
+    def __init__(self, config: Recurrent, features: int) -> None:
+        super().__init__()
+        cell = CELLS[config.cell]
+        self.there = cell(features, config.hidden, batch_first=True)
+        self.back = cell(features, config.hidden, batch_first=True) if config.bidirectional else None
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        there: Tensor = self.there(x)[0]
+        if self.back is None:
+            return there
+        back: Tensor = self.back(x.take_along_dim(places, 1))[0]
+        return torch.cat([there, back.take_along_dim(places, 1)], dim=2)
+
+
+class RecurrentEncoder(nn.Module):
+    """Features over time (B, T, F) to (B, width)."""
+
+    def __init__(self, config: Recurrent, shape: Shape) -> None:
+        super().__init__()
+        require_kind(config, shape, 2)
+        self.hidden, self.mean = config.hidden, config.summary == "mean"
+        states = 2 * config.hidden if config.bidirectional else config.hidden
+        self.norm = feature_norm(config.norm, shape[1])
+        self.layers = nn.ModuleList(
+            RecurrentLayer(config, features) for features in (shape[1], *[states] * (config.layers - 1))
+        )
+        self.dropout = Dropout(config.dropout)
+        self.ending = nn.Sequential(nn.Linear(states, config.width), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        valid = valid_steps(x)
+        places, states = turned(valid), self.norm(x)
+        for layer in self.layers:
+            states = self.dropout(layer(states, places))
+        return self.ending(valid_mean(states, valid) if self.mean else self.last(states, places))
+
+    def last(self, states: Tensor, places: Tensor) -> Tensor:
+        """The states (B, ...) after all of a sequence: at its last valid step, and at its first for the way back."""
+        there = states.take_along_dim(places[:, :1], 1).squeeze(1)[:, : self.hidden]
+        return torch.cat([there, states[:, 0, self.hidden :]], dim=1)
+
+
+class Patches(nn.Conv2d):
+    """Pictures (B, C, H, W) to a token for each patch, row by row, (B, patches, width)."""
+
+    def __init__(self, config: SmallTransformer, shape: Shape) -> None:
+        channels, *sides = shape
+        patch = config.patch
+        if patch > min(sides):
+            raise InputError(f"patch must be at most the sides of a picture, {sides[0]} x {sides[1]}, got {patch}")
+        super().__init__(channels, config.width, patch, patch)
+        down, right = (-side % patch for side in sides)
+        self.fill = nn.ZeroPad2d((0, right, 0, down))
+        self.count = math.prod(math.ceil(side / patch) for side in sides)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return super().forward(channels_last(self.fill(pictures))).flatten(2).transpose(1, 2)
+
+
+class Steps(nn.Linear):
+    """Features over time (B, T, F) to a token for each step, (B, T, width)."""
+
+    def __init__(self, config: SmallTransformer, shape: Shape) -> None:
+        super().__init__(shape[1], config.width)
+        self.count = shape[0]
+        self.norm = feature_norm(config.norm, shape[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.norm(x))
+
+
+class TransformerEncoder(nn.Module):
+    """Features over time (B, T, F), or pictures (B, C, H, W), to (B, width)."""
+
+    def __init__(self, config: SmallTransformer, shape: Shape) -> None:
+        super().__init__()
+        require_kind(config, shape, 2, 3)
+        width = config.width
+        self.over_time = len(shape) == 2
+        self.embed = Steps(config, shape) if self.over_time else Patches(config, shape)
+        self.positions = nn.Parameter(nn.init.normal_(torch.empty(self.embed.count, width), std=POSITION_SPREAD))
+        self.dropout = Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, config.heads, config.feed_forward * width, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        valid = valid_steps(x) if self.over_time else None
+        tokens = self.dropout(self.embed(x) + self.positions)
+        for layer in self.layers:
+            tokens = layer(tokens, valid)
+        tokens = self.norm(tokens)
+        return tokens.mean(1) if valid is None else valid_mean(tokens, valid)
+
+
+def mlp(config: MLP, shape: Shape) -> nn.Sequential:
+    """Values (B, *shape) to (B, width)."""
+    hidden = dense(config, math.prod(shape))
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(config.hidden, config.width), nn.ReLU())
+
+
+def dense(config: Dense, features: int) -> list[nn.Module]:
+    """Hidden layers from (B, features) to (B, hidden)."""
+    layers: list[nn.Module] = []
+    normed = config.norm == "batch"
+    for _ in range(config.layers):
+        norms = [nn.BatchNorm1d(config.hidden)] if normed else []
+        linear = nn.Linear(features, config.hidden, bias=not normed)
+        layers += [linear, *norms, nn.ReLU(), *dropouts(config.dropout)]
+        features = config.hidden
+    return layers
