@@ -12,7 +12,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.forms import form_to_json
 from mmtune.networks.card import MODEL
 from mmtune.serve.loader import write_pyfunc
-from mmtune.tracking import COMPLETE, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, MISSING, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.reading import pages
 from mmtune.tracking.tracker import LONGEST_DIGEST
 from mmtune.tracking.trouble import reached
@@ -96,6 +96,7 @@ def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: Tr
     card = {
         "forms": {name: form_to_json(form) for name, form in dataset.forms.items()},
         "classes": list(dataset.classes),
+        "missing": [bank for bank in study.tags.get(MISSING, "").split(",") if bank],
         "data": {"name": dataset.name, "digest": dataset.digest},
         "scores": scores_of(trial),
         **facts(study, trial),

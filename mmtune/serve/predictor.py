@@ -92,13 +92,15 @@ class Prediction:
 class Predictor:
     """A model on the CPU, ready to predict.
 
-    card: what `inputs.json` holds. classes: their names; forms: by bank that the model reads, what its values are.
+    card: what `inputs.json` holds. classes: their names; forms: by bank that the model reads, what its values are;
+    missing: the banks that need not be given, for which the model then gets zeros.
     """
 
     loaded: Loaded
     card: Mapping[str, Any]
     classes: tuple[str, ...]
     forms: Mapping[str, Form]
+    missing: tuple[str, ...]
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
@@ -124,7 +126,10 @@ class Predictor:
         for name, form in own.items():
             if loaded.shapes[name][-len(form.shape) :] != form.shape:
                 raise InputError(f"{path}: {name} must be {loaded.shapes[name]} as the model reads it, is {form.shape}")
-        return cls(loaded=loaded, card=card, classes=tuple(classes), forms=own)
+        missing = card.get("missing", [])
+        if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
+            raise InputError(f"{path} must name the banks that may be missing, got {missing!r:.200}")
+        return cls(loaded=loaded, card=card, classes=tuple(classes), forms=own, missing=tuple(missing))
 
     @property
     def model(self) -> nn.Module:
@@ -135,6 +140,10 @@ class Predictor:
 
         Raises InputError on a missing or extra bank, another type or shape, NaN, or unequal numbers of rows.
         """
+        rows = max((len(array) for array in banks.values() if isinstance(array, np.ndarray)), default=0)
+        for name in self.missing:
+            if name in self.forms and name not in banks and rows:
+                banks[name] = np.zeros((rows, *self.forms[name].shape), dtype_of(self.forms[name]))
         count = check_inputs(banks, self.forms)
         outputs = [self._logits(banks, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
         whole = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
@@ -205,14 +214,14 @@ def predict_files(predictor: Predictor, given: Mapping[str, str]) -> Prediction:
     one of that kind. Raises InputError where a file is missing, unfit or not the model's to take, or where the model
     knows only ready-made values.
     """
-    by_bank = assigned(given, predictor.forms)
+    by_bank = assigned(given, predictor.forms, predictor.missing)
     return predictor.predict(**{name: read_value(predictor, name, text)[None] for name, text in by_bank.items()})
 
 
 KINDS = {"image": "picture", "audio": "recording"}
 
 
-def assigned(given: Mapping[str, str], forms: Mapping[str, Form]) -> dict[str, str]:
+def assigned(given: Mapping[str, str], forms: Mapping[str, Form], missing: Collection[str] = ()) -> dict[str, str]:
     """By bank what was given for it; InputError where something is given for none, or for a bank nothing."""
     found: dict[str, str] = {}
     for name, text in given.items():
@@ -223,7 +232,7 @@ def assigned(given: Mapping[str, str], forms: Mapping[str, Form]) -> dict[str, s
             takes = " and ".join(f"{bank} ({form.source or 'ready-made'})" for bank, form in forms.items())
             raise InputError(f"this model takes {takes}, got {name}")
         found |= dict.fromkeys(own, text)
-    require_taken([name for name in given if name in forms] + [n for n in found if n not in given], forms)
+    require_taken(found, [name for name in forms if name in found or name not in missing])
     return found
 
 

@@ -21,6 +21,7 @@ from mmtune.base.provenance import mixture
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
+from mmtune.networks.kinds import remember
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, settled
@@ -30,6 +31,7 @@ from mmtune.study.space import describe
 from mmtune.tracking import (
     CLASSES,
     COMPLETE,
+    MISSING,
     NOTE,
     OBJECTIVE,
     PRUNED,
@@ -111,6 +113,7 @@ def run_study(
     study rule this one out, and AwayError where the store does not answer when it begins.
     """
     require_monitor()
+    remember(study.base.model)
     sampler = options.sampler or study.sampler
     base = settled(study, options.fixed, options.epochs)
     require_banks(dataset.train, base.model.reads, study.missing)
@@ -347,6 +350,7 @@ def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) ->
     return {
         **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
         "mmtune.paper": study.paper,
+        MISSING: ",".join(study.missing),
         "mmtune.repeats": study.repeats,
         "mmtune.space": "\n".join(describe(plan.schedule.space)),
         MADE: as_tag(made_from(study, base, plan.schedule)),

@@ -1,23 +1,49 @@
 """What a network is made of: frozen, keyword-only, checked on construction, and free of torch.
 
-One class for each architecture, a file for each paper. All turn into plain JSON and back without loss, which is how
-they travel to artifacts and the registry.
+One class for each architecture of the papers, a file for each paper, and parts for networks of one's own. All turn
+into plain JSON and back without loss, which is how they travel to artifacts and the registry.
 """
 
 from mmtune.networks.config.bajaj import DualCNNConfig
+from mmtune.networks.config.encoders import (
+    MLP,
+    Conv1dEncoder,
+    Recurrent,
+    SmallCNN,
+    SmallResNet,
+    SmallTransformer,
+    SpectrogramCNN,
+)
+from mmtune.networks.config.fusions import Concatenation, CrossAttention, Gated, Head, LowRank, Sum
 from mmtune.networks.config.joshi import NORM_CODES, AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.config.late import EarlyFusion, LateFusion
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
 
 __all__ = [
+    "MLP",
     "NORM_CODES",
     "AudioRNNConfig",
+    "Concatenation",
+    "Conv1dEncoder",
+    "CrossAttention",
     "DualCNNConfig",
+    "EarlyFusion",
+    "Gated",
+    "Head",
     "ImageCNNConfig",
+    "LateFusion",
     "LatentFusionConfig",
+    "LowRank",
     "MultiheadFusionConfig",
+    "Recurrent",
+    "SmallCNN",
+    "SmallResNet",
+    "SmallTransformer",
+    "SpectrogramCNN",
     "SpectrogramFusionConfig",
+    "Sum",
     "XFlowLSTMConfig",
     "XFlowMLPConfig",
 ]
