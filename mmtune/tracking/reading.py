@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, TableClause, column, func, select, table
+from sqlalchemy import ColumnElement, Connection, Engine, Select, TableClause, column, select, table
 
 from mmtune.tracking.runs import Row
 
@@ -146,14 +146,23 @@ class SqlReading:
         return self._read([*tagged(tag, value), *chosen], tags, metrics)
 
     def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
-        latest, asked = LATEST.alias().c, [*tagged(tag, value), RUNS.c.status == status]
-        of_them = latest.run_uuid.in_(select(RUNS.c.run_uuid).where(*asked))
-        rated = latest.key == metric, latest.is_nan.is_(False), of_them
-        top = select(func.max(latest.value)).where(*rated).scalar_subquery()
+        latest, asked = LATEST.c, [*tagged(tag, value), RUNS.c.status == status]
+        rated = select(latest.run_uuid, latest.value).where(latest.key == metric, latest.is_nan.is_(False))
+        first: list[str] = []
+        top: float | None = None
         with self.engine.connect() as store:
-            first = list(store.execute(select(latest.run_uuid).where(*rated, latest.value == top)).scalars())
-        found = [self._read([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)], None, None) for ids in batches(first)]
-        return [row for rows in found for row in rows]
+            # From the top down: which runs are asked for is dear to find out for all of a large store.
+            for some in store.execute(rated.order_by(latest.value.desc())).partitions(MOST_BOUND):
+                score = {own.run_uuid: own.value for own in some}
+                among = select(RUNS.c.run_uuid).where(*asked, RUNS.c.run_uuid.in_(list(score)))
+                found = list(store.execute(among).scalars())
+                top = max((score[own] for own in found), default=None) if top is None else top
+                first += [own for own in found if score[own] == top]
+                if top is not None and some[-1].value < top:
+                    break
+        return [
+            row for ids in batches(first) for row in self._read([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)], None, None)
+        ]
 
     def _read(self, asked: Sequence[ColumnElement[bool]], tags: Names, metrics: Names) -> list[Row]:
         run = RUNS.c
@@ -172,6 +181,8 @@ class SqlReading:
                 )
                 for own in store.execute(found)
             }
+            if len(rows) <= MOST_BOUND:
+                chosen = select(run.run_uuid).where(run.run_uuid.in_(list(rows)))
             # What began after the first question is not asked for.
             for run_id, name, text in values(store, TAGS, chosen, tags):
                 if run_id in rows:
