@@ -42,12 +42,14 @@ def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Se
     others: more runs of the same study, to be compared in one table.
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
-    trials = tables.ranked(tracker.trials(run.run_id))
+    trials = tables.ranked(tracker.trials(run.run_id, tables.TAGS, [column.name for column in tables.SCORES]))
     if best_trial(trials) is None:
         found = ", ".join(f"{n} {state}" for state, n in tables.tally(trials).items()) or "no trial"
         raise InputError(f"a report needs a complete trial, study {run.key.slug} has {found}")
     if out.is_dir():
         raise InputError(f"a report is written to a file, {out} is a folder")
+    # All that is known of the best one, of the others what stands in the tables.
+    trials[0] = tracker.trial(run.run_id, trials[0].run_id) or trials[0]
     choices = tables.differing(trials)
     compared = [run, *others[:MOST_OTHERS]] if others else []
     values = {

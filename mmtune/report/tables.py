@@ -122,6 +122,10 @@ SCORES = (
 )
 
 
+TAGS = ("mmtune.reason", WEIGHTS)
+"""What a trial's tags say in the tables."""
+
+
 def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> list[Column]:
     """A column for each choice that differs, then the scores that any trial has: of tests where one was promoted."""
     names = short_names(choices)

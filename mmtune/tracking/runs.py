@@ -21,6 +21,7 @@ OBJECTIVE = at_best("val_macro_f1")
 UNIT = "unit_"
 LOST = "interrupted: the files that it had left are gone"
 PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"
+PARAMS = "mmtune.params"
 CLASSES = "mmtune.classes"
 """The tag of a study's run with the names of its classes, as far as they fit."""
 MISSING = "mmtune.missing"
@@ -94,7 +95,7 @@ def trial_run(row: Row) -> TrialRun:
         name=row.name,
         state=row.state,
         started=row.started,
-        params=read_tag(row, "mmtune.params", json_object, "a JSON object"),
+        params=read_tag(row, PARAMS, json_object, "a JSON object"),
         metrics=row.metrics,
         tags=row.tags,
     )

@@ -35,6 +35,7 @@ from mmtune.tracking.runs import (
     NUMBER,
     OBJECTIVE,
     OWNER,
+    PARAMS,
     PARENT,
     PRUNED,
     REMOVED,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 MOST_METRICS, MOST_OTHERS = 1_000, 100
 LONGEST_NAME, LONGEST_TAG, LONGEST_PARAM, LONGEST_DIGEST = 250, 8_000, 6_000, 36
 # Tags that are read again, so that half of one is worse than none.
-READ_AGAIN = {"mmtune.params", "mmtune.drawn", "mmtune.key_json", "mmtune.versions"}
+READ_AGAIN = {PARAMS, "mmtune.drawn", "mmtune.key_json", "mmtune.versions"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +145,12 @@ class MlflowTracker:
         """The study of a key, None where it is not tracked."""
         return next((study for study in self.studies(key.study) if study.key.slug == key.slug), None)
 
-    def trials(self, parent: str) -> list[TrialRun]:
-        """Every attempt at every trial of a study, by trial number, then time."""
-        return self._trials(PARENT, parent)
+    def trials(self, parent: str, tags: Names = None, metrics: Names = None) -> list[TrialRun]:
+        """Every attempt at every trial of a study, by trial number, then time.
+
+        tags, metrics: those that are asked for beside what makes it a trial, None for all.
+        """
+        return self._trials(PARENT, parent, tags, metrics)
 
     def parts(self, parent: str) -> list[TrialRun]:
         """Every part of every trial of a study, by trial number, then time."""
@@ -156,8 +160,10 @@ class MlflowTracker:
         """The runs with an id of ours."""
         return self._trials("mmtune.id", identity)
 
-    def _trials(self, tag: str, value: str) -> list[TrialRun]:
-        return sorted(map(trial_run, self._rows(tag, value)), key=lambda own: (own.number, own.started, own.run_id))
+    def _trials(self, tag: str, value: str, tags: Names = None, metrics: Names = None) -> list[TrialRun]:
+        asked = None if tags is None else (NUMBER, PARAMS, *tags)
+        found = map(trial_run, self._rows(tag, value, asked, metrics))
+        return sorted(found, key=lambda own: (own.number, own.started, own.run_id))
 
     def best(self, parent: str) -> TrialRun | None:
         """The `best_trial` of a study, without reading the others."""

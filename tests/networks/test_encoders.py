@@ -8,13 +8,13 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from mmtune.networks.build import count_parameters
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv1d, conv2d, cross_entropy, max_pool1d, max_pool2d
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmtune.base.errors import InputError
 from mmtune.networks.attention import SelfAttention, TransformerLayer
-from mmtune.networks.build import count_parameters
 from mmtune.networks.config.encoders import (
     MLP,
     Conv1dEncoder,

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from mmtune.networks.build import count_parameters
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
-from mmtune.networks.build import count_parameters
 from mmtune.networks.config.parts import (
     MLP,
     Concatenation,

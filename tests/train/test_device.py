@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmtune.networks.build import build_model
 from torch import nn
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.networks.build import build_model
 from mmtune.networks.config import AudioRNNConfig, XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.pool.worker import Broken, Event, Failed, Job, Ready, WorkerSpec, live, run_job
 from mmtune.train.batches import Resident, rows_of
