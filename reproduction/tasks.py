@@ -10,7 +10,6 @@ import numpy as np
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
-from mmtune.data.checks import require_banks
 from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import Study, load_study, parse_fixed, settled
@@ -171,7 +170,6 @@ def obstacle(task: Task, study: Study, dataset: Dataset) -> str:
     try:
         options = task.options(study)
         model = settled(study, options.fixed, options.epochs).model
-        require_banks(dataset.train, model.reads)
         require_network(model, dataset)
         make_splits(dataset, options)
     except InputError as error:

@@ -57,7 +57,9 @@ class Plan:
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
         """Everything that a trial is made from, by dotted path."""
-        return flatten(config) | {f"encoder.{bank}": run for bank, run in self.encoder_runs.items()}
+        # A tuple would come back from JSON as a list, which for a store is another value.
+        plain = {path: list(own) if isinstance(own, tuple) else own for path, own in flatten(config).items()}
+        return plain | {f"encoder.{bank}": run for bank, run in self.encoder_runs.items()}
 
 
 def protocol_of(options: Options, dataset: Dataset) -> str:

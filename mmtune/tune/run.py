@@ -18,7 +18,6 @@ from mmtune.base.fields import flatten
 from mmtune.base.files import locked, make_folder, storage_problem
 from mmtune.base.progress import Progress, say
 from mmtune.base.provenance import mixture
-from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
 from mmtune.networks.kinds import remember
@@ -116,7 +115,6 @@ def run_study(
     remember(study.base.model)
     sampler = options.sampler or study.sampler
     base = settled(study, options.fixed, options.epochs)
-    require_banks(dataset.train, base.model.reads, study.missing)
     require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
     spec = WorkerSpec(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.base.errors import InputError
+from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Dataset
 from mmtune.networks.kinds import parts_of
 from mmtune.networks.shapes import Shapes, shapes_of
@@ -25,6 +26,7 @@ def require_network(config: Any, dataset: Dataset, missing: Sequence[str] = ()) 
     alone, and for the digits it is known to be right.
     """
     if all(type(part).__module__.startswith(OURS) for part in parts_of(config)):
+        require_banks(dataset.train, config.reads, missing)
         shapes = shapes_of(dataset.train, len(dataset.classes))
         if any(shapes[bank] != DIGITS.get(bank) for bank in config.reads):
             lay_out(config, shapes)

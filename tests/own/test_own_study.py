@@ -15,9 +15,14 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from rich.console import Console
 
+from mmtune.base.errors import InputError
 from mmtune.data.arrays import from_arrays
-from mmtune.data.store import save
+from mmtune.data.store import load, save
+from mmtune.study import load_study
+from mmtune.study.options import Options
+from mmtune.tune.run import run_study
 
 NAMES = ("cat", "cow", "dog", "emu", "hen", "ox", "كلب")
 ROWS = 210
@@ -305,18 +310,21 @@ STUDY = Study(
 '''
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_a_network_is_one_line_with_its_place_and_begins_nothing(heard: Path, mistake: str) -> None:
+def test_a_mistake_in_a_network_is_one_line_with_its_place_and_begins_nothing(
+    heard: Path, mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right, wrong, rule = MISTAKES[mistake]
     assert right in WORDY
-    (heard / "studies/wordy.py").write_text(WORDY.replace(right, wrong))
-    said = mmtune(heard, "study", "wordy", "--data", "heard", "--workers", "1", status=2)
-    (line,) = [own for own in said.splitlines() if own.startswith("mmtune: ")]
-    assert rule in line
-    assert "wordy" in line or "words" in line
-    assert not list((heard / "mlruns").rglob("run.json"))
-    assert "none" in mmtune(heard, "report", "wordy", status=2)
+    monkeypatch.chdir(heard)
+    Path("studies/wordy.py").write_text(WORDY.replace(right, wrong))
+    with pytest.raises(InputError) as refused:
+        run_study(load_study("wordy"), load(Path("heard")), Options(workers=1), Path("mlruns"), Console(quiet=True))
+    said = str(refused.value)
+    assert rule in said
+    assert "\n" not in said
+    assert re.match(r"\S*studies/wordy\.py:\d+: ", said)
+    assert not Path("mlruns").exists()
 
 
 SCRIPT = """
