@@ -235,7 +235,7 @@ class Vector(Standardised):
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.columns or len(set(self.columns)) != len(self.columns):
+        if not all(self.columns) or not 0 < len(self.columns) == len(set(self.columns)):
             raise InputError(f"columns of a vector must be names, each once, got {self.columns}")
         super().__post_init__()
 

@@ -100,10 +100,10 @@ def recognise(
         inside = [path for path in own if path.startswith(root)]
         if not inside:
             continue
-        home = common_folder(inside)
-        divided = by_part(inside, len(home))
+        common = common_folder(inside)
+        homes = (common, common[: common.rfind("/", 0, -1) + 1])  # the folder of all may be that of the only speaker
         namings = list(NAMINGS) if kind == "recordings" else [PLAIN]
-        layouts = [read_names(folder, home, naming, divided) for naming in namings]
+        layouts = [read_names(folder, home, naming, by_part(inside, len(home))) for home in homes for naming in namings]
         fits = [fit(layout, wanted, len(inside)) for layout in layouts]
         if max(fits) > (0, False):
             return settled(layouts[fits.index(max(fits))], paths)
