@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.checks import check_partition, content_digest, require_bank_names, require_classes, require_name
+from mmtune.data.checks import (
+    check_partition,
+    content_digest,
+    require_bank_names,
+    require_classes,
+    require_group_names,
+    require_name,
+)
 from mmtune.data.dataset import Bank, Dataset, Partition, Rows
 from mmtune.data.drawing import TEST_SHARE, hold_out
 from mmtune.data.forms import Form, Ready
@@ -39,6 +46,7 @@ def from_arrays(
     """
     require_name(name, "name")
     require_bank_names(list(banks), "from_arrays")
+    require_group_names(list(groups or {}), "from_arrays")
     classes, numbers = numbered(labels)
     rows = len(numbers)
     made = {bank: bank_of(bank, values, rows) for bank, values in banks.items()}
@@ -83,7 +91,8 @@ def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
         raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
     if given.dtype in (np.uint8, np.int16):
         return distinct(given)
-    numbers = given.astype(np.float32)
+    with np.errstate(over="ignore"):
+        numbers = given.astype(np.float32)
     present = np.asarray(~np.isnan(numbers).reshape(rows, -1).all(axis=1))
     return distinct(numbers + np.float32(0), present)  # -0.0 and 0.0 are one value
 

@@ -14,7 +14,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.asking import IMAGE, Folders, Table, picture_form, require_asked, sounds
 from mmtune.data.atomic import require_writable
 from mmtune.data.checks import require_classes_present, require_name
-from mmtune.data.dataset import Bank, Dataset, Partition, Progress
+from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
 from mmtune.data.drawing import divided
 from mmtune.data.folders import read_pictures, read_recordings
 from mmtune.data.forms import Form, Sound
@@ -154,11 +154,16 @@ def finished(
         folder=Path(),
         classes=tuple(classes),
         forms=forms,
-        train=replace(train, banks=banks[0]),
-        test=replace(test, banks=banks[1]),
+        train=replace(train, banks=banks[0], groups=with_groups(train, test)),
+        test=replace(test, banks=banks[1], groups=with_groups(test, train)),
         digest="",
         provenance=provenance,
     )
+
+
+def with_groups(part: Partition, other: Partition) -> dict[str, Names]:
+    """The groups of a partition, and those that only the other one knows, unknown."""
+    return {name: np.zeros(len(part), "U1") for name in other.groups} | dict(part.groups)
 
 
 def scaled(form: Form, values: NDArray[Any]) -> NDArray[Any]:

@@ -276,7 +276,8 @@ class Array(Form):
         found = open_npy(path)
         if found.shape != self.sides or found.dtype.kind not in "fiu":
             raise InputError(f"{path}: must be numbers of shape {self.sides}, got {found.shape} {found.dtype}")
-        value = np.array(found, np.float32) + np.float32(0)  # -0.0 and 0.0 are one value
+        with np.errstate(over="ignore"):
+            value = np.array(found, np.float32) + np.float32(0)  # -0.0 and 0.0 are one value
         if not np.isfinite(value).all():
             raise InputError(f"{path}: every number must be finite in float32, one is not")
         return value
@@ -340,7 +341,7 @@ def form_to_json(form: Form) -> dict[str, Any]:
 
 def form_from_json(data: object, where: str) -> Form:
     """The inverse of `form_to_json`; InputError, naming `where`, on an unknown kind and on missing or bad fields."""
-    if not isinstance(data, Mapping) or data.get("kind") not in FORMS:
+    if not isinstance(data, Mapping) or data.get("kind") not in [*FORMS]:  # of a list, as a file may hold any type
         got = data.get("kind") if isinstance(data, Mapping) else type(data).__name__
         raise InputError(f"{where}: what a bank is must be one of {', '.join(FORMS)}, got {got!r}")
     cls, given = FORMS[str(data["kind"])], {name: value for name, value in data.items() if name != "kind"}

@@ -263,6 +263,14 @@ def test_another_corpus_is_the_test(images: Path, fsdd: Path, tmp_path: Path, di
     )
 
 
+def test_voices_that_only_the_training_knows_are_unknown_in_the_test(fsdd: Path, tmp_path: Path) -> None:
+    recordings(tmp_path / "other", [f"{digit}/{turn}.wav" for digit in range(10) for turn in range(2)])
+    made = build(Folders(audio=fsdd, test_audio=tmp_path / "other"), tmp_path / "set")
+    assert made.train.known("speaker")
+    assert set(made.require_test().groups["speaker"].tolist()) == {""}
+    assert load(made.folder).digest == made.digest
+
+
 def test_groups_by_regexes_over_paths(tmp_path: Path) -> None:
     names = [
         f"site{place}/{word}/{who}-{turn}.wav"
