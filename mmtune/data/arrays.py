@@ -18,6 +18,7 @@ from mmtune.data.checks import (
     require_group_names,
     require_name,
 )
+from mmtune.data.classes import ordered
 from mmtune.data.dataset import Bank, Dataset, Partition, Rows
 from mmtune.data.drawing import TEST_SHARE, hold_out
 from mmtune.data.forms import Form, Ready
@@ -79,9 +80,10 @@ def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Row
     if given.ndim != 1 or not len(given) or given.dtype.kind not in "iubUO":
         raise InputError(f"labels must be whole numbers or names (N,), got {given.shape} {given.dtype}")
     found, index = np.unique(given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True)
-    classes = tuple(map(str, found.tolist()))
+    names = tuple(map(str, found.tolist()))
+    classes = ordered(names) if given.dtype.kind in "UO" else names
     require_classes(classes, "labels")
-    return classes, index.astype(np.int64)
+    return classes, np.array([classes.index(name) for name in names], np.int64)[index]
 
 
 def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:

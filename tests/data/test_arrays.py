@@ -76,7 +76,7 @@ def test_a_row_of_nan_has_nothing() -> None:
     assert sum(int((part.banks["gait"].index < 0).sum()) for part in (made.train, made.require_test())) == 12
 
 
-@pytest.mark.parametrize("labels", [[3, 7, 11] * 20, np.array([3, 7, 11] * 20, np.uint8)])
+@pytest.mark.parametrize("labels", [[3, 7, 11] * 20, np.array([3, 7, 11] * 20, np.uint8), ["3", "7", "11"] * 20])
 def test_numbers_are_classes_by_value(labels: Any) -> None:
     assert from_arrays(labels=labels, **arrays()).classes == ("3", "7", "11")
 

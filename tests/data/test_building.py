@@ -263,6 +263,11 @@ def test_another_corpus_is_the_test(images: Path, fsdd: Path, tmp_path: Path, di
     )
 
 
+def test_a_group_to_keep_apart_draws_the_test_anew(fsdd: Path, tmp_path: Path) -> None:
+    made = build(Folders(audio=fsdd), tmp_path / "set", How(keep_apart="speaker"))
+    assert {*made.train.groups["speaker"]} ^ {*made.require_test().groups["speaker"]} == {"ann", "bob"}
+
+
 def test_voices_that_only_the_training_knows_are_unknown_in_the_test(fsdd: Path, tmp_path: Path) -> None:
     recordings(tmp_path / "other", [f"{digit}/{turn}.wav" for digit in range(10) for turn in range(2)])
     made = build(Folders(audio=fsdd, test_audio=tmp_path / "other"), tmp_path / "set")

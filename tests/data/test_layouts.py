@@ -81,6 +81,10 @@ def test_folders_of_train_and_test_are_the_partition() -> None:
         assert [one.test for one in found.named] == [one.path.startswith("Test") for one in found.named]
         assert len(found.named) == 180
         assert found.ignored == ["notes/x.wav"]
+    three = [f"{part}/{path}" for part in ("train", "valid", "test") for path in spelled("label/*", ANIMALS)]
+    assert [one.test for one in read(three).named] == [path.startswith("test") for path in sorted(three)]
+    two = sorted(path for path in three if not path.startswith("test"))
+    assert [one.test for one in read(two).named] == [path.startswith("valid") for path in two]
     one_sided = [f"train/{path}" for path in spelled("label/*", WORDS)]
     assert all(one.test is None for one in read(one_sided).named)
 

@@ -129,6 +129,18 @@ def test_a_folder_of_recordings_and_its_table_are_the_same(tmp_path: Path) -> No
     assert isinstance(ours.forms["clip_waveform"], Waveform)
 
 
+@pytest.mark.parametrize("parts", ["Train val TEST", "train dev", "train test"])
+def test_the_split_is_a_column(tmp_path: Path, parts: str) -> None:
+    names = parts.split()
+    rows = [row | {"split": names[turn // 3 % len(names)]} for turn, row in enumerate(sample_rows(tmp_path))]
+    table = table_of(write(tmp_path / "t.csv", rows), ["photo:4x4"])
+    made = build(table, tmp_path / "set")
+    assert len(made.require_test()) == sum(row["split"] == names[-1] for row in rows)
+    rows[7]["split"] = "both"
+    write(tmp_path / "t.csv", rows)
+    assert "line 9, split: must be train or test, got 'both'" in refusal(lambda: build(table, tmp_path / "set"))
+
+
 def test_empty_cells_are_nothing(tmp_path: Path) -> None:
     rows = sample_rows(tmp_path)
     for row in rows[::4]:
@@ -186,8 +198,8 @@ def test_everything_wrong_is_named_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "how", "said"),
     [
-        ({"split": "both"}, How(), "must be train or test, got 'both'"),
-        ({"split": "train"}, How(), "must have test rows"),
+        ({"split": "both"}, How(), "split must be train for some rows and test for others, got both"),
+        ({"split": "train"}, How(), "split must be train for some rows and test for others, got train"),
         ({"label": "ant"}, How(), "classes must be 2 to 4,096, got 1"),
         ({"patient": "a\nb"}, How(groups=("patient",)), "control character"),
         ({}, How(groups=("patients",)), "must have the column patients, has label, patient"),
