@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.checks import check_partition, content_digest, require_bank_names, require_classes, require_name
+from mmtune.data.checks import (
+    check_partition,
+    content_digest,
+    require_bank_names,
+    require_classes,
+    require_group_names,
+    require_name,
+)
+from mmtune.data.classes import ordered
 from mmtune.data.dataset import Bank, Dataset, Partition, Rows
 from mmtune.data.drawing import TEST_SHARE, hold_out
 from mmtune.data.forms import Form, Ready
@@ -39,6 +47,7 @@ def from_arrays(
     """
     require_name(name, "name")
     require_bank_names(list(banks), "from_arrays")
+    require_group_names(list(groups or {}), "from_arrays")
     classes, numbers = numbered(labels)
     rows = len(numbers)
     made = {bank: bank_of(bank, values, rows) for bank, values in banks.items()}
@@ -71,9 +80,10 @@ def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Row
     if given.ndim != 1 or not len(given) or given.dtype.kind not in "iubUO":
         raise InputError(f"labels must be whole numbers or names (N,), got {given.shape} {given.dtype}")
     found, index = np.unique(given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True)
-    classes = tuple(map(str, found.tolist()))
+    names = tuple(map(str, found.tolist()))
+    classes = ordered(names) if given.dtype.kind in "UO" else names
     require_classes(classes, "labels")
-    return classes, index.astype(np.int64)
+    return classes, np.array([classes.index(name) for name in names], np.int64)[index]
 
 
 def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
@@ -83,7 +93,8 @@ def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
         raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
     if given.dtype in (np.uint8, np.int16):
         return distinct(given)
-    numbers = given.astype(np.float32)
+    with np.errstate(over="ignore"):
+        numbers = given.astype(np.float32)
     present = np.asarray(~np.isnan(numbers).reshape(rows, -1).all(axis=1))
     return distinct(numbers + np.float32(0), present)  # -0.0 and 0.0 are one value
 

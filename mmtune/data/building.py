@@ -14,7 +14,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.asking import IMAGE, Folders, Table, picture_form, require_asked, sounds
 from mmtune.data.atomic import require_writable
 from mmtune.data.checks import require_classes_present, require_name
-from mmtune.data.dataset import Bank, Dataset, Partition, Progress
+from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
 from mmtune.data.drawing import divided
 from mmtune.data.folders import read_pictures, read_recordings
 from mmtune.data.forms import Form, Sound
@@ -54,7 +54,7 @@ Parts = tuple[tuple[str, ...], Partition, Partition, Sequence[Asked], dict[str, 
 
 def of_table(what: Table, how: How, report: Progress) -> Parts:
     source = read_table(what.path, what.asked, how, report)
-    require_group(how.keep_apart, source)
+    require_groups(how, source)
     train, test = divide(source, None, what.path, how)
     provenance = {"source": "built", "table": source.facts, "seed": how.seed}
     return source.classes, train.compact(), test.compact(), what.asked, provenance
@@ -85,7 +85,7 @@ def of_folders(what: Folders, how: How, report: Progress) -> Parts:
         other = what.test_audio and read_recordings(Path(what.test_audio), form, classes, how, report)
         sides["audio"] = source, other or None, Path(what.audio)
     require_asked(asked)
-    require_group(how.keep_apart, *(side[0] for side in sides.values()))
+    require_groups(how, *(side[0] for side in sides.values()))
     divisions = [divide(*side, how) for side in sides.values()]
     provenance = {"source": "built", **{kind: side[0].facts for kind, side in sides.items()}, "seed": how.seed}
     if len(divisions) == 1:
@@ -116,13 +116,15 @@ def repeated(source: Source) -> dict[str, int]:
     }
 
 
-def require_group(keep_apart: str, *sources: Source) -> None:
-    """Raise InputError unless a source has the group that is to be kept apart."""
-    groups = [group for source in sources for group in source.rows.groups]
-    if keep_apart and keep_apart not in groups:
-        raise InputError(
-            f"--keep-apart must name a group, there {'are' if groups else 'is'} {', '.join(groups) or 'none'}"
-        )
+def require_groups(how: How, *sources: Source) -> None:
+    """Raise InputError unless the groups that a user names are some source's."""
+    groups = dict.fromkeys(group for source in sources for group in source.rows.groups)
+    for name in how.named_groups(alone=True):
+        if name not in groups:
+            raise InputError(f"--group {name} must match a path, it matches none")
+    if how.keep_apart and how.keep_apart not in groups:
+        there = ", ".join(groups) or "none"
+        raise InputError(f"--keep-apart must name a group of {there}, got {how.keep_apart!r}")
 
 
 def finished(
@@ -152,11 +154,16 @@ def finished(
         folder=Path(),
         classes=tuple(classes),
         forms=forms,
-        train=replace(train, banks=banks[0]),
-        test=replace(test, banks=banks[1]),
+        train=replace(train, banks=banks[0], groups=with_groups(train, test)),
+        test=replace(test, banks=banks[1], groups=with_groups(test, train)),
         digest="",
         provenance=provenance,
     )
+
+
+def with_groups(part: Partition, other: Partition) -> dict[str, Names]:
+    """The groups of a partition, and those that only the other one knows, unknown."""
+    return {name: np.zeros(len(part), "U1") for name in other.groups} | dict(part.groups)
 
 
 def scaled(form: Form, values: NDArray[Any]) -> NDArray[Any]:

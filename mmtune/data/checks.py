@@ -101,6 +101,15 @@ def require_bank_names(names: Sequence[str], where: str) -> None:
             raise InputError(f"{where}: a bank must have a name such as image or heart_rate, got {name!r}")
 
 
+def require_group_names(names: Sequence[str], where: str) -> None:
+    """Raise InputError unless these can be names of groups: protocols and files are named after them."""
+    for name in names:
+        if not name.isidentifier() or not name.isascii() or len(name) > LONGEST_BANK:
+            raise InputError(f"{where}: a group must have a name such as speaker, got {name!r}")
+    if len(names) > MOST_NAMES:
+        raise InputError(f"{where}: groups must be {MOST_NAMES} at most, got {len(names)}")
+
+
 def require_name(name: str, where: str) -> None:
     """Raise InputError unless a data set's name is one printable part of a path: files are named after it."""
     if not name.isprintable() or "/" in name or name in ("", ".", "..") or len(os.fsencode(name)) > LONGEST_SET_NAME:

@@ -21,13 +21,16 @@ def divided(
 ) -> tuple[Partition, Partition, dict[str, Any]]:
     """The training and the test rows of a source, and what is recorded of that.
 
-    other: another source that is to be the test. Training rows whose picture, sound or array is in the test are left
-    out. Raises InputError where nothing can be drawn so, or `keep_apart` names a group that is not known of every row.
+    other: another source that is to be the test. keep_apart: a group for which the test is drawn, whatever the source
+    says. Training rows whose picture, sound or array is in the test are left out.
+    Raises InputError where nothing can be drawn so, or `keep_apart` names a group that is not known of every row.
     """
     if other is not None:
         train, test, rule = source.rows, other.rows, "another source"
     else:
-        mask, rule = (source.test, "its own") if source.test is not None else draw(source.rows, keep_apart, seed)
+        mask, rule = source.test, "its own"
+        if mask is None or keep_apart in source.rows.groups:
+            mask, rule = draw(source.rows, keep_apart, seed)
         train, test = (source.rows.take(np.flatnonzero(side)) for side in (~mask, mask))
     again = shared(train, test)
     train = train.take(np.flatnonzero(~again))

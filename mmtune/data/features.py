@@ -76,8 +76,8 @@ def log_floored(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def log_mel(waves: NDArray[np.int16], bands: int) -> NDArray[np.float32]:
     """(M, samples) at 16 kHz to the logarithms of so many mel bands, (M, frames, bands) float32, without centring."""
     frames = {"win_length": SHORT_WINDOW, "hop_length": SHORT_HOP, "window": "hann", "center": False}
-    made = [
-        log_floored(mel_power(to_float(waves[start : start + BATCH]), 512, bands, frames, pad=512 - SHORT_WINDOW))
-        for start in range(0, len(waves), BATCH)
-    ]
-    return np.concatenate(made).swapaxes(-1, -2).astype(np.float32)
+    found = np.empty((len(waves), 1 + (waves.shape[-1] - SHORT_WINDOW) // SHORT_HOP, bands), np.float32)
+    for start in range(0, len(waves), BATCH):
+        power = mel_power(to_float(waves[start : start + BATCH]), 512, bands, frames, pad=512 - SHORT_WINDOW)
+        found[start : start + BATCH] = log_floored(power).swapaxes(-1, -2)
+    return found

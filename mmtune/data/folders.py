@@ -89,17 +89,18 @@ def source_of(
 ) -> Source:
     """The files of a layout, read."""
     named = [one for one in layout.named if one.label in names]
+    groups = {SPEAKER: np.array([one.speaker for one in named])} if any(one.speaker for one in named) else {}
+    for group, pattern in how.named_groups(alone=False).items():
+        groups.pop(group, None)
+        matches = [regex(pattern, "--group").search(one.path) for one in named]
+        if any(matches):
+            groups[group] = np.array([(match[1] or "") if match else "" for match in matches])
     found, wrong = read_files(
         [folder / one.path for one in named], form.shape, dtype_of(form), form.extract, partial(report, kind)
     )
     bad = dict.fromkeys(layout.strays, f"must be named as the other {kind} of {layout.naming}")
     bad |= {str(path.relative_to(folder)): reason for path, reason in wrong.items()}
     skipped = settle(bad, how.skip_bad, folder)
-    groups = {SPEAKER: np.array([one.speaker for one in named])} if any(one.speaker for one in named) else {}
-    for group, pattern in how.named_groups(alone=False).items():
-        matches = [regex(pattern, "--group").search(one.path) for one in named]
-        if any(matches):
-            groups[group] = np.array([(match[1] or "") if match else "" for match in matches])
     if kind == "recordings":
         groups = {RECORDING: first_names(found, np.array([one.name for one in named]))} | groups
     number = {name: turn for turn, name in enumerate(classes)}

@@ -22,6 +22,7 @@ from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
 from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, to_int16
 
 MOST_VALUES = 2**24
+PART = 2**18
 Scale = tuple[float, ...]
 
 
@@ -169,7 +170,8 @@ class Mfcc(Sound):
     def fit(self, values: NDArray[Any]) -> Self:
         """InputError where a coefficient never varies."""
         mean, std = scale_of(values)
-        scaled = (values.reshape(-1, COEFFICIENTS).astype(np.float64) - mean) / np.where(std > 0, std, 1.0)
+        ends = np.stack([pick(values.reshape(-1, COEFFICIENTS), axis=0) for pick in (np.min, np.max)])
+        scaled = (ends.astype(np.float64) - mean) / np.where(std > 0, std, 1.0)
         low, high = float(scaled.min()), float(scaled.max())
         return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), low=low, high=high)
 
@@ -235,7 +237,7 @@ class Vector(Standardised):
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.columns or len(set(self.columns)) != len(self.columns):
+        if not all(self.columns) or not 0 < len(self.columns) == len(set(self.columns)):
             raise InputError(f"columns of a vector must be names, each once, got {self.columns}")
         super().__post_init__()
 
@@ -276,7 +278,8 @@ class Array(Form):
         found = open_npy(path)
         if found.shape != self.sides or found.dtype.kind not in "fiu":
             raise InputError(f"{path}: must be numbers of shape {self.sides}, got {found.shape} {found.dtype}")
-        value = np.array(found, np.float32) + np.float32(0)  # -0.0 and 0.0 are one value
+        with np.errstate(over="ignore"):
+            value = np.array(found, np.float32) + np.float32(0)  # -0.0 and 0.0 are one value
         if not np.isfinite(value).all():
             raise InputError(f"{path}: every number must be finite in float32, one is not")
         return value
@@ -328,9 +331,12 @@ def require_scale(mean: Scale, std: Scale, count: int) -> None:
 
 
 def scale_of(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation of what lies on the last axis."""
-    wide = values.reshape(-1, values.shape[-1]).astype(np.float64)
-    return wide.mean(axis=0), wide.std(axis=0)
+    """Mean and deviation of what lies on the last axis, part by part, as all in float64 would take twice the memory."""
+    rows = values.reshape(-1, values.shape[-1])
+    starts = range(0, len(rows), PART)
+    mean = sum(rows[start : start + PART].sum(axis=0, dtype=np.float64) for start in starts) / np.float64(len(rows))
+    squares = sum(np.square(rows[start : start + PART] - mean).sum(axis=0) for start in starts)
+    return mean, np.sqrt(squares / np.float64(len(rows)))
 
 
 def form_to_json(form: Form) -> dict[str, Any]:
@@ -340,7 +346,7 @@ def form_to_json(form: Form) -> dict[str, Any]:
 
 def form_from_json(data: object, where: str) -> Form:
     """The inverse of `form_to_json`; InputError, naming `where`, on an unknown kind and on missing or bad fields."""
-    if not isinstance(data, Mapping) or data.get("kind") not in FORMS:
+    if not isinstance(data, Mapping) or data.get("kind") not in [*FORMS]:  # of a list, as a file may hold any type
         got = data.get("kind") if isinstance(data, Mapping) else type(data).__name__
         raise InputError(f"{where}: what a bank is must be one of {', '.join(FORMS)}, got {got!r}")
     cls, given = FORMS[str(data["kind"])], {name: value for name, value in data.items() if name != "kind"}

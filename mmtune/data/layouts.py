@@ -14,6 +14,7 @@ from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
 from mmtune.data.checks import require_names
 from mmtune.data.classes import classes_among, digit_of, likeness
+from mmtune.data.sources import test_parts
 
 SUFFIXES = {"pictures": ("png", "jpg", "jpeg"), "recordings": ("wav", "flac")}
 ENDING = re.compile(rf"(\.({'|'.join(sum(SUFFIXES.values(), ()))}))+$", re.IGNORECASE)
@@ -35,7 +36,6 @@ PLAIN = "label/*"
 UNSURE = ("speaker/word_take", "speaker/label/*", "speaker_word_take")
 """Namings that other files fit by chance: they count only where their labels are digits, or classes that are known."""
 ROOTS = ("recordings/", "data/", "")
-PARTS = {"train": False, "training": False, "test": True, "testing": True}
 FSDD_TEST_INDICES = 5  # by the convention of FSDD: index 0..4
 DEEPEST = 6
 LONGEST_LIST = 64 * MEBIBYTE
@@ -100,10 +100,10 @@ def recognise(
         inside = [path for path in own if path.startswith(root)]
         if not inside:
             continue
-        home = common_folder(inside)
-        divided = by_part(inside, len(home))
+        common = common_folder(inside)
+        homes = (common, common[: common.rfind("/", 0, -1) + 1])  # the folder of all may be that of the only speaker
         namings = list(NAMINGS) if kind == "recordings" else [PLAIN]
-        layouts = [read_names(folder, home, naming, divided) for naming in namings]
+        layouts = [read_names(folder, home, naming, by_part(inside, len(home))) for home in homes for naming in namings]
         fits = [fit(layout, wanted, len(inside)) for layout in layouts]
         if max(fits) > (0, False):
             return settled(layouts[fits.index(max(fits))], paths)
@@ -128,10 +128,10 @@ def common_folder(paths: Sequence[str]) -> str:
 def by_part(paths: Sequence[str], start: int) -> Mapping[str, tuple[str, bool | None]]:
     """By path what of it says more than its folder, and whether it lies in `test/`, where there is also `train/`."""
     heads = {path: path[start:].partition("/") for path in paths}
-    there = {PARTS[head.lower()] for head, _, rest in heads.values() if rest and head.lower() in PARTS}
-    if len(there) < 2:
+    tests = test_parts({head for head, _, rest in heads.values() if rest})
+    if not tests:
         return {path: (path[start:], None) for path in paths}
-    return {path: (rest, PARTS[head.lower()]) for path, (head, _, rest) in heads.items() if head.lower() in PARTS}
+    return {path: (rest, tests[head]) for path, (head, _, rest) in heads.items() if head in tests}
 
 
 def read_names(folder: Path, home: str, naming: str, divided: Mapping[str, tuple[str, bool | None]]) -> Layout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from mmtune.data.dataset import Partition
 from mmtune.data.forms import Form
 
 Mask = NDArray[np.bool_]
+TRAIN, BETWEEN, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
 
 
 class Asked(NamedTuple):
@@ -69,6 +70,17 @@ class How:
                 raise InputError(f"--group must be {rule}, with a name such as speaker, got {text!r}")
             found[name] = own
         return found
+
+
+def test_parts(names: Collection[str]) -> dict[str, bool]:
+    """Whether each name of a partition, in any case, is the test; {} unless there are training and test.
+
+    What is called validation counts as training, as a study validates by itself, but where there is no other test.
+    """
+    train, between, test = ({name for name in names if name.casefold() in kind} for kind in (TRAIN, BETWEEN, TEST))
+    if not train or not (test or between):
+        return {}
+    return {name: name in (test or between) for name in train | between | test}
 
 
 def regex(pattern: str, option: str) -> re.Pattern[str]:

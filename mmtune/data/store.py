@@ -23,11 +23,11 @@ from mmtune.base.files import read_json
 from mmtune.data.archives import open_npy
 from mmtune.data.atomic import new_folder
 from mmtune.data.checks import (
-    MOST_NAMES,
     check_partition,
     content_digest,
     require_bank_names,
     require_classes,
+    require_group_names,
     require_name,
 )
 from mmtune.data.dataset import Bank, Dataset, Partition
@@ -73,7 +73,11 @@ def require_contract(dataset: Dataset, parts: dict[str, Partition], folder: Path
     """Raise InputError unless a data set is one."""
     require_classes(dataset.classes, str(folder))
     require_bank_names(list(dataset.forms), str(folder))
+    require_group_names(list(dataset.train.groups), str(folder))
     for name, partition in parts.items():
+        if set(partition.groups) != set(dataset.train.groups):
+            there = ", ".join(dataset.train.groups) or "none"
+            raise InputError(f"{folder / name}: groups must be those of training, {there}")
         check_partition(partition, dataset.forms, dataset.classes, str(folder / name))
 
 
@@ -122,7 +126,7 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
 
 def load_own(folder: Path, verify: bool) -> Dataset:
     manifest = read_manifest(folder)
-    parts = {name: read_partition(folder / name, manifest) for name in manifest["partitions"]}
+    parts = {name: read_partition(folder, name, manifest) for name in manifest["partitions"]}
     dataset = Dataset(
         name=manifest["name"],
         folder=folder,
@@ -142,9 +146,9 @@ def load_own(folder: Path, verify: bool) -> Dataset:
     return dataset
 
 
-def read_partition(folder: Path, manifest: dict[str, Any]) -> Partition:
+def read_partition(folder: Path, part: str, manifest: dict[str, Any]) -> Partition:
     def array(name: str) -> np.ndarray[Any, np.dtype[Any]]:
-        return open_npy(inside(folder, name), MOST_BYTES)
+        return open_npy(inside(folder, f"{part}/{name}"), MOST_BYTES)
 
     return Partition(
         banks={
@@ -172,8 +176,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     require_name(manifest["name"], str(path))
     require_classes(manifest["classes"], str(path))
     require_bank_names(list(manifest["forms"]), str(path))
-    if len(manifest["groups"]) > MOST_NAMES or not all(map(str.isidentifier, manifest["groups"])):
-        raise InputError(f"{path}: groups must have names such as speaker, got {manifest['groups']!r:.200}")
+    require_group_names(manifest["groups"], str(path))
     if manifest["partitions"] not in ([TRAIN], [TRAIN, TEST]):
         raise InputError(f"{path}: partitions must be train, or train and test, got {manifest['partitions']!r:.200}")
     return manifest

@@ -23,11 +23,10 @@ from mmtune.data.folders import first_names
 from mmtune.data.forms import Sound, Vector, dtype_of
 from mmtune.data.identity import distinct
 from mmtune.data.reading import Bad, read_files, settle
-from mmtune.data.sources import Asked, How, Source
+from mmtune.data.sources import Asked, How, Source, test_parts
 
-LONGEST_TABLE = 64 * MEBIBYTE
+LONGEST_TABLE, MOST_CELLS = 64 * MEBIBYTE, 2**23
 LABEL, SPLIT = "label", "split"
-SIDES = {"train": False, "training": False, "test": True, "testing": True}
 NOTHING = ("", "nan")
 
 
@@ -99,6 +98,8 @@ def read_cells(path: Path) -> Cells:
     try:
         text = read_bounded(path, LONGEST_TABLE).decode("utf-8-sig")
         separator = max(",;\t", key=text.partition("\n")[0].count)
+        if text.count(separator) + text.count("\n") > MOST_CELLS:
+            raise InputError(f"{path}: must have {MOST_CELLS:,} cells at most, has more")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header = [name.strip() for name in next(reader, [])]
         rows, lines = [], []
@@ -122,10 +123,14 @@ def sides(path: Path, cells: Cells, column: str, bad: Bad) -> NDArray[np.bool_] 
     if not column and SPLIT not in cells.columns:
         return None
     own = cells.column(path, column or SPLIT)
+    tests = test_parts(own)
+    if not tests:
+        there = ", ".join(sorted(set(own))[:5])
+        raise InputError(f"{path}: {column or SPLIT} must be train for some rows and test for others, got {there}")
     for line, cell in zip(cells.lines, own, strict=True):
-        if cell.casefold() not in SIDES:
+        if cell not in tests:
             bad[f"line {line}, {column or SPLIT}"] = f"must be train or test, got {cell!r:.50}"
-    return np.array([SIDES.get(cell.casefold(), False) for cell in own])
+    return np.array([tests.get(cell, False) for cell in own])
 
 
 def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: Bad) -> Bank:

@@ -16,7 +16,8 @@ from mmtune.base.errors import InputError
 from mmtune.data.bundled import cache_folder, sample_folder
 from mmtune.data.dataset import Dataset
 from mmtune.data.espeak import Utterance, speak
-from mmtune.data.features import FeatureStats, mfcc
+from mmtune.data.features import mfcc
+from mmtune.data.forms import Mfcc
 from mmtune.data.store import load
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -37,62 +38,58 @@ def dataset(cache: Path) -> Dataset:
 
 
 def test_it_is_as_large_and_varied_as_promised(dataset: Dataset) -> None:
-    train, test = dataset.train, dataset.test
+    train, test = dataset.train, dataset.require_test()
     assert (len(train), len(test)) == (1500, 297)
-    assert len(train.clips) + len(test.clips) >= 1000
-    assert len(set(train.speaker)) >= 30
-    assert not set(train.speaker) & set(test.speaker)
-    variants = [{name.split("+")[1] for name in part.speaker} for part in (train, test)]
+    assert sum(len(part.banks["audio"].values) for part in (train, test)) >= 1000
+    speakers = [set(part.groups["speaker"]) for part in (train, test)]
+    assert len(speakers[0]) >= 30
+    assert not speakers[0] & speakers[1]
+    variants = [{name.split("+")[1] for name in own} for own in speakers]
     assert not variants[0] & variants[1]
-    assert len({name.split("+")[0] for name in train.speaker}) >= 5
+    assert len({name.split("+")[0] for name in speakers[0]}) >= 5
     for part in (train, test):
         assert np.all(np.bincount(part.labels, minlength=10) >= 29)
 
 
 def test_every_clip_is_a_sound_of_its_own(dataset: Dataset) -> None:
-    waves = np.concatenate([dataset.train.waveforms, dataset.test.waveforms])
-    clips = np.concatenate([dataset.train.clips, dataset.test.clips])
-    assert len(np.unique(waves, axis=0)) == len(waves)
-    assert len(np.unique(clips, axis=0)) == len(clips)
-    peak = np.abs(waves.astype(np.int32)).max(axis=1)
-    assert peak.min() > 1000
-    assert ((np.abs(waves.astype(np.int32)) >= 32767).sum(axis=1) < 10).all()  # none is overdriven
+    for bank in ("waveform", "audio"):
+        values = np.concatenate([part.banks[bank].values for part in (dataset.train, dataset.require_test())])
+        assert len({value.tobytes() for value in values}) == len(values)
+    levels = np.abs(dataset.train.banks["waveform"].values.astype(np.int32))
+    assert levels.max(axis=1).min() > 1000
+    assert ((levels >= 32767).sum(axis=1) < 10).all()  # none is overdriven
 
 
 def test_every_clip_is_used_once_before_any_is_used_twice(dataset: Dataset) -> None:
-    for part in (dataset.train, dataset.test):
+    for part in (dataset.train, dataset.require_test()):
+        index = part.banks["audio"].index
         for digit in range(10):
-            _, times = np.unique(part.clip_index[part.labels == digit], return_counts=True)
+            _, times = np.unique(index[part.labels == digit], return_counts=True)
             assert times.max() - times.min() <= 1
-        assert len(np.unique(part.clip_index)) == len(part.clips)
+        assert len(np.unique(index)) == len(part.banks["audio"].values)
 
 
 def test_its_features_are_those_of_its_waveforms(dataset: Dataset) -> None:
-    assert dataset.features is not None
-    assert dataset.train.waveforms is not None
-    stats = FeatureStats.from_json(dataset.features)
-    raw = mfcc(dataset.train.waveforms)
-    assert FeatureStats.fit(raw) == stats
-    assert np.array_equal(stats.apply(raw), dataset.train.clips)
+    raw = mfcc(dataset.train.banks["waveform"].values)
+    assert Mfcc().fit(raw) == dataset.forms["audio"]
+    assert np.array_equal(dataset.forms["audio"].scaled(raw), dataset.train.banks["audio"].values)
 
 
 def test_both_modalities_can_be_learned_by_speakers_never_heard(dataset: Dataset) -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
-    train, test = dataset.train, dataset.test
-    for ours, theirs in (
-        (train.images, test.images),
-        (train.clips[train.clip_index], test.clips[test.clip_index]),
-    ):
-        model = KNeighborsClassifier(1).fit(ours.reshape(len(ours), -1), train.labels)
-        assert model.score(theirs.reshape(len(theirs), -1), test.labels) > 0.85
+    train, test = dataset.train, dataset.require_test()
+    for bank in ("image", "audio"):
+        ours, theirs = (part.banks[bank].of_rows(np.arange(len(part))).reshape(len(part), -1) for part in (train, test))
+        assert KNeighborsClassifier(1).fit(ours, train.labels).score(theirs, test.labels) > 0.85
 
 
 @pytest.mark.slow
 def test_a_seed_is_always_the_same_sample(dataset: Dataset, tmp_path: Path) -> None:
     again = sample(0, tmp_path)
     assert again.digest == dataset.digest
-    files = sorted(path.name for path in dataset.folder.iterdir())
+    files = sorted(path.relative_to(dataset.folder) for path in dataset.folder.rglob("*.*"))
+    assert len(files) > 10
     for name in files:
         assert (again.folder / name).read_bytes() == (dataset.folder / name).read_bytes(), name
 
@@ -120,7 +117,7 @@ def test_a_damaged_cache_is_made_again(dataset: Dataset, tmp_path: Path) -> None
 def test_another_seed_is_another_sample(dataset: Dataset, tmp_path: Path) -> None:
     other = sample(1, tmp_path)
     assert other.digest != dataset.digest
-    assert set(other.test.speaker) != set(dataset.test.speaker)
+    assert set(other.require_test().groups["speaker"]) != set(dataset.require_test().groups["speaker"])
 
 
 @pytest.mark.slow

@@ -49,7 +49,8 @@ def complaint(path: Path) -> str:
 def test_round_trip(tmp_path: Path) -> None:
     arrays = made()
     found = load_sequences(write(tmp_path / "lips.npz", arrays))
-    frames, mfcc, labels = found.train.images, found.train.clips, found.train.labels
+    frames, mfcc = (found.train.banks[name].of_rows(np.arange(ROWS)) for name in ("image", "audio"))
+    labels = found.train.labels
     assert (found.name, len(found.train), found.test) == ("lips", ROWS, None)
     for row, length in enumerate(arrays["lengths"]):
         np.testing.assert_array_equal(frames[row, :length], arrays["frames"][row, :length])
@@ -57,7 +58,7 @@ def test_round_trip(tmp_path: Path) -> None:
         assert not frames[row, length:].any()
         assert not mfcc[row, length:].any()
     np.testing.assert_array_equal(labels, arrays["labels"])
-    np.testing.assert_array_equal(found.train.speaker, arrays["person"])
+    np.testing.assert_array_equal(found.train.groups["speaker"], arrays["person"])
     assert (frames.dtype, mfcc.dtype, labels.dtype) == (np.uint8, np.float32, np.int64)
 
 
@@ -81,11 +82,18 @@ def test_digest_is_of_the_content_alone(tmp_path: Path) -> None:
 
 def test_every_sequence_is_a_pair_of_its_own(tmp_path: Path) -> None:
     partition = load_sequences(write(tmp_path / "s.npz", dict(made(), person=np.arange(ROWS) % 4))).train
-    np.testing.assert_array_equal(partition.clip_index, np.arange(ROWS))
-    assert list(partition.speaker[:5]) == ["0", "1", "2", "3", "0"]
-    assert list(partition.clip_id[:2]) == ["0/0", "1/1"]
-    assert len(set(partition.clip_id)) == ROWS
-    assert partition.speakers_known
+    assert partition.groups["speaker"][:5].tolist() == ["0", "1", "2", "3", "0"]
+    assert partition.groups["recording"][:2].tolist() == ["0/0", "1/1"]
+    assert len(set(partition.groups["recording"])) == ROWS
+    assert partition.known("speaker")
+
+
+def test_equal_sequences_share_a_value(tmp_path: Path) -> None:
+    arrays = {name: np.concatenate([array, array]) for name, array in made().items()}
+    banks = load_sequences(write(tmp_path / "s.npz", arrays)).train.banks
+    for bank in banks.values():
+        assert len(bank.values) == ROWS
+        np.testing.assert_array_equal(bank.index, np.tile(np.arange(ROWS), 2))
 
 
 def with_value(name: str, index: object, value: object) -> Arrays:

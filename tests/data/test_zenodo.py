@@ -146,11 +146,12 @@ def test_the_whole_set_arrives_in_our_form(zenodo: Zenodo, tmp_path: Path) -> No
     loaded = load(tmp_path / "khacef")
     assert loaded.digest == made.digest
     assert (loaded.name, loaded.provenance["doi"]) == ("khacef", DOI)
-    assert (len(loaded.train), len(loaded.train.clips), len(loaded.test.clips)) == (120, 70, 20)
+    seen, heard = loaded.train.banks["image"], loaded.train.banks["audio"]
+    assert (len(loaded.train), len(heard.values), len(loaded.require_test().banks["audio"].values)) == (120, 70, 20)
     images = np.load(io.BytesIO(FILES["data_wr_train.npy"]))
-    assert np.array_equal(loaded.train.images.reshape(-1, 784), np.rint(images * 255))
+    assert np.array_equal(seen.of_rows(np.arange(120)).reshape(-1, 784), np.rint(images * 255))
     audio = np.load(io.BytesIO(FILES["data_sp_train.npy"])).astype(np.float32)
-    assert np.array_equal(loaded.train.clips[loaded.train.clip_index].reshape(-1, 507), audio)
+    assert np.array_equal(heard.of_rows(np.arange(120)).reshape(-1, 507), audio)
     assert {name for name, done, total in told if done == total} == set(KHACEF_FILES)
     assert [path.name for path in tmp_path.iterdir()] == ["khacef"]
 
@@ -176,7 +177,7 @@ def test_a_cut_connection_is_refused_then_resumed(zenodo: Zenodo, tmp_path: Path
     assert set(again) & set(finished) <= {"record"}
     kept = after - after % CHUNK
     assert again["data_wr_train.npy"] == (f"bytes={kept}-" if kept else None)
-    assert load(tmp_path / "khacef").train.images.any()
+    assert load(tmp_path / "khacef").train.banks["image"].values.any()
     assert [path.name for path in tmp_path.iterdir()] == ["khacef"]
 
 

@@ -1,0 +1,109 @@
+"""Data sets from arrays in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filesets import refusal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtune.data.arrays import from_arrays
+from mmtune.data.dataset import Dataset
+from mmtune.data.identity import shared
+from mmtune.data.store import load, save
+
+LABELS = ["cat", "dog", "bee"] * 20
+
+
+def arrays(seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {
+        "photo": rng.integers(0, 256, (60, 3, 6, 5), np.uint8),
+        "sound": rng.integers(-99, 99, (60, 1600), np.int16),
+        "gait": rng.normal(size=(60, 4, 6)),
+        "body": rng.normal(size=(60, 2)),
+    }
+
+
+def rows_of(made: Dataset, bank: str) -> list[bytes]:
+    parts = [made.train, *([made.test] if made.test else [])]
+    return [value.tobytes() for part in parts for value in part.banks[bank].of_rows(np.arange(len(part)))]
+
+
+def test_what_comes_in_is_what_comes_out(tmp_path: Path) -> None:
+    given_arrays = arrays()
+    made = from_arrays(labels=LABELS, groups={"owner": [f"o{n // 6}" for n in range(60)]}, **given_arrays)
+    assert made.classes == ("bee", "cat", "dog")
+    for bank, values in given_arrays.items():
+        wanted = values if values.dtype.kind != "f" else values.astype(np.float32)
+        assert sorted(rows_of(made, bank)) == sorted(value.tobytes() for value in wanted)
+    saved = save(made, tmp_path / "set")
+    assert load(saved.folder).digest == made.digest
+
+
+def test_the_test_may_be_given(tmp_path: Path) -> None:
+    mask = np.arange(60) % 4 == 0
+    made = from_arrays(labels=LABELS, test=mask, **arrays())
+    test = made.require_test()
+    assert np.array_equal(test.banks["photo"].of_rows(np.arange(15)), arrays()["photo"][mask])
+    assert [made.classes[label] for label in test.labels] == [
+        own for own, held in zip(LABELS, mask, strict=True) if held
+    ]
+    assert from_arrays(labels=LABELS, test=0, **arrays()).test is None
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 99), doubled=st.integers(1, 20))
+def test_a_drawn_test_shares_nothing_with_training(seed: int, doubled: int) -> None:
+    values = arrays(seed)
+    for name in ("photo", "sound"):
+        values[name][-3 * doubled :] = values[name][: 3 * doubled]
+    made = from_arrays(labels=LABELS, seed=seed, **values)
+    assert not shared(made.require_test(), made.train).any()
+    owners = [f"o{n % 7}" for n in range(60)]
+    apart = from_arrays(labels=LABELS, groups={"owner": owners}, keep_apart="owner", **arrays(seed))
+    assert not set(apart.train.groups["owner"]) & set(apart.require_test().groups["owner"])
+
+
+def test_a_row_of_nan_has_nothing() -> None:
+    values = arrays()
+    values["gait"][::5] = np.nan
+    made = from_arrays(labels=LABELS, **values)
+    assert sum(int((part.banks["gait"].index < 0).sum()) for part in (made.train, made.require_test())) == 12
+
+
+@pytest.mark.parametrize("labels", [[3, 7, 11] * 20, np.array([3, 7, 11] * 20, np.uint8), ["3", "7", "11"] * 20])
+def test_numbers_are_classes_by_value(labels: Any) -> None:
+    assert from_arrays(labels=labels, **arrays()).classes == ("3", "7", "11")
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "banks must be 1 to 64, got 0"),
+    ({"labels": LABELS[:-1], "x": np.zeros((60, 2))}, "x must be numbers (59, ...)"),
+    ({"labels": ["a"] * 60, "x": np.zeros((60, 2))}, "classes must be 2 to"),
+    ({"labels": [[1], [2]] * 30, "x": np.zeros((60, 2))}, "labels must be whole numbers or names"),
+    ({"labels": [0.5, 1] * 30, "x": np.zeros((60, 2))}, "labels must be whole numbers or names"),
+    ({"labels": [], "x": np.zeros((0, 2))}, "labels must be whole numbers or names"),
+    ({"labels": ["a\n", "b"] * 30, "x": np.zeros((60, 2))}, "printable"),
+    ({"x": np.zeros(60)}, "x must be numbers (60, ...)"),
+    ({"x": np.full((60, 2), "a")}, "x must be numbers"),
+    ({"x": np.full((60, 2), np.inf)}, "must be finite"),
+    ({"x": np.where(np.arange(120).reshape(60, 2) == 7, np.nan, 1.0)}, "must be finite"),
+    ({"class": np.zeros((60, 2))}, "must have a name such as"),
+    ({"x": np.zeros((60, 2)), "groups": {"who": ["a"] * 59}}, "group who must be (60,)"),
+    ({"x": np.zeros((60, 2)), "groups": {"who": ["a\n"] * 60}}, "control character"),
+    ({"x": np.zeros((60, 2)), "test": np.zeros(59, bool)}, "of each of 60 rows"),
+    ({"x": np.zeros((60, 2)), "test": np.arange(60) % 3 == 0}, "every class must have rows"),
+    ({"x": np.zeros((60, 2)), "test": 1.0}, "share of the test"),
+    ({"x": np.zeros((60, 2)), "name": "a/b"}, "name must be printable"),
+    ({"x": np.zeros((60, 2)), "keep_apart": "who"}, "needs the group who"),
+]
+
+
+@pytest.mark.parametrize(("given_arrays", "said"), BAD)
+def test_what_does_not_fit_is_refused(given_arrays: dict[str, Any], said: str) -> None:
+    assert said in refusal(lambda: from_arrays(**{"labels": LABELS, **given_arrays}))
