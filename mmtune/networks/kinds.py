@@ -46,7 +46,7 @@ def kind_of(cls: type[Any]) -> str:
 def class_of(kind: str) -> type[Any]:
     """The inverse of `kind_of`; InputError where this process knows no such class."""
     found = KNOWN.get(kind) or vars(shipped).get(kind if kind in shipped.__all__ else "")
-    if found is None:
+    if not isinstance(found, type):
         rule = "kind of a network must be one of mmtune's own or of a study that is at hand"
         raise InputError(f"{rule}, got {kind!r:.200}: name the folder of its study file with --studies")
     return found
@@ -81,7 +81,7 @@ def config_from_json(data: Any) -> Any:
         raise InputError(f"network of kind {kind!r} does not take {', '.join(sorted(values.keys() - known))}")
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # anybody may have written the class
         raise InputError(f"network of kind {kind!r} does not take these fields: {error}") from error
 
 
