@@ -81,7 +81,7 @@ def config_from_json(data: Any) -> Any:
         raise InputError(f"network of kind {kind!r} does not take {', '.join(sorted(values.keys() - known))}")
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # anybody may have written the class
         raise InputError(f"network of kind {kind!r} does not take these fields: {error}") from error
 
 

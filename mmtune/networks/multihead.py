@@ -83,19 +83,24 @@ def multihead_encoder(config: MultiheadFusionConfig, length: int) -> nn.Sequenti
     layers = block(config, code, 1, not extra, Heads(heads), nn.MaxPool1d(3, stride=1, padding=1))
     if extra:
         layers += block(config, code, 2, True, Conv1d(channels, EXTRA_CHANNELS, 3), nn.MaxPool1d(2))
-        channels, length = EXTRA_CHANNELS, (length - 2) // 2
+        channels, length = EXTRA_CHANNELS, require_left((length - 2) // 2, "an extra convolution")
     return encoder(config, code, layers, channels * length, config.audio_fc)
 
 
 def sequential_encoder(config: MultiheadFusionConfig, length: int) -> nn.Sequential:
     """(B, 1, length) to (B, width): two unpadded convolutions and one pool."""
     (first, second), (few, many), code = numbers(config.audio_kernels), AUDIO_CHANNELS, config.audio_dropouts
-    length = (length - (first - 1) - (second - 1)) // config.audio_pool
-    if length < 1:
-        raise InputError(f"audio must have more values for kernels {config.audio_kernels}, nothing is left of it")
+    length = require_left((length - (first - 1) - (second - 1)) // config.audio_pool, f"kernels {config.audio_kernels}")
     layers = block(config, code, 1, False, Conv1d(1, few, first))
     layers += block(config, code, 2, True, Conv1d(few, many, second), nn.MaxPool1d(config.audio_pool))
     return encoder(config, code, layers, many * length, config.audio_fc)
+
+
+def require_left(length: int, what: str) -> int:
+    """The length of the audio's last feature map; InputError where nothing is left."""
+    if length < 1:
+        raise InputError(f"audio must have more values for {what}, nothing is left of it")
+    return length
 
 
 def block(config: MultiheadFusionConfig, code: str, n: int, last: bool, *layers: nn.Module) -> list[nn.Module]:

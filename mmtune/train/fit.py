@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.train.adam import Adam
-from mmtune.train.batches import Resident, Rows, Training, as_input
+from mmtune.train.batches import Held, Resident, Rows, Training, as_input
 from mmtune.train.checkpoint import (
     Checkpoint,
     Moment,
@@ -170,15 +170,18 @@ def without_frozen(
         return model, train, validation
     model.eval()
     encoders: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
-    made = {bank: encoded(train.banks[bank].values, encode) for bank, encode in encoders.items()}
+    made = {bank: encoded(train.banks[bank], encode) for bank, encode in encoders.items()}
 
     def seen(rows: Rows) -> Rows:
-        return replace(rows, banks={bank: replace(rows.banks[bank], values=values) for bank, values in made.items()})
+        banks = {bank: replace(rows.banks[bank], values=values, gaps=False) for bank, values in made.items()}
+        return replace(rows, banks=banks)
 
     return model.get_submodule("head"), seen(train), seen(validation)
 
 
 @torch.no_grad()
-def encoded(bank: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """Everything in a bank, encoded: (M, E) float32."""
-    return torch.cat([encode(as_input(part)) for part in bank.split(evaluation_batch(bank.device))])
+def encoded(bank: Held, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Everything in a bank, encoded: (M, E) float32; (M + 1, E) where it has gaps, whose index -1 is the last place."""
+    values = bank.values
+    parts = [*values.split(evaluation_batch(values.device)), *([torch.zeros_like(values[:1])] if bank.gaps else [])]
+    return torch.cat([encode(as_input(part)) for part in parts])

@@ -42,7 +42,7 @@ def test_purity_counts_a_cluster_once_for_each_row_of_its_commonest_label() -> N
 
 def test_separate_blobs_are_found_whatever_the_clusters_are_called(rng: np.random.Generator) -> None:
     embedding, labels = blobs(rng)
-    found = cluster_scores(labels, kmeans_labels(embedding))
+    found = cluster_scores(labels, kmeans_labels(embedding, 0, 10))
     assert found == pytest.approx({"ari": 1.0, "nmi": 1.0, "purity": 1.0})
 
 
@@ -61,14 +61,14 @@ def test_unrelated_clusters_agree_by_chance_alone(rng: np.random.Generator) -> N
 
 def test_same_seed_same_clusters(rng: np.random.Generator) -> None:
     embedding = rng.normal(size=(150, 8)).astype(np.float32)
-    first, second = kmeans_labels(embedding, seed=5), kmeans_labels(embedding, seed=5)
+    first, second = (kmeans_labels(embedding, 5, 10) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.dtype == np.int64
     assert set(first) == set(range(10))
 
 
 def test_fewer_rows_than_classes_get_a_cluster_each(rng: np.random.Generator) -> None:
-    assert sorted(kmeans_labels(rng.normal(size=(4, 8)).astype(np.float32))) == [0, 1, 2, 3]
+    assert sorted(kmeans_labels(rng.normal(size=(4, 8)).astype(np.float32), 0, 10)) == [0, 1, 2, 3]
 
 
 def test_more_classes_than_digits_get_a_cluster_each(rng: np.random.Generator) -> None:
@@ -117,7 +117,7 @@ def test_scores_of_parts_rank_the_parts_as_they_were_made(rng: np.random.Generat
     found = embedding_scores(labels, {"image": clean, "audio": noisy}, seed=4)
     assert list(found["audio"]) == ["ari", "nmi", "purity", "silhouette"]
     assert all(found["image"][name] > found["audio"][name] for name in found["image"])
-    tracked = cluster_scores(labels, kmeans_labels(noisy, 4))
+    tracked = cluster_scores(labels, kmeans_labels(noisy, 4, 10))
     assert {name: found["audio"][name] for name in tracked} == tracked
 
 

@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from mmtune.analysis import figures
+from mmtune.analysis import figures, network_figures
 from mmtune.analysis.figures import FAINT, Curve
 
+NAMES = [f"class {n}" for n in range(10)]
 EVIL = '<img src=x onerror="alert(1)">'
 
 
@@ -110,9 +111,9 @@ def test_a_missing_choice_has_its_own_column() -> None:
     assert list(fig.layout.xaxis.ticktext) == ["3", figures.DASH]
 
 
-def test_f1_of_each_digit_is_drawn_in_percent() -> None:
+def test_f1_of_each_class_is_drawn_in_percent() -> None:
     f1 = np.linspace(0.9, 1.0, 10).tolist()
-    dots = figures.per_class(f1).data[0]
+    dots = figures.per_class(f1, NAMES).data[0]
     assert list(dots.x) == pytest.approx([100 * v for v in f1])
     assert list(dots.y) == list(range(10))
 
@@ -121,7 +122,7 @@ def test_confusion_matches_scikit_learn_and_shades_errors_alone() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 9, 500)
     predictions = np.where(rng.random(500) < 0.8, labels, rng.integers(0, 10, 500))
-    shades, numbers = figures.confusion(labels, predictions).data
+    shades, numbers = figures.confusion(labels, predictions, NAMES).data
     counts = np.zeros((10, 10), dtype=int)
     counts[np.array(numbers.y), np.array(numbers.x)] = [int(t) for t in numbers.text]
     oracle = confusion_matrix(labels, predictions, labels=range(10))
@@ -132,12 +133,38 @@ def test_confusion_matches_scikit_learn_and_shades_errors_alone() -> None:
     np.testing.assert_allclose(shade[off], (100 * oracle / np.maximum(oracle.sum(1, keepdims=True), 1))[off])
 
 
+@pytest.mark.parametrize("count", [2, 7, 26])
+def test_axes_of_classes_have_their_names(count: int) -> None:
+    names = [f"class {n}" for n in range(count)]
+    classes = np.arange(count)
+    for axis in ("xaxis", "yaxis"):
+        assert list(figures.confusion(classes, classes, names).layout[axis].ticktext) == names
+    assert list(figures.per_class([0.5] * count, names).layout.yaxis.ticktext) == names
+
+
+def test_a_class_that_no_row_has_keeps_its_place() -> None:
+    heat = figures.confusion(np.array([0, 2]), np.array([0, 2]), NAMES).data[0]
+    assert np.array(heat.z, dtype=float).shape == (10, 10)
+
+
+def test_more_classes_than_there_is_room_for_have_no_names_and_long_names_are_cut() -> None:
+    many = [f"class {n}" for n in range(figures.MOST_NAMES + 1)]
+    fig = figures.confusion(np.arange(len(many)), np.arange(len(many)), many)
+    assert fig.layout.xaxis.ticktext is None
+    assert fig.data[1].mode == "markers"
+    (first, _) = figures.per_class([0.5, 0.5], ["x" * 99, "b"]).layout.yaxis.ticktext
+    assert first == "x" * (figures.LONGEST_NAME - 1) + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def test_no_text_of_a_trial_reaches_a_figure_as_mark_up() -> None:
     made = [
         figures.curves([(EVIL, [(1, 1.0)])]),
         figures.importances({EVIL: 1.0}),
         figures.strip([EVIL, "b"], [1.0, 2.0], [EVIL, "b"], EVIL, "F1"),
         figures.strip(list(range(9)), [1.0] * 9, [EVIL] * 9, EVIL, "F1"),
+        figures.per_class([0.5, 0.6], ["b", EVIL[:15]]),
+        figures.confusion(np.arange(2), np.arange(2), ["b", EVIL[:15]]),
+        network_figures.embedding(np.eye(2), np.arange(2), ("x", "y"), np.array(["", ""]), ["b", EVIL[:15]]),
     ]
     for fig in made:
         text = json.dumps(json.loads(fig.to_json()))
@@ -159,6 +186,6 @@ def test_jitter_stays_within_its_column() -> None:
 
 def test_a_matrix_without_errors_is_not_shaded() -> None:
     digits = np.arange(10)
-    heat = figures.confusion(digits, digits).data[0]
+    heat = figures.confusion(digits, digits, NAMES).data[0]
     assert heat.zmax > heat.zmin == 0
     assert np.nanmax(np.array(heat.z, dtype=float)) == 0

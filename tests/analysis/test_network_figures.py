@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from mmtune.analysis import network_figures
-from mmtune.analysis.figures import DIGITS
+from mmtune.analysis.figures import CLASS_COLOURS, label
+from mmtune.report.embeddings import label_and_cluster
 
 
 def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() -> None:
-    rng = np.random.default_rng(0)
+    rng, names = np.random.default_rng(0), ["a", "b", "<c>", "d"]
     points, groups = rng.normal(size=(80, 2)), rng.integers(0, 4, 80)
     hover = np.array([f"row {i}" for i in range(80)])
-    fig = network_figures.embedding(points, groups, ("first", "second"), hover)
+    fig = network_figures.embedding(points, groups, ("first", "second"), hover, names)
     drawn = {
         text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)
     }
@@ -21,14 +22,14 @@ def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() ->
     for i in range(80):
         x, y, name, colour = drawn[f"row {i}"]
         assert (x, y) == pytest.approx(tuple(points[i]), abs=1e-4)
-        assert (name, colour) == (str(groups[i]), DIGITS[groups[i]])
+        assert (name, colour) == (label(names[groups[i]]), CLASS_COLOURS[groups[i]])
     assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == ("first", "second")
-    assert [a.text for a in fig.layout.annotations] == [f"<b>{g}</b>" for g in range(4)]
+    assert [a.text for a in fig.layout.annotations] == [f"<b>{label(name)}</b>" for name in names]
 
 
 def test_more_groups_than_colours_are_still_drawn() -> None:
     groups = np.arange(26)
-    fig = network_figures.embedding(np.eye(26, 2), groups, ("a", "b"), groups.astype(np.str_))
+    fig = network_figures.embedding(np.eye(26, 2), groups, ("a", "b"), groups.astype(np.str_), [*map(str, groups)])
     assert [trace.name for trace in fig.data] == [str(g) for g in groups]
 
 
@@ -53,3 +54,12 @@ def test_maps_of_nothing_and_without_time_are_drawn() -> None:
     fig = network_figures.maps(np.zeros((1, 3, 3), np.float32))
     assert len(fig.data) == 1
     assert fig.data[0].zmax > fig.data[0].zmin
+
+
+def test_what_a_class_is_called_is_no_mark_up_beside_a_point_either() -> None:
+    rows = np.arange(2)
+    validation = {"row": rows, "label": rows, "prediction": rows}
+    made = label_and_cluster(np.eye(2), rows, ("x", "y"), validation, rows, ["<b>a", "b"])
+    for fig in made.values():
+        assert "<b>a" not in str(fig.data)
+        assert any("&lt;b&gt;a" in text for trace in fig.data for text in trace.text)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mmtune.networks.build import count_parameters
 from mmtune.networks.crossing import (
     CrossTo1D,
     CrossTo2D,
@@ -22,6 +21,7 @@ from mmtune.networks.crossing import (
     repeat,
 )
 from mmtune.networks.keras import glorot
+from mmtune.networks.output import count_parameters
 
 MAP = (4, 14, 10)
 PIXELS = math.prod(MAP)

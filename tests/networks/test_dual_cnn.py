@@ -6,24 +6,25 @@ import itertools
 
 import pytest
 import torch
+from shapes import built
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.bajaj import DualCNNConfig
-from mmtune.networks.dual_cnn import DualCNN
 
 IMAGE, AUDIO = torch.rand(8, 1, 28, 28), torch.rand(8, 39, 13)
+ONCE = torch.ones(8, dtype=torch.int64)
 
 
 def test_the_defaults_have_the_printed_layers() -> None:
-    model = DualCNN(DualCNNConfig())
+    model = built(DualCNNConfig())
     assert [m.in_features for m in model.modules() if isinstance(m, nn.Linear)] == [1568, 128, 64 * 126, 128, 128]
 
 
 @pytest.mark.parametrize(("kernel", "stride"), list(itertools.product((1, 2, 3, 4, 5, 7, 9, 27), (1, 2, 3))))
 def test_every_kernel_and_stride_that_is_accepted_runs(kernel: int, stride: int) -> None:
-    model = DualCNN(DualCNNConfig(kernel=kernel, stride=stride)).eval()
+    model = built(DualCNNConfig(kernel=kernel, stride=stride)).eval()
     with torch.no_grad():
         output = model(IMAGE, AUDIO)
     assert output.logits.shape == (8, 10)
@@ -40,9 +41,10 @@ def torch_can(kernel: int, stride: int) -> bool:
 
 
 def refusal(kernel: int, stride: int) -> str:
-    """What is said of such a configuration; nothing where it is accepted."""
+    """What is said of such a network; nothing where it is accepted."""
     try:
-        DualCNNConfig(kernel=kernel, stride=stride)
+        with torch.device("meta"):
+            built(DualCNNConfig(kernel=kernel, stride=stride))
     except InputError as error:
         return str(error)
     return ""
@@ -63,7 +65,7 @@ def test_a_value_outside_its_range_is_refused(fields: dict[str, int]) -> None:
 
 
 def test_layout_and_order_of_pools_change_nothing() -> None:
-    model = DualCNN(DualCNNConfig()).eval()
+    model = built(DualCNNConfig()).eval()
     first, second = (m for m in model.audio if isinstance(m, nn.Conv1d))
     fc1, fc2 = (m for m in model.audio if isinstance(m, nn.Linear))
     hidden = nn.functional.max_pool1d(first(AUDIO.reshape(8, 1, 507)).relu(), 2)
@@ -73,21 +75,21 @@ def test_layout_and_order_of_pools_change_nothing() -> None:
 
 def test_audio_is_standardised_by_what_was_prepared() -> None:
     torch.manual_seed(1)
-    model = DualCNN(DualCNNConfig()).eval()
+    model = built(DualCNNConfig()).eval()
     weights = torch.tensor([1, 2, 3, 1, 1, 5, 1, 1])
     before = model(IMAGE, AUDIO).logits
-    model.prepare(AUDIO, weights)
+    model.prepare({"audio": (AUDIO, weights)})
     prepared = model(IMAGE, AUDIO).logits
     assert not torch.allclose(prepared, before)
     # A scaler makes the units of the audio meaningless.
-    model.prepare(AUDIO * 1000 - 7, weights)
+    model.prepare({"audio": (AUDIO * 1000 - 7, weights)})
     torch.testing.assert_close(model(IMAGE, AUDIO * 1000 - 7).logits, prepared, rtol=1e-3, atol=1e-4)
 
 
 def test_it_learns_a_few_pairs() -> None:
     torch.manual_seed(0)
-    model, labels = DualCNN(DualCNNConfig(dropout=0.0)), torch.arange(8)
-    model.prepare(AUDIO, torch.ones(8, dtype=torch.int64))
+    model, labels = built(DualCNNConfig(dropout=0.0)), torch.arange(8)
+    model.prepare({"audio": (AUDIO, ONCE)})
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(40):
         optimizer.zero_grad()
@@ -98,10 +100,10 @@ def test_it_learns_a_few_pairs() -> None:
 
 def test_the_same_seed_draws_the_same_weights_whatever_was_prepared() -> None:
     torch.manual_seed(3)
-    first = DualCNN(DualCNNConfig())
-    first.prepare(AUDIO, torch.ones(8, dtype=torch.int64))
+    first = built(DualCNNConfig())
+    first.prepare({"audio": (AUDIO, ONCE)})
     follows = torch.rand(3)
     torch.manual_seed(3)
-    second = DualCNN(DualCNNConfig())
+    second = built(DualCNNConfig())
     assert torch.equal(torch.rand(3), follows)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 import torch
+from shapes import built, drawn_alike
 from torch import nn
 
-from mmtune.networks.build import build_model, count_parameters
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
-from mmtune.networks.joshi import ImageCNN, LatentFusion
+from mmtune.networks.output import count_parameters
 
 IMAGE = torch.rand(7, 1, 28, 28)
 AUDIO = torch.rand(7, 39, 13)
@@ -18,8 +18,7 @@ AUDIO = torch.rand(7, 39, 13)
 
 @pytest.mark.parametrize("pools", ["2-4", "3-4"])
 def test_image_cnn_has_the_printed_layers(pools: str) -> None:
-    model = build_model(ImageCNNConfig(pools=pools))
-    assert isinstance(model, ImageCNN)
+    model = built(ImageCNNConfig(pools=pools))
     assert model.fc1.in_features == 768
 
 
@@ -33,7 +32,7 @@ def test_image_cnn_has_the_printed_layers(pools: str) -> None:
     ],
 )
 def test_batch_norm_stands_where_the_code_says(norm: str, l5: str, channels: int) -> None:
-    model = build_model(ImageCNNConfig(norm=norm, l5=l5))
+    model = built(ImageCNNConfig(norm=norm, l5=l5))
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert sum(m.num_features for m in norms) == channels
 
@@ -46,7 +45,8 @@ ALL_IMAGE = [
 
 @pytest.mark.parametrize("config", [*ALL_IMAGE, AudioRNNConfig(), AudioRNNConfig(view="sequence", layers=2)], ids=str)
 def test_every_model_gives_logits_and_embedding(config: ImageCNNConfig | AudioRNNConfig) -> None:
-    output = build_model(config).eval()(IMAGE, AUDIO)
+    (bank,) = config.reads
+    output = built(config).eval()(**{bank: {"image": IMAGE, "audio": AUDIO}[bank]})
     assert output.logits.shape == (7, 10)
     assert output.embedding.shape == (7, 64)
     assert torch.isfinite(output.logits).all()
@@ -54,8 +54,7 @@ def test_every_model_gives_logits_and_embedding(config: ImageCNNConfig | AudioRN
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_pooling_before_a_monotone_activation_is_the_printed_order(activation: str) -> None:
-    model = build_model(ImageCNNConfig(activation=activation)).eval()
-    assert isinstance(model, ImageCNN)
+    model = built(ImageCNNConfig(activation=activation)).eval()
     hidden, layers = IMAGE, list(model.convolutions)
     while layers:
         layer = layers.pop(0)
@@ -67,17 +66,16 @@ def test_pooling_before_a_monotone_activation_is_the_printed_order(activation: s
     ("embedding", "layers", "size"), [(64, 1, 1290), (64, 2, 128 * 64 + 64 + 650), (10, 1, 210), (10, 2, 320)]
 )
 def test_the_head_joins_both_embeddings(embedding: int, layers: int, size: int) -> None:
-    model = build_model(LatentFusionConfig(embedding=embedding, layers=layers)).eval()
-    assert isinstance(model, LatentFusion)
+    model = built(LatentFusionConfig(embedding=embedding, layers=layers)).eval()
     assert count_parameters(model.head) == size
     output = model(IMAGE, AUDIO)
     assert output.embedding.shape == (7, 2 * embedding)
     torch.testing.assert_close(output.alone["image"], model.image(IMAGE).logits)
-    torch.testing.assert_close(output.alone["audio"], model.audio(None, AUDIO).logits)
+    torch.testing.assert_close(output.alone["audio"], model.audio(AUDIO).logits)
 
 
 def test_asking_one_modality_alone_leaves_the_fused_gradient_as_it_is() -> None:
-    model = build_model(LatentFusionConfig(encoders="joint")).eval()
+    model = built(LatentFusionConfig(encoders="joint")).eval()
     output = model(IMAGE, AUDIO)
     alone = sum(logits.square().sum() for logits in output.alone.values())
     grads = torch.autograd.grad(alone, list(model.image.convolutions.parameters()), allow_unused=True)
@@ -85,8 +83,4 @@ def test_asking_one_modality_alone_leaves_the_fused_gradient_as_it_is() -> None:
 
 
 def test_building_a_model_draws_the_same_weights_for_the_same_seed() -> None:
-    torch.manual_seed(3)
-    first = build_model(ImageCNNConfig()).state_dict()
-    torch.manual_seed(3)
-    second = build_model(ImageCNNConfig()).state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert drawn_alike(ImageCNNConfig())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from shapes import built, drawn_alike
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -28,7 +29,9 @@ def config_of(name: str) -> MultiheadFusionConfig:
 
 
 def build(**fields: Any) -> MultiheadFusion:
-    return MultiheadFusion(MultiheadFusionConfig(**fields))
+    model = built(MultiheadFusionConfig(**fields))
+    assert isinstance(model, MultiheadFusion)
+    return model
 
 
 def dropouts(module: nn.Module) -> int:
@@ -51,7 +54,7 @@ def test_the_defaults_are_try_10_with_the_printed_audio_encoder() -> None:
 def test_every_try_trains_a_step_and_answers(name: str) -> None:
     torch.manual_seed(0)
     config = config_of(name)
-    model = MultiheadFusion(config)
+    model = built(config)
     optimizer = torch.optim.Adam(model.parameters())
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     cross_entropy(model(IMAGE, AUDIO).logits, LABELS).backward()
@@ -77,8 +80,8 @@ def test_the_ladder_is_the_reports() -> None:
     assert tries["try_6"] == tries[STUDY.going_on["try_6"]]
     assert tries["try_2"] == tries["try_1"]
     assert dataclasses.replace(tries["try_7"], softmax=False) == tries["try_2"]
-    assert linears(MultiheadFusion(tries["try_8"]).head)[0] == (256, 64)
-    assert linears(MultiheadFusion(tries["try_3"]).image) == [(64 * 7 * 7, 128), (128, 64)]
+    assert linears(built(tries["try_8"]).head)[0] == (256, 64)
+    assert linears(built(tries["try_3"]).image) == [(64 * 7 * 7, 128), (128, 64)]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_the_ladder_is_the_reports() -> None:
     ],
 )
 def test_a_try_has_its_number_of_dropouts(name: str, image: int, audio: int) -> None:
-    model = MultiheadFusion(config_of(name))
+    model = built(config_of(name))
     assert (dropouts(model.image), dropouts(model.audio)) == (image, audio)
 
 
@@ -169,11 +172,7 @@ def test_any_combination_is_a_network(
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
-    torch.manual_seed(3)
-    first = build().state_dict()
-    torch.manual_seed(3)
-    second = build().state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert drawn_alike(MultiheadFusionConfig())
 
 
 @pytest.mark.parametrize(

@@ -7,26 +7,34 @@ from typing import Any
 
 import pytest
 import torch
+from shapes import built, drawn_alike
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
-from mmtune.networks.build import count_parameters
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.layers import in_rows
+from mmtune.networks.output import count_parameters
 from mmtune.networks.spectrogram import SpectrogramFusion
 
 IMAGE = torch.rand(6, 1, 28, 28)
-WAVES = torch.randint(-9000, 9000, (6, 16_000), dtype=torch.int16)
+WAVES = torch.rand(6, 16_000) * 0.5 - 0.25
 CLIPS = torch.rand(6, 39, 13)
 
 
 def build(**fields: Any) -> SpectrogramFusion:
-    return SpectrogramFusion(SpectrogramFusionConfig(**fields))
+    model = built(SpectrogramFusionConfig(**fields))
+    assert isinstance(model, SpectrogramFusion)
+    return model
 
 
-def audio_of(config: SpectrogramFusionConfig) -> Tensor:
-    return {"waveform": WAVES, "audio": CLIPS}[config.modalities[1]]
+def sound_of(config: SpectrogramFusionConfig) -> tuple[str, Tensor]:
+    name = config.reads[1]
+    return name, {"waveform": WAVES, "audio": CLIPS}[name]
+
+
+def prepare(model: SpectrogramFusion, values: Tensor) -> None:
+    model.prepare({model.heard: (values, torch.ones(6, dtype=torch.int64))})
 
 
 def test_the_defaults_are_the_printed_layers() -> None:
@@ -50,11 +58,11 @@ def test_the_defaults_are_the_printed_layers() -> None:
 def test_every_size_trains_a_step_and_answers(view: str, layers: int, fc_layers: int, hidden: int) -> None:
     torch.manual_seed(0)
     config = SpectrogramFusionConfig(view=view, layers=layers, fc_layers=fc_layers, hidden=hidden, filters=8)
-    model, audio = SpectrogramFusion(config), audio_of(config)
-    model.prepare(audio, torch.ones(6, dtype=torch.int64))
-    cross_entropy(model(IMAGE, audio).logits, torch.arange(6)).backward()
+    model, (name, sound) = built(config), sound_of(config)
+    prepare(model, sound)
+    cross_entropy(model(IMAGE, **{name: sound}).logits, torch.arange(6)).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
-    output = model.eval()(IMAGE, audio)
+    output = model.eval()(IMAGE, **{name: sound})
     assert output.logits.shape == (6, 10)
     assert output.embedding.shape == (6, sum(model.parts.values())) == (6, 2 * hidden)
     assert sum(isinstance(m, nn.Dropout) for m in model.modules()) == fc_layers
@@ -63,18 +71,18 @@ def test_every_size_trains_a_step_and_answers(view: str, layers: int, fc_layers:
 @pytest.mark.parametrize(("n_fft", "hop"), [(256, 128), (512, 160), (4000, 4000), (16, 16)])
 def test_the_dense_layer_fits_every_spectrogram(n_fft: int, hop: int) -> None:
     model = build(n_fft=n_fft, hop=hop, filters=4, hidden=8).eval()
-    assert torch.isfinite(model(IMAGE, WAVES).logits).all()
+    assert torch.isfinite(model(IMAGE, waveform=WAVES).logits).all()
 
 
 def test_the_parts_add_up_to_the_first_dense_layer_of_the_joined_maps() -> None:
     model = build().eval()
-    output = model(IMAGE, WAVES)
+    output = model(IMAGE, waveform=WAVES)
     maps = torch.cat([model.image(IMAGE), model.audio(model.scaled(WAVES))], dim=1)
     assert maps.shape == (6, 64 * 7 * 7 + 64 * 15)
     seen, heard = output.embedding.split(list(model.parts.values()), dim=1)
     torch.testing.assert_close(seen + heard + model.fc.bias, model.fc(maps), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output.logits, model.head(model.fc(maps)), rtol=1e-4, atol=1e-5)
-    silent = model(IMAGE, torch.zeros_like(WAVES)).embedding.split(list(model.parts.values()), dim=1)
+    silent = model(IMAGE, waveform=torch.zeros_like(WAVES)).embedding.split(list(model.parts.values()), dim=1)
     assert torch.equal(silent[0], seen)
     assert not torch.allclose(silent[1], heard)
 
@@ -90,28 +98,24 @@ def test_pooling_before_the_activation_is_the_same() -> None:
 @pytest.mark.parametrize("view", ["stft", "mfcc"])
 def test_loudness_that_the_whole_training_set_shares_does_not_matter(view: str) -> None:
     config = SpectrogramFusionConfig(view=view)
-    model, audio = SpectrogramFusion(config).eval(), audio_of(config)
-    model.prepare(audio, torch.ones(6, dtype=torch.int64))
-    before = model(IMAGE, audio).logits
-    model.prepare(audio * 2, torch.ones(6, dtype=torch.int64))
-    torch.testing.assert_close(model(IMAGE, audio * 2).logits, before)
+    model, (name, sound) = built(config).eval(), sound_of(config)
+    prepare(model, sound)
+    before = model(IMAGE, **{name: sound}).logits
+    prepare(model, sound * 2)
+    torch.testing.assert_close(model(IMAGE, **{name: sound * 2}).logits, before)
 
 
 def test_the_maximum_is_saved_with_the_weights_and_the_window_is_not() -> None:
     model, copy = build().eval(), build().eval()
-    model.prepare(WAVES, torch.ones(6, dtype=torch.int64))
+    prepare(model, WAVES)
     state = model.state_dict()
     assert {name for name in state if name.startswith("scaled.")} == {"scaled.maximum"}
     copy.load_state_dict(state)
-    assert torch.equal(copy(IMAGE, WAVES).logits, model(IMAGE, WAVES).logits)
+    assert torch.equal(copy(IMAGE, waveform=WAVES).logits, model(IMAGE, waveform=WAVES).logits)
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
-    torch.manual_seed(3)
-    first = build().state_dict()
-    torch.manual_seed(3)
-    second = build().state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert drawn_alike(SpectrogramFusionConfig())
 
 
 @pytest.mark.parametrize(
@@ -130,5 +134,5 @@ def test_the_same_seed_draws_the_same_weights() -> None:
 )
 def test_what_is_no_network_is_refused_in_one_line(fields: dict[str, Any], rule: str) -> None:
     with pytest.raises(InputError, match=rule) as caught:
-        SpectrogramFusionConfig(**fields)
+        build(**fields)
     assert "\n" not in str(caught.value)

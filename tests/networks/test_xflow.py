@@ -9,38 +9,43 @@ from typing import Any
 
 import pytest
 import torch
+from shapes import DIGITS
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, cross_entropy, linear, max_pool2d, relu
 
 from mmtune.base.errors import InputError
 from mmtune.networks import xflow
-from mmtune.networks.build import count_parameters
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
 from mmtune.networks.crossing import repeat
 from mmtune.networks.layers import Dropout, in_rows
+from mmtune.networks.output import count_parameters
+from mmtune.networks.shapes import Shapes
 from mmtune.networks.xflow import LSTM, BatchNormOverTime, XFlowLSTM, XFlowMLP, evenly, valid_steps
 from mmtune.study import load_study
 
 Config = XFlowMLPConfig | XFlowLSTMConfig
 NO_DROPOUT = {"pool_dropout": 0.0, "dense_dropout": 0.0, "merge_dropout": 0.0}
-SMALL = {"height": 12, "width": 16, "coefficients": 3, "classes": 4, "kernel1": 3, "kernel2": 2}
+SMALL = {"kernel1": 3, "kernel2": 2}
 STEPS = 7
+STILL = Shapes(banks={"image": (1, 12, 16), "audio": (STEPS, 3)}, classes=4)
+SEQUENCES = Shapes(banks={"image": (STEPS, 12, 16), "audio": (STEPS, 3)}, classes=4)
+SHAPES = {1: STILL, STEPS: SEQUENCES}
 SWITCHES = [(True, True), (True, False), (False, True), (False, False)]
 
 
-def small_mlp(cross: bool = True, residual: bool = True, frames: int = 1, **rest: Any) -> XFlowMLPConfig:
-    steps = STEPS if frames == 1 else frames
-    return XFlowMLPConfig(**SMALL, steps=steps, frames=frames, cross=cross, residual=residual, **NO_DROPOUT | rest)
+def small_mlp(cross: bool = True, residual: bool = True, frames: int = 0) -> XFlowMLPConfig:
+    return XFlowMLPConfig(**SMALL, frames=frames, cross=cross, residual=residual, **NO_DROPOUT)
 
 
-def small_lstm(cross: bool = True, residual: bool = True, frames: int = 1) -> XFlowLSTMConfig:
-    return XFlowLSTMConfig(**SMALL, steps=STEPS, frames=frames, cross=cross, residual=residual, merge_dropout=0.0)
+def small_lstm(cross: bool = True, residual: bool = True) -> XFlowLSTMConfig:
+    return XFlowLSTMConfig(**SMALL, cross=cross, residual=residual, merge_dropout=0.0)
 
 
-def build(config: Config, seed: int = 0) -> XFlowMLP | XFlowLSTM:
+def build(config: Config, shapes: Shapes = STILL, seed: int = 0) -> XFlowMLP | XFlowLSTM:
     """A model whose slopes, norms and biases are not at their beginnings, where some of them cancel."""
     torch.manual_seed(seed)
-    model = XFlowMLP(config) if isinstance(config, XFlowMLPConfig) else XFlowLSTM(config)
+    model = config.build(shapes)
+    assert isinstance(model, XFlowMLP | XFlowLSTM)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -63,7 +68,7 @@ def batch(lengths: list[int], frames: int = 1, steps: int = STEPS, seed: int = 1
 @pytest.mark.parametrize(("cross", "residual"), SWITCHES)
 @pytest.mark.parametrize("cls", [XFlowMLPConfig, XFlowLSTMConfig])
 def test_every_ablation_runs_on_pairs(cls: type[Config], cross: bool, residual: bool) -> None:
-    model = build(cls(cross=cross, residual=residual)).eval()
+    model = build(cls(cross=cross, residual=residual), DIGITS).eval()
     output = model(torch.rand(2, 1, 28, 28), torch.randn(2, 39, 13))
     assert output.logits.shape == (2, 10)
     assert output.embedding.shape == (2, sum(model.parts.values()))
@@ -148,13 +153,12 @@ def lstm_by_hand(model: XFlowLSTM, x: Tensor) -> Tensor:
 
 def by_hand(model: XFlowLSTM, image: Tensor, audio: Tensor, lengths: list[int]) -> Tensor:
     """Logits in training mode, the long way: every step of every sequence by itself, padding never touched."""
-    frames = model.config.frames
     merged: dict[tuple[int, int], Tensor] = {}
-    if frames == 1:
+    if not model.sequences:
         shown = model.norm.weight * (image - image.mean()) / (image.var(correction=0) + 1e-3).sqrt() + model.norm.bias
     for t in range(max(lengths)):
         rows = [n for n, length in enumerate(lengths) if length > t]
-        if frames == 1:
+        if not model.sequences:
             step = shown[rows]
         else:
             x = image[rows, t]
@@ -174,7 +178,7 @@ def by_hand(model: XFlowLSTM, image: Tensor, audio: Tensor, lengths: list[int]) 
 @pytest.mark.parametrize("frames", [1, STEPS])
 @pytest.mark.parametrize(("cross", "residual"), SWITCHES)
 def test_the_lstm_is_every_step_by_itself(frames: int, cross: bool, residual: bool) -> None:
-    model = build(small_lstm(cross, residual, frames)).train()
+    model = build(small_lstm(cross, residual), SHAPES[frames]).train()
     assert isinstance(model, XFlowLSTM)
     lengths = [7, 3, 1, 5]
     image, audio = batch(lengths, frames)
@@ -189,7 +193,7 @@ def test_the_lstm_is_every_step_by_itself(frames: int, cross: bool, residual: bo
 
 @pytest.mark.parametrize(("cross", "residual"), SWITCHES)
 def test_a_still_picture_computed_once_is_the_picture_repeated(cross: bool, residual: bool) -> None:
-    model = build(XFlowLSTMConfig(cross=cross, residual=residual)).train()
+    model = build(XFlowLSTMConfig(cross=cross, residual=residual), DIGITS).train()
     picture, sound = torch.rand(3, 1, 28, 28), torch.randn(3 * 39, 13)
     convolutions = outputs_of(model, "extractor.image1")
     once, maps_once = model.extractor(picture, sound)
@@ -213,7 +217,7 @@ def test_growing_the_padding_changes_nothing(frames: int, longer: int, training:
     image, audio = batch(lengths, frames, steps=4)
     grown = torch.cat([audio, torch.zeros(3, longer - 4, 3)], dim=1)
     wider = image if frames == 1 else torch.cat([image, torch.rand(3, longer - 4, 12, 16) * 99], dim=1)
-    model = build(small_lstm(frames=frames)).train(training)
+    model = build(small_lstm(), SHAPES[frames]).train(training)
     other = copy.deepcopy(model)
     short, long = model(image, audio), other(wider, grown)
     torch.testing.assert_close(long.logits, short.logits)
@@ -229,7 +233,7 @@ def test_frames_beyond_a_sequence_are_never_seen() -> None:
     for row, length in enumerate(lengths):
         changed[row, length:] = 5.0
     assert not torch.equal(image, changed)
-    for model in (build(small_lstm(frames=STEPS)).eval(), build(small_mlp(frames=3)).eval()):
+    for model in (build(small_lstm(), SEQUENCES).eval(), build(small_mlp(frames=3), SEQUENCES).eval()):
         torch.testing.assert_close(model(changed, audio).logits, model(image, audio).logits)
 
 
@@ -249,7 +253,7 @@ def test_more_steps_than_the_model_has_are_refused() -> None:
 
 @pytest.mark.parametrize("frames", [2, 3, 6])
 def test_the_mlp_reads_evenly_spaced_steps_of_a_sequence(frames: int) -> None:
-    model = build(small_mlp(frames=frames)).eval()
+    model = build(small_mlp(frames=frames), SEQUENCES).eval()
     lengths = [7, 4, 2, 1]
     image, audio = batch(lengths, STEPS)
     chosen = [[round((length - 1) * n / (frames - 1) + 1e-9) for n in range(frames)] for length in lengths]
@@ -326,7 +330,7 @@ def test_many_sequences_are_classified_in_parts(monkeypatch: pytest.MonkeyPatch)
 
 def losses(config: Config, steps: int) -> list[float]:
     torch.manual_seed(5)
-    model = XFlowMLP(config) if isinstance(config, XFlowMLPConfig) else XFlowLSTM(config)
+    model = config.build(STILL)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     image, audio = batch([7, 5, 6, 4] * 4)
     labels, found = torch.arange(16) % 4, []
@@ -349,20 +353,35 @@ def test_training_fits_and_the_same_seed_fits_the_same(make: Callable[..., Confi
 
 
 @pytest.mark.parametrize(
-    ("image", "audio", "words"),
+    ("fields", "image", "words"),
     [
-        ((2, 1, 28, 28), (2, 39, 12), r"audio must be \(B, 39, 13\)"),
-        ((2, 1, 28, 28), (2, 39), r"audio must be \(B, 39, 13\)"),
-        ((2, 1, 27, 28), (2, 39, 13), r"image must be \(B, 1, 28, 28\) for this model, got \(2, 1, 27, 28\)"),
-        ((2, 39, 28, 28), (2, 39, 13), r"image must be \(B, 1, 28, 28\)"),
-        ((2, 28, 28), (2, 39, 13), r"image must be"),
-        ((2, 1, 28, 28), (2, 0, 13), r"audio must be"),
+        ({}, (1, 7, 28), "a side of the image must be a whole number from 8 to 2147483647, got 7"),
+        ({}, (28, 28), r"image must be of shape (channels, height, width) for this network, got (28, 28)"),
+        ({"kernel1": 15}, (1, 28, 40), "kernel1 must be a whole number from 1 to 14, got 15"),
+        ({"kernel2": 8}, (1, 40, 28), "kernel2 must be a whole number from 1 to 7, got 8"),
     ],
 )
-@pytest.mark.parametrize("config", [XFlowMLPConfig(), XFlowLSTMConfig()], ids=["mlp", "lstm"])
-def test_other_shapes_are_refused(config: Config, image: tuple[int, ...], audio: tuple[int, ...], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        build(config).eval()(torch.rand(image), torch.rand(audio))
+@pytest.mark.parametrize("cls", [XFlowMLPConfig, XFlowLSTMConfig])
+def test_shapes_that_do_not_fit_are_refused(
+    cls: type[Config], fields: dict[str, Any], image: tuple[int, ...], words: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        cls(**fields).build(Shapes(banks={"image": image, "audio": (39, 13)}, classes=10))
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("frames", [0, 2, STEPS, 9])
+def test_all_of_a_sequence_is_seen_unless_so_many_frames_are_asked_for(frames: int) -> None:
+    model = build(small_mlp(frames=frames), SEQUENCES).eval()
+    chosen: list[Tensor] = []
+    model.norm.register_forward_hook(lambda module, given, made: chosen.append(given[0]))
+    image, audio = batch([STEPS, 3], STEPS)
+    model(image, audio)
+    assert chosen[0].shape[1] == (frames or STEPS)
+    if not frames:
+        torch.testing.assert_close(chosen[0][0], image[0])
+    # A still picture has no frames to choose from.
+    assert build(small_mlp(frames=frames)).eval()(*batch([STEPS, 3])).logits.shape == (2, 4)
 
 
 @pytest.mark.parametrize(
@@ -370,18 +389,13 @@ def test_other_shapes_are_refused(config: Config, image: tuple[int, ...], audio:
     [
         (XFlowMLPConfig, {"cross": 1}, "cross must be one of True, False, got 1"),
         (XFlowLSTMConfig, {"residual": "no"}, "residual must be one of True, False, got 'no'"),
-        (XFlowMLPConfig, {"height": 7}, "height must be a whole number from 8 to 1024, got 7"),
-        (XFlowLSTMConfig, {"width": 28.0}, "width must be a whole number"),
-        (XFlowMLPConfig, {"kernel1": 15}, "kernel1 must be a whole number from 1 to 14, got 15"),
-        (XFlowMLPConfig, {"kernel2": 8}, "kernel2 must be a whole number from 1 to 7, got 8"),
+        (XFlowMLPConfig, {"kernel1": 513}, "kernel1 must be a whole number from 1 to 512, got 513"),
         (XFlowLSTMConfig, {"kernel2": 0}, "kernel2 must be"),
-        (XFlowMLPConfig, {"frames": 6}, "steps must be frames where frames > 1, got steps=39 frames=6"),
-        (XFlowLSTMConfig, {"frames": 6}, "frames must be 1 or steps, got frames=6 steps=39"),
+        (XFlowMLPConfig, {"frames": 1}, "frames must be 0 for all of a sequence, or 2 or more, got 1"),
+        (XFlowMLPConfig, {"frames": 3.0}, "frames must be a whole number from 0"),
         (XFlowMLPConfig, {"pool_dropout": 1.0}, "pool_dropout must be a number from 0 to 0.95"),
         (XFlowMLPConfig, {"dense_dropout": True}, "dense_dropout must be"),
         (XFlowLSTMConfig, {"merge_dropout": float("nan")}, "merge_dropout must be"),
-        (XFlowLSTMConfig, {"classes": 1}, "classes must be"),
-        (XFlowMLPConfig, {"coefficients": 0}, "coefficients must be"),
     ],
 )
 def test_odd_configurations_are_refused(cls: type[Any], values: dict[str, Any], words: str) -> None:
@@ -393,7 +407,7 @@ def test_odd_configurations_are_refused(cls: type[Any], values: dict[str, Any], 
 
 def test_dropout_stands_where_the_authors_have_it() -> None:
     def rates(config: Config) -> dict[str, float]:
-        return {name: m.p for name, m in build(config).named_modules() if isinstance(m, Dropout) and m.p}
+        return {name: m.p for name, m in build(config, DIGITS).named_modules() if isinstance(m, Dropout) and m.p}
 
     found = rates(XFlowMLPConfig())
     pooled = {name.removeprefix("extractor.") for name, rate in found.items() if rate == 0.25}

@@ -1,4 +1,4 @@
-"""A search space is data: enumerated once, drawn within its ranges, hashed by what it can draw."""
+"""A search space is data: enumerated once, drawn within its ranges, told by what it can draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmtune.study.space import (
     Integer,
     Real,
     describe,
-    fingerprint,
+    exact,
     grid,
     importances,
     pin,
@@ -53,16 +53,22 @@ def test_drawn_values_lie_in_the_space() -> None:
         assert ("b" in values) == (values["a"] == "x")
 
 
-def test_the_hash_follows_what_can_be_drawn_and_nothing_else() -> None:
-    assert fingerprint(SPACE) == fingerprint((replace(SPACE[0], source="elsewhere"), *SPACE[1:]))
+def test_a_space_is_told_by_what_can_be_drawn_and_nothing_else() -> None:
+    assert exact(SPACE) == exact((replace(SPACE[0], source="elsewhere"), *SPACE[1:]))
     changes = [
         replace(SPACE[0], values=("x", "z")),
         replace(SPACE[0], path="e"),
         replace(SPACE[0], when=("q", 1)),
         Categorical(path="a", values=("y", "x"), source="one"),
+        Categorical(path="a", values=("x",)),
+        Real(path="a", low=0.0, high=1.0),
+        Real(path="a", low=0.0, high=1.0, log=True),
+        Real(path="a", low=0.0, high=1.0 + 2**-52),
+        Integer(path="a", low=0, high=1),
     ]
-    prints = {fingerprint((change, *SPACE[1:])) for change in changes} | {fingerprint(SPACE)}
-    assert len(prints) == len(changes) + 1
+    said = {tuple(exact((change, *SPACE[1:]))) for change in changes} | {tuple(exact(SPACE))}
+    assert len(said) == len(changes) + 1
+    assert len(exact(SPACE)) == len(SPACE)
 
 
 def test_moving_a_space_moves_its_conditions() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shapes import built
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.networks.build import build_model
-from mmtune.study import Study, load_study, parse_fixed, settled, studies_folder, study_names
+from mmtune.study import Study, load_study, parse_fixed, settled, study_files
 from mmtune.study.definition import schedule
 from mmtune.study.schedule import Schedule
 from mmtune.study.space import Categorical, Choice, Integer, Value, draw
@@ -33,7 +33,7 @@ TRIALS = {
     "xflow_lstm": 4,
     "xflow_lstm_baseline": 1,
 }
-NAMES = study_names(studies_folder())
+NAMES = list(study_files())
 
 
 def usual(study: Study) -> Schedule:
@@ -71,7 +71,7 @@ def test_every_trial_it_may_make_is_a_model_that_can_be_built(name: str) -> None
     configs = [made.configure(study.base, values) for values in enumerated]
     with torch.device("meta"):
         for config in [*configs, *(replace_paths(study.base, values) for values in drawn)]:
-            assert sum(p.numel() for p in build_model(config.model).parameters()) > 0
+            assert sum(p.numel() for p in built(config.model).parameters()) > 0
 
 
 def pick(choice: Choice, generator: np.random.Generator) -> Value:
@@ -85,7 +85,7 @@ def pick(choice: Choice, generator: np.random.Generator) -> Value:
 def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp_path: Path) -> None:
     config = replace_path(load_study(name).base, "train.epochs", 1)
     made = split(tiny.train, "clip_disjoint", 0)
-    data = Resident(tiny.train, torch.device("cpu"))
+    data = Resident(tiny.train, 10, torch.device("cpu"))
     result = run_trial(config, data, made, 0, tmp_path, lambda e, m: True)
     assert read_result(tmp_path) == result
     assert result.state == "COMPLETE"

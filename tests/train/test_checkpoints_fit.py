@@ -17,13 +17,13 @@ from mmtune.networks.config import (
     DualCNNConfig,
     ImageCNNConfig,
     LatentFusionConfig,
-    ModelConfig,
     MultiheadFusionConfig,
     SpectrogramFusionConfig,
     XFlowLSTMConfig,
     XFlowMLPConfig,
 )
-from mmtune.train.batches import Resident, Rows, rows_of
+from mmtune.networks.config.base import ModelConfig
+from mmtune.train.batches import Resident, Rows
 from mmtune.train.checkpoint import DamagedError, Moment, load_moment, save_moment
 from mmtune.train.fit import FitResult, fit
 from mmtune.train.recipe import TrainConfig, TrialConfig
@@ -55,7 +55,7 @@ def config_of(model: ModelConfig, **how: Any) -> TrialConfig:
 
 
 def rows_for(dataset: Dataset, model: ModelConfig, device: torch.device = CPU) -> tuple[Rows, Rows]:
-    rows = rows_of(dataset.train, model.modalities, device)
+    rows = Resident(dataset.train, len(dataset.classes), device).rows(model.reads)
     return rows.take(torch.arange(0, 72, device=device)), rows.take(torch.arange(72, 120, device=device))
 
 
@@ -160,7 +160,7 @@ def trial(tiny: Dataset) -> Callable[..., Any]:
             return True
 
         folder.mkdir(exist_ok=True)
-        data = Resident(tiny.train, CPU)
+        data = Resident(tiny.train, 10, CPU)
         run_trial(config, data, split(tiny.train, "clip_disjoint", 0), 3, folder, on_epoch, every=0.0)
         return seen
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmtune.networks.build import build_model
+from shapes import built
 from torch import nn
 
 from mmtune.base.errors import InputError
@@ -25,19 +25,24 @@ from mmtune.train.fit import fit
 from mmtune.train.recipe import TrainConfig, TrialConfig
 
 CPU = torch.device("cpu")
+LSTM, RNN = XFlowLSTMConfig(), AudioRNNConfig(hidden=8)
 LOW = TrainConfig(epochs=1, precision="bfloat16")
 ASKED = """
 import torch
-from mmtune.networks.build import build_model
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, XFlowLSTMConfig
-from mmtune.train.batches import Rows
+from mmtune.networks.shapes import Shapes
+from mmtune.train.batches import Held, Rows
 from mmtune.train.device import require_bfloat16
 index = torch.arange(4)
-images = torch.zeros(4, 28, 28, dtype=torch.uint8)
-rows = Rows(images=images, clips=torch.randn(4, 39, 13), image_index=index, clip_index=index, labels=index)
+banks = {
+    "image": Held(torch.zeros(4, 28, 28, dtype=torch.uint8), index),
+    "audio": Held(torch.randn(4, 39, 13), index),
+}
+shapes = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=10)
 for config in (ImageCNNConfig(), AudioRNNConfig(hidden=8), XFlowLSTMConfig()):
     try:
-        require_bfloat16(build_model(config), rows)
+        own = Rows(banks={name: banks[name] for name in config.reads}, labels=index, shapes=shapes)
+        require_bfloat16(config.build(shapes), own)
         print()
     except Exception as error:
         print(error)
@@ -67,11 +72,12 @@ def without_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_lstm")
 def test_only_the_network_that_needs_it_is_refused(tiny: Dataset) -> None:
-    rows = rows_of(tiny.train, ("image", "audio"), CPU).take(torch.arange(64))
+    data = Resident(tiny.train, 10, CPU)
+    rows = {config: data.rows(config.reads).take(torch.arange(64)) for config in (LSTM, RNN)}
     refused = "precision must be float32 on this cpu for this network, got bfloat16: it has none$"
     with pytest.raises(InputError, match=refused):
-        fit(TrialConfig(model=XFlowLSTMConfig(), train=LOW), rows, rows, seed=1)
-    assert len(fit(TrialConfig(model=AudioRNNConfig(hidden=8), train=LOW), rows, rows, seed=1).history) == 1
+        fit(TrialConfig(model=LSTM, train=LOW), rows[LSTM], rows[LSTM], seed=1)
+    assert len(fit(TrialConfig(model=RNN, train=LOW), rows[RNN], rows[RNN], seed=1).history) == 1
 
 
 class Told:
@@ -91,7 +97,7 @@ class Told:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -> None:
     base = TrialConfig(model=XFlowLSTMConfig(), train=TrainConfig(epochs=1, precision=precision))
-    spec = WorkerSpec(data=Path(), splits=(), device="cpu", classes=10, base=base)
+    spec = WorkerSpec(data=Path(), splits=(), device="cpu", base=base, classes=10)
     line = Told()
     try:
         live(spec, lambda: tiny.train, line)
@@ -105,14 +111,14 @@ def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -
 def test_a_trial_that_drew_it_fails_once_and_is_not_made_again(tiny: Dataset, tmp_path: Path) -> None:
     spec = WorkerSpec(data=Path(), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     job = Job(number=1, config=TrialConfig(model=XFlowLSTMConfig(), train=LOW), seed=1, folder=tmp_path / "job")
-    failed = run_job(job, Resident(tiny.train, CPU), spec, Told())
+    failed = run_job(job, Resident(tiny.train, 10, CPU), spec, Told())
     assert isinstance(failed, Failed)
     assert failed.reason.startswith("InputError: precision must be float32 on this cpu")
     assert not failed.retry
 
 
 def test_to_ask_draws_no_random_number_and_trains_nothing(tiny: Dataset) -> None:
-    model, rows = build_model(XFlowMLPConfig()), rows_of(tiny.train, ("image", "audio"), CPU)
+    model, rows = built(XFlowMLPConfig()), rows_of(tiny.train, 10, ("image", "audio"))
     before, weights = torch.random.get_rng_state(), copy.deepcopy(model.state_dict())
     require_bfloat16(model, rows)
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -7,24 +7,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from shapes import built
 from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.networks.build import build_model
 from mmtune.networks.config import (
     AudioRNNConfig,
     DualCNNConfig,
     ImageCNNConfig,
     LatentFusionConfig,
-    ModelConfig,
     MultiheadFusionConfig,
     SpectrogramFusionConfig,
     XFlowLSTMConfig,
     XFlowMLPConfig,
 )
+from mmtune.networks.config.base import ModelConfig
 from mmtune.train.adam import Adam
-from mmtune.train.batches import Rows, batch_sizes, rows_of
+from mmtune.train.batches import Resident, Rows, batch_sizes
 from mmtune.train.device import prefer_onednn, products_are_float32, require_bfloat16
 from mmtune.train.fit import fit, prepared
 from mmtune.train.recipe import TrainConfig, TrialConfig
@@ -48,11 +48,15 @@ def names(model: ModelConfig) -> str:
     return type(model).__name__
 
 
+def rows_on(tiny: Dataset, model: ModelConfig, device: str = "cpu") -> Rows:
+    return Resident(tiny.train, 10, torch.device(device)).rows(model.reads)
+
+
 def started(model: ModelConfig, tiny: Dataset, device: str, precision: str = "float32") -> Step:
     """A step whose weights and rows follow from the configuration alone."""
     torch.manual_seed(4)
-    rows = rows_of(tiny.train, model.modalities, torch.device(device)).take(torch.arange(116, device=device))
-    made = prepared(build_model(model).to(device), rows)
+    rows = rows_on(tiny, model, device).take(torch.arange(116, device=device))
+    made = prepared(built(model).to(device), rows)
     return Step(made, Adam(made.parameters(), 1e-3), rows, 10, precision=precision)
 
 
@@ -67,8 +71,8 @@ def plain(step: Step) -> dict[str, float]:
     for _ in range(2):
         total, hits = 0.0, 0
         for index in order(rows).split(batch_sizes(len(rows), BATCH)):
-            image, audio, labels = rows.batch(index)
-            output = model(image, audio)
+            inputs, labels = rows.batch(index)
+            output = model(**inputs)
             loss = nn.CrossEntropyLoss()(output.logits, labels)
             optimizer.zero_grad()
             (loss + sum(nn.CrossEntropyLoss()(alone, labels) for alone in output.alone.values())).backward()
@@ -114,7 +118,7 @@ def test_an_engine_is_the_plain_loop(model: ModelConfig, make: Callable[[Step, i
 @pytest.mark.parametrize("model", MODELS, ids=names)
 def test_bfloat16_is_near_float32(model: ModelConfig, tiny: Dataset) -> None:
     try:
-        require_bfloat16(build_model(model), rows_of(tiny.train, model.modalities, torch.device("cpu")))
+        require_bfloat16(built(model), rows_on(tiny, model))
     except InputError as error:
         pytest.skip(str(error))
     found = {}
@@ -127,7 +131,7 @@ def test_bfloat16_is_near_float32(model: ModelConfig, tiny: Dataset) -> None:
 
 
 def test_precision_is_the_configurations(tiny: Dataset) -> None:
-    rows = rows_of(tiny.train, ("image",), torch.device("cpu"))
+    rows = rows_on(tiny, ImageCNNConfig())
     config = TrialConfig(model=ImageCNNConfig(), train=TrainConfig(epochs=1, precision="bfloat16"))
     wide = replace(config, train=replace(config.train, precision="float32"))
     losses = [fit(c, rows.take(torch.arange(200)), rows, seed=1).history[0]["train_loss"] for c in (config, wide)]
@@ -189,6 +193,6 @@ def test_nothing_waits_for_the_gpu_inside_an_epoch(tiny: Dataset) -> None:
 @pytest.mark.cuda
 def test_the_same_seed_gives_the_same_result_on_a_gpu(tiny: Dataset) -> None:
     config = TrialConfig(model=ImageCNNConfig(dropout=0.3), train=TrainConfig(epochs=4, batch_size=BATCH))
-    rows = rows_of(tiny.train, ("image",), torch.device("cuda"))
+    rows = rows_on(tiny, config.model, "cuda")
     first, second = (fit(config, rows, rows, seed=7) for _ in range(2))
     assert [e["train_loss"] for e in first.history] == [e["train_loss"] for e in second.history]

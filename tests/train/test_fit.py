@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from shapes import built
 from torch import nn
 
 from mmtune.data.dataset import Dataset
-from mmtune.networks.build import build_model
-from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.config.base import ModelConfig
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import fit
 from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.train.step import DivergenceError
 
-CPU = torch.device("cpu")
 MODELS = [
     ImageCNNConfig(),
     AudioRNNConfig(hidden=24),
@@ -30,7 +30,7 @@ def config_of(model: ModelConfig, epochs: int = 2, learning_rate: float = 1e-3) 
 
 
 def rows_for(dataset: Dataset, model: ModelConfig) -> tuple[Rows, Rows]:
-    rows = rows_of(dataset.train, model.modalities, CPU)
+    rows = rows_of(dataset.train, 10, model.reads)
     return rows.take(torch.arange(0, 240)), rows.take(torch.arange(240, 300))
 
 
@@ -60,12 +60,12 @@ def test_the_loop_is_the_plain_loop(tiny: Dataset) -> None:
     train, validation = rows_for(tiny, config.model)
     found = fit(config, train, validation, seed=3).history[0]["train_loss"]
     torch.manual_seed(3)
-    model = build_model(config.model).train()
+    model = built(config.model).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     order = torch.randperm(240, generator=torch.Generator().manual_seed(3))
     total = 0.0
     for part in order.split(32):
-        images = torch.from_numpy(tiny.train.images[part.numpy()]).float().unsqueeze(1) / 255
+        images = torch.from_numpy(tiny.train.banks["image"].of_rows(part.numpy())).float().unsqueeze(1) / 255
         loss = nn.CrossEntropyLoss()(model(images).logits, torch.from_numpy(tiny.train.labels[part.numpy()]))
         optimizer.zero_grad()
         loss.backward()
@@ -95,6 +95,21 @@ def test_frozen_encoders_stay_as_they_are_and_are_what_the_whole_model_uses(tiny
     assert set(whole.alone) == {"image", "audio"}
 
 
+def test_what_a_row_has_not_is_to_frozen_encoders_what_it_is_to_the_whole_model(tiny: Dataset) -> None:
+    model = LatentFusionConfig(audio=AudioRNNConfig(hidden=24))
+
+    def gapped(rows: Rows) -> Rows:
+        audio = rows.banks["audio"]
+        silent = torch.arange(len(rows)) % 3 == 0
+        made = replace(audio, index=audio.index.masked_fill(silent, -1), gaps=True)
+        return replace(rows, banks={**rows.banks, "audio": made})
+
+    train, validation = map(gapped, rows_for(tiny, model))
+    result = fit(config_of(model), train, validation, seed=2, encoders=trained_encoders(tiny))
+    whole = evaluate(result.model, validation).scores("val")
+    assert whole["val_loss"] == pytest.approx(result.history[result.best_epoch - 1]["val_loss"], rel=1e-5)
+
+
 def test_stopping_from_outside_ends_after_that_epoch(tiny: Dataset) -> None:
     train, validation = rows_for(tiny, MODELS[1])
     seen: list[int] = []
@@ -111,8 +126,8 @@ def test_stopping_from_outside_ends_after_that_epoch(tiny: Dataset) -> None:
 
 def test_a_loss_that_is_not_a_number_ends_the_trial(tiny: Dataset) -> None:
     train, validation = rows_for(tiny, MODELS[1])
-    assert train.clips is not None
-    broken = replace(train, clips=torch.full_like(train.clips, float("nan")))
+    held = train.banks["audio"]
+    broken = replace(train, banks={"audio": replace(held, values=torch.full_like(held.values, float("nan")))})
     with pytest.raises(DivergenceError, match="must be finite, got nan"):
         fit(config_of(MODELS[1]), broken, validation, seed=0)
 
@@ -123,14 +138,3 @@ def test_batches_hold_every_row_once_and_none_is_alone(count: int, size: int) ->
     assert sum(sizes) == count
     assert all(one > 1 for one in sizes) or count == 1
     assert max(sizes) <= size + 1
-
-
-def test_a_batch_pairs_each_row_with_its_own_clip(tiny: Dataset) -> None:
-    rows = rows_of(tiny.train, ("image", "audio"), CPU)
-    pick = torch.tensor([5, 0, 299])
-    image, audio, labels = rows.batch(pick)
-    assert image is not None
-    assert audio is not None
-    assert torch.equal((image.squeeze(1) * 255).round().byte(), torch.from_numpy(tiny.train.images)[pick])
-    assert torch.equal(audio, torch.from_numpy(tiny.train.clips[tiny.train.clip_index[pick.numpy()]]))
-    assert torch.equal(labels, torch.from_numpy(tiny.train.labels)[pick])

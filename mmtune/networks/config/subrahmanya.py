@@ -53,15 +53,17 @@ class SpectrogramFusionConfig(ModelConfig):
 
     def sound(self, shapes: Shapes) -> tuple[int, int]:
         """(channels, frames) of the audio pathway's input; InputError where frames are too few for its pools."""
-        if self.view == "mfcc":
-            frames, channels = require_shape(shapes, "audio", 2)
-        else:
-            (samples,) = require_shape(shapes, "waveform", 1)
-            frames, channels = 1 + (samples - self.n_fft) // self.hop, self.n_fft // 2 + 1
         least = 2**self.layers
+        if self.view == "mfcc":
+            steps, features = require_shape(shapes, "audio", 2)
+            if steps < least:
+                raise InputError(f"audio must have at least {least} steps where layers={self.layers}, got {steps}")
+            return features, steps
+        (samples,) = require_shape(shapes, "waveform", 1)
+        frames = max(0, 1 + (samples - self.n_fft) // self.hop)
         if frames < least:
             raise InputError(
                 f"n_fft and hop must give at least {least} frames where layers={self.layers}, "
-                f"got n_fft {self.n_fft} and hop {self.hop}: {frames} frames of {shapes[self.reads[1]]}"
+                f"got n_fft {self.n_fft} and hop {self.hop}: {frames} frames of {samples} samples"
             )
-        return channels, frames
+        return self.n_fft // 2 + 1, frames
