@@ -16,7 +16,10 @@ import torch
 from databases import Postgres, running_postgres
 from sklearn.datasets import load_digits
 
-from mmtune.data.dataset import Dataset, Partition
+from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition
+from mmtune.data.digits import DIGITS
+from mmtune.data.forms import Digit, Ready, Waveform
+from mmtune.data.identity import distinct
 from mmtune.data.store import save
 from mmtune.tracking import MlflowTracker
 
@@ -47,16 +50,18 @@ def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:
     turn = np.array([np.sum(y[:n] == label) for n, label in enumerate(y)])
     index = y * clips_per_class + turn % clips_per_class
     names = np.array([f"clip{seed}-{n}" for n in range(len(of_class))])
+    speakers = np.array([f"speaker{n % clips_per_class}" for n in range(len(of_class))])
     tones = np.sin(2 * np.pi * (200 + 300 * of_class[:, None]) * np.arange(16_000) / 16_000)
     waveforms = 8000 * (tones + rng.normal(0, 0.3, tones.shape))
+    pictures = np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.uint8)
     return Partition(
-        images=np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.uint8),
-        clips=clips.astype(np.float32),
-        clip_index=index.astype(np.int64),
+        banks={
+            "image": distinct(pictures),
+            "audio": distinct(clips.astype(np.float32)[index]),
+            "waveform": distinct(waveforms.astype(np.int16)[index]),
+        },
         labels=y,
-        speaker=np.array([f"speaker{n % clips_per_class}" for n in range(len(of_class))]),
-        clip_id=names,
-        waveforms=waveforms.astype(np.int16),
+        groups={RECORDING: names[index], SPEAKER: speakers[index]},
     )
 
 
@@ -66,11 +71,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     made = Dataset(
         name="tiny",
         folder=Path(),
+        classes=DIGITS,
+        forms={"image": Digit(), "audio": Ready(sides=(39, 13)), "waveform": Waveform()},
         train=make_partition(300, 12, seed=1),
         test=make_partition(120, 4, seed=2),
         digest="",
         provenance={"source": "made by the tests"},
-        features=None,
     )
     return save(made, tmp_path_factory.mktemp("data") / "tiny")
 
