@@ -122,7 +122,7 @@ def load(folder: Path, *, verify: bool = True) -> Dataset:
 
 def load_own(folder: Path, verify: bool) -> Dataset:
     manifest = read_manifest(folder)
-    parts = {name: read_partition(folder / name, manifest) for name in manifest["partitions"]}
+    parts = {name: read_partition(folder, name, manifest) for name in manifest["partitions"]}
     dataset = Dataset(
         name=manifest["name"],
         folder=folder,
@@ -142,9 +142,9 @@ def load_own(folder: Path, verify: bool) -> Dataset:
     return dataset
 
 
-def read_partition(folder: Path, manifest: dict[str, Any]) -> Partition:
+def read_partition(folder: Path, part: str, manifest: dict[str, Any]) -> Partition:
     def array(name: str) -> np.ndarray[Any, np.dtype[Any]]:
-        return open_npy(inside(folder, name), MOST_BYTES)
+        return open_npy(inside(folder, f"{part}/{name}"), MOST_BYTES)
 
     return Partition(
         banks={
