@@ -29,7 +29,7 @@ def embedding(
         fig.add_scatter(
             x=points[inside, 0].round(4),
             y=points[inside, 1].round(4),
-            name=names[group],
+            name=label(names[group]),
             mode="markers",
             marker={"color": CLASS_COLOURS[group % len(CLASS_COLOURS)], "size": 5, "opacity": 0.7},
             text=hover[inside].tolist(),
