@@ -223,7 +223,8 @@ def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
     ticks = np.linspace(100 - span, 100, 6).round(2).tolist()
     shares = {"title": "validation F1 (%)", "range": [low - 0.1 * span, 100 + 0.22 * span], "tickvals": ticks}
     fig = figure(shares, own)
-    for place, value in enumerate(percent):
+    # Among many dots a line to each is a grey area, and plotly takes seconds to draw them.
+    for place, value in enumerate(percent if len(names) <= MOST_NAMES else ()):
         fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=place, y1=place, line={"color": GRID, "width": 2})
     return fig.add_scatter(
         x=percent,

@@ -26,25 +26,35 @@ def check_partition(partition: Partition, forms: Mapping[str, Form], classes: Se
 
     Every class has at least one row in it.
     """
-    rows = len(partition.labels)
-    require_array(partition.labels, (rows,), np.dtype(np.int64), f"{where}: labels")
+    check_shapes(partition, forms, where)
     strange = partition.labels[(partition.labels < 0) | (partition.labels >= len(classes))]
     if len(strange):
         raise InputError(f"{where}: labels must lie in 0..{len(classes) - 1}, got {strange[0]}")
     require_classes_present(where, partition.labels, classes, "rows")
-    if set(partition.banks) != set(forms):
-        raise InputError(f"{where}: banks must be {', '.join(forms)}, got {', '.join(partition.banks)}")
     for name, bank in partition.banks.items():
-        check_bank(bank, forms[name], rows, f"{where}: {name}")
+        check_bank(bank, f"{where}: {name}")
     for name, group in partition.groups.items():
-        require_array(group, (rows,), None, f"{where}: group {name}")
         require_names(group, f"{where}: group {name}")
 
 
-def check_bank(bank: Bank, form: Form, rows: int, where: str) -> None:
-    """Shapes, dtypes, finite values, and an index that leads to every value."""
-    require_array(bank.values, (len(bank.values), *form.shape), dtype_of(form), where)
-    require_array(bank.index, (rows,), np.dtype(np.int64), f"{where} index")
+def check_shapes(partition: Partition, forms: Mapping[str, Form], where: str) -> None:
+    """Shapes and types, which a few bytes of a file tell: nothing of it is read before all of them agree."""
+    rows = partition.labels.size
+    require_array(partition.labels, (rows,), np.dtype(np.int64), f"{where}: labels")
+    if set(partition.banks) != set(forms):
+        raise InputError(f"{where}: banks must be {', '.join(forms)}, got {', '.join(partition.banks)}")
+    for name, bank in partition.banks.items():
+        own = (*bank.values.shape[:1], *forms[name].shape)
+        require_array(bank.values, own, dtype_of(forms[name]), f"{where}: {name}")
+        require_array(bank.index, (rows,), np.dtype(np.int64), f"{where}: {name} index")
+        if len(bank.values) > rows:
+            raise InputError(f"{where}: {name}: every value must be some row's, {len(bank.values)} cannot be of {rows}")
+    for name, group in partition.groups.items():
+        require_array(group, (rows,), None, f"{where}: group {name}")
+
+
+def check_bank(bank: Bank, where: str) -> None:
+    """Finite values, and an index that leads to every one of them."""
     count = len(bank.values)
     outside = (bank.index < -1) | (bank.index >= count)
     if outside.any():

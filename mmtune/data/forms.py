@@ -187,7 +187,10 @@ class Mfcc(Sound):
 
 @dataclass(frozen=True, kw_only=True)
 class Standardised(Form):
-    """Values whose last axis was standardised over the training values. mean, std: () until they are fitted."""
+    """Values whose last axis was standardised over the training values.
+
+    mean, std: () until they are fitted; until then values stay as they are.
+    """
 
     mean: Scale = ()
     std: Scale = ()
@@ -200,10 +203,14 @@ class Standardised(Form):
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
 
     def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        if not self.mean:
+            return values.astype(np.float32, copy=False)
         mean, std = np.array(self.mean), np.array(self.std)
         return ((values.astype(np.float64) - mean) / std).astype(np.float32)
 
     def unscaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        if not self.mean:
+            return values
         return (values.astype(np.float64) * np.array(self.std) + np.array(self.mean)).astype(np.float32)
 
 
@@ -346,17 +353,17 @@ def form_to_json(form: Form) -> dict[str, Any]:
 
 def form_from_json(data: object, where: str) -> Form:
     """The inverse of `form_to_json`; InputError, naming `where`, on an unknown kind and on missing or bad fields."""
-    if not isinstance(data, Mapping) or data.get("kind") not in [*FORMS]:  # of a list, as a file may hold any type
-        got = data.get("kind") if isinstance(data, Mapping) else type(data).__name__
-        raise InputError(f"{where}: what a bank is must be one of {', '.join(FORMS)}, got {got!r}")
-    cls, given = FORMS[str(data["kind"])], {name: value for name, value in data.items() if name != "kind"}
+    kind = data.get("kind") if isinstance(data, Mapping) else data
+    if not isinstance(data, Mapping) or not isinstance(kind, str) or kind not in FORMS:
+        raise InputError(f"{where}: what a bank is must be one of {', '.join(FORMS)}, got {kind!r:.80}")
+    cls, given = FORMS[kind], {name: value for name, value in data.items() if name != "kind"}
     asked = {field.name: field.type for field in fields(cls)}
     try:
         made = {name: tuple(own) if isinstance(own, list) else own for name, own in given.items()}
         require_types(made, asked)
         return cls(**made)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: {data['kind']} does not take these fields: {error}") from error
+        raise InputError(f"{where}: {kind} does not take these fields: {error}") from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -369,6 +376,7 @@ def require_types(given: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         raise TypeError(f"must be {', '.join(asked) or 'none'}, got {', '.join(map(str, given)) or 'none'}")
     for name, value in given.items():
         kind = asked[name]
-        sound = type(value) is kinds[kind] if kind in kinds else all(type(one) is inner[kind] for one in value)
+        several = isinstance(value, tuple) and kind in inner
+        sound = all(type(one) is inner[kind] for one in value) if several else type(value) is kinds.get(kind)
         if not sound:
             raise TypeError(f"{name} must be {kind}, got {value!r:.80}")

@@ -43,9 +43,10 @@ def kind_of(cls: type[Any]) -> str:
     return f"{cls.__module__.removeprefix(OWN)}.{cls.__qualname__}"
 
 
-def class_of(kind: str) -> type[Any]:
+def class_of(kind: object) -> type[Any]:
     """The inverse of `kind_of`; InputError where this process knows no such class."""
-    found = KNOWN.get(kind) or vars(shipped).get(kind if kind in shipped.__all__ else "")
+    own = kind if isinstance(kind, str) else ""
+    found = KNOWN.get(own) or vars(shipped).get(own if own in shipped.__all__ else "")
     if not isinstance(found, type):
         rule = "kind of a network must be one of mmtune's own or of a study that is at hand"
         raise InputError(f"{rule}, got {kind!r:.200}: name the folder of its study file with --studies")
@@ -75,19 +76,22 @@ def config_from_json(data: Any) -> Any:
     if "kind" not in data:
         return values
     kind = data["kind"]
-    cls = class_of(kind if isinstance(kind, str) else "")
+    cls = class_of(kind)
     known = {field.name for field in dataclasses.fields(cls)}
     if not values.keys() <= known:
         raise InputError(f"network of kind {kind!r} does not take {', '.join(sorted(values.keys() - known))}")
     try:
         return cls(**values)
-    except Exception as error:  # anybody may have written the class
+    except Exception as error:  # a class of a study's own may raise anything of values that it does not expect
         raise InputError(f"network of kind {kind!r} does not take these fields: {error}") from error
 
 
 def model_from_json(data: Any) -> Any:
     """The configuration of a whole network; InputError unless it is one."""
-    found = config_from_json(data)
+    try:
+        found = config_from_json(data)
+    except RecursionError as error:
+        raise InputError("a network must not be described by parts in parts without end") from error
     if not dataclasses.is_dataclass(found) or not hasattr(found, "build"):
         raise InputError(f"a network must be named by its kind, got {data!r:.200}")
     return found

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from mmtune.data.dataset import Bank, Partition
 
@@ -32,5 +35,9 @@ def shapes_of(partition: Partition, classes: int) -> Shapes:
 
 def input_shape(bank: Bank) -> Shape:
     """The shape of one value of a bank as a model gets it: a picture in grey has one channel."""
-    shape = bank.values.shape[1:]
-    return (1, *shape) if bank.values.dtype == "uint8" and len(shape) == 2 else shape
+    return as_read(bank.values.shape[1:], bank.values.dtype)
+
+
+def as_read(shape: Shape, kind: np.dtype[Any]) -> Shape:
+    """The shape of one value as a model gets it, by its own shape and type."""
+    return (1, *shape) if kind == np.uint8 and len(shape) == 2 else shape

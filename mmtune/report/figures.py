@@ -16,6 +16,8 @@ from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
 
 # Importances are estimated from so many complete trials at most; more take seconds and tell little.
 MOST_STRIP, MOST_IMPORTANCE = 500, 500
+# A matrix of more classes is megabytes of cells that nobody can tell apart.
+MOST_MATRIX = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +93,11 @@ def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: in
 
 
 def class_section(validation: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Any]:
-    """F1 by class and the confusion matrix of the best trial, on validation rows."""
+    """F1 by class and the confusion matrix of the best trial, on validation rows; of too many classes no matrix."""
     from sklearn.metrics import f1_score
 
     labels, predictions = validation["label"], validation["prediction"]
     classes = list(range(len(names)))
     f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0).tolist()
-    return {"f1": figures.per_class(f1, names), "confusion": figures.confusion(labels, predictions, names)}
+    matrix = figures.confusion(labels, predictions, names) if len(names) <= MOST_MATRIX else None
+    return {"f1": figures.per_class(f1, names), "confusion": matrix, "count": len(names)}

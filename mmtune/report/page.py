@@ -86,9 +86,9 @@ def class_names(run: StudyRun, *numbers: NDArray[np.int64]) -> list[str]:
     """The names of a study's classes, as it was tracked, or their numbers where there were too many to be kept."""
     try:
         told = json.loads(run.tags.get(CLASSES, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         told = []
-    found = [str(name) for name in told] if isinstance(told, list) else []
+    found = told if isinstance(told, list) and all(isinstance(name, str) for name in told) else []
     count = max(int(own.max(initial=0)) + 1 for own in numbers)
     return found if len(found) >= count else [str(number) for number in range(count)]
 

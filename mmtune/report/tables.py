@@ -54,7 +54,7 @@ def plain_versions(text: str) -> str:
     """Versions as `name version, ...` where the tag is a JSON object, else as they are."""
     try:
         versions = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return ", ".join(f"{n} {v}" for n, v in versions.items()) if isinstance(versions, dict) else text
 

@@ -26,6 +26,7 @@ from mmtune.data.checks import require_bank_names, require_classes
 from mmtune.data.forms import Form, Vector, dtype_of, form_from_json
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.output import answer
+from mmtune.networks.shapes import as_read
 from mmtune.networks.storage import Loaded, load_model
 from mmtune.train.batches import as_input
 from mmtune.train.device import CPU_BATCH
@@ -124,7 +125,7 @@ class Predictor:
             raise InputError(f"{folder}: {MODEL} and {INPUTS} must speak of the same banks and classes")
         own = {name: form_from_json(forms[name], f"{path}: {name}") for name in reads}
         for name, form in own.items():
-            if loaded.shapes[name][-len(form.shape) :] != form.shape:
+            if loaded.shapes[name] != as_read(form.shape, dtype_of(form)):
                 raise InputError(f"{path}: {name} must be {loaded.shapes[name]} as the model reads it, is {form.shape}")
         missing = card.get("missing", [])
         if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):

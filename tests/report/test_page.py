@@ -420,6 +420,95 @@ def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> N
     assert page.rows("embeddings")[0].startswith("image 26 1.000 1.000 1.000 0.")
 
 
+def named_study(tracker: MlflowTracker, folder: Path, names: Sequence[str], **tags: str) -> StudyRun:
+    """A study of so many classes, some rows of which are mistaken."""
+    study = track_study(tracker, key(), **({"classes": json.dumps(list(names))} | tags))
+    labels, rng = np.arange(3 * len(names)) % len(names), np.random.default_rng(0)
+    predictions = np.where(rng.random(len(labels)) < 0.2, (labels + 1) % len(names), labels)
+    embedding = (labels[:, None] % 7 + rng.normal(size=(len(labels), 8))).astype(np.float32)
+    folder.mkdir()
+    maps(folder, row=np.arange(3), label=np.arange(3))
+    parts = {"parts": np.array(["image"]), "widths": np.array([8])}
+    rows = {"row": np.arange(len(labels)), "label": labels, "prediction": predictions}
+    np.savez(folder / "validation.npz", **rows, embedding=embedding, **parts)
+    track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
+    return study
+
+
+def texts(part: Any, name: str = "") -> list[str]:
+    """What a reader is shown of a figure."""
+    if isinstance(part, dict):
+        return [text for own, value in part.items() for text in texts(value, own)]
+    if isinstance(part, list):
+        return [text for value in part for text in texts(value, name)]
+    return [part] if isinstance(part, str) and name in ("text", "name", "ticktext", "hovertext") else []
+
+
+HARD = (EVIL, "<b>bold</b>", "\u0633\u0628\u0639\u0629 " * 9, "%{x} $x_1$", "x" * 100, "a, b", "&amp;")
+
+
+def test_names_of_classes_are_shown_as_they_are(store: Path, tmp_path: Path) -> None:
+    """What plotly would take for mark-up is escaped, and what is too long for an axis is cut there."""
+    tracker = MlflowTracker(store)
+    study = named_study(tracker, tmp_path / "trial", HARD)
+    page = write(tracker, study, tmp_path / "page.html")
+    assert len(page.scripts) == 4
+    assert "img" not in {tag for tag, _ in page.elements}
+    for name in ("per-class", "confusion"):
+        shown = page.figures[name]["layout"]["yaxis"]["ticktext"]
+        assert [len(html.unescape(text)) <= 16 for text in shown] == [True] * len(HARD)
+        assert [own.startswith(html.unescape(text)[:15]) for own, text in zip(HARD, shown, strict=True)] == [True] * 7
+    drawn = [text for figure in page.figures.values() for text in texts(figure)]
+    assert {tag for text in drawn for tag in re.findall("<[^>]*>", text)} == {"<b>", "</b>"}
+    assert not any("<b>bold" in text for text in drawn)
+    assert any(HARD[2].strip() in html.unescape(text) for text in drawn)
+    assert f"Validation row 0, class {EVIL}" in page.text
+
+
+@pytest.mark.parametrize("count", [40, 300, 1500])
+def test_a_page_of_many_classes_is_written_and_stays_small(count: int, store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    names = [f"class {number}" for number in range(count)]
+    page = write(tracker, named_study(tracker, tmp_path / "trial", names), tmp_path / "page.html")
+    assert len(page.scripts[1]) < 2_000_000
+    dots = page.figures["per-class"]
+    assert len(dots["data"][0]["x"]) == count
+    # Nothing is written where it would be written over something else.
+    assert dots["data"][0]["mode"] == "markers"
+    assert "ticktext" not in dots["layout"]["yaxis"]
+    if count > 500:
+        assert "Not drawn: 1,500 classes are too many for a matrix." in page.text
+        assert "confusion" not in page.figures
+    else:
+        matrix, cells = page.figures["confusion"]["data"]
+        assert np.shape(matrix["z"]) == (count, count)
+        assert cells["mode"] == "markers"
+        assert sum(map(int, cells["text"])) == 3 * count
+    assert ("hide each other" in page.text) == (count > 200)
+
+
+@pytest.mark.parametrize("told", ["", "{", "3", '["a"]', "[" * 3000, '{"a": 1}', "[1, 2, 3, 4, 5, 6, [7]]"])
+def test_without_all_names_classes_have_their_numbers(told: str, store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = named_study(tracker, tmp_path / "trial", [*"abcdefg"], classes=told)
+    page = write(tracker, study, tmp_path / "page.html")
+    assert page.figures["confusion"]["layout"]["xaxis"]["ticktext"] == [*"0123456"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ("random", "random split over rows"),
+        ("as_reported", "random split over rows"),
+        ("disjoint:patient", "no patient stands on both sides"),
+        ("disjoint:content", "no equal content stands on both sides"),
+        ("clip_disjoint", "no recording stands on both sides"),
+    ],
+)
+def test_a_protocol_is_told_in_words(protocol: str, said: str) -> None:
+    assert said in report.protocol_note(protocol)
+
+
 # ---- maps over the utterance
 
 
@@ -443,7 +532,7 @@ def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: 
         assert (len(timed), len(still)) == (12, 1)
         np.testing.assert_allclose(timed[-1]["z"], (given["x1"][number] - given["x1"][number].mean(0))[-1], rtol=0.006)
         np.testing.assert_allclose(still[0]["z"], given[EVIL][number], rtol=0.006)
-    assert "Validation row 4, digit 8" in drawn.text
+    assert "Validation row 4, class 8" in drawn.text
     assert "Validation row 2" not in drawn.text
     assert "12 of 39 time steps" in drawn.text
     assert len(drawn.scripts) == 4

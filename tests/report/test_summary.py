@@ -14,9 +14,9 @@ from rich.table import Column, Table
 from mmtune.report.comparing import Answers, compared, comparison_table
 from mmtune.report.summary import history_table, show
 from mmtune.serve.versions import VersionRecord
-from mmtune.study import StudyKey, studies_folder, study_names
+from mmtune.study import StudyKey, study_files
 
-NAMES = study_names(studies_folder())
+NAMES = list(study_files())
 KEY = StudyKey(
     study="xflow_lstm", data="tiny", digest="0" * 64, protocol="speaker_disjoint", seed=0, epochs=9, sampler="tpe"
 )
@@ -32,7 +32,7 @@ def listed() -> Table:
 
 def answers(name: str) -> Answers:
     rows = np.arange(9)
-    return Answers(key=replace(KEY, study=name), row=rows, recording=rows, right=rows > 0)
+    return Answers(key=replace(KEY, study=name), row=rows, unit=rows, right=rows > 0)
 
 
 def comparisons() -> Table:

@@ -43,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Wor
     )
     made = split(dataset.train, "as_reported", 0)
     (root / "trial").mkdir()
-    data = Resident(dataset.train, torch.device("cpu"))
+    data = Resident(dataset.train, len(dataset.classes), torch.device("cpu"))
     result = run_trial(config, data, made, 1, root / "trial", lambda epoch, found: True)
     store = Path(shutil.copytree(store_template, root / "mlruns"))
     tracker = MlflowTracker(store)
@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Wor
     run = track_trial(tracker, study, 0, {"model.kernel": 5}, result.metrics, files=root / "trial" / FILES)
     tracker.end_study(study.run_id, finished=True, best=best_trial(tracker.trials(study.run_id)))
     promote(tracker, tracker.studies("dual_cnn_fusion")[0], dataset)
-    Image.fromarray(dataset.train.images[0]).save(root / "digit.png")
+    Image.fromarray(dataset.train.banks["image"].values[0]).save(root / "digit.png")
     return World(
         idx=idx,
         fsdd=fsdd,

@@ -10,11 +10,14 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from mmtune.serve.predictor import seal
 
 MEBIBYTE = 2**20
 
@@ -155,18 +158,31 @@ def idx_claim(path: Path) -> None:
     path.write_bytes(gzip.compress(struct.pack(">4I", 2051, 2**32 - 1, 28, 28)))
 
 
+def change_json(path: Path, **fields: object) -> None:
+    """Other values in a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
 def change_card(folder: Path, **fields: object) -> None:
     """Another architecture in a model's card; the weights' SHA-256 stays right."""
-    card = json.loads((folder / "model.json").read_text())
-    card["model"] = fields
-    (folder / "model.json").write_text(json.dumps(card))
+    change_json(folder / "model.json", model=fields)
+
+
+def change_sealed(path: Path, **fields: object) -> None:
+    """Other values in a sealed file, and the seal of these."""
+    content = json.loads(path.read_text()) | fields
+    content.pop("sha256")
+    path.write_text(json.dumps({**content, "sha256": seal(content)}))
+
+
+def change_array(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """What `change` makes of a .npy file's array."""
+    np.save(path, change(np.load(path)))
 
 
 def weights(folder: Path, content: bytes) -> None:
     """Other weights, and a card with their SHA-256."""
-    card = json.loads((folder / "model.json").read_text())
-    card["sha256"] = hashlib.sha256(content).hexdigest()
-    (folder / "model.json").write_text(json.dumps(card))
+    change_json(folder / "model.json", sha256=hashlib.sha256(content).hexdigest())
     (folder / "weights.safetensors").write_bytes(content)
 
 

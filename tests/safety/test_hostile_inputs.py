@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +17,14 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from valid import READERS, Reader, heard, require_sound
 
 from mmtune.base.errors import LONGEST, InputError, one_line
-from mmtune.data.features import FeatureStats
-from mmtune.networks.build import build_model
-from mmtune.networks.config import (
-    AudioRNNConfig,
-    ImageCNNConfig,
-    LatentFusionConfig,
-    SpectrogramFusionConfig,
-    XFlowMLPConfig,
-    model_from_json,
-)
-from mmtune.networks.storage import save_model
+from mmtune.data.digits import DIGITS
+from mmtune.data.forms import FORMS, Digit, Form, Mfcc, Ready, Waveform, dtype_of, form_from_json, form_to_json
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, SpectrogramFusionConfig
+from mmtune.networks.kinds import model_from_json
+from mmtune.networks.shapes import Shapes
+from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import FEATURES, INPUTS, MODEL, Predictor, predict_files, write_sealed
+from mmtune.serve.predictor import INPUTS, MODEL, Predictor, predict_files, write_sealed
 from mmtune.serve.versions import Event
 
 CONFIGS = {
@@ -37,6 +33,8 @@ CONFIGS = {
     "fusion": LatentFusionConfig(audio=AudioRNNConfig(hidden=4), encoders="joint"),
     "waveform": SpectrogramFusionConfig(filters=2, hidden=4),
 }
+GIVEN: dict[str, Form] = {"image": Digit(), "audio": Mfcc(), "waveform": Waveform()}
+SHAPES = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13), "waveform": (16_000,)}, classes=10)
 
 
 def quick(examples: int) -> settings:
@@ -49,11 +47,13 @@ def quick(examples: int) -> settings:
 def predictors() -> dict[str, Predictor]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    card = {"features": None, "data": {"name": "made"}}
-    return {
-        name: Predictor(model=build_model(config).eval(), modalities=config.modalities, card=card, features=None)
-        for name, config in CONFIGS.items()
-    }
+    return {name: predictor(config) for name, config in CONFIGS.items()}
+
+
+def predictor(config: Any) -> Predictor:
+    loaded = Loaded(model=config.build(SHAPES).eval(), config=config, shapes=SHAPES)
+    forms = {name: GIVEN[name] for name in config.reads}
+    return Predictor(loaded=loaded, card={"data": {"name": "made"}}, classes=DIGITS, forms=forms)
 
 
 def require_line(refusal: InputError) -> None:
@@ -80,7 +80,7 @@ ODD = st.one_of(
 @st.composite
 def nearly(draw: st.DrawFn, name: str) -> Any:
     """An input `name` of the right type and shape, some of its values extreme; or of another type; or rows missing."""
-    shape, kind = INPUTS[name]
+    shape, kind = GIVEN[name].shape, dtype_of(GIVEN[name])
     rows = draw(st.integers(0, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     made = (
@@ -113,13 +113,13 @@ def nearly(draw: st.DrawFn, name: str) -> Any:
 def test_any_arrays_are_predicted_or_refused(name: str, predictors: dict[str, Predictor]) -> None:
     predictor = predictors[name]
     seen: list[bool] = []
+    arrays_of = {bank: st.one_of(nearly(bank), nearly(bank), ODD) for bank in predictor.forms}
 
     @quick(60)
-    @given(st.one_of(nearly("image"), nearly("image"), ODD), st.one_of(nearly(predictor.heard), ODD, st.none()))
-    def predict(image: Any, sound: Any) -> None:
-        given_image = image if "image" in predictor.modalities or image is None else None
+    @given(st.one_of(st.fixed_dictionaries(arrays_of), st.fixed_dictionaries({}, optional=arrays_of | {"other": ODD})))
+    def predict(banks: dict[str, Any]) -> None:
         try:
-            found = predictor.predict(given_image, None if name == "image" else sound)
+            found = predictor.predict(**banks)
         except InputError as refusal:
             require_line(refusal)
         else:
@@ -134,7 +134,7 @@ def test_a_masked_array_is_refused(predictors: dict[str, Predictor]) -> None:
     """What it hides would count all the same, and numpy's own checks pass over it."""
     image = np.ma.masked_array(np.zeros((1, 28, 28), np.uint8), mask=True)
     with pytest.raises(InputError, match="got MaskedArray"):
-        predictors["image"].predict(image)
+        predictors["image"].predict(image=image)
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=2))
@@ -156,7 +156,7 @@ def test_anything_served_is_predicted_or_refused(
         except InputError as refusal:
             require_line(refusal)
         else:
-            assert frame["digit"].between(0, 9).all()
+            assert set(frame["class"]) <= set(DIGITS)
             assert frame["probability"].between(0, 1).all()
 
 
@@ -264,12 +264,24 @@ def test_a_flipped_bit_of_an_optimisers_state_is_refused(tmp_path: Path) -> None
 
 
 def test_a_model_of_other_inputs_or_classes_is_not_served(tmp_path: Path) -> None:
-    for fields in ({"frames": 5, "steps": 5}, {"classes": 12}, {"height": 32}):
-        config = XFlowMLPConfig(**fields)
-        save_model(tmp_path / MODEL, build_model(config), config)
-        write_sealed(tmp_path / FEATURES, {"features": None, "data": {"name": "made"}})
-        with pytest.raises(InputError, match="must hold a model with"):
+    """Whoever forges the inputs of a sound model changes what it would be given, or what its answers are called."""
+    config = AudioRNNConfig(hidden=2)
+    save_model(tmp_path / MODEL, config.build(SHAPES), config, SHAPES)
+    sound = {"forms": {"audio": form_to_json(Mfcc())}, "classes": list(DIGITS), "data": {"name": "made"}}
+
+    def told(**other: object) -> None:
+        write_sealed(tmp_path / INPUTS, sound | other)
+
+    told()
+    assert Predictor.load(tmp_path).classes == DIGITS
+    ready = [(39, 12), (13,), (1, 39, 13), (39 * 13,)]
+    others: list[Any] = [{"audio": form_to_json(Ready(sides=sides))} for sides in ready]
+    others += [{"image": form_to_json(Digit())}, {}, [], {"audio": None}, {"audio": {"kind": "vector"}}]
+    for wrong in [{"forms": own} for own in others] + [{"classes": list("ab")}, {"classes": "0123456789"}, {"data": 3}]:
+        told(**wrong)
+        with pytest.raises(InputError) as caught:
             Predictor.load(tmp_path)
+        require_line(caught.value)
 
 
 @quick(60)
@@ -280,7 +292,7 @@ def test_any_bytes_for_files_to_predict_from_are_refused(
     (tmp_path / "x.png").write_bytes(picture)
     (tmp_path / "x.wav").write_bytes(sound)
     with pytest.raises(InputError) as caught:
-        predict_files(predictors["waveform"], tmp_path / "x.png", tmp_path / "x.wav")
+        predict_files(predictors["waveform"], {"image": str(tmp_path / "x.png"), "audio": str(tmp_path / "x.wav")})
     require_line(caught.value)
 
 
@@ -306,13 +318,13 @@ JSON = st.recursive(
 )
 FIELDS = ["kind", "hidden", "layers", "view", "image", "audio", "kernel", "stride", "norm", "heads", "width", "steps"]
 KINDS = [
-    "image_cnn",
-    "audio_rnn",
-    "latent_fusion",
-    "multihead_fusion",
-    "dual_cnn_fusion",
-    "spectrogram_fusion",
-    "xflow_lstm",
+    "ImageCNNConfig",
+    "AudioRNNConfig",
+    "LatentFusionConfig",
+    "MultiheadFusionConfig",
+    "DualCNNConfig",
+    "SpectrogramFusionConfig",
+    "XFlowLSTMConfig",
 ]
 
 
@@ -320,25 +332,47 @@ KINDS = [
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), st.sampled_from(KINDS))
 def test_any_card_describes_a_model_or_is_refused(fields: dict[str, Any], kind: str) -> None:
     try:
-        assert model_from_json({"kind": kind, **fields}).modalities
+        assert set(model_from_json({"kind": kind, **fields}).reads) <= set(GIVEN)
     except InputError as refusal:
         require_line(refusal)
 
 
-@quick(200)
-@given(
-    st.fixed_dictionaries(
-        {name: st.one_of(JSON, st.lists(st.floats(), min_size=13, max_size=13)) for name in ("mean", "std")}
-        | dict.fromkeys(("low", "high"), JSON)
-    )
-)
-def test_any_statistics_are_statistics_or_refused(fields: dict[str, Any]) -> None:
+@quick(100)
+@given(st.one_of(JSON, st.dictionaries(st.sampled_from(["kind", "image"]), st.one_of(JSON, st.sampled_from(KINDS)))))
+def test_any_json_is_a_network_or_refused(found: Any) -> None:
     try:
-        stats = FeatureStats.from_json(fields)
+        assert model_from_json(found).reads
+    except InputError as refusal:
+        require_line(refusal)
+
+
+SCALE = st.one_of(JSON, st.lists(st.floats(), min_size=13, max_size=13), st.lists(st.floats(0.1, 2), min_size=3))
+NUMBER = st.one_of(JSON, st.floats(), st.integers())
+OF_FORMS = {
+    **dict.fromkeys(("mean", "std"), SCALE),
+    **dict.fromkeys(("low", "high", "seconds", "height", "width", "bands"), NUMBER),
+    "sides": st.one_of(JSON, st.lists(st.integers(-2, 40), max_size=4)),
+    "columns": st.one_of(JSON, st.lists(st.text(max_size=3), max_size=4)),
+    "of": st.one_of(JSON, st.sampled_from(["float32", "uint8", "object"])),
+    "colour": st.one_of(JSON, st.booleans()),
+}
+
+
+@quick(150)
+@given(st.data())
+def test_any_form_is_a_form_or_refused(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from([*FORMS]))
+    known = {field.name: OF_FORMS[field.name] for field in dataclasses.fields(FORMS[kind])}
+    own = data.draw(st.one_of(st.fixed_dictionaries(known), st.dictionaries(st.sampled_from([*OF_FORMS]), JSON), JSON))
+    told = {"kind": data.draw(st.one_of(st.just(kind), JSON)), **own} if isinstance(own, dict) else own
+    try:
+        form = form_from_json(told, "x")
     except InputError as refusal:
         require_line(refusal)
     else:
-        assert min(stats.std) > 0
+        values = np.zeros((1, *form.shape), dtype_of(form))
+        assert form_from_json(form_to_json(form), "x") == form
+        assert form.scaled(values).shape == form.unscaled(values).shape == values.shape
 
 
 @quick(200)

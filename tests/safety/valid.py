@@ -17,17 +17,20 @@ from PIL import Image
 from world import write_khacef
 
 from mmtune.data.audio_sources import testing_list
+from mmtune.data.checks import content_digest
 from mmtune.data.dataset import Dataset, Partition
-from mmtune.data.features import FeatureStats
+from mmtune.data.digits import DIGITS
+from mmtune.data.forms import Digit, Mfcc, form_to_json
+from mmtune.data.identity import distinct
 from mmtune.data.image_sources import IMAGES_MAGIC, read_idx
 from mmtune.data.pictures import read_digit
-from mmtune.data.recordings import one_second, read_wav
+from mmtune.data.recordings import at_rate, read_wav
 from mmtune.data.sequences import load_sequences
-from mmtune.data.store import MANIFEST, TRAIN, load, save
-from mmtune.networks.build import build_model
+from mmtune.data.store import MANIFEST, load, require_contract, save
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.serve.predictor import FEATURES, MODEL, Predictor, save_predictor, seal
+from mmtune.networks.shapes import Shapes
+from mmtune.serve.predictor import INPUTS, MODEL, Predictor, predict_files, save_predictor, seal
 from mmtune.train.adam import Adam
 from mmtune.train.answers import read_answers
 from mmtune.train.checkpoint import OPTIMIZER, checkpoint_of, load_checkpoint, save_checkpoint
@@ -46,6 +49,7 @@ from mmtune.train.staging import (
 )
 
 Read = Callable[[Path], Any]
+FORMS = {"image": Digit(), "audio": Mfcc(mean=(0.1,) * 13, std=(0.5,) * 13, low=-1.7, high=2.3)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,28 +67,33 @@ class Reader:
 
 def partition(rows: int, seed: int) -> Partition:
     rng = np.random.default_rng(seed)
+    clips, index = rng.random((10, 39, 13), dtype=np.float32), np.arange(rows) % 10
     return Partition(
-        images=rng.integers(0, 256, (rows, 28, 28), dtype=np.uint8),
-        clips=rng.random((10, 39, 13), dtype=np.float32),
-        clip_index=np.arange(rows) % 10,
-        labels=np.arange(rows) % 10,
-        speaker=np.array([f"s{n % 3}" for n in range(10)]),
-        clip_id=np.array([f"clip{n}" for n in range(10)]),
+        banks={
+            "image": distinct(rng.integers(0, 256, (rows, 28, 28), dtype=np.uint8)),
+            "audio": distinct(clips[index]),
+        },
+        labels=index,
+        groups={"recording": index.astype(str), "speaker": np.array([f"s{n % 3}" for n in index])},
     )
 
 
 def make_set(folder: Path) -> None:
-    stats = FeatureStats(mean=(0.1,) * 13, std=(0.5,) * 13, low=-1.7, high=2.3).to_json()
     parts = {"train": partition(20, 1), "test": partition(10, 2)}
-    save(Dataset(name="made", folder=folder, digest="", provenance={"source": "made"}, features=stats, **parts), folder)
+    facts = {"name": "made", "digest": "", "provenance": {"source": "made"}}
+    save(Dataset(folder=folder, classes=DIGITS, forms=FORMS, **facts, **parts), folder)
 
 
 def make_khacef(folder: Path) -> None:
     write_khacef(folder, train=partition(20, 1), test=partition(10, 2))
 
 
-def unsealed(folder: Path) -> Dataset:
-    return load(folder, verify=False)
+def unsealed(folder: Path) -> None:
+    """As whoever forges a set does, its digest is right; the content is what is left to refuse."""
+    own = load(folder, verify=False)
+    parts = {"train": own.train} | ({} if own.test is None else {"test": own.test})
+    require_contract(own, parts, folder)
+    content_digest(own.classes, *parts.values())
 
 
 def make_sequences(folder: Path) -> None:
@@ -132,11 +141,12 @@ def make_idx(folder: Path) -> None:
 
 def make_model(folder: Path) -> None:
     torch.manual_seed(0)
-    config = AudioRNNConfig(hidden=2)
-    model = build_model(config)
-    save_checkpoint(folder / MODEL, checkpoint_of(model, Adam(model.parameters(), 1e-3)), config)
-    stats = FeatureStats(mean=(0.1,) * 13, std=(0.5,) * 13, low=-1.7, high=2.3).to_json()
-    save_predictor(folder / "predictor", folder / MODEL, {"features": stats, "data": {"name": "made"}})
+    config, shapes = AudioRNNConfig(hidden=2), Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=10)
+    model = config.build(shapes)
+    save_checkpoint(folder / MODEL, checkpoint_of(model, Adam(model.parameters(), 1e-3)), config, shapes)
+    forms = {name: form_to_json(form) for name, form in FORMS.items()}
+    card = {"forms": forms, "classes": list(DIGITS), "data": {"name": "made"}}
+    save_predictor(folder / "predictor", folder / MODEL, card)
 
 
 def mend_weights(folder: Path) -> None:
@@ -147,9 +157,9 @@ def mend_weights(folder: Path) -> None:
     (own / CARD).write_text(json.dumps(card))
 
 
-def mend_features(folder: Path) -> None:
+def mend_inputs(folder: Path) -> None:
     """The seal made that of what the card says, where it is JSON at all."""
-    path = folder / "predictor" / FEATURES
+    path = folder / "predictor" / INPUTS
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
@@ -160,24 +170,27 @@ def mend_features(folder: Path) -> None:
 
 
 def predict_once(folder: Path) -> None:
-    """A model that loads says something of a clip, or refuses."""
+    """A model that loads says something of a clip and of a recording, or refuses."""
+    predictor = Predictor.load(folder / "predictor")
     clip = np.random.default_rng(5).random((2, 39, 13), dtype=np.float32)
-    require_sound(Predictor.load(folder / "predictor").predict(None, clip))
+    soundfile.write(folder / "x.wav", 0.4 * np.sin(np.arange(700) / 5), 8000)
+    require_sound(predictor.predict(audio=clip))
+    require_sound(predict_files(predictor, {"audio": str(folder / "x.wav")}))
 
 
 def require_sound(prediction: Any) -> None:
-    """Digits, and probabilities that are some."""
+    """Classes, and probabilities that are some."""
     shares = prediction.probabilities
-    assert shares.shape == (len(prediction.digit), 10)
+    assert shares.shape == (len(prediction.label), len(prediction.classes))
     assert np.isfinite(shares).all()
     assert shares.min() >= 0
     assert shares.max() <= 1 + 1e-6
     assert np.allclose(shares.sum(axis=1), 1, atol=1e-4)
-    assert set(prediction.digit.tolist()) <= set(range(10))
+    assert set(prediction.names) <= set(prediction.classes)
 
 
 def make_answers(folder: Path) -> None:
-    rows = {name: np.arange(6) for name in ("row", "label", "prediction", "recording")}
+    rows = {name: np.arange(6) for name in ("row", "label", "prediction", "unit")}
     embedding = np.random.default_rng(6).random((6, 4), dtype=np.float32)
     np.savez(folder / "rows.npz", **rows, embedding=embedding, parts=np.array(["a", "b"]), widths=np.array([2, 2]))
 
@@ -203,7 +216,7 @@ def make_list(folder: Path) -> None:
 
 
 def heard(path: Path) -> None:
-    second = one_second(*read_wav(path))
+    second = at_rate(*read_wav(path), 16_000)
     assert second.shape == (16_000,)
     assert np.isfinite(second).all()
     assert np.abs(second).max() <= 1
@@ -231,7 +244,11 @@ READERS: Mapping[str, Reader] = {
     "images": Reader(make=make_khacef, file="data_wr_train.npy", read=load),
     "audio": Reader(make=make_khacef, file="data_sp_test.npy", read=load),
     "labels": Reader(make=make_khacef, file="labels_train.npy", read=load),
-    "pairs": Reader(make=make_set, file=TRAIN, read=unsealed),
+    "labels-own": Reader(make=make_set, file="train/labels.npy", read=unsealed),
+    "values": Reader(make=make_set, file="test/audio.values.npy", read=unsealed),
+    "index": Reader(make=make_set, file="train/audio.index.npy", read=unsealed),
+    "group": Reader(make=make_set, file="train/speaker.group.npy", read=unsealed),
+    "forged": Reader(make=make_set, file=MANIFEST, read=unsealed),
     "manifest": Reader(make=make_set, file=MANIFEST, read=load),
     "sequences": file_of(make_sequences, "s.npz", load_sequences),
     "idx": file_of(make_idx, "x", idx_images),
@@ -244,7 +261,7 @@ READERS: Mapping[str, Reader] = {
     "list": file_of(make_list, "testing_list.txt", testing_list),
     "card": Reader(make=make_model, file=f"predictor/{MODEL}/{CARD}", read=predict_once),
     "weights": Reader(make=make_model, file=f"predictor/{MODEL}/{WEIGHTS}", read=predict_once, mend=mend_weights),
-    "features": Reader(make=make_model, file="predictor/features.json", read=predict_once, mend=mend_features),
+    "inputs": Reader(make=make_model, file=f"predictor/{INPUTS}", read=predict_once, mend=mend_inputs),
     "checkpoint": Reader(make=make_model, file=f"{MODEL}/{OPTIMIZER}", read=reading(load_checkpoint, MODEL)),
     "answers": file_of(make_answers, "rows.npz", some_answers),
     "staged": Reader(make=make_staged, file=f"run/{RUN}", read=read_staged),

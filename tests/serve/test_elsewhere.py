@@ -66,7 +66,7 @@ def trained(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp("trial")
         config = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
-        data = Resident(tiny.train, torch.device("cpu"))
+        data = Resident(tiny.train, len(tiny.classes), torch.device("cpu"))
         result = run_trial(config, data, split(tiny.train, "clip_disjoint", 0), seed, folder, lambda e, m: True)
         made.append((folder / FILES, result))
     return made
@@ -132,8 +132,8 @@ def test_models_are_promoted_rolled_back_and_serve_wherever_they_are(
         words = ("predict", "--model", NAME, "--data", str(tiny.folder), "--out", "out.csv", *here)
         chosen = () if version == "1" else ("--version", version)
         done(*words, *chosen, cwd=tmp_path)
-        digits = [int(row.split(",")[1]) for row in (tmp_path / "out.csv").read_text().splitlines()[1:]]
-        assert digits == scored(files / MODEL, tiny).predictions.tolist()
+        named = [row.split(",")[1] for row in (tmp_path / "out.csv").read_text().splitlines()[1:]]
+        assert named == [tiny.classes[number] for number in scored(files / MODEL, tiny).predictions]
 
 
 @pytest.mark.slow

@@ -23,9 +23,13 @@ import mmtune
 from mmtune.analysis.statistics import mcnemar_exact
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset, Partition
+from mmtune.data.digits import DIGITS, WORDS
+from mmtune.data.forms import Digit, Mfcc
+from mmtune.data.identity import distinct
 from mmtune.data.protocols import split
 from mmtune.networks.card import MODEL
-from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, ModelConfig
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.config.base import ModelConfig
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.promotion import Promotion, changing, promote, register, rollback
 from mmtune.serve.scoring import TEST, predict_partition, score_test
@@ -57,7 +61,8 @@ from mmtune.train.staging import FILES
 from mmtune.train.trial import Origin, run_trial
 
 CPU = torch.device("cpu")
-FEATURES = {"mean": [0.5] * 13, "std": [2.0] * 13, "low": -3.0, "high": 4.0}
+FORM = Mfcc(mean=(0.5,) * 13, std=(2.0,) * 13, low=-3.0, high=4.0)
+FORMS = {"image": Digit(), "audio": FORM}
 
 
 def partition(rows: slice) -> Partition:
@@ -68,14 +73,15 @@ def partition(rows: slice) -> Partition:
     generator = np.random.default_rng(len(labels))
     tones = np.random.default_rng(0).normal(size=(10, 39, 13))
     clips = (tones[labels] + 4.5 * generator.normal(size=(len(labels), 39, 13))).astype(np.float32)
-    names = np.array([f"clip{n}" for n in range(len(labels))])
+    images = np.pad(np.kron(small, np.ones((1, 3, 3), np.uint8)), ((0, 0), (2, 2), (2, 2)))
+    groups = {
+        "recording": [f"clip{n}" for n in range(len(labels))],
+        "speaker": [f"s{n % 7}" for n in range(len(labels))],
+    }
     return Partition(
-        images=np.pad(np.kron(small, np.ones((1, 3, 3), np.uint8)), ((0, 0), (2, 2), (2, 2))),
-        clips=clips,
-        clip_index=np.arange(len(labels)),
+        banks={"image": distinct(images), "audio": distinct(clips)},
         labels=labels,
-        speaker=np.array([f"s{n % 7}" for n in range(len(labels))]),
-        clip_id=names,
+        groups={name: np.array(own) for name, own in groups.items()},
     )
 
 
@@ -84,11 +90,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset(
         name="digits",
         folder=tmp_path_factory.mktemp("data"),
+        classes=DIGITS,
+        forms=FORMS,
         train=partition(slice(0, 1200)),
         test=partition(slice(1200, None)),
         digest="d1" * 32,
         provenance={},
-        features=FEATURES,
     )
 
 
@@ -118,7 +125,13 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
         encoders = {modality: made[part].folder / MODEL for modality, part in parts.items()}
         made_split = split(dataset.train, "clip_disjoint", 0)
         result = run_trial(
-            config, Resident(dataset.train, CPU), made_split, seed, folder, lambda e, m: True, Origin(encoders=encoders)
+            config,
+            Resident(dataset.train, len(dataset.classes), CPU),
+            made_split,
+            seed,
+            folder,
+            lambda e, m: True,
+            Origin(encoders=encoders),
         )
         made[name] = Trained(folder / FILES, dict(result.metrics))
     return made
@@ -181,8 +194,8 @@ def test_first_version_is_champion_and_scored_as_scikit_learn_scores(
     assert np.array_equal(probability.argmax(1), prediction)
     assert promoted.trial.metrics["test_accuracy"] == pytest.approx(accuracy_score(label, prediction))
     assert promoted.trial.metrics["test_macro_f1"] == pytest.approx(f1_score(label, prediction, average="macro"))
-    of_digits = [promoted.trial.metrics[f"test_f1_{digit}"] for digit in range(10)]
-    assert of_digits == pytest.approx(f1_score(label, prediction, average=None))
+    of_classes = [promoted.trial.metrics[f"test_f1_{number}"] for number in range(10)]
+    assert of_classes == pytest.approx(f1_score(label, prediction, average=None))
 
 
 def test_promotion_leaves_the_statuses_of_runs_as_they_were(tracker: MlflowTracker, promoted: Promotion) -> None:
@@ -306,10 +319,34 @@ def test_a_champion_of_data_on_another_scale_is_compared_on_its_own(
 
 def rescaled(dataset: Dataset) -> Dataset:
     """The same data set, had its statistics been others."""
-    shifted = {"mean": [0.0] * 13, "std": [1.0] * 13, "low": -1.0, "high": 1.0}
-    raw = (dataset.test.clips * 7.0 - 3.0) * 2.0 + 0.5
-    test = replace(dataset.test, clips=((raw + 1.0) / 2.0).astype(np.float32))
-    return replace(dataset, test=test, digest="f" * 64, features=shifted)
+    shifted, audio = Mfcc(low=-1.0, high=1.0), dataset.require_test().banks["audio"]
+    raw = (audio.values * 7.0 - 3.0) * 2.0 + 0.5
+    banks = {**dataset.test.banks, "audio": replace(audio, values=((raw + 1.0) / 2.0).astype(np.float32))}
+    test = replace(dataset.test, banks=banks)
+    return replace(dataset, test=test, digest="f" * 64, forms={**FORMS, "audio": shifted})
+
+
+def test_a_champion_that_has_the_classes_in_another_order_is_compared_by_their_names(
+    tracker: MlflowTracker, dataset: Dataset, trained: dict[str, Trained], promoted: Promotion
+) -> None:
+    order = np.random.default_rng(3).permutation(10)
+    test = dataset.require_test()
+    moved = replace(test, labels=np.argsort(order)[test.labels])
+    other = replace(dataset, classes=tuple(DIGITS[n] for n in order), test=moved, digest="f" * 64)
+    found = promote(tracker, track(tracker, other, trained["poor"], seed=1), other)
+    assert found.mcnemar == mcnemar_exact(hits(tracker, found), hits(tracker, promoted))
+
+
+def test_a_champion_of_other_classes_keeps_its_place_and_it_is_said_why(
+    tracker: MlflowTracker, dataset: Dataset, trained: dict[str, Trained], promoted: Promotion
+) -> None:
+    other = replace(dataset, name="spelt", classes=WORDS, digest="f" * 64)
+    study = track(tracker, other, trained["good"], seed=1)
+    kept = promote(tracker, study, other)
+    assert (kept.champion_after, kept.mcnemar) == ("1", None)
+    assert "must tell the classes of spelt apart (zero, one, two" in kept.reason
+    assert "it knows 0, 1, 2" in kept.reason
+    assert promote(tracker, study, other, force=True).champion_after == kept.version == "2"
 
 
 def test_a_damaged_champion_keeps_its_place_unless_forced(
@@ -488,7 +525,7 @@ def test_a_version_of_someone_elses_making_is_refused(tracker: MlflowTracker, pr
     tracker.client.set_registered_model_alias("foreign", "champion", "1")
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "foreign")
-    assert "foreign version 1 must have data/predictor/features.json, file:///nowhere has none" in one_line(refusal)
+    assert "foreign version 1 must have data/predictor/inputs.json, file:///nowhere has none" in one_line(refusal)
     shutil.rmtree(champion_folder(tracker.root, "audio_rnn"))
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "audio_rnn")
@@ -506,7 +543,7 @@ def unpickles(content: bytes) -> bool:
 def test_nothing_registered_is_a_pickle(tracker: MlflowTracker, promoted: Promotion) -> None:
     assert unpickles(pickle.dumps({"a": 1}))
     files = [path for path in tracker.artifact(promoted.trial.run_id, "registered").rglob("*") if path.is_file()]
-    assert {"MLmodel", "weights.safetensors", "model.json", "features.json"} <= {path.name for path in files}
+    assert {"MLmodel", "weights.safetensors", "model.json", "inputs.json"} <= {path.name for path in files}
     assert [path for path in files if unpickles(path.read_bytes())] == []
     described = next(path for path in files if path.name == "MLmodel").read_text()
     assert "loader_module: mmtune.serve.loader" in described
@@ -518,12 +555,12 @@ def test_registered_predictor_answers_as_it_was_scored(
     tracker: MlflowTracker, dataset: Dataset, promoted: Promotion
 ) -> None:
     predictor = Predictor.load(champion_folder(tracker.root, "audio_rnn"))
-    assert predictor.card["features"] == FEATURES
+    assert predictor.forms == {"audio": FORM}
     assert predictor.card["data"] == {"name": "digits", "digest": dataset.digest}
     assert predictor.card["scores"]["test_macro_f1"] == promoted.trial.metrics["test_macro_f1"]
     found = predict_partition(predictor, dataset)
     with np.load(tracker.artifact(promoted.trial.run_id, TEST), allow_pickle=False) as stored:
-        assert np.array_equal(found.digit, stored["prediction"])
+        assert np.array_equal(found.label, stored["prediction"])
         assert np.array_equal(found.probabilities, stored["probability"])
 
 
@@ -565,8 +602,8 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
     study = track(tracker, dataset, trained["fusion"], study="latent_fusion")
     found = promote(tracker, study, dataset)
     assert {"test_accuracy_image_alone", "test_accuracy_audio_alone"} <= set(found.trial.metrics)
-    images, clips = dataset.test.images[:50], dataset.test.clips[dataset.test.clip_index[:50]]
-    np.savez(tmp_path / "given.npz", image=images, audio=clips)
+    asked = {name: bank.of_rows(np.arange(50)) for name, bank in dataset.test.banks.items()}
+    np.savez(tmp_path / "given.npz", **asked)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     source = str(Path(mmtune.__file__).parents[1])
@@ -581,10 +618,10 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     predictor = Predictor.load(champion_folder(tracker.root, "latent_fusion"))
-    expected = predictor.predict(images, clips)
-    assert said["answer"]["digit"] == expected.digit.tolist()
+    expected = predictor.predict(**asked)
+    assert said["answer"]["class"] == expected.names
     assert said["answer"]["probability"] == pytest.approx(expected.probability.tolist())
-    assert said["answer"]["image_digit"] == expected.alone["image"].digit.tolist()
+    assert said["answer"]["image_class"] == expected.alone["image"].names
     assert said["answer"]["audio_probability"] == pytest.approx(expected.alone["audio"].probability.tolist())
     assert said["outputs"] == list(said["answer"])
     shapes = {column["name"]: column["tensor-spec"] for column in said["inputs"]}
