@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import compact
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import load, save
@@ -96,5 +95,5 @@ def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
 def resized(partition: Partition, rows: int) -> Partition:
     """The partition's rows over and over until there are `rows`, with no waveforms."""
     chosen = np.resize(np.random.default_rng(0).permutation(len(partition)), rows)
-    taken = compact(partition.take(chosen))
+    taken = partition.take(chosen).compact()
     return replace(taken, banks={name: bank for name, bank in taken.banks.items() if name != "waveform"})

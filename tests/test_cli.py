@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mmtune.data.dataset import Dataset
-from mmtune.study import studies_folder, study_names
+from mmtune.study import study_files
 
 
 def mmtune(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -99,7 +99,7 @@ def test_the_studies_are_listed_with_what_was_measured(ran: Path) -> None:
     """In a pipe, so a line a study, however narrow a terminal would be."""
     done = mmtune("studies", cwd=ran, COLUMNS="80")
     rows = done.stdout.splitlines()[3:-1]
-    assert [row.split()[1] for row in rows] == study_names(studies_folder())
+    assert [row.split()[1] for row in rows] == list(study_files())
     row = next(line for line in rows if "latent_fusion" in line)
     assert "accuracy 99.00%" in row
     assert "clip_disjoint, seed 0" in row

@@ -8,7 +8,6 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from mmtune.networks.build import count_parameters
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv1d, conv2d, cross_entropy, max_pool1d, max_pool2d
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -26,6 +25,7 @@ from mmtune.networks.config.encoders import (
     SpectrogramCNN,
 )
 from mmtune.networks.encoders import CELLS, FLOOR, LogSpectrogram, Residual, mel_filters, turned
+from mmtune.networks.output import count_parameters
 from mmtune.networks.shapes import Shape
 
 PICTURES = [(1, 28, 28), (3, 9, 14), (2, 1, 5), (1, 1, 1)]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from mmtune.networks.build import count_parameters
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.fusions import Concatenation, CrossAttention, Fusion, Gated, Head, LowRank, Sum
+from mmtune.networks.output import count_parameters
 
 FUSIONS: list[Any] = [
     Concatenation(),

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from mmtune.networks.build import count_parameters
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
-from mmtune.networks.config.parts import (
+from mmtune.networks.config import (
     MLP,
     Concatenation,
     Conv1dEncoder,
@@ -33,6 +32,7 @@ from mmtune.networks.config.parts import (
     SpectrogramCNN,
     Sum,
 )
+from mmtune.networks.output import count_parameters
 from mmtune.networks.shapes import Shapes
 
 SHAPES = Shapes(banks={"image": (1, 8, 8), "sound": (12, 5), "scan": (6,)}, classes=3)
@@ -239,6 +239,6 @@ def test_what_breaks_a_rule_is_refused(make: Any, line: str) -> None:
 
 
 def test_configurations_load_no_torch() -> None:
-    code = "import sys, mmtune.networks.config.parts; print('torch' in sys.modules)"
+    code = "import sys, mmtune.networks.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

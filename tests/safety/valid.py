@@ -13,16 +13,16 @@ import numpy as np
 import soundfile
 import torch
 from hostile import idx_bytes
+from mmtune.data.audio_sources import testing_list
+from mmtune.data.image_sources import IMAGES_MAGIC, read_idx
 from PIL import Image
 from world import write_khacef
 
-from mmtune.data.audio_sources import testing_list
 from mmtune.data.checks import content_digest
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Mfcc, form_to_json
 from mmtune.data.identity import distinct
-from mmtune.data.image_sources import IMAGES_MAGIC, read_idx
 from mmtune.data.pictures import read_digit
 from mmtune.data.recordings import at_rate, read_wav
 from mmtune.data.sequences import load_sequences

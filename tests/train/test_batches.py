@@ -167,7 +167,9 @@ def test_plain_logits_are_their_own_embedding() -> None:
     assert parts_of(nn.Identity(), logits) == {"embedding": 3}
 
 
-@pytest.mark.parametrize("made", [None, (torch.rand(2, 3),), {"logits": torch.rand(2, 3)}, 3.0], ids=str)
+@pytest.mark.parametrize(
+    "made", [None, (torch.rand(2, 3),), {"logits": torch.rand(2, 3)}, 3.0], ids=lambda made: type(made).__name__
+)
 def test_what_is_no_answer_is_refused_in_a_line(made: Any) -> None:
     with pytest.raises(InputError, match="a network must return its logits or an Output, got") as refusal:
         answer(lambda x: made, {"x": torch.rand(2, 3)})  # type: ignore[arg-type]

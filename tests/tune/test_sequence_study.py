@@ -10,7 +10,8 @@ from rich.console import Console
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.info import draw_pairs, lines
+from mmtune.data.figure import draw_rows
+from mmtune.data.info import lines
 from mmtune.data.store import load
 from mmtune.networks.card import MODEL
 from mmtune.networks.shapes import Shapes
@@ -51,7 +52,7 @@ def test_a_sequence_file_is_described_and_drawn(spoken: Dataset, tmp_path: Path)
     text = "\n".join(lines(spoken))
     assert "96 pairs, 96 clips, 6 speakers" in text
     assert "speaker_disjoint" in text
-    draw_pairs(spoken, tmp_path / "pairs.png", CLASSES)
+    draw_rows(spoken, tmp_path / "pairs.png", CLASSES)
     assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
 
 
