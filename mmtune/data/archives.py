@@ -97,7 +97,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 def open_npy(path: Path, most: int = MOST_BYTES) -> NDArray[Any]:
-    """Memory-map a .npy file; what is written to it stays in this process.
+    """Memory-map a .npy file to be read: it may be larger than the memory, and all processes share it.
 
     Only its header is read. Raises InputError where it is missing, no .npy file, pickled, truncated, or has over `most`
     bytes.
@@ -108,7 +108,7 @@ def open_npy(path: Path, most: int = MOST_BYTES) -> NDArray[Any]:
         raise InputError(f"{path}: must be a .npy file of plain numbers, begins with {head[: len(MAGIC)]!r}")
     try:
         shape, dtype, begins = parse_header(head)
-        array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+        array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except Exception as error:  # a broken header makes numpy raise what its tokenizer, parser or sorting raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: must be a valid .npy file, whole and not pickled: {reason}") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +102,7 @@ class Resident:
     def __init__(self, partition: Partition, classes: int, device: torch.device, missing: Sequence[str] = ()) -> None:
         self.partition, self.device, self.missing = partition, device, missing
         self.shapes = shapes_of(partition, classes)
-        self.labels = torch.from_numpy(partition.labels).to(device)
+        self.labels = tensor_of(partition.labels).to(device)
         self.held: dict[str, Held] = {}
 
     def bank(self, name: str) -> Held:
@@ -120,9 +122,16 @@ class Resident:
         return Rows(banks={name: self.bank(name) for name in reads}, labels=self.labels, shapes=self.shapes)
 
 
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """An array as a tensor over the same memory, which nobody writes to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
 def hold(bank: Bank, device: torch.device) -> Held:
     """A bank as tensors, on the device if they fit."""
-    values, index = torch.from_numpy(bank.values), torch.from_numpy(bank.index)
+    values, index = tensor_of(bank.values), tensor_of(bank.index)
     if device.type != "cuda" or values.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         values = values.to(device)
     return Held(values, index.to(device), bool((index < 0).any()))

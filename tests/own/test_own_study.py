@@ -22,6 +22,7 @@ from mmtune.data.arrays import from_arrays
 from mmtune.data.store import load, save
 from mmtune.study import load_study
 from mmtune.study.options import Options
+from mmtune.tracking import MlflowTracker
 from mmtune.tune.run import run_study
 
 NAMES = ("cat", "cow", "dog", "emu", "hen", "ox", "كلب")
@@ -327,6 +328,31 @@ def test_a_mistake_in_a_network_is_one_line_with_its_place_and_begins_nothing(
     assert not Path("mlruns").exists()
 
 
+@pytest.mark.slow
+def test_a_field_that_is_added_later_counts_as_its_default(heard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In trials that were made before, and in a model that was promoted then."""
+    monkeypatch.chdir(heard)
+
+    def run(text: str, trials: int) -> int:
+        Path("studies/wordy.py").write_text(text)
+        options = Options(sampler="random", trials=trials, workers=1, prune=False)
+        run_study(load_study("wordy"), load(Path("heard")), options, Path("mlruns"), Console(quiet=True))
+        tracker = MlflowTracker(Path("mlruns"))
+        (study,) = tracker.studies("wordy")
+        return tracker.count(study.run_id)
+
+    assert run(WORDY, 1) == 1
+    mmtune(heard, "promote", "wordy")
+    size = "    size: int = 4\n"
+    later = WORDY.replace(size, f"{size}    drop: float = 0.5\n")
+    assert run(later, 2) == 2
+    mmtune(heard, "predict", "--model", "wordy", "--data", "heard", "--out", "said.csv")
+    with pytest.raises(InputError, match="must stay as it was"):
+        run(later.replace("Net()", "Net(drop=0.1)"), 3)
+    with pytest.raises(InputError, match=r"now it is \\[.*(4, 16)"):
+        run(later.replace("(4, 8)", "(4, 16)"), 3)
+
+
 SCRIPT = """
 from dataclasses import dataclass
 from pathlib import Path
@@ -339,6 +365,7 @@ from mmtune.data.arrays import from_arrays
 from mmtune.data.store import load, save
 from mmtune.study import Study
 from mmtune.study.options import Options
+from mmtune.tracking import MlflowTracker
 from mmtune.train.recipe import TrainConfig, TrialConfig
 from mmtune.tune.run import run_study
 
