@@ -349,7 +349,7 @@ def test_a_field_that_is_added_later_counts_as_its_default(heard: Path, monkeypa
     mmtune(heard, "predict", "--model", "wordy", "--data", "heard", "--out", "said.csv")
     with pytest.raises(InputError, match="must stay as it was"):
         run(later.replace("Net()", "Net(drop=0.1)"), 3)
-    with pytest.raises(InputError, match=r"now it is \\[.*(4, 16)"):
+    with pytest.raises(InputError, match=r"now it is \[.*\(4, 16\)"):
         run(later.replace("(4, 8)", "(4, 16)"), 3)
 
 
