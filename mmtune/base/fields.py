@@ -38,15 +38,20 @@ def inner_of(config: Any) -> dict[str, Any]:
     """What a configuration, or several by name, have by the next part of a path."""
     if isinstance(config, Mapping):
         return {str(name): value for name, value in config.items()}
-    if not dataclasses.is_dataclass(config):
+    if not has_fields(config):
         return {}
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def has_fields(value: object) -> bool:
+    """Whether this is a configuration; a class of them is none."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """A configuration as {dotted path: plain value}, in the order of its fields."""
     flat: dict[str, Any] = {}
     for name, value in inner_of(config).items():
-        inner = dataclasses.is_dataclass(value) or isinstance(value, Mapping)
+        inner = has_fields(value) or isinstance(value, Mapping)
         flat |= flatten(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
     return flat

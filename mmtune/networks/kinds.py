@@ -27,8 +27,8 @@ def remember(config: object) -> None:
 
 def parts_of(config: Any) -> Iterator[Any]:
     """A configuration, and every one that is in its fields."""
-    if isinstance(config, Mapping):
-        for value in config.values():
+    if isinstance(config, Mapping | tuple):
+        for value in config.values() if isinstance(config, Mapping) else config:
             yield from parts_of(value)
     elif dataclasses.is_dataclass(config):
         yield config

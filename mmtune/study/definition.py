@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmtune.base.errors import InputError
-from mmtune.base.fields import flatten, replace_path, replace_paths
+from mmtune.base.fields import flatten, has_fields, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
 from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
 from mmtune.study.space import Space, Value, pin
@@ -57,11 +57,11 @@ class Study:
     doc: str = ""
 
     def __post_init__(self) -> None:
-        known, space = flatten(self.base), {choice.path: choice for choice in self.space}
         require_name(self.name)
+        require_contract(self.name, self.base.model)
+        known, space = flatten(self.base), {choice.path: choice for choice in self.space}
         for path, plain in known.items():
             require_plain(self.name, path, plain)
-        require_contract(self.name, self.base.model)
         named = [*space, *(path for values in self.tries.values() for path in values), *(self.grid or {})]
         for path in named:
             if path not in known:
@@ -101,8 +101,13 @@ def require_name(name: str) -> None:
 def require_contract(study: str, model: Any) -> None:
     """Raise InputError unless a configuration says what its network reads, and builds it."""
     reads = getattr(model, "reads", None)
-    if not callable(getattr(model, "build", None)) or not isinstance(reads, tuple | list) or not reads:
-        rule = "model must be a configuration with build(shapes) and reads, the names of its banks"
+    if (
+        not has_fields(model)
+        or not callable(getattr(model, "build", None))
+        or not isinstance(reads, tuple | list)
+        or not reads
+    ):
+        rule = "model must be an instance of a dataclass with build(shapes) and reads, the names of its banks"
         raise InputError(f"study {study}: {rule}; got {type(model).__name__} with reads {reads!r:.80}")
 
 
@@ -186,6 +191,8 @@ def parse_value(path: str, raw: str, kind: type[Any]) -> Value:
     if kind is bool:
         require_choice(path, raw, ("True", "False"))
         return raw == "True"
+    if kind not in (str, int, float):
+        raise InputError(f"--fix settles a text, a number or a truth value, {path} is of type {kind.__name__}")
     try:
         return kind(raw)
     except ValueError as error:

@@ -72,7 +72,7 @@ def load_file(path: Path) -> Study:
         module = executed(path)
     except InputError as error:
         raise InputError(f"{place_of(error, path)}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = str(error).partition("\n")[0]
         raise InputError(
             f"{place_of(error, path)}: must be a study that loads: {type(error).__name__}: {said}"
@@ -89,12 +89,12 @@ def executed(path: Path) -> ModuleType:
     name = f"{OWN}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # A dataclass looks for its module while it is made, whose annotations may be texts.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # What Python has compiled before may be of another text of the same second and length.
+        exec(compile(path.read_bytes(), str(spec.origin), "exec"), vars(module))
     finally:
         # A class whose module nobody can import is sent by value.
         del sys.modules[name]

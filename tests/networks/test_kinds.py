@@ -30,11 +30,18 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Last:
+    """One that stands in a row alone."""
+
+    width: int = 3
+
+
+@dataclass(frozen=True)
 class Net:
     """One with parts by name and in a row, and plain values of each type."""
 
     encoders: Mapping[str, Any] = field(default_factory=lambda: {"image": Layer(5), "audio": AudioRNNConfig(hidden=4)})
-    head: tuple[Layer, ...] = (Layer(7), Layer(8, ()))
+    head: tuple[Any, ...] = (Last(7), Layer(8, ()), Last(1))
     sizes: tuple[int, ...] = (3, 4)
     rate: float = 0.25
     name: str = "kind"
@@ -51,7 +58,7 @@ def through_json(config: Any) -> Any:
 
 def test_parts_by_name_and_in_a_row_come_back_as_they_were() -> None:
     remember(Net())
-    made = Net(encoders={"image": Layer(1), "sound": Layer(2)}, head=(Layer(9),), sizes=())
+    made = Net(encoders={"image": Layer(1), "sound": Layer(2)}, head=(Last(9), Layer(1)), sizes=())
     assert through_json(made) == made
     assert model_from_json(config_to_json(made)) == made
 

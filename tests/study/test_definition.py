@@ -1,0 +1,147 @@
+"""Three fields are enough for a study of one's own, and what is none is refused in a line when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from mmtune.base.errors import InputError
+from mmtune.base.fields import flatten
+from mmtune.networks.config import AudioRNNConfig
+from mmtune.study import Study, parse_fixed, settled
+from mmtune.study.definition import schedule
+from mmtune.study.schedule import Sampled
+from mmtune.study.space import Categorical, Integer, Real
+from mmtune.train.recipe import TrialConfig
+
+
+@dataclass(frozen=True)
+class Encoder:
+    width: int = 3
+
+
+@dataclass(frozen=True)
+class Net:
+    encoders: Mapping[str, Any] = field(default_factory=lambda: {"image": Encoder(), "table": Encoder(5)})
+    act: str = "relu"
+    extra: Any = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.encoders)
+
+    def build(self, shapes: Any) -> Any:
+        raise NotImplementedError
+
+
+WIDTH = Integer(path="model.encoders.image.width", low=1, high=9)
+MINE = Study(name="mine", base=TrialConfig(model=Net()), space=(WIDTH,))
+
+
+def test_name_base_and_space_are_enough() -> None:
+    assert MINE.sampler == "tpe"
+    made = schedule(MINE, MINE.sampler, MINE.base, {})
+    assert isinstance(made, Sampled)
+    assert made.trials == MINE.trials
+    assert schedule(MINE, "random", MINE.base, {}, trials=4).trials == 4
+    assert schedule(MINE, "reported", MINE.base, {}).trials == 1
+    assert MINE.epochs == (10, 10)
+
+
+def test_a_choice_in_a_part_by_name_is_settled_by_its_path() -> None:
+    fixed = parse_fixed(["model.encoders.table.width=7", "act=tanh"], MINE.base)
+    assert fixed == {"model.encoders.table.width": 7, "model.act": "tanh"}
+    base = settled(MINE, fixed, 2)
+    assert base.model.encoders == {"image": Encoder(3), "table": Encoder(7)}
+    assert flatten(base)["train.epochs"] == 2
+    with pytest.raises(InputError, match=r"with one of model\.encoders\.image\.width, model\.encoders\.table"):
+        parse_fixed(["width=7"], MINE.base)
+
+
+@pytest.mark.parametrize("extra", [None, (5, 3)], ids=str)
+def test_what_no_text_can_say_is_not_settled_by_one(extra: Any) -> None:
+    base = TrialConfig(model=Net(extra=extra))
+    with pytest.raises(InputError, match=r"--fix settles a text, a number or a truth value, model\.extra is of type"):
+        parse_fixed(["extra=5-3"], base)
+
+
+class Silent(Net):
+    """It reads nothing."""
+
+    reads = ()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Told(Net):
+    """It says what it reads without being made."""
+
+    reads = ("image",)  # type: ignore[assignment]
+
+
+class Plain:
+    """It builds and reads, and has no fields that anybody could name."""
+
+    reads = ("image",)
+    build = Net.build
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "my study"}, "a study must have a name such as my_study, got 'my study'"),
+        ({"name": ""}, "a study must have a name"),
+        ({"name": "../up"}, "a study must have a name"),
+        ({"name": "x" * 81}, "a study must have a name"),
+        ({"name": "ß"}, "a study must have a name"),
+        (
+            {"space": (replace(WIDTH, path="model.width"),)},
+            "names model.width, which its configuration has not",
+        ),
+        ({"tries": {"one": {"model.width": 3}}}, "the space names model.width"),
+        ({"grid": {"model.width": (3,)}}, "the space names model.width"),
+        ({"grid": {"model.act": ("tanh",)}}, "model.act is varied, so it must be in the space"),
+        ({"grid": {WIDTH.path: (3, 10)}}, "model.encoders.image.width must be in 1..9, got 10"),
+        (
+            {"base": TrialConfig(model=Plain()), "space": ()},
+            "must be an instance of a dataclass",
+        ),
+        ({"base": TrialConfig(model=Told)}, "must be an instance of a dataclass"),
+        (
+            {"base": TrialConfig(model=Silent()), "space": ()},
+            "its banks; got Silent with reads ()",
+        ),
+        ({"base": TrialConfig(model=AudioRNNConfig), "space": ()}, "must be an instance of a dataclass"),
+        ({"base": TrialConfig(model=None), "space": ()}, "must be an instance of a dataclass"),
+        ({"base": TrialConfig(model=Net(extra=[3]))}, "model.extra must be a text, a number, a truth value"),
+        ({"base": TrialConfig(model=Net(extra=len))}, "model.extra must be a text, a number, a truth value"),
+        ({"base": TrialConfig(model=Net(extra=Encoder))}, "model.extra must be a text, a number, a truth value"),
+        ({"base": TrialConfig(model=Net(extra=(Encoder(),)))}, "model.extra must be a text, a number, a truth value"),
+        ({"base": TrialConfig(model=Net(extra=({},)))}, "model.extra must be a text, a number, a truth value"),
+        ({"reduced": 0}, "reduced must be a whole number"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_is_no_study_is_refused_in_a_line(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        replace(MINE, **changes)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("extra", [None, True, 3, 0.5, "x", (1, "x", None), (), Encoder()], ids=str)
+def test_fields_hold_what_can_be_told_as_it_is(extra: Any) -> None:
+    assert replace(MINE, base=TrialConfig(model=Net(extra=extra))).base.model.extra == extra
+
+
+def test_a_space_of_every_kind_of_choice_draws_into_a_part_by_name() -> None:
+    space = (
+        WIDTH,
+        Categorical(path="model.act", values=("relu", "tanh")),
+        Real(path="train.learning_rate", low=1e-4, high=1e-2, log=True),
+    )
+    made = schedule(replace(MINE, space=space), "random", MINE.base, {"model.act": "tanh"})
+    assert [choice.path for choice in made.space] == [WIDTH.path, "train.learning_rate"]
+    assert made.configure(MINE.base, {WIDTH.path: 8}).model.encoders["image"] == Encoder(8)
