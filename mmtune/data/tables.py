@@ -95,11 +95,12 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
 def read_cells(path: Path) -> Cells:
     """The cells of a CSV file with a header, spaces around them cut off; between them commas, semicolons or tabs."""
     try:
-        text = read_bounded(path, LONGEST_TABLE).decode("utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        if text.count(separator) + text.count("\n") > MOST_CELLS:
+        content = read_bounded(path, LONGEST_TABLE)
+        separator = max(b",", b";", b"\t", key=content.partition(b"\n")[0].count)
+        if content.count(separator) + content.count(b"\n") > MOST_CELLS:
             raise InputError(f"{path}: must have {MOST_CELLS:,} cells at most, has more")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+        reader = csv.reader(text, delimiter=separator.decode(), strict=True)
         header = [name.strip() for name in next(reader, [])]
         rows, lines = [], []
         for row in reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
-from valid import READERS, Reader, heard, require_sound
+from valid import READERS, require_sound
+from valid_data import Reader, heard
 
 from mmtune.base.errors import LONGEST, InputError, one_line
-from mmtune.data.features import FeatureStats
+from mmtune.data.forms import FORMS, form_from_json
 from mmtune.networks.build import build_model
 from mmtune.networks.config import (
     AudioRNNConfig,
@@ -316,6 +318,9 @@ KINDS = [
 ]
 
 
+FORM_FIELDS = {own.name for form in FORMS.values() for own in dataclasses.fields(form)}
+
+
 @quick(300)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), st.sampled_from(KINDS))
 def test_any_card_describes_a_model_or_is_refused(fields: dict[str, Any], kind: str) -> None:
@@ -326,19 +331,15 @@ def test_any_card_describes_a_model_or_is_refused(fields: dict[str, Any], kind: 
 
 
 @quick(200)
-@given(
-    st.fixed_dictionaries(
-        {name: st.one_of(JSON, st.lists(st.floats(), min_size=13, max_size=13)) for name in ("mean", "std")}
-        | dict.fromkeys(("low", "high"), JSON)
-    )
-)
-def test_any_statistics_are_statistics_or_refused(fields: dict[str, Any]) -> None:
+@given(st.sampled_from([*FORMS]), st.dictionaries(st.sampled_from([*FORM_FIELDS]), JSON))
+def test_any_form_is_a_form_or_refused(kind: str, fields: dict[str, Any]) -> None:
+    asked = {own.name for own in dataclasses.fields(FORMS[kind])}
     try:
-        stats = FeatureStats.from_json(fields)
+        form = form_from_json({"kind": kind, **{name: fields.get(name) for name in asked}}, "x")
     except InputError as refusal:
         require_line(refusal)
     else:
-        assert min(stats.std) > 0
+        assert min(form.shape) >= 1
 
 
 @quick(200)

@@ -63,7 +63,8 @@ def write_khacef(folder: Path, **parts: Partition) -> Path:
     """The six files that Khacef published, of partitions named train and test."""
     folder.mkdir(exist_ok=True)
     for part, own in parts.items():
-        np.save(folder / f"data_wr_{part}.npy", own.images.reshape(-1, 784))
-        np.save(folder / f"data_sp_{part}.npy", own.clips.reshape(-1, 507)[own.clip_index])
+        rows = np.arange(len(own))
+        np.save(folder / f"data_wr_{part}.npy", own.banks["image"].of_rows(rows).reshape(-1, 784))
+        np.save(folder / f"data_sp_{part}.npy", own.banks["audio"].of_rows(rows).reshape(-1, 507))
         np.save(folder / f"labels_{part}.npy", own.labels)
     return folder
