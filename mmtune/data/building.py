@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from mmtune.data.folders import read_pictures, read_recordings
 from mmtune.data.forms import Form, Sound
 from mmtune.data.identity import is_identity
 from mmtune.data.pairing import pair
+from mmtune.data.reading import require_sound, skipped
 from mmtune.data.sources import Asked, How, Source
 from mmtune.data.store import require_replaceable, save
 from mmtune.data.tables import read_table
@@ -54,45 +56,57 @@ Parts = tuple[tuple[str, ...], Partition, Partition, Sequence[Asked], dict[str, 
 
 def of_table(what: Table, how: How, report: Progress) -> Parts:
     source = read_table(what.path, what.asked, how, report)
-    require_groups(how, source)
+    require_usable(how, source)
     train, test = divide(source, None, what.path, how)
     provenance = {"source": "built", "table": source.facts, "seed": how.seed}
     return source.classes, train.compact(), test.compact(), what.asked, provenance
 
 
+class Side(NamedTuple):
+    """The pictures or the recordings of a data set, where they came from, and others that are its test."""
+
+    kind: str
+    source: Source
+    other: Source | None
+    folder: Path
+
+
 def of_folders(what: Folders, how: How, report: Progress) -> Parts:
     """Pictures, recordings, or pairs of both."""
+    require_folders(what)
+    form = picture_form(what.image_form, "--image-form") if what.image_form else None
+    heard = sounds(what.audio_forms)
+    sides, asked = list[Side](), list[Asked]()
+    if what.images is not None:
+        source, shape = read_pictures(what.images, form, (), how, report)
+        pictures = partial(read_pictures, form=shape, wanted=source.classes, how=how, report=report)
+        sides.append(Side("images", source, pictures(what.test_images)[0] if what.test_images else None, what.images))
+        asked.append(Asked(IMAGE, IMAGE, shape))
+    if what.audio is not None:
+        wanted = sides[0].source.classes if sides else ()
+        source = read_recordings(what.audio, heard[0].form, wanted, how, report)
+        recordings = partial(read_recordings, form=heard[0].form, wanted=source.classes, how=how, report=report)
+        sides.append(Side("audio", source, recordings(what.test_audio) if what.test_audio else None, what.audio))
+        asked += heard
+    require_asked(asked)
+    require_usable(how, *(own for side in sides for own in (side.source, side.other) if own is not None))
+    divisions = [divide(side.source, side.other, side.folder, how) for side in sides]
+    provenance = {"source": "built", **{side.kind: side.source.facts for side in sides}, "seed": how.seed}
+    classes = sides[0].source.classes
+    if len(divisions) == 1:
+        return classes, divisions[0][0].compact(), divisions[0][1].compact(), asked, provenance
+    rng = np.random.default_rng(how.seed)
+    train, test = (pair(shown, said, rng) for shown, said in zip(*divisions, strict=True))
+    return classes, train, test, asked, provenance
+
+
+def require_folders(what: Folders) -> None:
+    """Raise InputError unless there is something to build from."""
     if what.images is None and what.audio is None:
         raise InputError("a data set must be built of --images, --audio or both, or of --table")
     for own, test, option in ((what.images, what.test_images, "images"), (what.audio, what.test_audio, "audio")):
         if own is None and test is not None:
             raise InputError(f"--test-{option} needs --{option}")
-    asked: list[Asked] = []
-    sides: dict[str, tuple[Source, Source | None, Path]] = {}
-    classes: tuple[str, ...] = ()
-    if what.images is not None:
-        form: Form | None = picture_form(what.image_form, "--image-form") if what.image_form else None
-        source, form = read_pictures(Path(what.images), form, (), how, report)
-        classes = source.classes
-        other = what.test_images and read_pictures(Path(what.test_images), form, classes, how, report)[0]
-        sides["images"] = source, other or None, Path(what.images)
-        asked.append(Asked(IMAGE, IMAGE, form))
-    if what.audio is not None:
-        asked += sounds(what.audio_forms)
-        form = asked[-1].form
-        source = read_recordings(Path(what.audio), form, classes, how, report)
-        classes = source.classes
-        other = what.test_audio and read_recordings(Path(what.test_audio), form, classes, how, report)
-        sides["audio"] = source, other or None, Path(what.audio)
-    require_asked(asked)
-    require_groups(how, *(side[0] for side in sides.values()))
-    divisions = [divide(*side, how) for side in sides.values()]
-    provenance = {"source": "built", **{kind: side[0].facts for kind, side in sides.items()}, "seed": how.seed}
-    if len(divisions) == 1:
-        return classes, divisions[0][0].compact(), divisions[0][1].compact(), asked, provenance
-    rng = np.random.default_rng(how.seed)
-    first, second = (pair(pictures, heard, rng) for pictures, heard in zip(*divisions, strict=True))
-    return classes, first, second, asked, provenance
 
 
 def divide(source: Source, other: Source | None, where: Path, how: How) -> tuple[Partition, Partition]:
@@ -116,8 +130,13 @@ def repeated(source: Source) -> dict[str, int]:
     }
 
 
-def require_groups(how: How, *sources: Source) -> None:
-    """Raise InputError unless the groups that a user names are some source's."""
+def require_usable(how: How, *sources: Source) -> None:
+    """Raise InputError unless the groups that a user names are some source's, and all files are sound or skipped."""
+    if how.skip_bad:
+        for source in sources:
+            source.facts.update(skipped(source.bad))
+    else:
+        require_sound({name: reason for source in sources for name, reason in source.bad.items()})
     groups = dict.fromkeys(group for source in sources for group in source.rows.groups)
     for name in how.named_groups(alone=True):
         if name not in groups:

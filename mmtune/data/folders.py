@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,28 @@ from mmtune.base.errors import InputError
 from mmtune.data.asking import AUDIO, IMAGE, file_form
 from mmtune.data.checks import require_classes
 from mmtune.data.classes import classes_among, classes_of, ordered
-from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Partition, Progress
+from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Names, Partition, Progress, Rows
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Form, Picture, dtype_of
 from mmtune.data.identity import distinct
 from mmtune.data.idx import find_idx, read_idx_set
-from mmtune.data.layouts import Layout, files_of, recognise
+from mmtune.data.layouts import Layout, Named, files_of, recognise
 from mmtune.data.pictures import opened
-from mmtune.data.reading import FIRST, read_files, settle
+from mmtune.data.reading import FIRST, read_files
 from mmtune.data.sources import How, Source, regex
 
+COLUMNS = {"pictures": IMAGE, "recordings": AUDIO}
 LOOKED_AT, MOST_SIDE, OTHERWISE = 256, 128, 32
+
+
+class Listed(NamedTuple):
+    """The files of a folder, its classes, and the class of each label that is one. kind: pictures or recordings."""
+
+    folder: Path
+    kind: str
+    layout: Layout
+    classes: tuple[str, ...]
+    names: dict[str, str]
 
 
 def read_pictures(
@@ -35,81 +46,84 @@ def read_pictures(
 
     form: None for what suits them: digits as MNIST's, others in their own size if it is one and small.
     wanted: the classes, where they are known; pictures of others are left out.
-    Raises InputError where there are none, a class has none, or files cannot be read.
+    Raises InputError where there are none, or a class has none.
     """
     paths = files_of(folder)
     if files := find_idx(folder, paths):
         return read_mnist(folder, files, paths, form, wanted)
-    layout, classes, names = listed(folder, "pictures", paths, wanted, how)
+    listed = list_files(folder, "pictures", paths, wanted, how)
     if form is None:
-        plain = set(classes) <= set(DIGITS)
-        form = Digit() if plain else own_form([folder / one.path for one in layout.named if one.label in names])
-    return source_of(folder, "pictures", IMAGE, form, layout, classes, names, how, report), form
+        plain = set(listed.classes) <= set(DIGITS)
+        form = Digit() if plain else own_form([folder / one.path for one in listed.layout.named])
+    return read_listed(listed, form, how, report), form
 
 
 def read_recordings(folder: Path, form: Form, wanted: Sequence[str], how: How, report: Progress) -> Source:
     """The recordings of a folder by the namings of `layouts`; InputError as `read_pictures`."""
-    layout, classes, names = listed(folder, "recordings", files_of(folder), wanted, how)
-    return source_of(folder, "recordings", AUDIO, file_form(form), layout, classes, names, how, report)
+    return read_listed(list_files(folder, "recordings", files_of(folder), wanted, how), file_form(form), how, report)
 
 
-def listed(
-    folder: Path, kind: str, paths: Sequence[str], wanted: Sequence[str], how: How
-) -> tuple[Layout, tuple[str, ...], dict[str, str]]:
-    """The files of a folder, its classes, and the class of each label that is one."""
+def list_files(folder: Path, kind: str, paths: Sequence[str], wanted: Sequence[str], how: How) -> Listed:
     label = regex(how.label, "--label") if how.label else None
     layout = recognise(folder, kind, paths, wanted, label)
-    labels = [one.label for one in layout.named]
+    names, classes = settle_classes(folder, kind, [one.label for one in layout.named], wanted)
+    return Listed(folder, kind, layout, classes, names)
+
+
+def settle_classes(
+    folder: Path, kind: str, labels: Sequence[str], wanted: Sequence[str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The class of each label that is one, and all classes; InputError unless each of those wanted is there."""
     names = classes_among(labels, wanted) if wanted else classes_of(labels)
-    classes = tuple(wanted) or ordered(names.values())
-    require_all(folder, kind, classes, names.values())
-    return layout, classes, names
-
-
-def require_all(folder: Path, kind: str, classes: Sequence[str], there: Any) -> None:
-    """Raise InputError unless these are classes, and each is there."""
+    classes, there = tuple(wanted) or ordered(names.values()), set(names.values())
     require_classes(classes, str(folder))
-    found = set(there)
-    missing = [name for name in classes if name not in found]
+    missing = [name for name in classes if name not in there]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise InputError(f"{folder}: every class must have {kind}, none are of {', '.join(missing[:5])}{more}")
+    return names, classes
 
 
-def source_of(
-    folder: Path,
-    kind: str,
-    column: str,
-    form: Form,
-    layout: Layout,
-    classes: tuple[str, ...],
-    names: dict[str, str],
-    how: How,
-    report: Progress,
-) -> Source:
-    """The files of a layout, read."""
+def read_listed(listed: Listed, form: Form, how: How, report: Progress) -> Source:
+    """The files of a folder, read as they are to be for a form."""
+    folder, kind, layout, classes, names = listed
     named = [one for one in layout.named if one.label in names]
-    groups = {SPEAKER: np.array([one.speaker for one in named])} if any(one.speaker for one in named) else {}
-    for group, pattern in how.named_groups(alone=False).items():
-        groups.pop(group, None)
-        matches = [regex(pattern, "--group").search(one.path) for one in named]
-        if any(matches):
-            groups[group] = np.array([(match[1] or "") if match else "" for match in matches])
-    found, wrong = read_files(
-        [folder / one.path for one in named], form.shape, dtype_of(form), form.extract, partial(report, kind)
-    )
+    groups = groups_of(named, how)
+    files = [folder / one.path for one in named]
+    found, wrong = read_files(files, form.shape, dtype_of(form), form.extract, partial(report, kind))
     bad = dict.fromkeys(layout.strays, f"must be named as the other {kind} of {layout.naming}")
-    bad |= {str(path.relative_to(folder)): reason for path, reason in wrong.items()}
-    skipped = settle(bad, how.skip_bad, folder)
+    bad |= {path.relative_to(folder).as_posix(): reason for path, reason in wrong.items()}
     if kind == "recordings":
         groups = {RECORDING: first_names(found, np.array([one.name for one in named]))} | groups
-    number = {name: turn for turn, name in enumerate(classes)}
-    labels = np.array([number[names[one.label]] for one in named], np.int64)
     test = None if any(one.test is None for one in named) else np.array([bool(one.test) for one in named])
-    others = Counter(one.label for one in layout.named if one.label not in names)
-    facts = {"naming": layout.naming, "other_classes": dict(others.most_common(FIRST))} | ignored(layout.ignored)
-    whole = Source(classes, Partition(banks={column: found}, labels=labels, groups=groups), test, facts | skipped)
-    return whole.take(np.flatnonzero(found.index >= 0)) if skipped else whole
+    made = Partition(
+        banks={COLUMNS[kind]: found}, labels=numbers([names[one.label] for one in named], classes), groups=groups
+    )
+    facts = {"naming": layout.naming} | others([one.label for one in layout.named], names) | ignored(layout.ignored)
+    whole = Source(classes, made, test, facts, {f"{folder.name}/{name}": reason for name, reason in bad.items()})
+    return whole.take(np.flatnonzero(found.index >= 0)) if wrong else whole
+
+
+def groups_of(named: Sequence[Named], how: How) -> dict[str, Names]:
+    """Speakers as the naming says them, and the groups that the user's regexes find."""
+    found = {SPEAKER: np.array([one.speaker for one in named])} if any(one.speaker for one in named) else {}
+    for group, pattern in how.named_groups(alone=False).items():
+        found.pop(group, None)
+        matches = [regex(pattern, "--group").search(one.path) for one in named]
+        if any(matches):
+            found[group] = np.array([(match[1] or "") if match else "" for match in matches])
+    return found
+
+
+def numbers(names: Sequence[str], classes: Sequence[str]) -> Rows:
+    """The numbers of classes by their names; 0 for a name that is none."""
+    number = {name: turn for turn, name in enumerate(classes)}
+    return np.array([number.get(name, 0) for name in names], np.int64)
+
+
+def others(labels: Sequence[str], names: Container[str]) -> dict[str, Any]:
+    """What is recorded of labels that are no class."""
+    return {"other_classes": dict(Counter(label for label in labels if label not in names).most_common(FIRST))}
 
 
 def ignored(paths: Sequence[str]) -> dict[str, Any]:
@@ -129,22 +143,18 @@ def read_mnist(
 ) -> tuple[Source, Form]:
     """IDX files as a source: their pixels are taken as they are."""
     idx = read_idx_set(folder, files)
-    names = classes_among(idx.labels, wanted) if wanted else classes_of(idx.labels)
-    classes = tuple(wanted) or ordered(names.values())
-    require_all(folder, "pictures", classes, names.values())
+    names, classes = settle_classes(folder, "pictures", idx.labels, wanted)
     height, width = idx.pixels.shape[1:]
     plain = set(classes) <= set(DIGITS) and (height, width) == Digit().shape
     form = form or (Digit() if plain else Picture(height=height, width=width))
     if form.shape != (height, width):
         raise InputError(f"{folder}: IDX files are taken as they are, {height}x{width}:grey, not as {form.shape}")
+    labels = numbers([names.get(label, "") for label in idx.labels], classes)
+    made = Partition(banks={IMAGE: distinct(idx.pixels)}, labels=labels, groups={})
+    facts = {"naming": "IDX"} | others(idx.labels, names) | ignored([path for path in paths if path not in idx.used])
+    whole = Source(classes, made, idx.test, facts, {})
     rows = np.flatnonzero([label in names for label in idx.labels])
-    number = {name: turn for turn, name in enumerate(classes)}
-    numbers = np.array([number.get(names.get(label, ""), 0) for label in idx.labels], np.int64)
-    others = Counter(label for label in idx.labels if label not in names)
-    facts = {"naming": "IDX", "other_classes": dict(others.most_common(FIRST))}
-    facts |= ignored([path for path in paths if path not in idx.used])
-    whole = Source(classes, Partition(banks={IMAGE: distinct(idx.pixels)}, labels=numbers, groups={}), idx.test, facts)
-    return (whole if len(rows) == len(numbers) else whole.take(rows)), form
+    return (whole if len(rows) == len(labels) else whole.take(rows)), form
 
 
 def own_form(paths: Sequence[Path]) -> Picture:

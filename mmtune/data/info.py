@@ -43,7 +43,7 @@ def found(dataset: Dataset) -> list[str]:
     parts = {"training": dataset.train} | ({} if dataset.test is None else {"test": dataset.test})
     said = [*of_provenance(dataset.provenance), *of_banks(dataset, parts), *of_classes(dataset, parts)]
     said += [*of_groups(parts), *of_test(dataset)]
-    return [one_line(f"{name:<{WIDTH}}{text}") for name, text in said]
+    return [one_line(f"{name:<{WIDTH - 1}} {text}") for name, text in said]
 
 
 def of_provenance(provenance: Mapping[str, Any]) -> Said:
@@ -67,13 +67,13 @@ def of_source(what: str, facts: Mapping[str, Any]) -> Said:
         "of_two_classes": "values have several classes",
         "left_out": "left out of training, as their content is in the test too",
         "skipped": f"could not be used: {first(facts, 'skipped')}",
-        "ignored": f"files ignored: {first(facts, 'ignored')}",
+        "ignored": f"of the files are ignored: {first(facts, 'ignored')}",
     }
     for key, text in texts.items():
         if facts.get(key) and text:
             yield "", text if key == "other_classes" else f"{facts[key]:,} {text}"
     if isinstance(facts.get("test_source"), dict):
-        yield from of_source(f"test {what}"[:WIDTH], facts["test_source"])
+        yield from of_source("test source", facts["test_source"])
 
 
 def first(facts: Mapping[str, Any], key: str) -> str:

@@ -19,9 +19,6 @@ from mmtune.data.identity import content_ids
 FIRST = 20
 LARGE = 2**28  # bytes
 
-Bad = dict[str, str]
-"""Why each file, by its name in its source, is not used."""
-
 
 def read_files(
     files: Sequence[Path | None],
@@ -68,13 +65,17 @@ def space(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         ) from error
 
 
-def settle(bad: Mapping[str, str], skip: bool, where: Path) -> dict[str, Any]:
-    """What is recorded of files that cannot be used; InputError with the first of them unless they are skipped."""
-    if not bad:
-        return {}
-    if not skip:
-        room = (LONGEST - 400) // min(len(bad), FIRST)
+def require_sound(bad: Mapping[str, str]) -> None:
+    """Raise InputError with the first of what cannot be used, as many as fit into its line, and how many there are."""
+    if bad:
+        room = (LONGEST - 200) // min(len(bad), FIRST)
         told = "; ".join(f"{name}: {reason}"[:room] for name, reason in list(bad.items())[:FIRST])
         more = f"; and {len(bad) - FIRST} more" if len(bad) > FIRST else ""
-        raise InputError(f"{where}: {len(bad)} cannot be used (--skip-bad goes on without): {told}{more}")
-    return {"skipped": len(bad), "skipped_first": [f"{name}: {reason}" for name, reason in list(bad.items())[:FIRST]]}
+        what = "1 file or line" if len(bad) == 1 else f"{len(bad)} files or lines"
+        raise InputError(f"{what} cannot be used (--skip-bad goes on without): {told}{more}")
+
+
+def skipped(bad: Mapping[str, str]) -> dict[str, Any]:
+    """What is recorded of what is not used."""
+    first = [f"{name}: {reason}" for name, reason in list(bad.items())[:FIRST]]
+    return {"skipped": len(bad), "skipped_first": first} if bad else {}

@@ -30,12 +30,14 @@ class Source(NamedTuple):
     """The samples of a folder or a table. rows: their banks by column, nothing of them scaled; labels number `classes`.
 
     test (N,): which rows the source itself gives to the test; None where it does not say. facts: what was found.
+    bad: why files or lines, by their names, are not among the rows.
     """
 
     classes: tuple[str, ...]
     rows: Partition
     test: Mask | None
     facts: dict[str, Any]
+    bad: dict[str, str]
 
     def take(self, rows: NDArray[np.int64]) -> Source:
         """Some rows."""

@@ -19,10 +19,10 @@ from mmtune.data.asking import file_form
 from mmtune.data.checks import require_classes, require_names
 from mmtune.data.classes import classes_of, ordered
 from mmtune.data.dataset import RECORDING, Bank, Partition, Progress
-from mmtune.data.folders import first_names
+from mmtune.data.folders import first_names, numbers
 from mmtune.data.forms import Sound, Vector, dtype_of
 from mmtune.data.identity import distinct
-from mmtune.data.reading import Bad, read_files, settle
+from mmtune.data.reading import read_files, require_sound
 from mmtune.data.sources import Asked, How, Source, test_parts
 
 LONGEST_TABLE, MOST_CELLS = 64 * MEBIBYTE, 2**23
@@ -52,7 +52,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     path = Path(path)
     cells = read_cells(path)
     labels = cells.column(path, how.label or LABEL)
-    rows, bad = len(labels), Bad()
+    bad: dict[str, str] = {}
     banks: dict[str, Bank] = {}
     groups = {name: cells.column(path, column) for name, column in how.named_groups(alone=True).items()}
     test = sides(path, cells, how.split, bad)
@@ -75,32 +75,32 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     bad |= {line: "must have a value in one bank at least, has none" for line in nothing if line not in wrong}
     unusable = wrong.union(nothing)
     kept = np.flatnonzero([f"line {line}" not in unusable for line in cells.lines])
-    facts = {"naming": "table", "rows": rows} | settle(bad, how.skip_bad, path)
+    bad = {f"{path.name}, {name}": reason for name, reason in bad.items()}
     if not len(kept):
-        raise InputError(f"{path}: must have rows, has none that can be used")
+        require_sound(bad)
     names = classes_of(labels[row] for row in kept)
     classes = ordered(names.values())
     require_classes(classes, str(path))
-    number = {name: turn for turn, name in enumerate(classes)}
     whole = Partition(
         banks=banks,
-        labels=np.array([number.get(names.get(label, ""), 0) for label in labels], np.int64),
+        labels=numbers([names.get(label, "") for label in labels], classes),
         groups={name: np.array(own) for name, own in groups.items()},
     )
     for name, own in whole.groups.items():
         require_names(own, f"{path}: group {name}")
-    source = Source(classes, whole, test, facts)
-    return source if len(kept) == rows else source.take(kept)
+    source = Source(classes, whole, test, {"naming": "table", "rows": len(labels)}, bad)
+    return source if len(kept) == len(labels) else source.take(kept)
 
 
 def read_cells(path: Path) -> Cells:
     """The cells of a CSV file with a header, spaces around them cut off; between them commas, semicolons or tabs."""
     try:
-        text = read_bounded(path, LONGEST_TABLE).decode("utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        if text.count(separator) + text.count("\n") > MOST_CELLS:
+        content = read_bounded(path, LONGEST_TABLE)
+        separator = max(b",", b";", b"\t", key=content.partition(b"\n")[0].count)
+        if content.count(separator) + content.count(b"\n") > MOST_CELLS:
             raise InputError(f"{path}: must have {MOST_CELLS:,} cells at most, has more")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+        reader = csv.reader(text, delimiter=separator.decode(), strict=True)
         header = [name.strip() for name in next(reader, [])]
         rows, lines = [], []
         for row in reader:
@@ -118,7 +118,7 @@ def read_cells(path: Path) -> Cells:
     return Cells({name: list(own) for name, own in zip(header, zip(*rows, strict=True), strict=True)}, lines)
 
 
-def sides(path: Path, cells: Cells, column: str, bad: Bad) -> NDArray[np.bool_] | None:
+def sides(path: Path, cells: Cells, column: str, bad: dict[str, str]) -> NDArray[np.bool_] | None:
     """Which rows are for the test, by the column of the split; None without one."""
     if not column and SPLIT not in cells.columns:
         return None
@@ -133,7 +133,7 @@ def sides(path: Path, cells: Cells, column: str, bad: Bad) -> NDArray[np.bool_] 
     return np.array([tests.get(cell, False) for cell in own])
 
 
-def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: Bad) -> Bank:
+def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str, str]) -> Bank:
     """The bank of numbers in some columns, unscaled float64; a row with an empty cell among them has none."""
     own = [cells.column(path, column) for column in columns]
     values = np.zeros((len(cells.lines), len(columns)))
@@ -159,7 +159,7 @@ def as_number(text: str) -> float | None:
     return number if math.isfinite(number) and abs(number) < np.finfo(np.float32).max else None
 
 
-def read_column(path: Path, cells: Cells, one: Asked, bad: Bad, report: Progress) -> Bank:
+def read_column(path: Path, cells: Cells, one: Asked, bad: dict[str, str], report: Progress) -> Bank:
     """The bank of the files that a column names."""
     own = cells.column(path, one.column)
     files = [path.parent / cell if cell else None for cell in own]

@@ -320,7 +320,7 @@ def test_all_bad_files_are_named_and_nothing_is_written(images: Path, fsdd: Path
     (own / "3_ann_5.wav").write_bytes(b"noise" * 99)
     (own / "seven.wav").write_bytes((own / "0_bob_5.wav").read_bytes())
     line = refusal(lambda: build(Folders(images, own), tmp_path / "set"))
-    assert "4 cannot be used (--skip-bad" in line
+    assert "4 files or lines cannot be used (--skip-bad" in line
     for part in (
         "7_bob_5.wav: must be complete",
         "3_bob_5.wav: must be an audio file, is empty",
@@ -331,11 +331,21 @@ def test_all_bad_files_are_named_and_nothing_is_written(images: Path, fsdd: Path
     made = build(Folders(images, own), tmp_path / "set", How(skip_bad=True))
     facts = load(made.folder).provenance["audio"]
     assert (facts["skipped"], facts["train"]) == (4, 37)
-    assert [name.partition(":")[0] for name in facts["skipped_first"]][1:] == [
+    assert [name.partition(":")[0].split("/")[1] for name in facts["skipped_first"]][1:] == [
         "3_ann_5.wav",
         "3_bob_5.wav",
         "7_bob_5.wav",
     ]
+
+
+def test_bad_pictures_and_bad_recordings_are_named_together(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", FORTY[:2])
+    recordings(tmp_path / "audio", [f"{label}/{turn}.wav" for label in FORTY[:2] for turn in range(5)])
+    (tmp_path / "images" / FORTY[0] / "3.png").write_bytes(b"")
+    (tmp_path / "audio" / FORTY[1] / "4.wav").write_bytes(b"")
+    line = refusal(lambda: build(Folders(tmp_path / "images", tmp_path / "audio"), tmp_path / "set"))
+    for part in ("2 files or lines", f"images/{FORTY[0]}/3.png: ", f"audio/{FORTY[1]}/4.wav: "):
+        assert part in line
 
 
 def test_many_bad_files_are_counted(tmp_path: Path) -> None:
@@ -343,7 +353,7 @@ def test_many_bad_files_are_counted(tmp_path: Path) -> None:
     for turn in range(30):
         (tmp_path / "images" / FORTY[0] / f"{turn}.png").write_bytes(b"no picture")
     line = refusal(lambda: build(Folders(tmp_path / "images"), tmp_path / "set"))
-    assert "30 cannot be used" in line
+    assert "30 files or lines cannot be used" in line
     assert line.count("must be a whole PNG") == 20
     assert "and 10 more" in line
 

@@ -63,7 +63,7 @@ def test_what_was_found_is_said_at_once_and_later(tmp_path: Path) -> None:
     made = build(Folders(audio=tmp_path / "audio"), tmp_path / "set")
     text = "\n".join(found(made))
     assert "recordings  by the naming FSDD, 16 for training and 8 for the test; test: drawn, no speaker on both" in text
-    assert "1 files ignored: notes.txt" in text
+    assert "1 of the files are ignored: notes.txt" in text
     assert "16 rows of 2 classes, 8 each: ant 8, bee 8" in text
     assert "2 in training, 1 in the test, 0 in both" in text
     assert set(found(made)) < set(lines(made))

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from filesets import ARABIC, WORDS, refusal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mmtune.base.errors import InputError
 from mmtune.data.layouts import Layout, files_of, recognise
 
 ANIMALS = ("ant", "bee", "cat", "dog")
@@ -131,3 +134,26 @@ def test_files_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
     assert "is a file" in refusal(lambda: files_of(tmp_path / "b" / "1.png"))
     (tmp_path / "b" / "a\x1b[31m.png").write_text("")
     assert "control character" in refusal(lambda: files_of(tmp_path))
+
+
+PART = st.sampled_from(
+    ["train", "test", "0", "one", "cat", "Dog", "ann", "ann_1", "1_ann_2", "cat_ann_7", "x", "_x", "data"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    paths=st.sets(st.lists(PART, min_size=1, max_size=4).map(lambda parts: "/".join(parts) + ".wav"), max_size=30),
+    notes=st.sets(PART.map("{}.txt".format), max_size=2),
+    wanted=st.sampled_from([(), ("cat", "dog"), tuple("0123456789")]),
+)
+def test_every_path_is_read_or_a_stray_or_ignored(paths: set[str], notes: set[str], wanted: tuple[str, ...]) -> None:
+    try:
+        found = read([*paths, *notes], wanted)
+    except InputError:
+        return
+    used = [one.path for one in found.named]
+    assert sorted([*used, *found.strays, *found.ignored]) == sorted(paths | notes)
+    assert all(one.label and one.name for one in found.named)
+    sides = {one.test for one in found.named}
+    assert None not in sides or len(sides) == 1

@@ -185,7 +185,11 @@ def test_everything_wrong_is_named_together(tmp_path: Path) -> None:
     (tmp_path / "clips" / "4.wav").write_bytes(b"noise")
     np.save(tmp_path / "5.npy", np.zeros((3, 3)))
     line = refused(tmp_path, rows)
-    for part in ("6 cannot be used", "line 2, photo: nowhere.png", "line 3, age: must be a number, got 'old'"):
+    for part in (
+        "6 files or lines cannot be used",
+        "line 2, photo: nowhere.png",
+        "line 3, age: must be a number, got 'old'",
+    ):
         assert part in line
     for part in ("line 4: must have a label", "line 5, height", "line 6, clip", "line 7, gait"):
         assert part in line

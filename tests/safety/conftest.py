@@ -11,6 +11,7 @@ from PIL import Image
 from tracked import track_study, track_trial
 from world import World, write_fsdd, write_idx
 
+from mmtune.data.asking import Folders
 from mmtune.data.building import build
 from mmtune.data.protocols import split
 from mmtune.data.store import load
@@ -30,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Wor
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("world")
     idx, fsdd = write_idx(root / "idx"), write_fsdd(root / "fsdd")
-    dataset = load(build(idx, fsdd, root / "set").folder)
+    dataset = load(build(Folders(idx, fsdd), root / "set").folder)
     config = TrialConfig(model=DualCNNConfig(), train=TrainConfig(epochs=1))
     key = StudyKey(
         study="dual_cnn_fusion",
