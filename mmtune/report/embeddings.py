@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmtune.analysis import clusters
 from mmtune.analysis.embeddings import principal_components, sample_rows, split_parts, tsne
-from mmtune.analysis.figures import label
+from mmtune.analysis.figures import shortened
 from mmtune.analysis.network_figures import embedding
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
@@ -81,8 +81,8 @@ def label_and_cluster(
     """The same points (n, 2), which are `rows` (n,), coloured by label and by cluster."""
     labels = validation["label"][rows]
     told = zip(validation["row"][rows], labels, validation["prediction"][rows], named[rows], strict=True)
-    shown = [label(name) for name in names]
-    hover = np.array([f"row {r}: {shown[d]}, predicted {shown[p]}, cluster {shown[c]}" for r, d, p, c in told])
+    said = [shortened(name) for name in names]
+    hover = np.array([f"row {r}: {said[d]}, predicted {said[p]}, cluster {said[c]}" for r, d, p, c in told])
     return {
         "labels": embedding(points, labels, titles, hover, names),
         "clusters": embedding(points, named[rows], titles, hover, names),
