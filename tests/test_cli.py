@@ -42,7 +42,7 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "nothing"], "NAME must be one of audio_rnn, dual_cnn_fusion, image_cnn, latent_fusion"),
         (
             ["study", "audio_rnn", "--protocol", "disjoint"],
-            "protocol must be one of random, disjoint:GROUP, as_reported",
+            "protocol must be one of random, disjoint:GROUP",
         ),
         (
             ["study", "audio_rnn", "--protocol", "disjoint:patient", "--data", "TINY"],

@@ -180,7 +180,7 @@ def test_files_and_numbers_are_answered_as_their_rows_are(ran: Ran) -> None:
         ({"body": "1, nan"}, "numbers must be given for weight, wing"),
         ({"body": "weight=1, tail=2"}, "numbers must be given for weight, wing"),
         ({"video": "x"}, "takes photo (picture) and call (recording) and body (numbers), got video"),
-        ({"photo": "x.png"}, "x.png"),
+        ({"photo": "x.png"}, "photo must be given once, got it as image and as audio and as body and as photo"),
     ],
 )
 def test_what_fits_no_bank_is_refused(ran: Ran, changed: dict[str, str], said: str) -> None:
