@@ -11,7 +11,7 @@ DASHBOARD := $(VENV)/.dashboard
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
-	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RESULTS FORCE MODEL IMAGE AUDIO MINUTES ROUNDS ROWS READERS
+	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RESULTS FORCE MODEL IMAGE AUDIO INPUT STUDIES MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -22,7 +22,7 @@ flags = $(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ 
 need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
 SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 # Which study of a name is meant.
-WHICH := DATA PROTOCOL SEED STORE FOLDS
+WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study ui dashboard report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
@@ -76,10 +76,10 @@ compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [D
 		$(call flags,$(WHICH))
 
 promote: $(READY) ## Register a study's best model: NAME=... [DATA= PROTOCOL= SEED= FORCE=1]
-	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,DATA PROTOCOL SEED STORE) $(if $(call given,FORCE),--force)
+	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)
 
-predict: $(READY) ## Predict a digit: MODEL=... IMAGE=x.png AUDIO=x.wav
-	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO DATA OUT STORE)
+predict: $(READY) ## Predict a class: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [or DATA= OUT=x.csv] [STUDIES=]
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT DATA OUT STUDIES STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)

@@ -25,6 +25,7 @@ from mmtune.study.options import Options
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
+    from mmtune.study import Study
     from mmtune.tracking import MlflowTracker, StudyRun
     from mmtune.tune.run import Outcome
 
@@ -133,12 +134,12 @@ def study(
     with interruptible() as stopped, pool_maker(options, dataset, console) as make_pool:
         outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
         if outcome is not None and outcome.best is not None and not stopped():
-            publish_study(store, outcome, dataset, options.patience, stopped)
+            publish_study(store, outcome, found, dataset, options.patience, stopped)
     say_outcome(outcome, name, interrupted=stopped())
 
 
 def publish_study(
-    store: Path, outcome: Outcome, dataset: Dataset, patience: float, stopped: Callable[[], bool]
+    store: Path, outcome: Outcome, told: Study, dataset: Dataset, patience: float, stopped: Callable[[], bool]
 ) -> None:
     """Leave in MLflow what people look at once a study has ended, unless it is stopped while the store is away."""
     from mmtune.base.progress import say
@@ -152,7 +153,7 @@ def publish_study(
         study = tracker.study(outcome.key)
         if study is not None:
             with data_progress() as advance:
-                publish(tracker, study, dataset, advance)
+                publish(tracker, study, told, dataset, advance)
 
     try:
         waits = "the study is finished, its pictures and models are to be made"
@@ -195,9 +196,9 @@ def report(
     from mmtune.report.page import write_report
     from mmtune.study import load_study
 
-    tracker = open_tracker(store)
-    run, others = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
-    written = write_report(tracker, run, load_study(name), others, out or store / "reports" / f"{run.key.slug}.html")
+    told, tracker = load_study(name), open_tracker(store)
+    run, others = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds)
+    written = write_report(tracker, run, told, others, out or store / "reports" / f"{run.key.slug}.html")
     typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
 
@@ -218,8 +219,7 @@ def compare(
     from mmtune.report.summary import show
     from mmtune.study import load_study
 
-    for name in (reference, *others):
-        load_study(name)
+    reference, *others = [load_study(name).name for name in (reference, *others)]
     tracker = open_tracker(store)
     given = open_data(data) if data else None
     run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True)
@@ -250,7 +250,7 @@ def promote(
     from mmtune.serve import promotion, versions
     from mmtune.study import load_study
 
-    load_study(name)
+    name = load_study(name).name
     tracker = open_tracker(store)
     if rollback:
         before, after = promotion.rollback(tracker, name)
@@ -335,11 +335,12 @@ def for_optuna(
 ) -> None:
     """Write a study, rebuilt from its runs, for Optuna's own tools, such as optuna-dashboard."""
     look_in(studies)
+    from mmtune.study import load_study
     from mmtune.tune.export import export
 
-    tracker = open_tracker(store)
-    run, _ = pick_study(tracker, name, open_data(data) if data else None, protocol, seed, folds)
-    made = export(tracker, run, out)
+    told, tracker = load_study(name), open_tracker(store)
+    run, _ = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds)
+    made = export(tracker, run, out, told)
     typer.echo(f"{len(made.trials)} trials of {made.study_name} for Optuna")
 
 
@@ -483,9 +484,7 @@ def pick_study(
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, and the other tracked studies of that name."""
     from mmtune.report.summary import fits
-    from mmtune.study import load_study
 
-    name = load_study(name).name
     digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
     fitting = [run for run in tracked if fits(run.key, digest, protocol, seed, folds)]

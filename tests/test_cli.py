@@ -40,7 +40,15 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
     ("words", "said"),
     [
         (["study", "nothing"], "NAME must be one of audio_rnn, dual_cnn_fusion, image_cnn, latent_fusion"),
-        (["study", "audio_rnn", "--protocol", "random"], "--protocol must be one of as_reported"),
+        (
+            ["study", "audio_rnn", "--protocol", "disjoint"],
+            "protocol must be one of random, disjoint:GROUP",
+        ),
+        (
+            ["study", "audio_rnn", "--protocol", "disjoint:patient", "--data", "TINY"],
+            "needs the group patient, the data",
+        ),
+        (["study", "audio_rnn", "--studies", "nowhere"], "--studies must name folders of studies, "),
         (["study", "audio_rnn", "--sampler", "magic"], "--sampler must be one of grid, tries, phases, reported, tpe"),
         (["study", "audio_rnn", "--fix", "hidden=many"], "model.hidden must be of type int, got 'many'"),
         (["study", "audio_rnn", "--data", "nowhere"], "nowhere"),
@@ -53,7 +61,10 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "--seed must be a whole number from 0"),
         (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
         (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
-        (["predict", "--model", "x"], "predict takes --image and/or --audio, or --data with --out"),
+        (["predict", "--model", "x"], "predict takes --image, --audio or --input, or --data with --out"),
+        (["predict", "--model", "x", "--input", "body"], "--input takes BANK=FILE or BANK=NUMBERS, each bank once"),
+        (["predict", "--model", "x", "--input", "a=1", "--input", "a=2"], "each bank once, got 'a=2'"),
+        (["predict", "--model", "x", "--image", "y", "--data", "d", "--out", "o"], "got both or neither"),
         (["predict", "--model", "x", "--data", "d"], "predict takes --data and --out together"),
         (["data", "info", "nowhere"], "nowhere"),
         (["data", "build", "--images", "no", "--audio", "no", "--out", "o"], "no"),
@@ -118,11 +129,11 @@ def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
     scored = mmtune("predict", "--model", "latent_fusion", "--data", str(tiny.folder), "--out", "out.csv", cwd=ran)
     assert scored.returncode == 0, scored.stderr
     rows = (ran / "out.csv").read_text().splitlines()
-    assert rows[0] == "row,digit,probability"
+    assert rows[0] == "row,class,probability"
     assert len(rows) == 1 + len(tiny.test)
-    digits = [int(row.split(",")[1]) for row in rows[1:]]
-    hits = sum(digit == label for digit, label in zip(digits, tiny.test.labels.tolist(), strict=True))
-    assert f"{hits / len(digits):.4f}" in promotion.stdout
+    named = [row.split(",")[1] for row in rows[1:]]
+    hits = sum(name == tiny.classes[label] for name, label in zip(named, tiny.test.labels, strict=True))
+    assert f"{hits / len(named):.4f}" in promotion.stdout
     (ran / "x.png").write_bytes(b"no picture")
     words = ["--image", "x.png", "--audio", "x.wav"]
     assert "x.png" in refused(mmtune("predict", "--model", "latent_fusion", *words, cwd=ran))

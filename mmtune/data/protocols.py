@@ -41,8 +41,8 @@ class Split:
 
 def require_protocol(protocol: str) -> None:
     """Raise InputError unless this is the name of a protocol."""
-    kind, _, group = meaning(protocol).rpartition(":")
-    if meaning(protocol) != RANDOM and not (f"{kind}:" == DISJOINT and group.isidentifier()):
+    named, disjoint, group = meaning(protocol).rpartition(DISJOINT)
+    if named or not (group.isidentifier() if disjoint else group == RANDOM):
         known = f"{RANDOM}, {DISJOINT}GROUP, {', '.join(PROTOCOLS)}"
         raise InputError(f"protocol must be one of {known}, got {protocol!r}")
 

@@ -43,10 +43,9 @@ def kind_of(cls: type[Any]) -> str:
     return f"{cls.__module__.removeprefix(OWN)}.{cls.__qualname__}"
 
 
-def class_of(kind: object) -> type[Any]:
+def class_of(kind: str) -> type[Any]:
     """The inverse of `kind_of`; InputError where this process knows no such class."""
-    own = kind if isinstance(kind, str) else ""
-    found = KNOWN.get(own) or vars(shipped).get(own if own in shipped.__all__ else "")
+    found = KNOWN.get(kind) or vars(shipped).get(kind if kind in shipped.__all__ else "")
     if not isinstance(found, type):
         rule = "kind of a network must be one of mmtune's own or of a study that is at hand"
         raise InputError(f"{rule}, got {kind!r:.200}: name the folder of its study file with --studies")
@@ -76,13 +75,13 @@ def config_from_json(data: Any) -> Any:
     if "kind" not in data:
         return values
     kind = data["kind"]
-    cls = class_of(kind)
+    cls = class_of(kind if isinstance(kind, str) else "")
     known = {field.name for field in dataclasses.fields(cls)}
     if not values.keys() <= known:
         raise InputError(f"network of kind {kind!r} does not take {', '.join(sorted(values.keys() - known))}")
     try:
         return cls(**values)
-    except Exception as error:  # a class of a study's own may raise anything of values that it does not expect
+    except Exception as error:  # anybody may have written the class
         raise InputError(f"network of kind {kind!r} does not take these fields: {error}") from error
 
 

@@ -12,7 +12,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
 from mmtune.report.page import class_names, write_report
 from mmtune.serve.logged import log_models
-from mmtune.study import load_study
+from mmtune.study import Study
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.train.answers import read_answers
 from mmtune.tune.plan import data_inputs
@@ -23,11 +23,11 @@ PUBLISHED = "mmtune.published"
 
 
 def publish(
-    tracker: MlflowTracker, study: StudyRun, dataset: Dataset, advance: Callable[[str, int, int], None]
+    tracker: MlflowTracker, study: StudyRun, told: Study, dataset: Dataset, advance: Callable[[str, int, int], None]
 ) -> None:
     """Log the models that are kept, and pictures and the page with the study's run; what is there is not made again.
 
-    advance: told of (step, done, total).
+    told: the study as its file has it. advance: told of (step, done, total).
     """
     trials = tracker.trials(study.run_id)
     best = best_trial(trials)
@@ -43,7 +43,7 @@ def publish(
         write_whole(folder / "confusion.png", picture_of_best(tracker, study, best))
         write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best))
         advance("pictures", 1, 2)
-        write_report(tracker, study, load_study(study.key.study), (), folder / "report.html")
+        write_report(tracker, study, told, (), folder / "report.html")
         tracker.add_files(study.run_id, folder)
         tracker.log(study.run_id, tags={PUBLISHED: shown})
         advance("pictures", 2, 2)

@@ -232,6 +232,8 @@ def assigned(given: Mapping[str, str], forms: Mapping[str, Form], missing: Colle
         if not own or (len(own) > 1 and name != "audio"):
             takes = " and ".join(f"{bank} ({form.source or 'ready-made'})" for bank, form in forms.items())
             raise InputError(f"this model takes {takes}, got {name}")
+        if found.keys() & set(own):
+            raise InputError(f"{own[0]} must be given once, got it as {' and as '.join(given)}")
         found |= dict.fromkeys(own, text)
     require_taken(found, [name for name in forms if name in found or name not in missing])
     return found

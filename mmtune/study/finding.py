@@ -6,6 +6,7 @@ the first: here, MMTUNE_STUDIES (folders, with ':' between them), shipped.
 
 from __future__ import annotations
 
+import copyreg
 import importlib.util
 import os
 import sys
@@ -98,7 +99,18 @@ def executed(path: Path) -> ModuleType:
     finally:
         # A class whose module nobody can import is sent by value.
         del sys.modules[name]
+    send_by_name()
     return module
+
+
+def send_by_name() -> None:
+    """Let functions that are sent by value take torch's own kinds of modules along by their names.
+
+    They do so with torch.classes wherever they name `classes` of anything, and it cannot be sent as what it is.
+    """
+    of_torch = [own for name, own in sys.modules.copy().items() if name.startswith("torch.")]
+    for kind in {type(own) for own in of_torch if isinstance(own, ModuleType)} - {ModuleType}:
+        copyreg.pickle(kind, lambda own: (importlib.import_module, (own.__name__,)))
 
 
 def place_of(error: BaseException, path: Path) -> str:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from mmtune.base.errors import InputError
-from mmtune.study import load_study
+from mmtune.study import Study, load_study
 from mmtune.study.definition import schedule
 from mmtune.study.space import Space, distribution
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun
@@ -21,13 +21,14 @@ from mmtune.tune.search import REPORTED
 OUT = "--out"
 
 
-def export(tracker: MlflowTracker, run: StudyRun, out: str) -> optuna.Study:
+def export(tracker: MlflowTracker, run: StudyRun, out: str, told: Study | None = None) -> optuna.Study:
     """Write a study, under its key's slug, into the database at `out`, where there must be none of that name.
 
     Each attempt at a trial is one of Optuna's, in order of time; its epochs are what it reported.
+    told: the study as its file has it, where that is not to be found by its name.
     """
     url = require_place(out)
-    trials = frozen_trials(tracker, run)
+    trials = frozen_trials(tracker, run, told or load_study(run.key.study))
     try:
         storage = optuna.storages.RDBStorage(url)
         made = optuna.create_study(study_name=run.key.slug, storage=storage, direction="maximize")
@@ -60,10 +61,9 @@ def require_place(out: str) -> str:
     return url
 
 
-def frozen_trials(tracker: MlflowTracker, run: StudyRun) -> list[FrozenTrial]:
+def frozen_trials(tracker: MlflowTracker, run: StudyRun, study: Study) -> list[FrozenTrial]:
     """Optuna's trials, from the attempts at a study's trials in order of time."""
     key = run.key
-    study = load_study(key.study)
     space = schedule(study, key.sampler, study.base, dict(key.fixed), epochs=key.epochs).space
     attempts = sorted(tracker.trials(run.run_id), key=lambda trial: (trial.started, trial.number))
     curves = tracker.curves_of([trial.run_id for trial in attempts], [REPORTED])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +180,7 @@ def test_files_and_numbers_are_answered_as_their_rows_are(ran: Ran) -> None:
         ({"body": "1, nan"}, "numbers must be given for weight, wing"),
         ({"body": "weight=1, tail=2"}, "numbers must be given for weight, wing"),
         ({"video": "x"}, "takes photo (picture) and call (recording) and body (numbers), got video"),
-        ({"photo": "x.png"}, "x.png"),
+        ({"photo": "x.png"}, "photo must be given once, got it as image and as audio and as body and as photo"),
     ],
 )
 def test_what_fits_no_bank_is_refused(ran: Ran, changed: dict[str, str], said: str) -> None:
@@ -253,3 +255,24 @@ def test_the_test_is_scored_and_a_champion_of_the_same_study_is_compared(ran: Ra
     assert trial.metrics["test_accuracy"] == pytest.approx(hits.mean())
     with pytest.raises(InputError, match="must be promoted with its own data"):
         promote(tracker, run, replace(ran.dataset, digest="0" * 64))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stranger")
+def test_a_study_named_by_its_file_goes_all_the_way(ran: Ran, tmp_path: Path) -> None:
+    """Its network goes to the workers as what it is, and nothing looks for the study by its name alone."""
+    file, data = str(ran.folder / "studies" / "birds.py"), ("--data", str(ran.folder / "set"))
+    words = ["study", file, *data, "--trials", "1", "--workers", "1", "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-m", "mmtune.cli", *words], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pictures: 2 of 2" in done.stdout
+    out = ["--store", str(tmp_path / "mlruns")]
+    for verb, said in (
+        (["report", file], "report of birds.birds-"),
+        (["promote", file], "version 1 is champion, as there was none before"),
+        (["promote", file, "--history"], "birds.birds-"),
+        (["optuna", file, "--out", f"sqlite:///{tmp_path}/o.db"], "1 trials of birds.birds-"),
+    ):
+        made = CliRunner().invoke(cli.app, [*verb, *out])
+        assert made.exception is None
+        assert said in made.stdout
