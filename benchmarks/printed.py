@@ -77,13 +77,13 @@ class DualCNN(nn.Module):
         self.image = nn.Sequential(
             *(nn.Conv2d(1, 16, kernel, stride, kernel // 2), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(rate)),
             *(nn.Conv2d(16, 32, kernel, stride, kernel // 2), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(rate)),
-            *(nn.Flatten(), nn.Linear(32 * config.image_side**2, 128), nn.ReLU(), nn.Dropout(rate)),
+            *(nn.Flatten(), nn.Linear(32 * config.left_of("image", 28) ** 2, 128), nn.ReLU(), nn.Dropout(rate)),
             *(nn.Linear(128, 64), nn.ReLU()),
         )
         self.audio = nn.Sequential(
             *(nn.Conv1d(1, 32, kernel, stride, kernel // 2), nn.ReLU(), nn.MaxPool1d(2), nn.Dropout(rate)),
             *(nn.Conv1d(32, 64, kernel, stride, kernel // 2), nn.ReLU(), nn.MaxPool1d(2), nn.Dropout(rate)),
-            *(nn.Flatten(), nn.Linear(64 * config.audio_length, 128), nn.ReLU(), nn.Dropout(rate)),
+            *(nn.Flatten(), nn.Linear(64 * config.left_of("audio", 39 * 13), 128), nn.ReLU(), nn.Dropout(rate)),
             *(nn.Linear(128, 64), nn.ReLU()),
         )
         self.fc = nn.Linear(128, 10)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmtune.networks.config.xflow import XFlowMLPConfig
 
 Shape = tuple[int, int, int]
+HEIGHT, WIDTH, SOUND = 28, 28, 39 * 13
 
 
 def norm1d(features: int) -> nn.BatchNorm1d:
@@ -88,16 +89,16 @@ class Connections(nn.Module):
     def __init__(self, config: XFlowMLPConfig, level: int) -> None:
         super().__init__()
         c, channels, scale = config, (16, 32)[level], (2, 4)[level]
-        shape = (channels, c.height // scale, c.width // scale)
+        shape = (channels, HEIGHT // scale, WIDTH // scale)
         kernel, pool = (c.kernel1, c.kernel2)[level], ((4, (4, 4)), (8, (8, 4)))[level]
         self.cross, self.residual = c.cross, c.residual
         if c.cross:
             self.image_to_vector = to_vector(shape, (64, 128)[level])
             self.vector_to_image = to_map(128, shape, kernel, c.dense_dropout)
         if c.residual:
-            self.picture_to_vector = picture_to_vector((c.height, c.width), *pool, c.pool_dropout)
+            self.picture_to_vector = picture_to_vector((HEIGHT, WIDTH), *pool, c.pool_dropout)
             dropout = (c.pool_dropout, c.dense_dropout)[level]
-            self.sound_to_image = to_map(c.steps * c.coefficients, shape, kernel, dropout, normed=level == 0)
+            self.sound_to_image = to_map(SOUND, shape, kernel, dropout, normed=level == 0)
 
     def forward(
         self, picture: Tensor, sound: Tensor, image: Tensor, audio: Tensor
@@ -122,7 +123,7 @@ class XFlow(nn.Module):
         connected = c.cross or c.residual
         self.norm = norm2d(1)
         self.image1 = image_block(1, 16, c.pool_dropout)
-        self.audio1 = dense_block(c.steps * c.coefficients, c.dense_dropout)
+        self.audio1 = dense_block(SOUND, c.dense_dropout)
         self.connections1 = Connections(c, 0)
         self.join_image1 = joint(norm2d(both * 16), c.dense_dropout, connected)
         self.join_audio1 = joint(norm1d(128 + vectors[0]), c.dense_dropout, connected)
@@ -131,12 +132,12 @@ class XFlow(nn.Module):
         self.audio2 = dense_block(128 + vectors[0], c.dense_dropout) if connected else dense
         self.connections2 = Connections(c, 1)
         self.join_image2 = joint(norm2d(both * 32), c.dense_dropout, connected)
-        flat = both * 32 * (c.height // 4) * (c.width // 4)
+        flat = both * 32 * (HEIGHT // 4) * (WIDTH // 4)
         self.image3 = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU())
         merged = vectors[1] + 256 + 128
         self.head = nn.Sequential(
             *(norm1d(merged), nn.Dropout(c.merge_dropout), nn.Linear(merged, 512), nn.ReLU()),
-            *(nn.Dropout(c.merge_dropout), nn.Linear(512, c.classes)),
+            *(nn.Dropout(c.merge_dropout), nn.Linear(512, 10)),
         )
         keras(self)
 

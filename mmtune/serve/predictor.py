@@ -141,11 +141,10 @@ class Predictor:
 
         Raises InputError on a missing or extra bank, another type or shape, NaN, or unequal numbers of rows.
         """
-        rows = max((len(array) for array in banks.values() if isinstance(array, np.ndarray)), default=0)
-        for name in self.missing:
-            if name in self.forms and name not in banks and rows:
-                banks[name] = np.zeros((rows, *self.forms[name].shape), dtype_of(self.forms[name]))
-        count = check_inputs(banks, self.forms)
+        given = {name: form for name, form in self.forms.items() if name in banks or name not in self.missing}
+        count = check_inputs(banks, given or self.forms)
+        for name in self.forms.keys() - given.keys():
+            banks[name] = np.zeros((count, *self.forms[name].shape), dtype_of(self.forms[name]))
         outputs = [self._logits(banks, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
         whole = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
         return as_prediction(whole.pop(""), self.classes, whole)

@@ -106,7 +106,7 @@ def test_an_array_is_read_as_it_is_and_only_so(tmp_path: Path) -> None:
 GOOD = form_to_json(Mfcc())
 BAD: list[tuple[Any, str]] = [
     ({}, "must be one of digit, picture"),
-    ([1], "got 'list'"),
+    ([1], "got [1]"),
     ({"kind": ["digit"]}, "must be one of"),
     ({"kind": "digit", "more": 1}, "does not take these fields"),
     (GOOD | {"mean": [0.0] * 12}, "13 means"),

@@ -173,7 +173,7 @@ def test_banks_are_mapped_and_not_read(tmp_path: Path, dataset: Dataset) -> None
     before = read()
     loaded = load(folder, verify=False)
     assert read() - before < 2_000_000 < sum(bank.values.nbytes for bank in loaded.train.banks.values())
-    assert all(isinstance(bank.values, np.memmap) for part in parts_of(loaded) for bank in part.banks.values())
+    assert not any(bank.values.flags.owndata for part in parts_of(loaded) for bank in part.banks.values())
 
 
 @pytest.mark.parametrize("name", KHACEF_FILES)
@@ -271,7 +271,7 @@ def test_a_link_that_leads_out_is_refused(folder: Path, tmp_path: Path) -> None:
         ("speaker.group", lambda a: a.astype("U2000"), "1024 characters at most"),
         ("labels", lambda a: np.where(a == 7, 1, a), "every class must have rows, 7 has none"),
         ("labels", lambda a: a + 1, "labels must lie in 0..9, got 10"),
-        ("labels", lambda a: a[:0], "every class must have rows"),
+        ("labels", lambda a: a[:0], "index must be (0,) of int64"),
         ("labels", lambda a: a.astype(np.int32), "labels must be (90,) of int64"),
         ("image.values", lambda a: a.reshape(90, -1), "image must be (90, 28, 28)"),
         ("image.values", lambda a: a.astype(np.int16), "of uint8"),
