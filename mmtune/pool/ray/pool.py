@@ -145,7 +145,7 @@ class RayPool(Workers[RayWorker]):
 
     def _order(self, job: Job) -> Order:
         job.folder.mkdir(parents=True, exist_ok=True)
-        starts = {f"encoders/{modality}": folder for modality, folder in job.encoders.items()}
+        starts = {f"encoders/{bank}": folder for bank, folder in job.encoders.items()}
         if job.checkpoint is not None:
             starts["checkpoint"] = job.checkpoint
         folders = {place: self._files(folder) for place, folder in starts.items()}
