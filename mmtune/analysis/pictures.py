@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -66,5 +67,8 @@ def new_figure(width: float, height: float) -> Figure:
 def as_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings():
+        # Names are in any script, and a letter that the font has not is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

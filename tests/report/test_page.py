@@ -29,6 +29,7 @@ from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionC
 from mmtune.report import page as report
 from mmtune.report.folds import fold_table
 from mmtune.report.page import write_report
+from mmtune.report.publish import picture_of_best
 from mmtune.report.tables import (
     differing,
     duration,
@@ -463,6 +464,21 @@ def test_names_of_classes_are_shown_as_they_are(store: Path, tmp_path: Path) -> 
     assert not any("<b>bold" in text for text in drawn)
     assert any(HARD[2].strip() in html.unescape(text) for text in drawn)
     assert f"Validation row 0, class {EVIL}" in page.text
+
+
+@pytest.mark.parametrize(
+    "names", [(*HARD, "\u4e2d\u6587", "\U0001f989"), [f"class {n}" for n in range(300)]], ids=["hard", "many"]
+)
+def test_a_picture_of_any_classes_is_drawn_without_a_word(
+    names: Sequence[str], store: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    tracker = MlflowTracker(store)
+    study = named_study(tracker, tmp_path / "trial", names)
+    recwarn.clear()
+    made = picture_of_best(tracker, study, tracker.trials(study.run_id)[0])
+    assert made.startswith(b"\x89PNG")
+    assert len(made) < 300_000
+    assert not list(recwarn)
 
 
 @pytest.mark.parametrize("count", [40, 300, 1500])
