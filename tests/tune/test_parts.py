@@ -96,8 +96,8 @@ def test_a_trial_in_parts_is_the_sum_of_its_runs(tiny: Dataset, store: Path) -> 
         assert [epoch for epoch, _ in curves] == [1, 2]
         assert curves[0][1] == pytest.approx(np.mean(first))
         best = max(own, key=lambda part: part.metrics[OBJECTIVE])
-        chosen, _ = load_model(tracker.artifact(trial.run_id, "model"))
-        expected, _ = load_model(tracker.artifact(best.run_id, "model"))
+        chosen = load_model(tracker.artifact(trial.run_id, "model")).model
+        expected = load_model(tracker.artifact(best.run_id, "model")).model
         assert all(a.equal(b) for a, b in zip(chosen.parameters(), expected.parameters(), strict=True))
         with np.load(tracker.artifact(best.run_id, "held.npz")) as file:
             held = float((file["label"] == file["prediction"]).mean())
