@@ -48,4 +48,6 @@ def endless(path: Path) -> None:
 
 
 def outside(path: Path) -> None:
-    hostile.link_out(path, path.parent.parent / f"outside-{path.name}")
+    """A file, or the folder of a partition, somewhere else."""
+    here = next(folder for folder in path.parents if folder.name == "set")
+    hostile.link_out(path, here.parent / f"outside-{path.name}")

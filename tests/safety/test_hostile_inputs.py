@@ -14,7 +14,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
-from valid import READERS, Reader, heard, require_sound
+from valid import READERS, require_sound
+from valid_data import Reader, heard
 
 from mmtune.base.errors import LONGEST, InputError, one_line
 from mmtune.data.digits import DIGITS
