@@ -141,14 +141,18 @@ class Predictor:
 
         Raises InputError on a missing or extra bank, another type or shape, NaN, or unequal numbers of rows.
         """
-        rows = max((len(array) for array in banks.values() if isinstance(array, np.ndarray)), default=0)
-        for name in self.missing:
-            if name in self.forms and name not in banks and rows:
-                banks[name] = np.zeros((rows, *self.forms[name].shape), dtype_of(self.forms[name]))
-        count = check_inputs(banks, self.forms)
+        count = check_inputs(banks, self.asked(banks))
+        for name in self.forms.keys() - banks.keys():
+            form = self.forms[name]
+            banks[name] = np.broadcast_to(np.zeros(form.shape, dtype_of(form)), (count, *form.shape))
         outputs = [self._logits(banks, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
         whole = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
         return as_prediction(whole.pop(""), self.classes, whole)
+
+    def asked(self, given: Collection[object]) -> Mapping[str, Form]:
+        """By bank, the forms of what must be given, and of what is given; of all where that would be nothing."""
+        found = {name: form for name, form in self.forms.items() if name in given or name not in self.missing}
+        return found or self.forms
 
     @torch.no_grad()
     def _logits(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:

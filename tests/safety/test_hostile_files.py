@@ -145,6 +145,7 @@ MODELS = {
     ),
     "inputs of an unknown form": inputs("what a bank is", forms={"image": {"kind": ["x"]}, "audio": MFCC}),
     "inputs of no classes": inputs("names of classes", classes=[1, 2]),
+    "inputs that may miss numbers": inputs("may be missing", missing=[3]),
     "weights of 8 TB": case("model/weights.safetensors", lambda p: hostile.sparse(p, b"", 2**43), "at most"),
     "deep JSON": case("model/model.json", hostile.deep_json, "must be JSON"),
     "deep inputs": case("inputs.json", hostile.deep_json, "must be JSON"),

@@ -43,7 +43,7 @@ def make_model(folder: Path) -> None:
     model = config.build(shapes)
     save_checkpoint(folder / MODEL, checkpoint_of(model, Adam(model.parameters(), 1e-3)), config, shapes)
     forms = {name: form_to_json(form) for name, form in FORMS.items()}
-    card = {"forms": forms, "classes": list(DIGITS), "data": {"name": "made"}}
+    card = {"forms": forms, "classes": list(DIGITS), "data": {"name": "made"}, "missing": ["image"]}
     save_predictor(folder / "predictor", folder / MODEL, card)
 
 
