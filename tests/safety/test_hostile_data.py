@@ -10,7 +10,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import pytest
-from cases import Case, case, endless, fifo, npz_running, outside, running
+from cases import MFCC, READY, Case, case, endless, fifo, npz_running, outside, running
 from children import Ran, call, command, names, require_refusal
 from world import write_khacef
 
@@ -37,8 +37,6 @@ def array(place: str, change: Callable[[np.ndarray], np.ndarray], said: str) -> 
     return case(place, lambda path: hostile.change_array(path, change), said)
 
 
-READY = {"kind": "ready", "of": "float32"}
-MFCC = {"kind": "mfcc", "seconds": 1.0, "mean": [0.0] * 13, "std": [1.0] * 13, "low": 0.0, "high": 1.0}
 LABELS, VALUES, INDEX = "train/labels.npy", "test/image.values.npy", "train/audio.index.npy"
 GROUP = "train/speaker.group.npy"
 DATA = {
@@ -160,12 +158,10 @@ def data(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def khacef(data: Path) -> Path:
-    """The same pairs in the six files that Khacef published, in place of ours."""
-    own = load(data)
-    made = write_khacef(data.with_name("khacef"), train=own.train, test=own.require_test())
-    shutil.rmtree(data)
-    return made.rename(data)
+def khacef(built: Path, tmp_path: Path) -> Path:
+    """The same pairs in the six files that Khacef published."""
+    own = load(built)
+    return write_khacef(tmp_path / "set", train=own.train, test=own.require_test())
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -197,6 +193,8 @@ def test_a_data_set_may_itself_be_a_link(data: Path, tmp_path: Path) -> None:
     assert load(tmp_path / "mine").folder == data
     (data / "train").rename(data / "kept")
     (data / "train").symlink_to("kept")
+    (data / VALUES).rename(data / "test" / "kept")
+    (data / VALUES).symlink_to("kept")
     assert load(data)
 
 

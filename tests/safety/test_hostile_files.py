@@ -10,19 +10,12 @@ from pathlib import Path
 import hostile
 import numpy as np
 import pytest
-from cases import Case, case, endless, fifo, npz_bomb, npz_running, running
+from cases import MFCC, READY, Case, case, endless, fifo, npz_bomb, npz_running, running
 from children import MEBIBYTE, call, command, names, require_refusal
 from world import World
 
-# What the commands import is there before their processes are forked.
-import mmtune.tune.machine
-import mmtune.tune.run  # noqa: F401
 from mmtune.networks.storage import load_model
 from mmtune.train.answers import NUMBERS, read_answers
-
-READY = {"kind": "ready", "of": "float32"}
-MFCC = {"kind": "mfcc", "seconds": 1.0, "mean": [0.0] * 13, "std": [1.0] * 13, "low": 0.0, "high": 1.0}
-
 
 # ---- what is predicted from
 
