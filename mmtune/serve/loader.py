@@ -50,7 +50,7 @@ class ServedPredictor:
         if not isinstance(model_input, dict):
             names = ", ".join(self.predictor.forms)
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
-        check_inputs(model_input, self.predictor.forms)
+        check_inputs(model_input, self.predictor.asked(model_input))
         found = self.predictor.predict(**model_input)
         said = {"": found, **{f"{name}_": own for name, own in found.alone.items()}}
         columns: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}

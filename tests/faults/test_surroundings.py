@@ -16,7 +16,8 @@ import soundfile
 from checks import check_whole, command, scores, states_of, wait_for
 
 from mmtune.base.provenance import git_commit
-from mmtune.data.dataset import SAMPLE_RATE, Dataset
+from mmtune.data.dataset import Dataset
+from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.data.store import load, save
 from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker
 

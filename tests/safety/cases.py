@@ -1,4 +1,4 @@
-"""A hostile file in its place, and what is said of it."""
+"""A hostile file in its place, and what is said of it; sound forms to begin with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hostile
+
+READY = {"kind": "ready", "of": "float32"}
+MFCC = {"kind": "mfcc", "seconds": 1.0, "mean": [0.0] * 13, "std": [1.0] * 13, "low": 0.0, "high": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,4 +51,6 @@ def endless(path: Path) -> None:
 
 
 def outside(path: Path) -> None:
-    hostile.link_out(path, path.parent.parent / f"outside-{path.name}")
+    """A file, or the folder of a partition, somewhere else."""
+    here = next(folder for folder in path.parents if folder.name == "set")
+    hostile.link_out(path, here.parent / f"outside-{path.name}")

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ MEBIBYTE = 2**20
 # Work is counted in loops of a million turns, which take a slow machine longer, too.
 MOST_MAPPED, MOST_TOUCHED, MOST_WORK = 1536 * MEBIBYTE, 300 * MEBIBYTE, 1000
 HANGS_AFTER = 240
+# What commands import when they run, and most of the time that they take.
+OF_COMMANDS = (
+    *("mmtune.data.building", "mmtune.data.figure", "mmtune.data.info", "mmtune.report.page", "mmtune.tune.machine"),
+    *("mmtune.tune.run", "pydantic.type_adapter", "pydantic.functional_validators"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,15 @@ def command(*words: object, folder: Path) -> Ran:
         sys.argv = ["mmtune", *map(str, words)]
         cli.main()
 
+    import_first()
     return call(run)
+
+
+@cache
+def import_first() -> None:
+    """Import once, in the parent, what each command would import in its own process."""
+    for name in OF_COMMANDS:
+        import_module(name)
 
 
 def call(function: Callable[[], Any]) -> Ran:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,34 @@ from mmtune.train.trial import run_trial
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> World:
+def idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_idx(tmp_path_factory.mktemp("sources") / "idx")
+
+
+@pytest.fixture(scope="session")
+def fsdd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fsdd(tmp_path_factory.mktemp("sources") / "fsdd")
+
+
+@pytest.fixture(scope="session")
+def built(idx: Path, fsdd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The set made of both."""
+    return build(Folders(idx, fsdd), tmp_path_factory.mktemp("built") / "set").folder
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Iterator[Path]:
+    """The file that a payload would touch; no test may end with it there."""
+    path = tmp_path / "marker"
+    yield path
+    assert not path.exists(), "hostile code ran"
+
+
+@pytest.fixture(scope="session")
+def world(built: Path, fsdd: Path, tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> World:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("world")
-    idx, fsdd = write_idx(root / "idx"), write_fsdd(root / "fsdd")
-    dataset = load(build(Folders(idx, fsdd), root / "set").folder)
+    dataset = load(built)
     config = TrialConfig(model=DualCNNConfig(), train=TrainConfig(epochs=1))
     key = StudyKey(
         study="dual_cnn_fusion",
@@ -54,9 +78,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Wor
     promote(tracker, tracker.studies("dual_cnn_fusion")[0], dataset)
     Image.fromarray(dataset.train.banks["image"].values[0]).save(root / "digit.png")
     return World(
-        idx=idx,
-        fsdd=fsdd,
-        data=dataset.folder,
         store=store,
         run=tracker.artifact(run, "model").parent,
         champion=champion_folder(store, "dual_cnn_fusion"),

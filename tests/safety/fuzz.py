@@ -33,7 +33,8 @@ warnings.simplefilter("ignore")
 with redirect_stderr(StringIO()), atheris.instrument_imports(include=list(UNDER_TEST), exclude=list(UNSEEN)):
     import torch
     from children import MEBIBYTE, count_memory, memory
-    from valid import READERS, Reader
+    from valid import READERS
+    from valid_data import Reader
 
     from mmtune.base.errors import LONGEST, InputError
 

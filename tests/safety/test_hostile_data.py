@@ -2,54 +2,140 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import hostile
 import numpy as np
 import pytest
-from cases import case, endless, fifo, npz_running, outside, running
-from children import call, command, names, require_refusal
-from world import write_fsdd, write_idx, write_khacef
+from cases import MFCC, READY, Case, case, endless, fifo, npz_running, outside, running
+from children import Ran, call, command, names, require_refusal
+from world import write_khacef
 
-from mmtune.data.asking import Folders
-from mmtune.data.building import build
 from mmtune.data.sequences import load_sequences
 from mmtune.data.store import MANIFEST, load
 
-VALUES, INDEX = "train/image.values.npy", "train/audio.index.npy"
+
+def manifest(said: str, **fields: object) -> Case:
+    return case(MANIFEST, lambda path: hostile.change_json(path, **fields), said)
 
 
-def other_pairs(path: Path) -> None:
-    """Values that are not those of the manifest's digest."""
-    np.save(path, np.maximum(np.load(path), 1))
+def form(said: str, bank: str = "image", **fields: object) -> Case:
+    """One bank's form is another; a field that is None is left out."""
+    own = {name: value for name, value in fields.items() if value is not None}
+
+    def spoil(path: Path) -> None:
+        forms = json.loads(path.read_text())["forms"]
+        hostile.change_json(path, forms=forms | {bank: own})
+
+    return case(MANIFEST, spoil, said)
 
 
-def far_outside(path: Path) -> None:
-    hostile.link_out(path, path.parents[2] / "outside.npy")
+def array(place: str, change: Callable[[np.ndarray], np.ndarray], said: str) -> Case:
+    return case(place, lambda path: hostile.change_array(path, change), said)
 
 
-def replaced(old: str, new: str) -> Callable[[Path], object]:
-    return lambda path: path.write_text(path.read_text().replace(old, new))
-
-
+LABELS, VALUES, INDEX = "train/labels.npy", "test/image.values.npy", "train/audio.index.npy"
+GROUP = "train/speaker.group.npy"
 DATA = {
+    "pickled values": running(VALUES, hostile.pickled_npy, "pickled"),
+    "pickled labels": running(LABELS, hostile.pickled_npy, "pickled"),
+    "pickled names": running(GROUP, hostile.pickled_npy, "pickled"),
+    "a pickle for values": running(VALUES, hostile.bare_pickle, "must be a .npy file"),
+    "torch for values": running(VALUES, hostile.torch_pt, "must be a .npy file"),
+    "a pickle for the manifest": running(MANIFEST, hostile.bare_pickle, "must be JSON"),
+    "other values": array(VALUES, lambda old: old // 2 + np.arange(len(old), dtype=np.uint8)[:, None, None], "digest"),
+    "a header of a GiB": case(VALUES, hostile.long_header_npy, "must be a valid .npy"),
+    "a file of 8 TB": case(VALUES, lambda p: hostile.sparse(p, b"\x93NUMPY", 2**43), "must be a valid .npy"),
+    "8 TB of values": case(
+        VALUES, lambda p: hostile.sparse(p, hostile.header((2**33, 28, 28), "|u1"), 128 + 784 * 2**33), ".npy"
+    ),
+    "more values than rows": case(
+        VALUES, lambda p: hostile.sparse(p, hostile.header((2**20, 28, 28), "|u1"), 128 + 784 * 2**20), "some row's"
+    ),
+    "a GiB of labels": case(
+        LABELS, lambda p: hostile.sparse(p, hostile.header((2**27 - 16,), "<i8"), 2**30), "(134217712,)"
+    ),
+    "deep JSON": case(MANIFEST, hostile.deep_json, "must be JSON"),
+    "JSON of a GiB": case(MANIFEST, lambda p: hostile.sparse(p, b"{", 2**30), "at most"),
+    "a pipe": case(VALUES, fifo, "is no file"),
+    "a device": case(MANIFEST, endless, "must lie in its own folder"),
+    "a link out": case(LABELS, outside, "must lie in its own folder"),
+    "a link out for values": case(VALUES, outside, "must lie in its own folder"),
+    "a link out for a partition": case("train", outside, "must lie in its own folder"),
+    "a link out for the manifest": case(MANIFEST, outside, "must lie in its own folder"),
+    "nothing for values": case(VALUES, Path.unlink, "is missing"),
+    "a name that leads out": manifest("without /", name="../../evil"),
+    "a name of control characters": manifest("printable", name="a\u001b[2J"),
+    "another format": manifest("format must be", format=[3]),
+    "a digest that is none": manifest("digest must be a str", digest=3),
+    "a source that is none": manifest("provenance must be a dict", provenance=[1]),
+    "classes that are numbers": manifest("classes must be names", classes=list(range(10))),
+    "one class": manifest("classes must be 2 to", classes=["a"]),
+    "5,000 classes": manifest("classes must be 2 to", classes=list(map(str, range(5000)))),
+    "classes twice": manifest("different names", classes=["a"] * 10),
+    "a class of control characters": manifest("printable", classes=["\x1b[2J", *"bcdefghij"]),
+    "a class too few": manifest("labels must lie in 0..8", classes=list("abcdefghi")),
+    "a class too many": manifest("every class must have rows", classes=list("abcdefghijk")),
+    "banks that are a list": manifest("forms must be a dict", forms=["image"]),
+    "no bank": manifest("banks must be 1 to", forms={}),
+    "a bank that leads out": manifest("must have a name such as", forms={"../../image": {"kind": "digit"}}),
+    "a bank that is code": manifest("must have a name such as", forms={"__import__": {"kind": "digit"}}),
+    "a thousand banks": manifest("banks must be 1 to", forms={f"b{n}": {"kind": "digit"} for n in range(1000)}),
+    "a bank without files": manifest("is missing", forms={"video": {"kind": "digit"}}),
+    "a form that is none": manifest("what a bank is must be one of", forms={"image": 3}),
+    "an unknown form": form("what a bank is must be one of", kind="os.system"),
+    "a form that is a list": form("what a bank is must be one of", kind=["digit"]),
+    "a form that is an object": form("what a bank is must be one of", kind={"kind": "digit"}),
+    "a form of other fields": form("digit does not take", kind="digit", height=3),
+    "a form without fields": form("ready does not take", kind="ready"),
+    "sides beyond all": form("sides of 1 or more", **READY, sides=[2**62, 2**62]),
+    "sides below nought": form("sides of 1 or more", **READY, sides=[-1, -784]),
+    "sides of text": form("sides must be", **READY, sides=["28", "28"]),
+    "sides that are a text": form("sides must be", **READY, sides=""),
+    "sides that are an object": form("sides must be", **READY, sides={"28": 28}),
+    "truths for sides": form("sides must be", **READY, sides=[True, 28]),
+    "another type": form("must be (120, 28, 28) of float32", **READY, sides=[28, 28]),
+    "another shape": form("must be (120, 784) of uint8", kind="ready", of="uint8", sides=[784]),
+    "a type that is code": form("float32, uint8 or int16", kind="ready", of="O", sides=[28, 28]),
+    "a scale of NaN": form("finite numbers", "audio", **MFCC | {"low": float("nan")}),
+    "a scale of nought": form("positive deviations", "audio", **MFCC | {"std": [0.0] * 13}),
+    "a scale of text": form("mean must be", "audio", **MFCC | {"mean": "0" * 13}),
+    "an endless recording": form("seconds of a recording", "audio", **MFCC | {"seconds": 1e9}),
+    "groups that are an object": manifest("groups must be a list", groups={"speaker": 1}),
+    "groups that are numbers": manifest("groups must be names", groups=[1]),
+    "a group that leads out": manifest("must have a name such as speaker", groups=["../../speaker"]),
+    "a group without a file": manifest("is missing", groups=["patient"]),
+    "a group of a long name": manifest("must have a name such as speaker", groups=["a" * 300]),
+    "a thousand groups": manifest("groups must be 64 at most", groups=["speaker"] * 1000),
+    "a partition that leads out": manifest("partitions must be", partitions=["train", "../test"]),
+    "no partition": manifest("partitions must be", partitions=[]),
+    "partitions that are an object": manifest("partitions must be a list", partitions={"train": 1}),
+    "labels of floats": array(LABELS, lambda old: old.astype(float), "of int64, got"),
+    "labels of many axes": array(LABELS, lambda old: old[:, None], "of int64, got"),
+    "one label": array(LABELS, lambda old: old[0], "of int64, got () int64"),
+    "no label": array(LABELS, lambda old: old[:0], "index must be (0,)"),
+    "labels below nought": array(LABELS, lambda old: old - 1, "labels must lie in 0..9"),
+    "an index of other rows": array(INDEX, lambda old: old[1:], "index must be (120,)"),
+    "an index beyond": array(INDEX, lambda old: old + 1, "index must lie in -1.."),
+    "an index far below": array(INDEX, lambda old: old - 2**40, "index must lie in -1.."),
+    "a value of no row": array(INDEX, lambda old: np.where(old == 3, 4, old), "value 3 is not"),
+    "one number for values": array(VALUES, lambda old: old[0, 0, 0], "must be"),
+    "values in another order": array("test/audio.values.npy", lambda old: old.astype(">f4"), "of float32"),
+    "values of fields": array(VALUES, lambda old: old.view([("a", "u1")]), "of uint8"),
+    "values that are not finite": array("test/audio.values.npy", lambda old: old * np.float32(np.inf), "finite"),
+    "names of numbers": array(GROUP, lambda old: np.arange(len(old)), "of text"),
+    "names of bytes": array(GROUP, lambda old: old.astype("S"), "of text"),
+    "names of control characters": array(GROUP, lambda old: np.char.add(old, "\x1b[2J"), "control character"),
+    "names of a megabyte": array(GROUP, lambda old: old.astype("U2000"), "1024 characters at most"),
+}
+KHACEF = {
     "pickled images": running("data_wr_train.npy", hostile.pickled_npy, "pickled"),
     "pickled labels": running("labels_test.npy", hostile.pickled_npy, "pickled"),
     "a pickle for audio": running("data_sp_train.npy", hostile.bare_pickle, "must be a .npy file"),
     "torch for audio": running("data_sp_test.npy", hostile.torch_pt, "must be a .npy file"),
-    "pickled speakers": running("train/speaker.group.npy", hostile.pickled_npy, "pickled"),
-    "torch for a bank": running(VALUES, hostile.torch_pt, "must be a .npy file"),
-    "a pickle for a bank": running(INDEX, hostile.bare_pickle, "must be a .npy file"),
-    "a pickle for the manifest": running(MANIFEST, hostile.bare_pickle, "must be JSON"),
-    "other pairs": case(VALUES, other_pairs, "digest must be that of the content"),
-    "a bank of 8 TB": case(
-        VALUES, lambda p: hostile.sparse(p, hostile.header((2**43 // 784, 28, 28), "|u1"), 2**43), "must be"
-    ),
-    "an index of 40 GB": case(
-        INDEX, lambda p: hostile.sparse(p, hostile.header((5 * 10**9,), "<i8"), 128 + 40 * 10**9), "must be"
-    ),
     "a header of a GiB": case("data_wr_train.npy", hostile.long_header_npy, "must be a valid .npy"),
     "a file of 8 TB": case("data_wr_train.npy", lambda p: hostile.sparse(p, b"\x93NUMPY", 2**43), "at most"),
     "a GiB of labels": case(
@@ -57,44 +143,13 @@ DATA = {
         lambda p: hostile.sparse(p, hostile.header((2**30 - 128,), "|u1"), 2**30),
         "must have as many rows as labels_train.npy (1073741696)",
     ),
-    "deep JSON": case(MANIFEST, hostile.deep_json, "must be JSON"),
-    "JSON of a GiB": case(MANIFEST, lambda p: hostile.sparse(p, b"{", 2**30), "at most"),
     "a pipe": case("data_sp_train.npy", fifo, "missing data_sp_train.npy"),
-    "a pipe for a bank": case(VALUES, fifo, "is no file"),
-    "a device": case(MANIFEST, endless, "must lie in its own folder"),
     "a link out": case("labels_train.npy", outside, "must lie in its own folder"),
-    "a link out for a bank": case(VALUES, far_outside, "must lie in its own folder"),
-    "a link out for a partition": case("train", outside, "must lie in its own folder"),
-    "a link out for the manifest": case(MANIFEST, outside, "must lie in its own folder"),
-    "a name that leads out": case(MANIFEST, replaced('"name": "set"', '"name": "../../evil"'), "without /"),
-    "a bank that leads out": case(MANIFEST, replaced('"image": {', '"../../x": {'), "must have a name such as image"),
-    "a group that leads out": case(MANIFEST, replaced('"speaker"', '"../../x"'), "must have a name such as speaker"),
-    "a name of control characters": case(MANIFEST, replaced('"name": "set"', '"name": "a\\u001b[2J"'), "printable"),
 }
-OURS = (MANIFEST, "train")
 
 
-@pytest.fixture(scope="session")
-def idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_idx(tmp_path_factory.mktemp("sources") / "idx")
-
-
-@pytest.fixture(scope="session")
-def fsdd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fsdd(tmp_path_factory.mktemp("sources") / "fsdd")
-
-
-@pytest.fixture(scope="session")
-def built(idx: Path, fsdd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(Folders(idx, fsdd), tmp_path_factory.mktemp("built") / "set").folder
-
-
-@pytest.fixture
-def marker(tmp_path: Path) -> Iterator[Path]:
-    """The file that a payload would touch; no test may end with it there."""
-    path = tmp_path / "marker"
-    yield path
-    assert not path.exists(), "hostile code ran"
+def info(data: Path, folder: Path) -> Ran:
+    return command("data", "info", data, folder=folder)
 
 
 @pytest.fixture
@@ -103,33 +158,42 @@ def data(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def khacef(data: Path) -> Path:
-    """The same pairs in the six files that Khacef published, in place of ours."""
-    own = load(data)
-    made = write_khacef(data.with_name("khacef"), train=own.train, test=own.require_test())
-    shutil.rmtree(data)
-    return made.rename(data)
+def khacef(built: Path, tmp_path: Path) -> Path:
+    """The same pairs in the six files that Khacef published."""
+    own = load(built)
+    return write_khacef(tmp_path / "set", train=own.train, test=own.require_test())
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_a_hostile_data_set_is_refused(
-    name: str, data: Path, request: pytest.FixtureRequest, marker: Path, tmp_path: Path
-) -> None:
-    own = DATA[name]
-    if not own.place.startswith(OURS):
-        request.getfixturevalue("khacef")
-    own.spoil(data / own.place, marker)
-    (tmp_path / "here").mkdir()
+def test_a_hostile_data_set_is_refused(name: str, data: Path, marker: Path, tmp_path: Path) -> None:
+    DATA[name].spoil(data / DATA[name].place, marker)
     before = names(tmp_path)
-    ran = command("data", "info", data, folder=tmp_path / "here")
-    require_refusal(ran, "mmtune: ", own.said)
+    require_refusal(info(data, tmp_path), "mmtune: ", DATA[name].said)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", KHACEF)
+def test_hostile_files_of_khacefs_are_refused(name: str, khacef: Path, marker: Path, tmp_path: Path) -> None:
+    KHACEF[name].spoil(khacef / KHACEF[name].place, marker)
+    before = names(tmp_path)
+    require_refusal(info(khacef, tmp_path), "mmtune: ", KHACEF[name].said)
+    assert names(tmp_path) == before
+
+
+def test_a_study_refuses_what_info_refuses(data: Path, marker: Path, tmp_path: Path) -> None:
+    hostile.pickled_npy(data / VALUES, marker)
+    before = names(tmp_path)
+    words = ("--data", data, "--store", tmp_path / "mlruns")
+    require_refusal(command("study", "audio_rnn", *words, folder=tmp_path), "mmtune: ", "pickled")
     assert names(tmp_path) == before
 
 
 def test_a_data_set_may_itself_be_a_link(data: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").symlink_to(data)
     assert load(tmp_path / "mine").folder == data
-    (data / VALUES).rename(data / "train" / "kept")
+    (data / "train").rename(data / "kept")
+    (data / "train").symlink_to("kept")
+    (data / VALUES).rename(data / "test" / "kept")
     (data / VALUES).symlink_to("kept")
     assert load(data)
 
@@ -137,7 +201,7 @@ def test_a_data_set_may_itself_be_a_link(data: Path, tmp_path: Path) -> None:
 def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    require_refusal(command("data", "info", tmp_path / "a", folder=tmp_path), "must be a folder")
+    require_refusal(info(tmp_path / "a", tmp_path), "must be a folder")
 
 
 # ---- sequences

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
-from valid import READERS, Reader, heard, require_sound
+from valid import READERS, require_sound
+from valid_data import Reader, heard
 
 from mmtune.base.errors import LONGEST, InputError, one_line
 from mmtune.data.digits import DIGITS
@@ -47,13 +49,14 @@ def quick(examples: int) -> settings:
 def predictors() -> dict[str, Predictor]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    return {name: predictor(config) for name, config in CONFIGS.items()}
+    made = {name: predictor(config) for name, config in CONFIGS.items()}
+    return made | {"either": dataclasses.replace(made["fusion"], missing=("image", "audio"))}
 
 
 def predictor(config: Any) -> Predictor:
     loaded = Loaded(model=config.build(SHAPES).eval(), config=config, shapes=SHAPES)
     forms = {name: GIVEN[name] for name in config.reads}
-    return Predictor(loaded=loaded, card={"data": {"name": "made"}}, classes=DIGITS, forms=forms)
+    return Predictor(loaded=loaded, card={"data": {"name": "made"}}, classes=DIGITS, forms=forms, missing=())
 
 
 def require_line(refusal: InputError) -> None:
@@ -65,6 +68,7 @@ def require_line(refusal: InputError) -> None:
 
 # ---- arrays
 
+NO_CLIP = np.zeros((2, 39, 13), np.float32)
 EXTREMES = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38, -3e38]
 ODD = st.one_of(
     st.none(),
@@ -108,7 +112,7 @@ def nearly(draw: st.DrawFn, name: str) -> Any:
         return changed[change]()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [*CONFIGS, "either"])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
 def test_any_arrays_are_predicted_or_refused(name: str, predictors: dict[str, Predictor]) -> None:
     predictor = predictors[name]
@@ -137,6 +141,19 @@ def test_a_masked_array_is_refused(predictors: dict[str, Predictor]) -> None:
         predictors["image"].predict(image=image)
 
 
+@pytest.mark.parametrize("image", [np.uint8(1), np.array(1, np.uint8), np.zeros((2**62, 0), np.uint8)], ids=repr)
+def test_what_may_be_missing_is_made_for_sound_rows_alone(image: Any, predictors: dict[str, Predictor]) -> None:
+    """Not for as many as something else, which is refused, may say that it has."""
+    with pytest.raises(InputError, match="image must be an array"):
+        predictors["either"].predict(image=image)
+    with pytest.raises(InputError, match="got nothing"):
+        predictors["either"].predict()
+    given = {"image": np.ones((2, 28, 28), np.uint8)}
+    found = predictors["either"].predict(**given)
+    served = ServedPredictor(predictors["either"]).predict(given)
+    assert served["class"].tolist() == found.names == predictors["fusion"].predict(**given, audio=NO_CLIP).names
+
+
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=2))
 NESTED = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3), max_leaves=8)
 KEYS = st.one_of(st.sampled_from(["image", "audio", "waveform"]), st.text(max_size=3), st.integers())
@@ -150,9 +167,9 @@ KEYS = st.one_of(st.sampled_from(["image", "audio", "waveform"]), st.text(max_si
 def test_anything_served_is_predicted_or_refused(
     predictors: dict[str, Predictor], given_input: Any, params: Any
 ) -> None:
-    for asked in (None, params):
+    for name, asked in product(("fusion", "either"), (None, params)):
         try:
-            frame = ServedPredictor(predictors["fusion"]).predict(given_input, asked)
+            frame = ServedPredictor(predictors[name]).predict(given_input, asked)
         except InputError as refusal:
             require_line(refusal)
         else:

@@ -19,13 +19,10 @@ from mmtune.data.pictures import normalise
 class World:
     """Where the valid files are.
 
-    idx, fsdd: sources; data: the set built of them; store: with one study of one trial, whose model is champion.
+    store: with one study of one trial, whose model is champion.
     run: the trial's artifacts; champion: its predictor's folder; picture, recording: what it predicts from.
     """
 
-    idx: Path
-    fsdd: Path
-    data: Path
     store: Path
     run: Path
     champion: Path
