@@ -141,17 +141,10 @@ class Predictor:
 
         Raises InputError on a missing or extra bank, another type or shape, NaN, or unequal numbers of rows.
         """
-<<<<<<< HEAD
-        given = {name: form for name, form in self.forms.items() if name in banks or name not in self.missing}
-        count = check_inputs(banks, given or self.forms)
-        for name in self.forms.keys() - given.keys():
-            banks[name] = np.zeros((count, *self.forms[name].shape), dtype_of(self.forms[name]))
-=======
         count = check_inputs(banks, self.asked(banks))
         for name in self.forms.keys() - banks.keys():
             form = self.forms[name]
             banks[name] = np.broadcast_to(np.zeros(form.shape, dtype_of(form)), (count, *form.shape))
->>>>>>> 64f79f3effebae1d0abaf5c014c38313a40e10e1
         outputs = [self._logits(banks, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
         whole = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
         return as_prediction(whole.pop(""), self.classes, whole)
