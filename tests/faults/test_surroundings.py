@@ -370,9 +370,9 @@ def test_another_search_space_is_refused(tiny: Dataset, begun: Path, tmp_path: P
     whole = file.read_text()
     attempts = states_of(begun)
     for before, after, said in (
-        ('"model.layers": (1, 2)', '"model.layers": (2, 1)', "now it is [model.layers  {2, 1}"),
+        ('"model.layers": (1, 2)', '"model.layers": (2, 1)', "now it is [model.layers is one of (2, 1)]"),
         ("batch_size=64", "batch_size=32", "it was [train.batch_size=64], now it is [train.batch_size=32]"),
-        ("(320, 350, 400)", "(320, 350)", "now it is [model.hidden  {320, 350}"),
+        ("(320, 350, 400)", "(320, 350)", "now it is [model.hidden is one of (320, 350)]"),
         ("learning_rate=0.0001", "learning_rate=0.0002", "now it is [train.learning_rate=0.0002]"),
     ):
         assert before in whole

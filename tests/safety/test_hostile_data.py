@@ -309,3 +309,22 @@ def test_a_hostile_table_is_refused(name: str, marker: Path, tmp_path: Path) -> 
     words = ("--table", path, "--image", "photo:8x8", "--out", tmp_path / "made")
     require_refusal(command("data", "build", *words, folder=tmp_path), "mmtune: ", said)
     assert not (tmp_path / "made").exists()
+
+
+ARRAYS = {
+    "pickled": (hostile.pickled_npy, "pickled"),
+    "a pickle": (hostile.bare_pickle, "must be a .npy file"),
+    "of 8 TB": (lambda p, m: hostile.sparse(p, b"\x93NUMPY", 2**43), "at most"),
+    "a device": (lambda p, m: endless(p), "is no file"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_hostile_array_of_a_table_is_refused(name: str, marker: Path, tmp_path: Path) -> None:
+    spoil, said = ARRAYS[name]
+    (tmp_path / "a.npy").touch()
+    spoil(tmp_path / "a.npy", marker)
+    (tmp_path / "t.csv").write_text("label,gait\na,a.npy\nb,a.npy\n")
+    words = ("--table", tmp_path / "t.csv", "--array", "gait:20", "--out", tmp_path / "made")
+    require_refusal(command("data", "build", *words, folder=tmp_path), "mmtune: ", said)
+    assert not (tmp_path / "made").exists()
