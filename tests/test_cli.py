@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mmtune import cli
 from mmtune.data.dataset import Dataset
 from mmtune.study import study_files
 
@@ -70,8 +71,23 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["data", "build", "--images", "no", "--audio", "no", "--out", "o"], "no"),
     ],
 )
-def test_mistakes_get_one_line_and_leave_nothing(tiny: Dataset, tmp_path: Path, words: list[str], said: str) -> None:
-    text = refused(mmtune(*[str(tiny.folder) if word == "TINY" else word for word in words], cwd=tmp_path))
+def test_mistakes_get_one_line_and_leave_nothing(
+    tiny: Dataset,
+    tmp_path: Path,
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = [str(tiny.folder) if word == "TINY" else word for word in words]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMTUNE_STUDIES", "")
+    monkeypatch.setattr(sys, "argv", ["mmtune", *own])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    text = capsys.readouterr().err
+    assert len(text.strip().splitlines()) == 1, text
     assert text.startswith("mmtune: ")
     assert said in text
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -97,7 +97,8 @@ def test_what_nohup_has_ignored_stays_ignored(tiny: Dataset, store: Path) -> Non
     check_whole(store)
 
 
-@pytest.mark.parametrize("moment", [pytest.param("trial 00", marks=pytest.mark.slow), "[1/4]"])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["trial 00", "[1/4]"])
 def test_a_killed_coordinator_takes_its_workers_along_and_loses_no_trial(
     tiny: Dataset, store: Path, undisturbed: list[tuple[float, float]], moment: str
 ) -> None:

@@ -166,6 +166,7 @@ def test_names_with_blanks_umlauts_and_emoji_are_names(tmp_path: Path) -> None:
     check_whole(store, trials=1, epochs=3)
 
 
+@pytest.mark.slow
 def test_a_store_that_no_address_can_name_is_refused_in_a_line(tiny: Dataset, tmp_path: Path) -> None:
     for name in ("100%", "was?", "a#b"):
         told = ended(start(command(tiny, tmp_path / name), tmp_path, {}), code=2)

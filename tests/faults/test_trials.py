@@ -80,6 +80,7 @@ def runs_of(store: Path) -> list[TrialRun]:
     return tracker.trials(study.run_id)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a CPU that can be told to have less than it has")
 def test_a_precision_that_the_machine_has_not_is_refused_before_any_trial(tiny: Dataset, store: Path) -> None:
     older = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}

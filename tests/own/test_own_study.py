@@ -247,9 +247,14 @@ def heard(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_bank_that_nobody_knows_and_a_fusion_of_ones_own_need_no_edit_of_the_package(heard: Path) -> None:
+def test_an_unknown_bank_and_a_fusion_of_ones_own_need_no_edit_of_the_package(heard: Path, store: Path) -> None:
     (heard / "studies/largest.py").write_text(FUSION)
-    assert "best of largest" in mmtune(heard, "study", "largest", "--data", "heard", "--sampler", "reported")
+    options = Options(sampler="reported", workers=1)
+    study = load_study(str(heard / "studies/largest.py"))
+    outcome = run_study(study, load(heard / "heard"), options, store, Console(quiet=True))
+    assert outcome is not None
+    assert outcome.finished
+    assert not outcome.failed
 
 
 MISTAKES = {
@@ -400,6 +405,7 @@ print(outcome.finished, outcome.failed)
 """
 
 
+@pytest.mark.slow
 def test_a_class_of_a_script_reaches_its_workers_and_the_script_runs_once(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)

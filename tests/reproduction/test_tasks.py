@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +10,12 @@ import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
+from mmtune.cli import answer
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import load_study
 from mmtune.study.finding import shipped_names
+from reproduction.__main__ import app
 from reproduction.tasks import Task, epochs_in_all, length, needs, obstacle, parse_seeds, tasks_of, with_needed
 
 ALL = with_needed(shipped_names())
@@ -136,18 +136,21 @@ def test_seeds_are_taken_once_each() -> None:
         (["--results", "broken.md", "--data", "TINY"], "broken.md must hold '<!-- reproduction: tiny begin -->'"),
     ],
 )
-def test_mistakes_get_one_line_and_leave_nothing(tiny: Dataset, tmp_path: Path, words: list[str], said: str) -> None:
+def test_mistakes_get_one_line_and_leave_nothing(
+    tiny: Dataset,
+    tmp_path: Path,
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "broken.md").write_text("<!-- reproduction: tiny begin -->\n")
-    own = [str(tiny.folder) if word == "TINY" else word for word in words]
-    done = subprocess.run(
-        [sys.executable, "-m", "reproduction", *own],
-        cwd=tmp_path,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert said in done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mmtune", *[str(tiny.folder) if word == "TINY" else word for word in words]])
+    with pytest.raises(SystemExit) as end:
+        answer(app)
+    assert end.value.code == 2
+    text = capsys.readouterr().err
+    assert len(text.strip().splitlines()) == 1, text
+    assert said in text
     assert [path.name for path in tmp_path.rglob("*")] == ["broken.md"]

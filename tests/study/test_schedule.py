@@ -182,6 +182,7 @@ def test_phases_run_one_after_the_other(tiny: Dataset, store: Path) -> None:
     assert max(begun[3:15]) <= min(begun[15:])
 
 
+@pytest.mark.slow
 def test_the_sixth_try_goes_on_from_the_last_epoch_of_the_fifth(tiny: Dataset, store: Path) -> None:
     study = load_study("multihead_fusion")
     options = Options(epochs=2, trials=6, workers=2, device="cpu")
