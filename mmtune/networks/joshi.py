@@ -13,7 +13,9 @@ from torch.nn.functional import linear
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.base import require_picture, require_shape
+from mmtune.networks.config.fusions import Head
 from mmtune.networks.config.joshi import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.fusions import head
 from mmtune.networks.inputs import channels_last
 from mmtune.networks.layers import BatchNorm2d, CentredConv2d, Dropout, FlattenPlaces, Tanh
 from mmtune.networks.output import Output
@@ -121,9 +123,7 @@ class FusionHead(nn.Module):
     def __init__(self, embedding: int, layers: int, classes: int) -> None:
         super().__init__()
         self.parts = {"image": embedding, "audio": embedding}
-        wide = 2 * embedding
-        inner = [nn.Linear(wide, embedding), nn.ReLU()] if layers == 2 else []
-        self.layers = nn.Sequential(*inner, nn.Linear(embedding if inner else wide, classes))
+        self.layers = head(Head(hidden=embedding if layers == 2 else 0), 2 * embedding, classes)
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         joined = torch.cat([image, audio], dim=1)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.base import require_picture, require_shape
+from mmtune.networks.config.fusions import Head
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig, numbers
+from mmtune.networks.fusions import head as output_layers
 from mmtune.networks.inputs import channels_last, one_channel
 from mmtune.networks.layers import Conv1d, Dropout, FlattenPlaces
 from mmtune.networks.output import Output
@@ -34,12 +36,12 @@ class MultiheadFusion(nn.Module):
         image, length = require_picture(shapes), math.prod(require_shape(shapes, "audio", 2))
         audio = multihead_encoder if config.audio_net == "multihead" else sequential_encoder
         joined = 2 * config.width
-        hidden = [nn.Linear(joined, FUSION_HIDDEN), nn.ReLU()] if config.fusion_fc == 2 else []
         self.parts = {"image": config.width, "audio": config.width}
         self.image = image_encoder(config, image)
         self.audio = audio(config, length)
         self.norm = nn.BatchNorm1d(joined) if config.fusion_norm else nn.Identity()
-        self.head = nn.Sequential(*hidden, nn.Linear(FUSION_HIDDEN if hidden else joined, shapes.classes))
+        hidden = FUSION_HIDDEN if config.fusion_fc == 2 else 0
+        self.head = output_layers(Head(hidden=hidden), joined, shapes.classes)
         self.double_softmax = config.softmax
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
