@@ -334,6 +334,14 @@ def test_a_mistake_in_a_network_is_one_line_with_its_place_and_begins_nothing(
 
 
 @pytest.mark.slow
+def test_a_class_of_a_studys_file_reaches_rays_actors(heard: Path) -> None:
+    pytest.importorskip("ray")
+    (heard / "studies/wordy.py").write_text(WORDY)
+    said = mmtune(heard, "study", "wordy", "--data", "heard", "--pool", "ray", "--workers", "1")
+    assert "best of wordy" in said
+
+
+@pytest.mark.slow
 def test_a_field_that_is_added_later_counts_as_its_default(heard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In trials that were made before, and in a model that was promoted then."""
     monkeypatch.chdir(heard)
