@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,17 @@ def again(log: Path) -> Counter[str]:
     return found
 
 
+def let_workers_run_main() -> None:
+    """Let the workers of this process run its main file too, which mmtune keeps them from."""
+    from mmtune.pool import local
+
+    local.without_main = nullcontext
+
+
 if __name__ == "__main__":
     from mmtune.cli import main
 
+    let_workers_run_main()
     main()
 elif __name__ == "__mp_main__":
     count()

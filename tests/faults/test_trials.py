@@ -14,16 +14,17 @@ from checks import TRIALS, check_runs, command, run
 from mmtune.data.dataset import Dataset
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker, TrialRun
 
-# Workers import this file too, and so train the network that it spoils.
+# Workers run this file too, and so train the network that it spoils.
 SPOILT = """
 import os, time
+from contextlib import nullcontext
 import torch
 from mmtune.networks.joshi import AudioRNN
 
 forward = AudioRNN.forward
 
-def spoilt(self, *given):
-    found = forward(self, *given)
+def spoilt(self, **given):
+    found = forward(self, **given)
     if self.training and self.rnn.hidden_size == 350 and self.rnn.num_layers == 1:
         {fault}
     return found
@@ -31,6 +32,8 @@ def spoilt(self, *given):
 AudioRNN.forward = spoilt
 if __name__ == "__main__":
     from mmtune.cli import main
+    from mmtune.pool import local
+    local.without_main = nullcontext
     main()
 """
 FAULTS = {
