@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -374,7 +375,7 @@ def fetch(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path(
 
     with data_progress() as advance:
         fetch_set(out, on_progress=advance)
-    typer.echo(f"ready: {out}; use it as --data {out}")
+    typer.echo(f"ready: {out}; use it as --data {shlex.quote(str(out))}")
 
 
 @data_app.command()
@@ -423,7 +424,7 @@ def build(
         dataset = build_set(what, out, how, advance)
     for line in found(dataset):
         typer.echo(line)
-    typer.echo(f"ready: {out}; use it as --data {out}")
+    typer.echo(f"ready: {out}; use it as --data {shlex.quote(str(out))}")
 
 
 @data_app.command()

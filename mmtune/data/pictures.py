@@ -103,7 +103,7 @@ def opened(path: Path, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
     except InputError:
         raise
     except Exception as error:  # a broken picture, or its Exif data, make Pillow raise errors of many kinds
-        reason = " ".join(str(error).split()).replace(repr(stream), "file") or type(error).__name__
+        reason = " ".join(str(error).split()).replace(f" file {stream!r}", " it") or type(error).__name__
         raise InputError(f"{path}: must be a whole PNG or JPEG picture: {reason}") from error
 
 

@@ -218,11 +218,12 @@ def checked(partition: Partition, validation: NDArray[np.bool_], protocol: str) 
 def leakage(partition: Partition, made: Split) -> dict[str, float]:
     """Shares of validation rows whose group, or whose value in a bank, is in training too; by name.
 
-    Groups that are not known of every row are left out.
+    Groups that are not known of every row are left out. Rows that have nothing in a bank share nothing in it.
     """
     shared = {name: own for name, own in partition.groups.items() if partition.known(name)}
     return {name: float(np.isin(own[made.validation], own[made.train]).mean()) for name, own in shared.items()} | {
-        f"equal {name}": float(np.isin(bank.index[made.validation], bank.index[made.train]).mean())
+        f"equal {name}": float(((own >= 0) & np.isin(own, bank.index[made.train])).mean())
         for name, bank in partition.banks.items()
         if name not in shared
+        for own in [bank.index[made.validation]]
     }

@@ -77,7 +77,11 @@ class Study:
         for later, earlier in self.going_on.items():
             if later not in names or earlier not in names[: names.index(later)]:
                 raise InputError(f"study {self.name}: {later} must go on from a try before it, got {earlier!r}")
+        if isinstance(self.missing, str) or not set(self.missing) <= set(self.base.model.reads):
+            own = " and ".join(self.base.model.reads)
+            raise InputError(f"study {self.name}: missing must be a tuple of banks of {own}, got {self.missing!r}")
         require_count(f"study {self.name}: reduced", self.reduced)
+        require_count(f"study {self.name}: trials", self.trials)
 
     @property
     def sampler(self) -> str:

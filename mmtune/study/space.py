@@ -7,6 +7,7 @@ enumerated and narrowed; drawing from it is the only thing that needs Optuna.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,10 @@ class Categorical:
     source: str = ""
     when: When | None = None
 
+    def __post_init__(self) -> None:
+        if not self.values or isinstance(self.values, str):
+            raise InputError(f"{self.path}: values must be one or more, such as (8, 16), got {self.values!r}")
+
     def suggest(self, trial: optuna.Trial) -> Value:
         drawn = trial.suggest_categorical(self.path, self.values)
         assert drawn is not None
@@ -52,6 +57,12 @@ class Real:
     source: str = ""
     log: bool = False
     when: When | None = None
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise InputError(f"{self.path}: low must be at most high, both finite, got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise InputError(f"{self.path}: low must be above 0 where log=True, got {self.low}")
 
     def suggest(self, trial: optuna.Trial) -> Value:
         return trial.suggest_float(self.path, self.low, self.high, log=self.log)

@@ -158,6 +158,17 @@ def test_leakage_is_what_a_loop_counts() -> None:
     assert SPEAKER not in leakage(unknown, parts)
 
 
+def test_rows_that_have_nothing_in_a_bank_leak_nothing() -> None:
+    made = partition(rows=400, per_speaker=2)
+    index = made.banks["audio"].index.copy()
+    index[::2] = -1
+    lacking = replace(made, banks={**made.banks, "audio": replace(made.banks["audio"], index=index)})
+    parts = split(lacking, "disjoint:content", 0)
+    assert (index[parts.validation] < 0).any()
+    assert (index[parts.train] < 0).any()
+    assert leakage(lacking, parts)["equal audio"] == 0
+
+
 def test_the_usual_protocol_keeps_recordings_or_content_apart() -> None:
     made = partition()
     assert usual_protocol(made) == "clip_disjoint"

@@ -121,6 +121,9 @@ class Plain:
         ({"base": TrialConfig(model=Net(extra=(Encoder(),)))}, "model.extra must be a text, a number, a truth value"),
         ({"base": TrialConfig(model=Net(extra=({},)))}, "model.extra must be a text, a number, a truth value"),
         ({"reduced": 0}, "reduced must be a whole number"),
+        ({"trials": 0}, "trials must be a whole number"),
+        ({"missing": "image"}, "missing must be a tuple of banks of"),
+        ({"missing": ("nowhere",)}, "missing must be a tuple of banks of"),
     ],
     ids=lambda value: str(value)[:50],
 )

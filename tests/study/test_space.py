@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import optuna
@@ -61,9 +62,9 @@ def test_a_space_is_told_by_what_can_be_drawn_and_nothing_else() -> None:
         replace(SPACE[0], when=("q", 1)),
         Categorical(path="a", values=("y", "x"), source="one"),
         Categorical(path="a", values=("x",)),
-        Real(path="a", low=0.0, high=1.0),
-        Real(path="a", low=0.0, high=1.0, log=True),
-        Real(path="a", low=0.0, high=1.0 + 2**-52),
+        Real(path="a", low=0.5, high=1.0),
+        Real(path="a", low=0.5, high=1.0, log=True),
+        Real(path="a", low=0.5, high=1.0 + 2**-52),
         Integer(path="a", low=0, high=1),
     ]
     said = {tuple(exact((change, *SPACE[1:]))) for change in changes} | {tuple(exact(SPACE))}
@@ -100,3 +101,20 @@ def test_importance_finds_the_choice_that_matters() -> None:
     assert next(iter(found)) == "a"
     assert found["a"] > found["b"]
     assert importances(space, trials[:2]) == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Real(path="p", low=1, high=0.01), "p: low must be at most high, both finite, got 1 and 0.01"),
+        (lambda: Real(path="p", low=0.1, high=float("inf")), "both finite"),
+        (lambda: Real(path="p", low=float("nan"), high=1), "both finite"),
+        (lambda: Real(path="p", low=0, high=1, log=True), "p: low must be above 0 where log=True, got 0"),
+        (lambda: Integer(path="p", low=5, high=2), "got 5 and 2"),
+        (lambda: Categorical(path="p", values=()), r"p: values must be one or more, such as \(8, 16\), got \(\)"),
+        (lambda: Categorical(path="p", values="ab"), "got 'ab'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_choice_that_cannot_be_drawn_from_is_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make()
