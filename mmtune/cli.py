@@ -420,8 +420,11 @@ def build(
         vector=vector or [],
     )
     how = How(seed=seed, label=label, split=split, groups=tuple(group or ()), keep_apart=keep_apart, skip_bad=skip_bad)
+    replaced = out.is_dir() and any(out.iterdir())
     with data_progress() as advance:
         dataset = build_set(what, out, how, advance)
+    if replaced:
+        typer.echo(f"the data set that was in {out} is replaced")
     for line in found(dataset):
         typer.echo(line)
     typer.echo(f"ready: {out}; use it as --data {shlex.quote(str(out))}")

@@ -15,6 +15,7 @@ from mmtune.data.sources import Asked
 IMAGE, AUDIO, WAVEFORM = "image", "audio", "waveform"
 SOUNDS: dict[str, type[Sound]] = {"mfcc": Mfcc, "logmel": LogMel, "waveform": Waveform}
 USUAL = ("mfcc", "waveform")
+EXAMPLES = {"--image": "32x32:rgb", "--array": "39x13"}
 
 
 class Folders(NamedTuple):
@@ -56,6 +57,8 @@ def table_of(
         for text in texts:
             named, equals, rest = text.partition("=")
             column, _, form = (rest if equals else text).partition(":")
+            if not form and option != "--audio":
+                raise InputError(f"{option} must be COLUMN:FORM, such as {column}:{EXAMPLES[option]}, got {text!r}")
             made = make(form, option)
             taken = any(one.bank == column for one in found)
             bank = named if equals else f"{column}_{made.kind}" if taken else column
@@ -64,6 +67,8 @@ def table_of(
         named, equals, rest = text.partition("=")
         columns = tuple(column.strip() for column in (rest if equals else text).split(","))
         found.append(Asked(named if equals else "vector", ",".join(columns), Vector(columns=columns)))
+    if not found:
+        raise InputError("--table needs a bank at least: --image, --audio, --array or --vector")
     require_asked(found)
     return Table(Path(path), tuple(found))
 

@@ -143,7 +143,7 @@ def require_usable(how: How, *sources: Source) -> None:
             raise InputError(f"--group {name} must match a path, it matches none")
     if how.keep_apart and how.keep_apart not in groups:
         there = ", ".join(groups) or "none"
-        raise InputError(f"--keep-apart must name a group of {there}, got {how.keep_apart!r}")
+        raise InputError(f"--keep-apart must name a group of {there} (--group makes one), got {how.keep_apart!r}")
 
 
 def finished(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,9 @@ def predict_files(predictor: Predictor, given: Mapping[str, str]) -> Prediction:
     knows only ready-made values.
     """
     by_bank = assigned(given, predictor.forms, predictor.missing)
-    return predictor.predict(**{name: read_value(predictor, name, text)[None] for name, text in by_bank.items()})
+    found = predictor.predict(**{name: read_value(predictor, name, text)[None] for name, text in by_bank.items()})
+    # What was not given says nothing.
+    return replace(found, alone={name: said for name, said in found.alone.items() if name in by_bank})
 
 
 KINDS = {"image": "picture", "audio": "recording"}

@@ -11,7 +11,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, has_fields, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
 from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
-from mmtune.study.space import Space, Value, pin
+from mmtune.study.space import Categorical, Space, Value, pin
 from mmtune.train.recipe import TrialConfig
 
 
@@ -66,6 +66,9 @@ class Study:
         for path in named:
             if path not in known:
                 raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
+        for choice in self.space:
+            for value in choice.values if isinstance(choice, Categorical) else (choice.low, choice.high):
+                require_kind(self.name, choice.path, value, known[choice.path])
         for listed in (self.grid or {}, *(phase.varied for phase in self.phases)):
             for path, values in listed.items():
                 if path not in space:
@@ -94,6 +97,14 @@ class Study:
         """The least and the most epochs of a trial that the report made."""
         own = [int(values["train.epochs"]) for values in self.tries.values() if "train.epochs" in values]
         return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
+
+
+def require_kind(study: str, path: str, value: object, usual: object) -> None:
+    """Raise InputError unless a value that may be drawn is of the kind that the field usually holds."""
+    kind = type(usual)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
+    if usual is not None and not fits:
+        raise InputError(f"study {study}: {path} must be drawn of type {kind.__name__} as {usual!r} is, got {value!r}")
 
 
 def require_name(name: str) -> None:

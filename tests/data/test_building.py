@@ -306,7 +306,10 @@ def test_groups_by_regexes_over_paths(tmp_path: Path) -> None:
         (How(groups=("a b=(.)",)), "--group must be NAME=REGEX"),
         (How(groups=("speaker=(zebra)",)), "matches none"),
         (How(label="(.)(.)"), "one pair of parentheses"),
-        (How(keep_apart="patient"), "--keep-apart must name a group of recording, speaker, got 'patient'"),
+        (
+            How(keep_apart="patient"),
+            "--keep-apart must name a group of recording, speaker (--group makes one), got 'patient'",
+        ),
     ],
 )
 def test_what_cannot_be_grouped_is_refused(fsdd: Path, tmp_path: Path, how: How, said: str) -> None:

@@ -64,7 +64,7 @@ def test_a_table_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (("--images", "a", "--table", "b"), "--images is for folders, not with --table"),
         (("--images", "a", "--vector", "b"), "--vector is for a --table"),
         (("--audio", "a", "--audio", "b"), "--audio must name one folder"),
-        (("--table", "b"), "banks must be 1 to 64"),
+        (("--table", "b"), "--table needs a bank at least"),
         (("--images", "a"), "a: must be a folder, is missing"),
         (("--images", ".", "--image-form", "big"), "--image-form must be of a form such as"),
         (("--audio", ".", "--audio-form", "mp3"), "--audio-form must be of a form such as"),

@@ -210,7 +210,7 @@ def test_everything_wrong_is_named_together(tmp_path: Path) -> None:
         ({}, How(groups=("my group=patient",)), "--group must be COLUMN or NAME=COLUMN"),
         ({}, How(label="kind"), "must have the column kind"),
         ({}, How(split="part"), "must have the column part"),
-        ({}, How(keep_apart="patient"), "--keep-apart must name a group of recording, got"),
+        ({}, How(keep_apart="patient"), "--keep-apart must name a group of recording (--group makes one), got"),
         ({"photo": "", "clip": "", "gait": "", "age": ""}, How(), "must have a value in one bank"),
     ],
 )
@@ -238,8 +238,8 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: bytes, said: str) -> 
 @pytest.mark.parametrize(
     ("banks", "said"),
     [
-        ({}, "banks must be 1 to 64, got 0"),
-        ({"image": ["photo"]}, "--image must be of a form such as"),
+        ({}, "--table needs a bank at least"),
+        ({"image": ["photo"]}, "--image must be COLUMN:FORM, such as photo:32x32:rgb"),
         ({"image": ["photo:0x3"]}, "height of a picture"),
         ({"image": ["my photo:3x3"]}, "must have a name such as"),
         ({"image": ["photo:3x3", "photo=photo:3x3"]}, "photo is asked for twice"),
@@ -247,7 +247,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: bytes, said: str) -> 
         ({"audio": ["clip:mp3"]}, "--audio must be of a form such as mfcc"),
         ({"audio": ["clip:logmel:99s"]}, "seconds of a recording must be"),
         ({"audio": ["clip", "other=clip:logmel:2s"]}, "must be read in one way"),
-        ({"array": ["gait"]}, "--array must be COLUMN:SHAPE"),
+        ({"array": ["gait"]}, "--array must be COLUMN:FORM, such as gait:39x13"),
         ({"array": ["gait:0x4"]}, "sides of 1 or more"),
         ({"vector": ["age,age"]}, "each once"),
         ({"vector": ["age,"]}, "columns of a vector"),
