@@ -43,10 +43,10 @@ def limited(words: list[str], largest: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path, store_template: Path) -> Iterator[Path]:
-    """A store on a file system of 64 MiB."""
+    """A store on a file system of 128 MiB: models, embeddings and checkpoints of twelve folds take half of it."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip("only root can mount a small file system")
     shutil.copytree(store_template, disk / "mlruns")
