@@ -51,6 +51,11 @@ class Form:
         """The form with the scale of unscaled training values (M, *shape)."""
         return self
 
+    @property
+    def unfitted(self) -> Self:
+        """The form without the scale of any values."""
+        return self
+
     def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
         """(M, *shape) unscaled to scaled."""
         return values
@@ -175,6 +180,10 @@ class Mfcc(Sound):
         low, high = float(scaled.min()), float(scaled.max())
         return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), low=low, high=high)
 
+    @property
+    def unfitted(self) -> Self:
+        return type(self)(seconds=self.seconds)
+
     def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
         scaled = (values.astype(np.float64) - np.array(self.mean)) / np.array(self.std)
         unit: NDArray[np.float64] = (scaled - self.low) / (self.high - self.low)
@@ -201,6 +210,10 @@ class Standardised(Form):
     def fit(self, values: NDArray[Any]) -> Self:
         mean, std = scale_of(values)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
+
+    @property
+    def unfitted(self) -> Self:
+        return replace(self, mean=(), std=())
 
     def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
         if not self.mean:

@@ -100,9 +100,12 @@ def of_banks(dataset: Dataset, parts: Mapping[str, Partition]) -> Said:
 
 def described(form: Form) -> str:
     """What the values of a bank are."""
-    shape = " x ".join(map(str, form.shape))
-    names = f" of {', '.join(form.columns[:MANY])}" if isinstance(form, Vector) else ""
-    return f"{form.kind} {shape}{names}"
+    return f"{form.kind} {' x '.join(map(str, form.shape))}{of_columns(form)}"
+
+
+def of_columns(form: Form) -> str:
+    """What the numbers of a vector are; "" of other forms."""
+    return f" of {', '.join(form.columns[:MANY])}" if isinstance(form, Vector) else ""
 
 
 def of_classes(dataset: Dataset, parts: Mapping[str, Partition]) -> Said:

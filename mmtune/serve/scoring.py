@@ -16,6 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
+from mmtune.data.info import of_columns
 from mmtune.networks.card import FINAL, MODEL
 from mmtune.networks.storage import load_model
 from mmtune.serve.predictor import Prediction, Predictor, as_prediction
@@ -116,15 +117,15 @@ def predicted_labels(predictor: Predictor, dataset: Dataset) -> NDArray[np.int64
 def on_scale(predictor: Predictor, dataset: Dataset, name: str) -> NDArray[Any]:
     """The test values of a bank on the scale of the model's own data, which may be another.
 
-    Raises InputError where the values are of another kind, or only one of the two scales is known.
+    Raises InputError where the values are of another kind or of other columns, or only one of the two scales is known.
     """
     mine, theirs, values = predictor.forms[name], dataset.forms[name], dataset.require_test().banks[name].values
     if mine == theirs:
         return values
-    if type(mine) is not type(theirs) or mine.shape != theirs.shape or mine.scaled(values) is values:
-        known = predictor.card["data"]["name"]
+    if mine.unfitted != theirs.unfitted or mine.scaled(values) is values:
+        own, found = (f"{form.kind} {form.shape}{of_columns(form)}" for form in (mine, theirs))
         raise InputError(
-            f"{name} of {dataset.name} must be what the model was trained on, {mine.kind} {mine.shape} as in {known}, "
-            f"it is {theirs.kind} {theirs.shape}"
+            f"{name} of {dataset.name} must be what the model was trained on, {own} as in "
+            f"{predictor.card['data']['name']}, it is {found}"
         )
     return mine.scaled(theirs.unscaled(values))

@@ -30,6 +30,7 @@ from mmtune.networks.kinds import KNOWN
 from mmtune.serve.loader import _load_pyfunc
 from mmtune.serve.predictor import Prediction, Predictor, predict_files
 from mmtune.serve.promotion import promote
+from mmtune.serve.scoring import predict_partition
 from mmtune.serve.versions import champion_folder
 from mmtune.study import StudyKey, load_study
 from mmtune.tracking import MlflowTracker, best_trial
@@ -188,6 +189,15 @@ def test_what_fits_no_bank_is_refused(ran: Ran, changed: dict[str, str], said: s
         predict_files(ran.predictor, ran.files(0) | changed)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_data_set_with_the_same_numbers_in_another_order_is_refused(ran: Ran) -> None:
+    own = ran.dataset.forms["body"]
+    assert isinstance(own, Vector)
+    turned = {**ran.dataset.forms, "body": replace(own, columns=own.columns[::-1])}
+    said = r"vector \(2,\) of weight, wing as in birds, it is vector \(2,\) of wing, weight"
+    with pytest.raises(InputError, match=said):
+        predict_partition(ran.predictor, replace(ran.dataset, forms=turned))
 
 
 @pytest.mark.usefixtures("stranger")
