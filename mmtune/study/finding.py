@@ -42,15 +42,18 @@ def study_files() -> dict[str, Path]:
     """The files of all studies by name, sorted."""
     found: dict[str, Path] = {}
     for folder in folders():
-        for path in folder.glob("*.py"):
-            if not path.stem.startswith("_"):
-                found.setdefault(path.stem, path)
+        found = files_in(folder) | found
     return dict(sorted(found.items()))
 
 
 def shipped_names() -> list[str]:
     """The studies that are shipped, sorted."""
-    return sorted(path.stem for path in SHIPPED.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(files_in(SHIPPED))
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """The files of studies in a folder by name."""
+    return {path.stem: path for path in folder.glob("*.py") if not path.stem.startswith("_")}
 
 
 def load_study(name: str) -> Study:
