@@ -15,6 +15,7 @@ from mmtune.data.checks import (
     content_digest,
     require_bank_names,
     require_classes,
+    require_classes_present,
     require_group_names,
     require_name,
 )
@@ -61,7 +62,7 @@ def from_arrays(
     train, held = (whole.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
     parts = [train, held] if len(held) else [train]
     for what, part in zip(("training rows", "test rows"), parts, strict=False):
-        check_partition(part, known, classes, f"{name}, {what}")
+        require_classes_present(f"{name}, {what}", part.labels, classes, "rows")
     return Dataset(
         name=name,
         folder=Path(),

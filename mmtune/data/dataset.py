@@ -18,6 +18,7 @@ Progress = Callable[[str, int, int], None]
 Names = NDArray[np.str_]
 Rows = NDArray[np.int64]
 RECORDING, SPEAKER = "recording", "speaker"
+TRAIN, TEST = "train", "test"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +98,11 @@ class Dataset:
     test: Partition | None
     digest: str
     provenance: Mapping[str, Any]
+
+    @property
+    def partitions(self) -> dict[str, Partition]:
+        """The partitions there are, by name."""
+        return {TRAIN: self.train} | ({} if self.test is None else {TEST: self.test})
 
     def require_test(self) -> Partition:
         """The test partition; InputError where there is none."""

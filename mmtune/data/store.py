@@ -30,13 +30,13 @@ from mmtune.data.checks import (
     require_group_names,
     require_name,
 )
-from mmtune.data.dataset import Bank, Dataset, Partition
+from mmtune.data.dataset import TEST, TRAIN, Bank, Dataset, Partition
 from mmtune.data.forms import form_from_json, form_to_json
 from mmtune.data.khacef import KHACEF_FILES, load_khacef
 from mmtune.data.sequences import load_sequences
 
 FORMAT = 3
-MANIFEST, TRAIN, TEST = "manifest.json", "train", "test"
+MANIFEST = "manifest.json"
 LABELS, VALUES, INDEX, GROUP = "labels.npy", ".values.npy", ".index.npy", ".group.npy"
 MOST_BYTES = 2**50
 
@@ -50,8 +50,8 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
     folder = Path(os.path.realpath(folder))
     require_name(dataset.name, str(folder))
     require_replaceable(folder)
-    parts = {TRAIN: dataset.train} | ({} if dataset.test is None else {TEST: dataset.test})
-    require_contract(dataset, parts, folder)
+    parts = dataset.partitions
+    require_contract(dataset, folder)
     manifest = {
         "format": FORMAT,
         "name": dataset.name,
@@ -69,12 +69,12 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
     return load_own(folder, verify=False)
 
 
-def require_contract(dataset: Dataset, parts: dict[str, Partition], folder: Path) -> None:
+def require_contract(dataset: Dataset, folder: Path) -> None:
     """Raise InputError unless a data set is one."""
     require_classes(dataset.classes, str(folder))
     require_bank_names(list(dataset.forms), str(folder))
     require_group_names(list(dataset.train.groups), str(folder))
-    for name, partition in parts.items():
+    for name, partition in dataset.partitions.items():
         if set(partition.groups) != set(dataset.train.groups):
             there = ", ".join(dataset.train.groups) or "none"
             raise InputError(f"{folder / name}: groups must be those of training, {there}")
@@ -138,7 +138,7 @@ def load_own(folder: Path, verify: bool) -> Dataset:
         provenance=manifest["provenance"],
     )
     if verify:
-        require_contract(dataset, parts, folder)
+        require_contract(dataset, folder)
         if content_digest(dataset.classes, *parts.values()) != dataset.digest:
             raise InputError(
                 f"{folder / MANIFEST}: digest must be that of the content, got {dataset.digest}; a file was changed"
