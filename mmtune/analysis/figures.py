@@ -20,8 +20,9 @@ from mmtune.analysis.clusters import counted
 
 # Okabe and Ito's colours, told apart in all common forms of colour blindness, on white and on black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-# Petroff's ten, chosen by the same test (arXiv:2107.02270).
+# More classes than these have no names on an axis.
 MOST_NAMES, LONGEST_NAME = 30, 16
+# Petroff's ten, chosen by the same test (arXiv:2107.02270).
 CLASS_COLOURS = (
     "#3f90da",
     "#ffa90e",

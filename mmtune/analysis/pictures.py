@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NUMBERS, LONGEST_NAME = 20, 16
-"""A matrix of more classes has no numbers in its cells."""
+"""A matrix of more classes has no numbers in its cells, and a longer name is cut."""
 
 
 def confusion_picture(

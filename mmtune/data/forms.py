@@ -280,19 +280,28 @@ class Vector(Standardised):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Array(Form):
-    """Float32 numbers of a shape, as a .npy file has them."""
+class Sided(Form):
+    """Values of any shape."""
 
-    kind: ClassVar[str] = "array"
-    source: ClassVar[str] = "array"
     sides: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        require_sides(self.sides)
+        if not self.sides or min(self.sides) < 1 or math.prod(self.sides) > MOST_VALUES:
+            raise InputError(
+                f"an array must have sides of 1 or more and at most {MOST_VALUES:,} numbers, got {self.sides}"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array(Sided):
+    """Float32 numbers of a shape, as a .npy file has them."""
+
+    kind: ClassVar[str] = "array"
+    source: ClassVar[str] = "array"
 
     def extract(self, path: Path) -> NDArray[Any]:
         found = open_npy(path)
@@ -306,22 +315,17 @@ class Array(Form):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready(Form):
+class Ready(Sided):
     """Values that came ready-made, as arrays in memory or as somebody's features: no file becomes one."""
 
     kind: ClassVar[str] = "ready"
     source: ClassVar[str] = ""
-    sides: tuple[int, ...]
     of: str = "float32"
 
     def __post_init__(self) -> None:
-        require_sides(self.sides)
+        super().__post_init__()
         if self.of not in ("float32", "uint8", "int16"):
             raise InputError(f"values must be float32, uint8 or int16, got {self.of}")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.sides
 
 
 FORMS: dict[str, type[Any]] = {
@@ -332,12 +336,6 @@ FORMS: dict[str, type[Any]] = {
 def dtype_of(form: Form) -> np.dtype[Any]:
     """The type of a form's values."""
     return np.dtype(form.of if isinstance(form, Ready) else form.dtype)
-
-
-def require_sides(sides: tuple[int, ...]) -> None:
-    """Raise InputError unless these are the sides of an array of at most MOST_VALUES numbers."""
-    if not sides or min(sides) < 1 or math.prod(sides) > MOST_VALUES:
-        raise InputError(f"an array must have sides of 1 or more and at most {MOST_VALUES:,} numbers, got {sides}")
 
 
 def require_scale(mean: Scale, std: Scale, count: int) -> None:
