@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Tests run side by side, a process a core: more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +37,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = PRODUCTS  # type: ignore[attr-defined]
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Give words to a command in this very process; returns the one line with which it refuses them."""
+
+    def give(command: Callable[[], Any], *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["mmtune", *words])
+        with pytest.raises(SystemExit) as end:
+            command()
+        assert end.value.code == 2
+        text = capsys.readouterr().err
+        assert len(text.strip().splitlines()) == 1, text
+        return text
+
+    return give
 
 
 def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,11 @@ def test_mistakes_get_one_line_and_leave_nothing(
     words: list[str],
     said: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refusal: Callable[..., str],
 ) -> None:
-    own = [str(tiny.folder) if word == "TINY" else word for word in words]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMTUNE_STUDIES", "")
-    monkeypatch.setattr(sys, "argv", ["mmtune", *own])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
-    text = capsys.readouterr().err
-    assert len(text.strip().splitlines()) == 1, text
+    text = refusal(cli.main, *(str(tiny.folder) if word == "TINY" else word for word in words))
     assert text.startswith("mmtune: ")
     assert said in text
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

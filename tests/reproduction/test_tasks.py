@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,15 +143,9 @@ def test_mistakes_get_one_line_and_leave_nothing(
     words: list[str],
     said: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refusal: Callable[..., str],
 ) -> None:
     (tmp_path / "broken.md").write_text("<!-- reproduction: tiny begin -->\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["mmtune", *[str(tiny.folder) if word == "TINY" else word for word in words]])
-    with pytest.raises(SystemExit) as end:
-        answer(app)
-    assert end.value.code == 2
-    text = capsys.readouterr().err
-    assert len(text.strip().splitlines()) == 1, text
-    assert said in text
+    assert said in refusal(partial(answer, app), *(str(tiny.folder) if word == "TINY" else word for word in words))
     assert [path.name for path in tmp_path.rglob("*")] == ["broken.md"]

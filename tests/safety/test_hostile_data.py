@@ -164,20 +164,22 @@ def khacef(built: Path, tmp_path: Path) -> Path:
     return write_khacef(tmp_path / "set", train=own.train, test=own.require_test())
 
 
+def require_refused(case: Case, folder: Path, marker: Path, tmp_path: Path) -> None:
+    """Spoil a sound data set, and see that it is refused without a trace."""
+    case.spoil(folder / case.place, marker)
+    before = names(tmp_path)
+    require_refusal(info(folder, tmp_path), "mmtune: ", case.said)
+    assert names(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", DATA)
 def test_a_hostile_data_set_is_refused(name: str, data: Path, marker: Path, tmp_path: Path) -> None:
-    DATA[name].spoil(data / DATA[name].place, marker)
-    before = names(tmp_path)
-    require_refusal(info(data, tmp_path), "mmtune: ", DATA[name].said)
-    assert names(tmp_path) == before
+    require_refused(DATA[name], data, marker, tmp_path)
 
 
 @pytest.mark.parametrize("name", KHACEF)
 def test_hostile_files_of_khacefs_are_refused(name: str, khacef: Path, marker: Path, tmp_path: Path) -> None:
-    KHACEF[name].spoil(khacef / KHACEF[name].place, marker)
-    before = names(tmp_path)
-    require_refusal(info(khacef, tmp_path), "mmtune: ", KHACEF[name].said)
-    assert names(tmp_path) == before
+    require_refused(KHACEF[name], khacef, marker, tmp_path)
 
 
 def test_a_study_refuses_what_info_refuses(data: Path, marker: Path, tmp_path: Path) -> None:
