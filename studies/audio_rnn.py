@@ -11,14 +11,14 @@ Reported: 92.9 % accuracy (320 hidden units, one layer).
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import AUDIO_RNN, OPTIMISER
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="audio_rnn",
     paper="Joshi",
     title="RNN on the spoken name",
     reported={"accuracy": 0.929},
-    base=TrialConfig(model=AudioRNNConfig(), train=TrainConfig(epochs=25, batch_size=64, learning_rate=0.0001)),
+    base=TrialConfig(model=AudioRNNConfig(), train=Train(epochs=25, batch_size=64, learning_rate=0.0001)),
     space=under("model", AUDIO_RNN) + under("train", OPTIMISER),
     grid={"model.hidden": (320, 350, 400), "model.layers": (1, 2)},
     reduced=25,

@@ -12,14 +12,14 @@ Reported: 99.9 % macro-F1 (kernel 5, stride 1, dropout .5, learning rate .0001).
 from mmtune.networks.config import DualCNNConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import DUAL_CNN_FUSION, SLOW_OPTIMISER
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="dual_cnn_fusion",
     paper="Bajaj",
     title="Two small CNNs, joined",
     reported={"macro_f1": 0.999},
-    base=TrialConfig(model=DualCNNConfig(), train=TrainConfig(epochs=50, batch_size=8, learning_rate=0.0001)),
+    base=TrialConfig(model=DualCNNConfig(), train=Train(epochs=50, batch_size=8, learning_rate=0.0001)),
     space=under("model", DUAL_CNN_FUSION) + under("train", SLOW_OPTIMISER),
     grid={
         "model.kernel": (5, 3),

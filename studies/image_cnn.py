@@ -11,14 +11,14 @@ Reported: 98.48 % accuracy (all layers normalised, 3x3, tanh).
 from mmtune.networks.config import NORM_CODES, ImageCNNConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import IMAGE_CNN, OPTIMISER
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="image_cnn",
     paper="Joshi",
     title="Four-layer CNN on the picture",
     reported={"accuracy": 0.9848},
-    base=TrialConfig(model=ImageCNNConfig(), train=TrainConfig(epochs=10, batch_size=64, learning_rate=0.01)),
+    base=TrialConfig(model=ImageCNNConfig(), train=Train(epochs=10, batch_size=64, learning_rate=0.01)),
     space=under("model", IMAGE_CNN) + under("train", OPTIMISER),
     grid={"model.norm": NORM_CODES, "model.kernel": (3, 5), "model.activation": ("tanh", "relu")},
     reduced=10,

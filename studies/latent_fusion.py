@@ -14,14 +14,14 @@ Reported: 99.0 % accuracy (one layer).
 from mmtune.networks.config import LatentFusionConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import LATENT_FUSION, OPTIMISER
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="latent_fusion",
     paper="Joshi",
     title="Linear fusion of both embeddings",
     reported={"accuracy": 0.99},
-    base=TrialConfig(model=LatentFusionConfig(), train=TrainConfig(epochs=10, batch_size=64, learning_rate=0.001)),
+    base=TrialConfig(model=LatentFusionConfig(), train=Train(epochs=10, batch_size=64, learning_rate=0.001)),
     space=under("model", LATENT_FUSION) + under("train", OPTIMISER),
     grid={"model.layers": (1, 2)},
     encoders={"image": "image_cnn", "audio": "audio_rnn"},

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from mmtune.networks.config import MultiheadFusionConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import MULTIHEAD_FUSION, OPTIMISER
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 # The ladder: each try as what it changes. Try 2 and Try 6 change no layer.
 TRY_10 = MultiheadFusionConfig()
@@ -113,7 +113,7 @@ STUDY = Study(
     reported={"accuracy": 0.9976, "macro_f1": 0.998},
     base=TrialConfig(
         model=MultiheadFusionConfig(),
-        train=TrainConfig(epochs=100, batch_size=32, learning_rate=0.001, class_weights=True, keep_final=True),
+        train=Train(epochs=100, batch_size=32, learning_rate=0.001, class_weights=True, keep_final=True),
     ),
     space=under("model", MULTIHEAD_FUSION) + under("train", OPTIMISER),
     tries=TRIES,

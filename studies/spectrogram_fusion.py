@@ -15,7 +15,7 @@ from mmtune.networks.config import SpectrogramFusionConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import SPECTROGRAM_FUSION, SPECTROGRAM_OPTIMISER
 from mmtune.study.schedule import GridPhase, RandomPhase, RefinePhase
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="spectrogram_fusion",
@@ -24,7 +24,7 @@ STUDY = Study(
     reported={},
     base=TrialConfig(
         model=SpectrogramFusionConfig(),
-        train=TrainConfig(epochs=20, batch_size=32, learning_rate=0.0005, class_weights=True),
+        train=Train(epochs=20, batch_size=32, learning_rate=0.0005, class_weights=True),
     ),
     space=under("model", SPECTROGRAM_FUSION) + under("train", SPECTROGRAM_OPTIMISER),
     phases=(

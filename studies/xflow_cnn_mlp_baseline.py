@@ -14,7 +14,7 @@ Reported: no number on these data; on AVletters and CUAVE the connections lower 
 from mmtune.networks.config import XFlowMLPConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import OPTIMISER, XFLOW_MLP_STREAMS
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="xflow_cnn_mlp_baseline",
@@ -23,7 +23,7 @@ STUDY = Study(
     reported={},
     base=TrialConfig(
         model=XFlowMLPConfig(cross=False, residual=False),
-        train=TrainConfig(epochs=300, batch_size=128, learning_rate=0.001),
+        train=Train(epochs=300, batch_size=128, learning_rate=0.001),
     ),
     space=under("model", XFLOW_MLP_STREAMS) + under("train", OPTIMISER),
     grid={},

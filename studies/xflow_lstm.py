@@ -14,7 +14,7 @@ Reported: no number on these data; on AVletters and CUAVE the connections lower 
 from mmtune.networks.config import XFlowLSTMConfig
 from mmtune.study import Study, under
 from mmtune.study.catalogue import OPTIMISER, XFLOW_LSTM
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="xflow_lstm",
@@ -23,7 +23,7 @@ STUDY = Study(
     reported={},
     base=TrialConfig(
         model=XFlowLSTMConfig(),
-        train=TrainConfig(epochs=300, batch_size=32, learning_rate=0.001),
+        train=Train(epochs=300, batch_size=32, learning_rate=0.001),
     ),
     space=under("model", XFLOW_LSTM) + under("train", OPTIMISER),
     grid={"model.cross": (True, False), "model.residual": (True, False)},

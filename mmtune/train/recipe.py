@@ -11,7 +11,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Checked):
+class Train(Checked):
     """How a model is trained: Adam on the cross-entropy, a fixed number of epochs, a fixed batch size.
 
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
@@ -35,4 +35,4 @@ class TrialConfig:
     """
 
     model: Any
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: Train = field(default_factory=Train)

@@ -30,7 +30,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = Case(study="audio_rnn", trials=2, epochs=3, rows=300)
@@ -124,7 +124,7 @@ def test_memory_and_time_are_those_of_all_processes_together(tmp_path: Path, mon
 
 
 def test_operations_are_counted_as_by_hand() -> None:
-    config = TrialConfig(model=AudioRNNConfig(hidden=320), train=TrainConfig(epochs=3))
+    config = TrialConfig(model=AudioRNNConfig(hidden=320), train=Train(epochs=3))
     products = 507 * 320 + 320 * 320 + 320 * 100 + 100 * 64 + 64 * 10
     backward = 2 * products - 507 * 320 - 320 * 320  # the input and the zero state have no gradient
     expected = 3 * 2 * (10 * (products + backward) + 5 * products)

@@ -24,10 +24,10 @@ from mmtune.pool.ray.engine import Engine, require_answer
 from mmtune.pool.ray.pool import differences
 from mmtune.pool.worker import Done, Epoch, Job, Ready, Saved, WorkerSpec
 from mmtune.study.options import Options
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import CHECKPOINT, EPOCHS, RESULT
 
-CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=TrainConfig(epochs=4))
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=4), train=Train(epochs=4))
 Said = list[Message]
 
 

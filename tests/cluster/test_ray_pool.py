@@ -23,14 +23,14 @@ from mmtune.pool.local import LocalPool, Workers
 from mmtune.pool.ray import Engine, RayPool, RaySession
 from mmtune.pool.ray.actor import PREFIX, pack
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import CHECKPOINT, FILES, Result, read_epochs, read_result
 from mmtune.tune.trying import DIGITS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SHAPES = Shapes(banks=DIGITS, classes=10)
-CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
-LONG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=100_000))
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=3))
+LONG = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_encoders_travel(pool: RayPool, tmp_path: Path) -> None:
     """They are gone from where they were before the job begins."""
     encoder = AudioRNNConfig(hidden=8)
     save_model(tmp_path / "encoder", encoder.build(SHAPES), encoder, SHAPES)
-    config = TrialConfig(model=LatentFusionConfig(audio=encoder), train=TrainConfig(epochs=1))
+    config = TrialConfig(model=LatentFusionConfig(audio=encoder), train=Train(epochs=1))
     pool.submit(Job(number=9, config=config, seed=1, folder=tmp_path / "x", encoders={"audio": tmp_path / "encoder"}))
     (tmp_path / "encoder").rename(tmp_path / "moved")
     until(pool, Done)
@@ -180,7 +180,7 @@ def test_a_killed_actor_is_replaced_and_its_job_named(pool: RayPool, tmp_path: P
 def test_a_job_whose_actor_was_killed_goes_on_from_the_checkpoint_that_had_come_back(
     pool: RayPool, tiny: Dataset, spec: WorkerSpec, tmp_path: Path
 ) -> None:
-    config = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=200))
+    config = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=200))
     job = Job(number=18, config=config, seed=1, folder=tmp_path / "ray", checkpoint_every=0.1)
     pool.submit(job)
     until(pool, Saved)
@@ -242,7 +242,7 @@ def test_an_actor_that_waits_for_a_node_is_not_taken_for_hung(
 def test_a_job_that_is_cut_down_leaves_no_file_for_long(pool: RayPool, tmp_path: Path) -> None:
     encoder = AudioRNNConfig(hidden=8)
     save_model(tmp_path / "encoder", encoder.build(SHAPES), encoder, SHAPES)
-    fusing = TrialConfig(model=LatentFusionConfig(audio=encoder), train=TrainConfig(epochs=100_000))
+    fusing = TrialConfig(model=LatentFusionConfig(audio=encoder), train=Train(epochs=100_000))
     encoders = {"audio": tmp_path / "encoder"}
     pool.submit(Job(number=17, config=fusing, seed=1, folder=tmp_path / "job", encoders=encoders))
     until(pool, Epoch)

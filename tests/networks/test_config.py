@@ -12,7 +12,7 @@ from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.networks import config as shipped
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.kinds import config_to_json, model_from_json
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 MODELS = [
     *(getattr(shipped, name)() for name in shipped.__all__ if name.endswith("Config")),
@@ -47,8 +47,8 @@ def test_a_configuration_is_its_flat_values(model: Any) -> None:
         (AudioRNNConfig, {"hidden": 0}, "hidden must be a whole number from 1 to 8192, got 0"),
         (AudioRNNConfig, {"layers": True}, "layers must be a whole number"),
         (LatentFusionConfig, {"encoders": "joint", "embedding": 10}, "embedding must be 64 where encoders=joint"),
-        (TrainConfig, {"batch_size": 1}, "batch_size must be a whole number from 2"),
-        (TrainConfig, {"learning_rate": float("inf")}, "learning_rate must be a number"),
+        (Train, {"batch_size": 1}, "batch_size must be a whole number from 2"),
+        (Train, {"learning_rate": float("inf")}, "learning_rate must be a number"),
     ],
 )
 def test_bad_values_are_refused_with_rule_and_value(cls: Any, values: dict[str, Any], said: str) -> None:

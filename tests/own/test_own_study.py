@@ -39,7 +39,7 @@ from torch import nn
 
 from mmtune.study import Study
 from mmtune.study.space import Categorical, Real
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 
 class Net(nn.Module):
@@ -65,7 +65,7 @@ class Animals:
 
 STUDY = Study(
     name="animals",
-    base=TrialConfig(model=Animals(), train=TrainConfig(epochs=3, learning_rate=0.01)),
+    base=TrialConfig(model=Animals(), train=Train(epochs=3, learning_rate=0.01)),
     space=(
         Categorical(path="model.width", values=(4, 8, 16)),
         Real(path="train.learning_rate", low=1e-3, high=1e-1, log=True),
@@ -78,11 +78,11 @@ PARTS = '''"""{doc}"""
 from mmtune.networks.config import MLP, LateFusion, SmallCNN
 from mmtune.study import Study
 from mmtune.study.space import Categorical
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 STUDY = Study(
     name="{name}",
-    base=TrialConfig(model=LateFusion(encoders={encoders}), train=TrainConfig(epochs=3, learning_rate=0.01)),
+    base=TrialConfig(model=LateFusion(encoders={encoders}), train=Train(epochs=3, learning_rate=0.01)),
     space=(Categorical(path="model.encoders.{bank}.width", values=(8, 16)),),
     grid={{"model.encoders.{bank}.width": (8, 16)}},
 )
@@ -214,7 +214,7 @@ from torch import nn
 
 from mmtune.networks.config import MLP, LateFusion
 from mmtune.study import Study
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class Maximum(nn.Module):
 
 
 model = LateFusion(encoders={"text": MLP(), "tone": MLP()}, fusion=Largest())
-STUDY = Study(name="largest", base=TrialConfig(model=model, train=TrainConfig(epochs=1)), space=())
+STUDY = Study(name="largest", base=TrialConfig(model=model, train=Train(epochs=1)), space=())
 '''
 
 
@@ -287,7 +287,7 @@ from torch import nn
 
 from mmtune.study import Study
 from mmtune.study.space import Categorical
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 
 class Wordy(nn.Module):
@@ -310,7 +310,7 @@ class Net:
 
 STUDY = Study(
     name="wordy",
-    base=TrialConfig(model=Net(), train=TrainConfig(epochs=1)),
+    base=TrialConfig(model=Net(), train=Train(epochs=1)),
     space=(Categorical(path="model.size", values=(4, 8)),),
     trials=1,
 )
@@ -380,7 +380,7 @@ from mmtune.data.store import load, save
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.tune.run import run_study
 
 print("main runs")
@@ -407,7 +407,7 @@ rng = np.random.default_rng(0)
 labels = np.arange(90) % 3
 values = rng.normal(size=(90, 6)) + 3 * np.eye(6)[labels]
 dataset = save(from_arrays(labels=labels, x=values), Path("data"))
-study = Study(name="scripted", base=TrialConfig(model=Config(), train=TrainConfig(epochs=2)), space=())
+study = Study(name="scripted", base=TrialConfig(model=Config(), train=Train(epochs=2)), space=())
 options = Options(sampler="reported", workers=2)
 outcome = run_study(study, dataset, options, Path("mlruns"), Console(quiet=True))
 print(outcome.finished, outcome.failed)

@@ -23,12 +23,12 @@ from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import CHECKPOINT, Result, read_epochs, read_result
 from mmtune.tune.trying import DIGITS
 
 SHAPES = Shapes(banks=DIGITS, classes=10)
-CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
+CONFIG = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=3))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_fewer_jobs_run_side_by_side_once_memory_gave_out(tiny: Dataset, tmp_pat
 
 
 def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path: Path) -> None:
-    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=100_000))
+    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
     pool.submit(Job(number=11, config=long, seed=1, folder=tmp_path / "long"))
     until(pool, Epoch)
     pid = pool.workers[0].process.pid
@@ -222,7 +222,7 @@ def ended(folder: Path) -> tuple[Result, bytes]:
 def test_a_job_in_the_folder_of_one_that_was_killed_goes_on_from_its_checkpoint(
     pool: LocalPool, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, train=TrainConfig(epochs=12))
+    config = replace(CONFIG, train=Train(epochs=12))
     folder, whole = tmp_path / "cut", tmp_path / "whole"
     job = Job(number=30, config=config, seed=1, folder=folder, rungs=frozenset({8}), checkpoint_every=0.0)
     pool.submit(job)

@@ -22,7 +22,7 @@ from mmtune.serve.versions import champion_folder
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES
 from mmtune.train.trial import run_trial
 
@@ -56,7 +56,7 @@ def world(built: Path, fsdd: Path, tmp_path_factory: pytest.TempPathFactory, sto
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("world")
     dataset = load(built)
-    config = TrialConfig(model=DualCNNConfig(), train=TrainConfig(epochs=1))
+    config = TrialConfig(model=DualCNNConfig(), train=Train(epochs=1))
     key = StudyKey(
         study="dual_cnn_fusion",
         data=dataset.name,

@@ -25,7 +25,7 @@ from mmtune.serve.versions import champion_folder, history
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES, Result
 from mmtune.train.trial import run_trial
 
@@ -65,7 +65,7 @@ def trained(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[tup
     made = []
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp("trial")
-        config = TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=3))
+        config = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=3))
         data = Resident(tiny.train, len(tiny.classes), torch.device("cpu"))
         result = run_trial(config, data, split(tiny.train, "clip_disjoint", 0), seed, folder, lambda e, m: True)
         made.append((folder / FILES, result))

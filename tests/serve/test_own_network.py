@@ -47,7 +47,7 @@ from torch import nn
 
 from mmtune.networks.output import Output
 from mmtune.study import Study
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Network(nn.Module):
 
 
 STUDY = Study(
-    name="birds", base=TrialConfig(model=Net(), train=TrainConfig(epochs=2, batch_size=16)), space=(), title="birds"
+    name="birds", base=TrialConfig(model=Net(), train=Train(epochs=2, batch_size=16)), space=(), title="birds"
 )
 """
 

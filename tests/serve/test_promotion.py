@@ -56,7 +56,7 @@ from mmtune.tracking import (
     best_trial,
 )
 from mmtune.train.batches import Resident
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES
 from mmtune.train.trial import Origin, run_trial
 
@@ -120,7 +120,7 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
     }
     for name, (model, epochs, rate, seed) in plans.items():
         folder = tmp_path_factory.mktemp(name)
-        config = TrialConfig(model=model, train=TrainConfig(epochs=epochs, learning_rate=rate))
+        config = TrialConfig(model=model, train=Train(epochs=epochs, learning_rate=rate))
         parts = {"image": "image", "audio": "good"} if name == "fusion" else {}
         encoders = {modality: made[part].folder / MODEL for modality, part in parts.items()}
         made_split = split(dataset.train, "clip_disjoint", 0)

@@ -62,12 +62,12 @@ def test_it_goes_on_where_it_stopped() -> None:
 def test_a_training_imports_no_compiler() -> None:
     code = (
         "import sys, torch; from mmtune.train.fit import fit; from mmtune.train.batches import Rows;"
-        "from mmtune.networks.config import AudioRNNConfig; from mmtune.train.recipe import TrainConfig, TrialConfig;"
+        "from mmtune.networks.config import AudioRNNConfig; from mmtune.train.recipe import Train, TrialConfig;"
         "from mmtune.train.batches import Held; from mmtune.networks.shapes import Shapes;"
         "index = torch.arange(40); shapes = Shapes(banks={'audio': (39, 13)}, classes=10);"
         "held = {'audio': Held(torch.randn(40, 39, 13), index)};"
         "rows = Rows(banks=held, labels=index % 10, shapes=shapes);"
-        "fit(TrialConfig(model=AudioRNNConfig(hidden=8), train=TrainConfig(epochs=1)), rows, rows, seed=0);"
+        "fit(TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=1)), rows, rows, seed=0);"
         "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

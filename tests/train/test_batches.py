@@ -21,7 +21,7 @@ from mmtune.networks.storage import load_model
 from mmtune.train.batches import Resident, Rows, Training, rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import fit
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES
 from mmtune.train.trial import run_trial
 
@@ -181,7 +181,7 @@ def test_a_network_of_ones_own_learns_from_rows_with_gaps(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="rows have no sound"):
         Resident(data.train, 3, CPU).rows(PlainConfig.reads)
     resident = Resident(data.train, 3, CPU, missing=("sound",))
-    config = TrialConfig(model=PlainConfig(), train=TrainConfig(epochs=20, batch_size=16, learning_rate=0.01))
+    config = TrialConfig(model=PlainConfig(), train=Train(epochs=20, batch_size=16, learning_rate=0.01))
     result = run_trial(config, resident, split(data.train, "random", 0), 3, tmp_path, lambda epoch, metrics: True)
     assert result.state == "COMPLETE"
     assert result.metrics["best_val_macro_f1"] > 0.95
@@ -194,7 +194,7 @@ def test_a_network_of_ones_own_learns_from_rows_with_gaps(tmp_path: Path) -> Non
 def test_the_same_seed_trains_it_the_same_and_it_answers_each_row() -> None:
     data = gapped(60)
     own = rows_of(data.train, 3, PlainConfig.reads, ("sound",))
-    config = TrialConfig(model=PlainConfig(), train=TrainConfig(epochs=2, batch_size=16))
+    config = TrialConfig(model=PlainConfig(), train=Train(epochs=2, batch_size=16))
     first, second = (fit(config, own, own, seed=4) for _ in range(2))
     assert [e["train_loss"] for e in first.history] == [e["train_loss"] for e in second.history]
     found = evaluate(first.model, own)

@@ -26,7 +26,7 @@ from mmtune.networks.config.base import ModelConfig
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.checkpoint import DamagedError, Moment, load_moment, save_moment
 from mmtune.train.fit import FitResult, fit
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import CHECKPOINT, Point, append_epoch, now_ms, read_epochs
 from mmtune.train.trial import run_trial
 
@@ -49,9 +49,7 @@ CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for n
 
 
 def config_of(model: ModelConfig, **how: Any) -> TrialConfig:
-    return TrialConfig(
-        model=model, train=TrainConfig(**{"epochs": EPOCHS, "batch_size": 24, "keep_final": True, **how})
-    )
+    return TrialConfig(model=model, train=Train(**{"epochs": EPOCHS, "batch_size": 24, "keep_final": True, **how}))
 
 
 def rows_for(dataset: Dataset, model: ModelConfig, device: torch.device = CPU) -> tuple[Rows, Rows]:

@@ -22,11 +22,11 @@ from mmtune.pool.worker import Broken, Event, Failed, Job, Ready, WorkerSpec, li
 from mmtune.train.batches import Resident, rows_of
 from mmtune.train.device import require_bfloat16
 from mmtune.train.fit import fit
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 
 CPU = torch.device("cpu")
 LSTM, RNN = XFlowLSTMConfig(), AudioRNNConfig(hidden=8)
-LOW = TrainConfig(epochs=1, precision="bfloat16")
+LOW = Train(epochs=1, precision="bfloat16")
 ASKED = """
 import torch
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, XFlowLSTMConfig
@@ -96,7 +96,7 @@ class Told:
 @pytest.mark.usefixtures("without_lstm")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -> None:
-    base = TrialConfig(model=XFlowLSTMConfig(), train=TrainConfig(epochs=1, precision=precision))
+    base = TrialConfig(model=XFlowLSTMConfig(), train=Train(epochs=1, precision=precision))
     spec = WorkerSpec(data=Path(), splits=(), device="cpu", base=base, classes=10)
     line = Told()
     try:

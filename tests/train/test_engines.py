@@ -27,7 +27,7 @@ from mmtune.train.adam import Adam
 from mmtune.train.batches import Resident, Rows, batch_sizes
 from mmtune.train.device import prefer_onednn, products_are_float32, require_bfloat16
 from mmtune.train.fit import fit, prepared
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.step import Eager, Engine, Graphed, Moving, Step
 
 MODELS: list[ModelConfig] = [
@@ -132,7 +132,7 @@ def test_bfloat16_is_near_float32(model: ModelConfig, tiny: Dataset) -> None:
 
 def test_precision_is_the_configurations(tiny: Dataset) -> None:
     rows = rows_on(tiny, ImageCNNConfig())
-    config = TrialConfig(model=ImageCNNConfig(), train=TrainConfig(epochs=1, precision="bfloat16"))
+    config = TrialConfig(model=ImageCNNConfig(), train=Train(epochs=1, precision="bfloat16"))
     wide = replace(config, train=replace(config.train, precision="float32"))
     losses = [fit(c, rows.take(torch.arange(200)), rows, seed=1).history[0]["train_loss"] for c in (config, wide)]
     assert losses[0] != losses[1]
@@ -192,7 +192,7 @@ def test_nothing_waits_for_the_gpu_inside_an_epoch(tiny: Dataset) -> None:
 
 @pytest.mark.cuda
 def test_the_same_seed_gives_the_same_result_on_a_gpu(tiny: Dataset) -> None:
-    config = TrialConfig(model=ImageCNNConfig(dropout=0.3), train=TrainConfig(epochs=4, batch_size=BATCH))
+    config = TrialConfig(model=ImageCNNConfig(dropout=0.3), train=Train(epochs=4, batch_size=BATCH))
     rows = rows_on(tiny, config.model, "cuda")
     first, second = (fit(config, rows, rows, seed=7) for _ in range(2))
     assert [e["train_loss"] for e in first.history] == [e["train_loss"] for e in second.history]

@@ -15,7 +15,7 @@ from mmtune.networks.config.base import ModelConfig
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import fit
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.step import DivergenceError
 
 MODELS = [
@@ -26,7 +26,7 @@ MODELS = [
 
 
 def config_of(model: ModelConfig, epochs: int = 2, learning_rate: float = 1e-3) -> TrialConfig:
-    return TrialConfig(model=model, train=TrainConfig(epochs=epochs, batch_size=32, learning_rate=learning_rate))
+    return TrialConfig(model=model, train=Train(epochs=epochs, batch_size=32, learning_rate=learning_rate))
 
 
 def rows_for(dataset: Dataset, model: ModelConfig) -> tuple[Rows, Rows]:

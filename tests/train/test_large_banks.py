@@ -20,7 +20,7 @@ from mmtune.data.store import load
 from mmtune.networks.config import LateFusion, MLP
 from mmtune.train.batches import rows_of
 from mmtune.train.fit import fit
-from mmtune.train.recipe import TrainConfig, TrialConfig
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.trial import take
 
 dataset = load(Path(sys.argv[1]), verify=False)
@@ -33,7 +33,7 @@ except MemoryError:
     print("no room for a copy")
 rows = rows_of(dataset.train, 2, ("image",))
 every = np.arange(0, len(values), 500)
-config = TrialConfig(model=LateFusion(encoders={"image": MLP(hidden=8)}), train=TrainConfig(epochs=2, batch_size=64))
+config = TrialConfig(model=LateFusion(encoders={"image": MLP(hidden=8)}), train=Train(epochs=2, batch_size=64))
 found = fit(config, take(rows, every[::2]), take(rows, every[1::2]), seed=0)
 print(len(found.history))
 """
