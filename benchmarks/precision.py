@@ -59,7 +59,7 @@ def ready(config: TrialConfig, rows: Rows) -> tuple[Step, Engine]:
     """A fresh model's step as `fit` makes it, and what runs it."""
     torch.manual_seed(0)
     model = prepared(config.model.build(rows.shapes).to(rows.labels.device), rows)
-    step = step_of(config, model, rows)
+    step = step_of(config.train, model, rows)
     return step, make_engine(step, config.train.batch_size)
 
 

@@ -19,22 +19,22 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import MOST_BYTES, load_model, read_tensors, save_model
-from mmtune.train.adam import Adam
+from mmtune.train.optimizers import Optimizer
 
 OPTIMIZER, DIGEST = "optimizer.safetensors", "sha256"
 MOST_MOMENTS = 2 * MOST_BYTES
-GROUPS, STORY = ("weights", "moments", "best", "generators"), "story"
+GROUPS, STORY = ("weights", "moments", "best", "generators", "average"), "story"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """weights: a state dict; moments: Adam's tensors, named `number of the parameter.name`."""
+    """weights: a state dict; moments: the optimiser's tensors, named `number of the parameter.name`."""
 
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
 
 
-def checkpoint_of(model: nn.Module, optimizer: Adam) -> Checkpoint:
+def checkpoint_of(model: nn.Module, optimizer: Optimizer) -> Checkpoint:
     """A copy of where a training stands."""
     return Checkpoint(weights=copied(model.state_dict()), moments=copied(optimizer.named()))
 
@@ -44,7 +44,7 @@ def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in tensors.items()}
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Adam) -> None:
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> None:
     """Put a model and its fresh optimiser where a training stopped."""
     model.load_state_dict(checkpoint.weights)
     optimizer.load(checkpoint.moments)
@@ -63,9 +63,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     model = load_model(folder).model
     path = inside(folder, OPTIMIZER)
     moments = read_sealed(path, MOST_MOMENTS)
-    wanted = Adam(model.parameters(), learning_rate=0.0).named()
+    own = {str(number): parameter for number, parameter in enumerate(model.parameters())}
     for name, value in moments.items():
-        if name not in wanted or value.shape != wanted[name].shape or value.dtype != wanted[name].dtype:
+        of = own.get(name.partition(".")[0])
+        if of is None or value.shape not in (of.shape, ()) or value.dtype != of.dtype:
             raise InputError(f"{path} must hold the state of the model beside it, {name} is {tuple(value.shape)}")
     return Checkpoint(weights=model.state_dict(), moments=moments)
 
@@ -106,19 +107,21 @@ class DamagedError(RuntimeError):
 class Moment:
     """A training between two epochs, whole: whoever goes on from it makes the same steps.
 
-    best: the state dict of the best epoch so far. generators: states by name, uint8. story: what else it knows, as JSON
-    has it.
+    best: the state dict of the best epoch so far. generators: states by name, uint8. average: of the weights, {} where
+    there is none. story: what else it knows, as JSON has it.
     """
 
     checkpoint: Checkpoint
     best: Mapping[str, Tensor]
     generators: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
     story: Mapping[str, Any]
 
 
 def save_moment(path: Path, moment: Moment) -> None:
     """Write a moment, whole or not at all, with its SHA-256."""
-    groups = (moment.checkpoint.weights, moment.checkpoint.moments, moment.best, moment.generators)
+    whole = moment.checkpoint
+    groups = (whole.weights, whole.moments, moment.best, moment.generators, moment.average)
     tensors = {f"{group}/{name}": own[name] for group, own in zip(GROUPS, groups, strict=True) for name in own}
     story = torch.frombuffer(bytearray(json.dumps(moment.story).encode()), dtype=torch.uint8)
     write_sealed(path, {**tensors, STORY: story})
@@ -135,9 +138,9 @@ def load_moment(path: Path) -> Moment | None:
         for key, value in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = value
-        weights, moments, best, generators = groups.values()
+        weights, moments, best, generators, average = groups.values()
         checkpoint = Checkpoint(weights=weights, moments=moments)
-        return Moment(checkpoint=checkpoint, best=best, generators=generators, story=story)
+        return Moment(checkpoint=checkpoint, best=best, generators=generators, average=average, story=story)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mmtune.train.adam import Adam
-from mmtune.train.batches import Held, Resident, Rows, Training, as_input
+from mmtune.train.average import Average
+from mmtune.train.batches import Held, Resident, Rows, Training, as_input, batch_sizes
 from mmtune.train.checkpoint import (
     Checkpoint,
     Moment,
@@ -24,7 +24,9 @@ from mmtune.train.checkpoint import (
 )
 from mmtune.train.device import evaluation_batch, require_bfloat16
 from mmtune.train.evaluate import evaluate
-from mmtune.train.recipe import TrialConfig
+from mmtune.train.optimizers import make_optimizer
+from mmtune.train.rates import share
+from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.step import Engine, Step, make_engine
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
@@ -75,10 +77,12 @@ def fit(
     for bank, weights in (encoders or {}).items():
         model.get_submodule(bank).load_state_dict(weights)
     trained, train, validation = without_frozen(config, model, train, validation)
-    step = step_of(config, trained, train)
+    recipe = config.train
+    step = step_of(recipe, trained, train, lambda: time.perf_counter() - started)
     if start is not None:
         restore(start, model, step.optimizer)
-    engine = make_engine(step, config.train.batch_size)
+    step.average = Average(trained, recipe.ema) if recipe.ema else None
+    engine = make_engine(step, recipe.batch_size)
     generator = torch.Generator().manual_seed(seed)
     history: list[dict[str, float]] = []
     best_epoch, best_weights, go_on = 0, {}, True
@@ -88,30 +92,41 @@ def fit(
             set_generators(moment.generators, generator, device)
             history, best_epoch = [dict(own) for own in moment.story["history"]], moment.story["best_epoch"]
             best_weights = {name: value.to(device) for name, value in moment.best.items()}
+            step.number = moment.story["steps"]
+            if step.average is not None:
+                step.average.load(moment.average)
             started -= moment.story["seconds"]
     best = history[best_epoch - 1]["val_macro_f1"] if best_epoch else -math.inf
-    while go_on and len(history) < config.train.epochs:
+    while go_on and has_budget(recipe, len(history), best_epoch, time.perf_counter() - started):
         metrics = epoch_of(engine, step, torch.randperm(len(train), generator=generator).to(device), validation)
         history.append(metrics)
         if metrics["val_macro_f1"] > best:
-            best, best_epoch, best_weights = metrics["val_macro_f1"], len(history), copied(trained.state_dict())
+            best, best_epoch, best_weights = metrics["val_macro_f1"], len(history), copied(step.evaluated.state_dict())
         go_on = on_epoch(len(history), metrics)
-        more = go_on and len(history) < config.train.epochs
+        spent = time.perf_counter() - started
+        more = go_on and has_budget(recipe, len(history), best_epoch, spent)
         if on_moment is not None and more and time.perf_counter() - saved >= every:
-            story = {"history": [*history], "best_epoch": best_epoch, "seconds": time.perf_counter() - started}
+            story = {"history": [*history], "best_epoch": best_epoch, "steps": step.number, "seconds": spent}
             states, whole = generators_of(generator, device), checkpoint_of(model, step.optimizer)
-            on_moment(Moment(checkpoint=whole, best=best_weights, generators=states, story=story))
+            average = {} if step.average is None else copied(step.average.named())
+            on_moment(Moment(checkpoint=whole, best=best_weights, generators=states, average=average, story=story))
             saved = time.perf_counter()
-    final = checkpoint_of(model, step.optimizer) if config.train.keep_final else None
+    final = checkpoint_of(model, step.optimizer) if recipe.keep_final else None
     trained.load_state_dict(best_weights)
     return FitResult(
         model=model.eval(),
         best_epoch=best_epoch,
         history=history,
         final=final,
-        pruned=len(history) < config.train.epochs,
+        pruned=not go_on and len(history) < recipe.epochs,
         seconds=time.perf_counter() - started,
     )
+
+
+def has_budget(recipe: Train, epochs: int, best_epoch: int, seconds: float) -> bool:
+    """Whether another epoch is to come after so many epochs and seconds."""
+    patient = not recipe.patience or epochs - best_epoch < recipe.patience
+    return epochs < recipe.epochs and patient and (not recipe.seconds or seconds < recipe.seconds)
 
 
 def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dict[str, float]:
@@ -119,7 +134,7 @@ def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dic
     before = time.perf_counter()
     step.start_epoch()
     engine.epoch(order)
-    metrics = step.scores() | evaluate(step.model, validation).scores("val")
+    metrics = step.scores() | evaluate(step.evaluated, validation).scores("val")
     return {**metrics, "epoch_seconds": time.perf_counter() - before}
 
 
@@ -129,17 +144,23 @@ def require_trainable(config: TrialConfig, data: Resident) -> None:
         require_bfloat16(config.model.build(data.shapes).to(data.device), data.rows(config.model.reads))
 
 
-def step_of(config: TrialConfig, model: nn.Module, rows: Rows) -> Step:
-    """The step that a configuration asks for: a model and a fresh optimiser on rows.
+def step_of(recipe: Train, model: nn.Module, rows: Rows, elapsed: Callable[[], float] = lambda: 0.0) -> Step:
+    """The step that a recipe asks for: a model and a fresh optimiser on rows.
 
-    Raises InputError where this machine has not the precision that it asks for.
+    elapsed: the seconds since the training began. Raises InputError where this machine has not the precision.
     """
-    if config.train.precision == "bfloat16":
+    if recipe.precision == "bfloat16":
         require_bfloat16(model, rows)
-    classes = rows.shapes.classes
-    weights = class_weights(rows.labels, classes) if config.train.class_weights else None
-    optimizer = Adam(model.parameters(), config.train.learning_rate)
-    return Step(model, optimizer, rows, classes, weights, config.train.precision)
+    weights = class_weights(rows.labels, rows.shapes.classes) if recipe.class_weights else None
+    steps = recipe.epochs * len(batch_sizes(len(rows), recipe.batch_size))
+
+    def rate(number: int) -> float:
+        gone = max(number, steps * min(elapsed() / recipe.seconds, 1.0)) if recipe.seconds else number
+        return recipe.learning_rate * share(recipe, gone, steps)
+
+    varies = recipe.schedule != "constant" or recipe.warmup
+    optimizer = make_optimizer(recipe, model.parameters())
+    return Step(model, optimizer, rows, recipe, weights=weights, rate=rate if varies else None)
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:

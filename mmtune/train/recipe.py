@@ -8,20 +8,44 @@ from typing import Any
 from mmtune.networks.config.base import Checked, choice, count, number
 
 PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "adadelta", "rmsprop", "sgd", "muon")
+SCHEDULES = ("constant", "cosine", "one-cycle", "step")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Checked):
-    """How a model is trained: Adam on the cross-entropy, a fixed number of epochs, a fixed batch size.
+    """How a model is trained: the recipe. 0 stands for "without it".
 
+    epochs: how many at most. seconds: after so many no epoch begins; such a training cannot be repeated to the digit.
+    patience: it also ends after so many epochs in a row that were no better than the best.
+    optimizer: its name in torch.optim, in small letters. momentum: of sgd and muon. muon trains matrices, and leaves
+        everything else to adamw (Jordan et al., 2024; its rates are adamw's).
+    learning_rate: the highest one; schedule: how it goes on from there, by steps: "cosine" to nothing (Loshchilov and
+        Hutter, 2017), "one-cycle" up and down (Smith and Topin, 2018), "step" to a tenth after half and again after
+        three quarters (He et al., 2016). warmup: the share of steps in which it first rises.
+    weight_decay: as the optimiser has it: with sgd, adam and most others L2, with adamw and muon decoupled.
+    l1: times the sum of all magnitudes, added to the loss. clip: the largest norm of a step's gradient.
+    label_smoothing: as in torch's cross-entropy (Szegedy et al., 2016); scores are of the plain loss.
+    ema: how slowly an average follows the weights, as .999; it is the average that is evaluated and kept.
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
     keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
     precision: of products and convolutions while training; weights, and all that is evaluated, are float32.
     """
 
     epochs: int = count(10, 1, 100_000)
+    seconds: float = number(0.0, 0.0, 1e7)
+    patience: int = count(0, 0, 100_000)
     batch_size: int = count(64, 2, 65_536)
+    optimizer: str = choice("adam", OPTIMIZERS)
     learning_rate: float = number(1e-3, 1e-8, 10.0)
+    momentum: float = number(0.9, 0.0, 0.9999)
+    schedule: str = choice("constant", SCHEDULES)
+    warmup: float = number(0.0, 0.0, 0.9)
+    weight_decay: float = number(0.0, 0.0, 10.0)
+    l1: float = number(0.0, 0.0, 10.0)
+    clip: float = number(0.0, 0.0, 1e6)
+    label_smoothing: float = number(0.0, 0.0, 0.99)
+    ema: float = number(0.0, 0.0, 0.999999)
     class_weights: bool = choice(False, (True, False))
     keep_final: bool = choice(False, (True, False))
     precision: str = choice("float32", PRECISIONS)

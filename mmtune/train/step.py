@@ -1,4 +1,4 @@
-"""One step of Adam on one batch, and ways to run an epoch of them; nothing in it waits for the device.
+"""One step on one batch, and ways to run an epoch of them; nothing in it waits for the device.
 
 All engines make the same steps on the same batches, in the same order.
 """
@@ -7,18 +7,37 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.networks.output import answer
-from mmtune.train.adam import Adam
+from mmtune.train.average import Average
 from mmtune.train.batches import Rows, batch_sizes
 from mmtune.train.evaluate import scores
+from mmtune.train.optimizers import Optimizer
+from mmtune.train.recipe import Train
 
 WARM = 3
+
+
+class Others(NamedTuple):
+    """The labels (B,) of the rows that a batch is mixed with, and the share () of itself that is left."""
+
+    labels: Tensor
+    share: Tensor
+
+
+Change = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Others | None]]
+"""What is done to a batch by bank, whose labels are (B,) int64, before a model sees it."""
+
+
+def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
+    """A batch as it is."""
+    return inputs, None
 
 
 class DivergenceError(RuntimeError):
@@ -26,38 +45,85 @@ class DivergenceError(RuntimeError):
 
 
 class Step:
-    """A model, its optimiser and its rows; called with row numbers (B,) int64 it trains on them.
+    """A model, its optimiser and its rows; called with row numbers (B,) int64 it trains on them, by a recipe.
 
-    weights: of the classes in the loss, (C,) float32. precision: "float32", or "bfloat16" for the forward pass of
-    convolutions and matrix products, and for their gradients; weights and loss stay float32.
+    weights: of the classes in the loss, (C,) float32. average: of the weights, which follows them. rate: the learning
+    rate of a step by its number.
+    In bfloat16 the forward pass of convolutions and matrix products, and their gradients, are; weights and loss stay
+    float32.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Adam,
+        optimizer: Optimizer,
         rows: Rows,
-        classes: int,
+        recipe: Train,
+        *,
         weights: Tensor | None = None,
-        precision: str = "float32",
+        average: Average | None = None,
+        change: Change = unchanged,
+        rate: Callable[[int], float] | None = None,
     ) -> None:
-        self.model, self.optimizer, self.rows = model, optimizer, rows
-        self.weights, self.half = weights, precision == "bfloat16"
-        device = rows.labels.device
+        self.model, self.optimizer, self.rows, self.recipe = model, optimizer, rows, recipe
+        self.weights, self.average, self.change, self.rate = weights, average, change, rate
+        self.half = recipe.precision == "bfloat16"
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.number = 0
+        device, classes = rows.labels.device, rows.shapes.classes
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.counts = torch.zeros((classes, classes), dtype=torch.int64, device=device)
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that counts: the averaged one where there is an average."""
+        return self.model if self.average is None else self.average.current()
+
+    def prepare(self) -> None:
+        """Set what differs from one step to the next, before it is made; a CUDA graph finds it at its place."""
+        if self.rate is not None:
+            self.optimizer.set_rate(self.rate(self.number))
+        if self.average is not None:
+            self.average.prepare(self.number)
+        self.number += 1
+
     def __call__(self, index: Tensor) -> None:
         inputs, labels = self.rows.batch(index)
+        inputs, others = self.change(inputs, labels)
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.half):
             output = answer(self.model, inputs)
+
+        def loss_of(logits: Tensor) -> Tensor:
+            found = self.entropy(logits, labels)
+            if others is None:
+                return found
+            return others.share * found + (1 - others.share) * self.entropy(logits, others.labels)
+
         logits = output.logits.float()
-        loss = cross_entropy(logits, labels, self.weights)
-        alone = (cross_entropy(own.float(), labels, self.weights) for own in output.alone.values())
+        loss = loss_of(logits)
+        alone = (loss_of(own.float()) for own in output.alone.values())
         self.optimizer.zero_grad()
         sum(alone, loss).backward()
+        self.restrain()
         self.optimizer.step()
+        if self.average is not None:
+            self.average.follow()
         self.note(loss.detach(), labels, logits.detach().argmax(1))
+
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy of logits (B, C), as the recipe has it."""
+        return cross_entropy(logits, labels, self.weights, label_smoothing=self.recipe.label_smoothing)
+
+    @torch.no_grad()
+    def restrain(self) -> None:
+        """Add what an L1 penalty pulls to the gradients, and cut them to their largest norm."""
+        recipe = self.recipe
+        if recipe.l1:
+            pulled = [(parameter.grad, parameter) for parameter in self.trained if parameter.grad is not None]
+            signs = torch._foreach_sign([parameter.data for _, parameter in pulled])
+            torch._foreach_add_([grad for grad, _ in pulled], signs, alpha=recipe.l1)
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(self.trained, recipe.clip)
 
     def note(self, loss: Tensor, labels: Tensor, predictions: Tensor) -> None:
         """Add a batch to the epoch's sums."""
@@ -96,6 +162,7 @@ class Eager:
 
     def epoch(self, order: Tensor) -> None:
         for index in order.split(batch_sizes(len(order), self.batch_size)):
+            self.step.prepare()
             self.step(index)
 
 
@@ -130,7 +197,7 @@ class Graphed:
     """
 
     def __init__(self, step: Step, batch_size: int) -> None:
-        self.batch_size = batch_size
+        self.step, self.batch_size = step, batch_size
         self.moving = Moving(step)
         self.stream = torch.cuda.Stream(step.rows.labels.device)
         self.ran: Counter[int] = Counter()
@@ -146,6 +213,7 @@ class Graphed:
 
     def advance(self, size: int) -> None:
         """One step on the next `size` rows."""
+        self.step.prepare()
         if self.ran[size] < WARM:
             self.ran[size] += 1
             self.moving(size)
@@ -160,5 +228,5 @@ class Graphed:
 
 def make_engine(step: Step, batch_size: int) -> Engine:
     """The fastest engine for the device that the rows are on."""
-    on_device = step.rows.labels.is_cuda and step.rows.whole
+    on_device = step.rows.labels.is_cuda and step.rows.whole and step.optimizer.capturable
     return Graphed(step, batch_size) if on_device else Eager(step, batch_size)

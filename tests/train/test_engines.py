@@ -57,7 +57,7 @@ def started(model: ModelConfig, tiny: Dataset, device: str, precision: str = "fl
     torch.manual_seed(4)
     rows = rows_on(tiny, model, device).take(torch.arange(116, device=device))
     made = prepared(built(model).to(device), rows)
-    return Step(made, Adam(made.parameters(), 1e-3), rows, 10, precision=precision)
+    return Step(made, Adam(made.parameters(), 1e-3), rows, Train(precision=precision))
 
 
 def order(rows: Rows) -> Tensor:
