@@ -116,6 +116,8 @@ class LowRankProduct(nn.Module):
 
 def head(config: Head, width: int, classes: int) -> nn.Sequential:
     """(B, width) to logits (B, classes)."""
-    hidden = config.hidden
-    inner = [Dropout(config.dropout), nn.Linear(width, hidden), nn.ReLU()] if hidden else []
-    return nn.Sequential(*inner, Dropout(config.dropout), nn.Linear(hidden or width, classes))
+    inner: list[nn.Module] = []
+    for _ in range(config.layers if config.hidden else 0):
+        inner += [Dropout(config.dropout), nn.Linear(width, config.hidden), nn.ReLU()]
+        width = config.hidden
+    return nn.Sequential(*inner, Dropout(config.dropout), nn.Linear(width, classes))

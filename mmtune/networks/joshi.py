@@ -115,7 +115,7 @@ def one_step(rnn: nn.RNN, x: Tensor) -> Tensor:
 
 
 class FusionHead(nn.Module):
-    """Two embeddings side by side, then one linear layer, or two with a ReLU between them (Joshi, section 2.2).
+    """Two embeddings side by side, then linear layers with ReLU between them, one or two of them in Joshi, section 2.2.
 
     Takes (B, E) and (B, E); the embedding that it returns is their concatenation (B, 2E).
     """
@@ -123,7 +123,8 @@ class FusionHead(nn.Module):
     def __init__(self, embedding: int, layers: int, classes: int) -> None:
         super().__init__()
         self.parts = {"image": embedding, "audio": embedding}
-        self.layers = head(Head(hidden=embedding if layers == 2 else 0), 2 * embedding, classes)
+        hidden = Head(hidden=embedding, layers=layers - 1) if layers > 1 else Head()
+        self.layers = head(hidden, 2 * embedding, classes)
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
         joined = torch.cat([image, audio], dim=1)

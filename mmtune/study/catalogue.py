@@ -1,4 +1,8 @@
-"""Every tunable choice of the reports, with its range and where it comes from; paths are below the part they tune."""
+"""Every choice there is to tune, with a range to start from and where it comes from: draw from it, or write your own.
+
+Paths are below the part that they tune: `under("model.encoders.photo", SMALL_CNN) + under("train", RECIPE)`. Nothing
+here binds a study, whose own values are its own. First the papers', then those of parts and of the recipe.
+"""
 
 from __future__ import annotations
 
@@ -77,3 +81,90 @@ CROSSINGS: Space = (
 )
 XFLOW_MLP: Space = CROSSINGS + XFLOW_MLP_STREAMS
 XFLOW_LSTM: Space = CROSSINGS + XFLOW_LSTM_STREAMS
+
+# ---- parts for networks of one's own
+
+DROPOUT = Real(path="dropout", low=0.0, high=0.6, source="Srivastava et al. 2014")
+WIDTH = Categorical(path="width", values=(32, 64, 128, 256), source="powers of two around the papers' 64")
+NORM = Categorical(path="norm", values=("batch", "none"), source="Ioffe and Szegedy 2015")
+CONVOLUTIONS: Space = (
+    Categorical(path="channels", values=(8, 16, 32, 64), source="powers of two around the papers' 6 to 64"),
+    Integer(path="blocks", low=1, high=4, source="Bajaj 2.2 (2), Joshi 2.2 (4)"),
+    Categorical(path="kernel", values=(3, 5, 7), source="Joshi 2.4, Bajaj 2.2"),
+    Categorical(path="activation", values=("relu", "gelu", "silu", "tanh"), source="Joshi 2.4 (relu, tanh)"),
+    NORM,
+    WIDTH,
+    DROPOUT,
+)
+SMALL_CNN: Space = CONVOLUTIONS
+SPECTROGRAM_CNN: Space = (*CONVOLUTIONS, Categorical(path="mels", values=(40, 64, 80), source="of waveforms; usual"))
+CONV1D: Space = (
+    *CONVOLUTIONS,
+    Categorical(path="summary", values=("mean", "flat"), source="Dai et al. 2017 (mean)"),
+)
+SMALL_RESNET: Space = (
+    Categorical(path="channels", values=(8, 16, 32, 64), source="He et al. 2016, section 4.2 (16)"),
+    Integer(path="stages", low=2, high=4, source="He et al. 2016, section 4.2 (3)"),
+    Integer(path="blocks", low=1, high=3, source="He et al. 2016, section 4.2 (3 to 18)"),
+    WIDTH,
+    DROPOUT,
+)
+RECURRENT: Space = (
+    Categorical(path="cell", values=("rnn", "gru", "lstm"), source="Joshi 2.2 (rnn), XFlow (lstm)"),
+    Categorical(path="hidden", values=(32, 64, 128, 256), source="Joshi 2.4 (320 to 400)"),
+    Categorical(path="layers", values=(1, 2), source="Joshi 2.4"),
+    Categorical(path="bidirectional", values=(False, True), source="Schuster and Paliwal 1997"),
+    Categorical(path="summary", values=("last", "mean"), source="Joshi 2.2 (last)"),
+    NORM,
+    WIDTH,
+    DROPOUT,
+)
+SMALL_TRANSFORMER: Space = (
+    Categorical(path="width", values=(32, 64, 128), source="multiples of every number of heads"),
+    Categorical(path="heads", values=(2, 4, 8), source="Vaswani et al. 2017 (8)"),
+    Integer(path="layers", low=1, high=4, source="Vaswani et al. 2017 (6)"),
+    Categorical(path="feed_forward", values=(2, 4), source="Vaswani et al. 2017 (4)"),
+    Categorical(path="patch", values=(4, 7), source="of pictures; both divide 28"),
+    DROPOUT,
+)
+PERCEPTRON: Space = (
+    Categorical(path="hidden", values=(32, 64, 128, 256, 512), source="powers of two"),
+    Integer(path="layers", low=1, high=3, source="Venkatachalam 2.4"),
+    NORM,
+    WIDTH,
+    DROPOUT,
+)
+GATED: Space = (
+    WIDTH,
+    Categorical(path="gate", values=("softmax", "sigmoid"), source="Arevalo et al. 2017 (softmax)"),
+)
+CROSS_ATTENTION: Space = (
+    Categorical(path="width", values=(32, 64, 128), source="multiples of every number of heads"),
+    Categorical(path="heads", values=(1, 2, 4, 8), source="Vaswani et al. 2017 (8)"),
+    Categorical(path="summary", values=("joined", "mean"), source="both usual"),
+)
+LOW_RANK: Space = (WIDTH, Integer(path="rank", low=1, high=16, log=True, source="Liu et al. 2018 (4 and more)"))
+HEAD: Space = (
+    Categorical(path="hidden", values=(0, 64, 128), source="Joshi 2.4 (one layer or two)"),
+    DROPOUT,
+)
+
+# ---- the recipe
+
+RECIPE: Space = (
+    Categorical(path="optimizer", values=("adam", "adamw", "nadam", "sgd", "muon"), source="papers: adam alone"),
+    Real(path="learning_rate", low=1e-4, high=3e-2, log=True, source="Joshi 2.3 (.1 .01 .001 .0001)"),
+    Categorical(path="schedule", values=("constant", "cosine", "one-cycle", "step"), source="see mmtune.train.recipe"),
+    Categorical(path="warmup", values=(0.0, 0.05, 0.2), source="Goyal et al. 2017"),
+    Real(path="weight_decay", low=1e-6, high=1e-1, log=True, source="Loshchilov and Hutter 2019"),
+    Categorical(path="batch_size", values=(32, 64, 128), source="Subrahmanya 2.4 (16 to 128)"),
+    Real(path="label_smoothing", low=0.0, high=0.2, source="Szegedy et al. 2016 (.1)"),
+    Categorical(path="ema", values=(0.0, 0.99, 0.999), source="Polyak and Juditsky 1992"),
+    Categorical(path="clip", values=(0.0, 1.0), source="Pascanu et al. 2013"),
+)
+"""What is worth searching of `Train` before anything else."""
+PENALTIES: Space = (
+    Real(path="l1", low=1e-7, high=1e-4, log=True, source="wishes of the papers: L1"),
+    Categorical(path="class_weights", values=(False, True), source="Venkatachalam 2.1; Subrahmanya 2.3"),
+    Categorical(path="momentum", values=(0.8, 0.9, 0.95), source="Sutskever et al. 2013", when=("optimizer", "sgd")),
+)

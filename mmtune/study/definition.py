@@ -66,6 +66,9 @@ class Study:
         for path in named:
             if path not in known:
                 raise InputError(f"study {self.name}: the space names {path}, which its configuration has not")
+        if len(space) < len(self.space):
+            twice = next(path for path in space if [choice.path for choice in self.space].count(path) > 1)
+            raise InputError(f"study {self.name}: the space must name a choice once, it names {twice} twice")
         for choice in self.space:
             for value in choice.values if isinstance(choice, Categorical) else (choice.low, choice.high):
                 require_kind(self.name, choice.path, value, known[choice.path])
@@ -104,7 +107,7 @@ def require_kind(study: str, path: str, value: object, usual: object) -> None:
     kind = type(usual)
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
     if usual is not None and not fits:
-        raise InputError(f"study {study}: {path} must be drawn of type {kind.__name__} as {usual!r} is, got {value!r}")
+        raise InputError(f"study {study}: {path} must be of type {kind.__name__} as {usual!r} is, got {value!r}")
 
 
 def require_name(name: str) -> None:
@@ -136,9 +139,11 @@ def require_plain(study: str, path: str, value: object) -> None:
 
 def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
     """The base configuration with choices settled by the user, and with another budget if one is given."""
-    for path in fixed:
-        if path not in flatten(study.base):
-            raise InputError(f"study {study.name} has no choice {path}; it has {', '.join(flatten(study.base))}")
+    known = flatten(study.base)
+    for path, value in fixed.items():
+        if path not in known:
+            raise InputError(f"study {study.name} has no choice {path}; it has {', '.join(known)}")
+        require_kind(study.name, path, value, known[path])
     base: TrialConfig = replace_paths(study.base, fixed)
     return base if epochs is None else replace_path(base, "train.epochs", epochs)
 
@@ -178,10 +183,14 @@ def schedule(
 
 
 def require_resumable(tries: Tries, study: str, base: TrialConfig) -> None:
-    """Raise InputError where a try goes on from another that does not keep its last epoch."""
+    """Raise InputError where a try goes on from another that does not keep its last epoch, or steps differently."""
     for later, earlier in tries.going_on.items():
-        if not tries.configure(base, {TRY: earlier}).train.keep_final:
+        own, before = (tries.configure(base, {TRY: name}).train for name in (later, earlier))
+        if not before.keep_final:
             raise InputError(f"study {study}: {later} goes on from {earlier}, so keep_final must be True, got False")
+        if own.optimizer != before.optimizer:
+            rule = f"{later} goes on from {earlier}, so its optimizer must be {before.optimizer}"
+            raise InputError(f"study {study}: {rule}, got {own.optimizer}")
 
 
 def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:

@@ -148,7 +148,7 @@ def test_a_shape_that_cannot_be_read_is_refused(config: Any, shape: Shape, line:
     ("cls", "fields", "line"),
     [
         (SmallCNN, {"width": 0}, "width must be a whole number from 1 to 8192, got 0"),
-        (SmallCNN, {"kernel": 4}, "kernel must be one of 1, 3, 5, 7, 9, got 4"),
+        (SmallCNN, {"kernel": 4}, "kernel must be an odd number from 1 to 255, got 4"),
         (SmallCNN, {"activation": "elu"}, "activation must be one of relu, gelu, silu, tanh, got 'elu'"),
         (Conv1dEncoder, {"summary": "last"}, "summary must be one of mean, flat, got 'last'"),
         (SpectrogramCNN, {"n_fft": 64, "hop": 65}, "hop must be a whole number from 1 to 64, got 65"),

@@ -272,7 +272,7 @@ MISTAKES = {
     "no value": ("size: int = 4", "size: object = print", "must be a text, a number"),
     "no reads": ('    reads: tuple[str, ...] = ("text",)\n', "", "reads, the names of its banks"),
     "no such field": ('path="model.size"', 'path="model.sizes"', "the space names model.sizes"),
-    "a choice of another kind": ("values=(4, 8)", 'values=(4, "x")', "model.size must be drawn of type int as 4 is"),
+    "a choice of another kind": ("values=(4, 8)", 'values=(4, "x")', "model.size must be of type int as 4 is"),
     "does not load": ("import torch", "import tourch", "No module named 'tourch'"),
     "no Python": ("class Wordy", "clas Wordy", "SyntaxError"),
 }

@@ -153,9 +153,9 @@ BROKEN = [
     ("a package that is not there", "\nimport nowhere_at_all\n", 2, "must be a study that loads: ModuleNotFoundError"),
     (
         "an exception in ours",
-        "from mmtune.networks.config import ImageCNNConfig\n\nImageCNNConfig(\n    kernel=4)\n",
+        "from mmtune.networks.config import ImageCNNConfig\n\nImageCNNConfig(\n    kernel=0)\n",
         3,
-        "kernel must be one of 3, 5, got 4",
+        "kernel must be a whole number from 1 to 27, got 0",
     ),
     ("several lines", "raise ValueError('one\\ntwo')\n", 1, "must be a study that loads: ValueError: one"),
     ("an exit", "import sys\nsys.exit(3)\n", 2, "must be a study that loads: SystemExit: 3"),

@@ -78,12 +78,9 @@ def test_moving_a_space_moves_its_conditions() -> None:
     assert moved[1].when == ("model.a", "x")
 
 
-def test_pinning_removes_a_choice_and_checks_the_value() -> None:
+def test_pinning_removes_a_choice_whatever_its_value() -> None:
     assert [c.path for c in pin(SPACE, {"a": "x"})] == ["b", "c", "d"]
-    with pytest.raises(InputError, match=r"d must be in 2..5, got 9"):
-        pin(SPACE, {"d": 9})
-    with pytest.raises(InputError, match="b must be in"):
-        pin(SPACE, {"b": "1"})
+    assert [c.path for c in pin(SPACE, {"d": 9})] == ["a", "b", "c"]
 
 
 def test_a_description_names_range_condition_and_source() -> None:

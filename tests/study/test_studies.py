@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +115,24 @@ def test_choices_are_settled_by_name_and_checked() -> None:
     ]:
         with pytest.raises(InputError, match=said):
             parse_fixed([text], study.base)
-    with pytest.raises(InputError, match="kernel must be one of 3, 5, got 4"):
-        settled(study, {"model.kernel": 4}, None)
-    with pytest.raises(InputError, match=r"train.learning_rate must be in 0.0001 to 0.1 \(log\), got 1.0"):
-        schedule(study, "tpe", study.base, {"train.learning_rate": 1.0})
+    with pytest.raises(InputError, match="kernel must be a whole number from 1 to 27, got 0"):
+        settled(study, {"model.kernel": 0}, None)
+    with pytest.raises(InputError, match=r"model.kernel must be of type int as 3 is, got '7'"):
+        settled(study, {"model.kernel": "7"}, None)
+
+
+def test_what_a_paper_tried_binds_nobody() -> None:
+    """A filter of 7 and a rate of 1 are in no paper, and a study's own values are its own."""
+    study = load_study("image_cnn")
+    fixed = parse_fixed(["kernel=7", "learning_rate=1"], study.base)
+    base = settled(study, fixed, None)
+    left = schedule(study, "tpe", base, fixed).space
+    assert flatten(base)["model.kernel"] == 7
+    assert not {"model.kernel", "train.learning_rate"} & {choice.path for choice in left}
+    wide = tuple(replace(own, values=(3, 7, 9)) if own.path == "model.kernel" else own for own in study.space)  # type: ignore[call-arg]
+    own = Study(name="mine", base=study.base, space=wide, grid={"model.kernel": (7, 9)})
+    built = [schedule(own, "grid", own.base, {}).configure(own.base, {"model.kernel": size}) for size in (7, 9)]
+    assert [config.model.kernel for config in built] == [7, 9]
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:

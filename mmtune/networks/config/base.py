@@ -33,6 +33,18 @@ def count(default: int, low: int, high: int) -> int:
     return ruled(default, partial(require_count, low=low, high=high))
 
 
+def odd(default: int, high: int) -> int:
+    """A field that is an odd whole number in [1, high]: a kernel that has a middle."""
+    return ruled(default, partial(require_odd, high=high))
+
+
+def require_odd(name: str, value: int, high: int) -> None:
+    """Raise InputError unless `value` is an odd whole number in [1, high]."""
+    require_count(name, value, 1, high)
+    if value % 2 == 0:
+        raise InputError(f"{name} must be an odd number from 1 to {high}, got {value}")
+
+
 def number(default: float, low: float, high: float) -> float:
     """A field that is a finite number in [low, high]."""
     return ruled(default, partial(require_range, low=low, high=high))

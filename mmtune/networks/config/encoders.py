@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
-from mmtune.networks.config.base import Checked, choice, count, rate
+from mmtune.networks.config.base import Checked, choice, count, odd, rate
 from mmtune.networks.shapes import Shape
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Convolutional(Checked):
     width: int = count(64, 1, WIDEST)
     channels: int = count(16, 1, 512)
     blocks: int = count(2, 1, 8)
-    kernel: int = choice(3, (1, 3, 5, 7, 9))
+    kernel: int = odd(3, 255)
     activation: str = choice("relu", ACTIVATIONS)
     norm: str = choice("batch", NORMS)
     dropout: float = rate(0.0)
@@ -72,7 +72,7 @@ class Conv1dEncoder(Convolutional):
     """
 
     blocks: int = count(3, 1, 8)
-    kernel: int = choice(5, (1, 3, 5, 7, 9, 15, 31, 79))
+    kernel: int = odd(5, 1023)
     stride: int = count(1, 1, 64)
     summary: str = choice("mean", ("mean", "flat"))
 

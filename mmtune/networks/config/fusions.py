@@ -99,12 +99,13 @@ class LowRank(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Checked):
-    """A linear layer to the logits, after a hidden one of `hidden` units with ReLU unless that is 0.
+    """A linear layer to the logits, after `layers` hidden ones of `hidden` units with ReLU unless that is 0.
 
     dropout: before each of them.
     """
 
     hidden: int = count(0, 0, WIDEST)
+    layers: int = count(1, 1, 8)
     dropout: float = rate(0.0)
 
     def build(self, width: int, classes: int) -> nn.Module:

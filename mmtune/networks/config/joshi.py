@@ -25,7 +25,7 @@ class ImageCNNConfig(ModelConfig):
     pools: after which convolutions the two unprinted 2x2 pools stand; both give the printed 768 inputs.
     """
 
-    kernel: int = choice(3, (3, 5))
+    kernel: int = count(3, 1, 27)
     activation: str = choice("tanh", ("tanh", "relu"))
     norm: str = choice("l1-l2-l3-l4-l5", NORM_CODES)
     l5: str = choice("absent", ("absent", "fc1"))
@@ -65,13 +65,13 @@ class AudioRNNConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentFusionConfig(ModelConfig):
-    """Joshi's latent fusion: both embeddings side by side, then one or two linear layers (section 2.2).
+    """Joshi's latent fusion: both embeddings side by side, then linear layers, one or two in section 2.2.
 
     embedding: 64 joins the second-last layers of the encoders, 10 their outputs, one a class.
     encoders: "frozen" keeps the given encoders as they are, as the report did; "joint" trains all together.
     """
 
-    layers: int = choice(1, (1, 2))
+    layers: int = count(1, 1, 8)
     embedding: int = choice(64, (10, 64))
     encoders: str = choice("frozen", ("frozen", "joint"))
     image: ImageCNNConfig = field(default_factory=ImageCNNConfig)
