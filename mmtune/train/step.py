@@ -67,7 +67,7 @@ class Step:
     ) -> None:
         self.model, self.optimizer, self.rows, self.recipe = model, optimizer, rows, recipe
         self.weights, self.average, self.change, self.rate = weights, average, change, rate
-        self.half = recipe.precision == "bfloat16"
+        self.half, self.restrained = recipe.precision == "bfloat16", bool(recipe.l1 or recipe.clip)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.number = 0
         device, classes = rows.labels.device, rows.shapes.classes
@@ -104,7 +104,8 @@ class Step:
         alone = (loss_of(own.float()) for own in output.alone.values())
         self.optimizer.zero_grad()
         sum(alone, loss).backward()
-        self.restrain()
+        if self.restrained:
+            self.restrain()
         self.optimizer.step()
         if self.average is not None:
             self.average.follow()
