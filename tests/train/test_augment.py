@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
 from scipy.stats import beta
 from torch import Tensor
+from torch.autograd.profiler import profile
 from torch.nn.functional import one_hot
 
 from mmtune.base.errors import InputError
@@ -183,6 +184,38 @@ def step(rows: Rows) -> Any:
         return dropped(found, 0.3), others, share
 
     return changed
+
+
+HOST = {"_local_scalar_dense", "nonzero", "scalar_tensor", "lift_fresh"}
+"""What brings a number from a device to the host, or one from there to it, or has a shape that depends on numbers."""
+
+
+def ops(function: Callable[[], Any]) -> set[str]:
+    """The names of torch's own functions that are called."""
+    with profile(use_cpu=True) as found:
+        function()
+    return {event.name.removeprefix("aten::") for event in found.function_events}
+
+
+def test_no_number_goes_between_host_and_device() -> None:
+    rows = rows_on()
+    given, changed = batch_on(rows), step(rows)
+    called = ops(lambda: changed(given))
+    assert "grid_sampler_2d" in called
+    assert not called & HOST
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: float(x.sum()),
+        lambda x: x[x > 0],
+        lambda x: torch.where(x > 0, 0.0, x),
+        lambda x: torch.tensor([1.0, 2.0]),
+    ],
+)
+def test_one_that_does_is_noticed(wrong: Callable[[Tensor], Any]) -> None:
+    assert ops(lambda: wrong(torch.ones(3))) & HOST
 
 
 @pytest.mark.cuda

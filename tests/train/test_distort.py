@@ -62,10 +62,8 @@ def changed(own: Any, given: Tensor, seed: int = 1, training: Tensor | None = No
 
 def names(case: object) -> str:
     """What a configuration asks for, without what it leaves alone."""
-    asked = (
-        [f"{name}={value}" for name, value in vars(case).items() if value] if hasattr(case, "build") else [str(case)]
-    )
-    return " ".join([type(case).__name__, *asked])
+    asked = vars(case).items() if hasattr(case, "build") else ()
+    return " ".join([type(case).__name__, *(f"{name}={value}" for name, value in asked if value)])
 
 
 @pytest.mark.parametrize(("own", "shape"), ALL, ids=names)
