@@ -167,4 +167,37 @@ PENALTIES: Space = (
     Real(path="l1", low=1e-7, high=1e-4, log=True, source="wishes of the papers: L1"),
     Categorical(path="class_weights", values=(False, True), source="Venkatachalam 2.1; Subrahmanya 2.3"),
     Categorical(path="momentum", values=(0.8, 0.9, 0.95), source="Sutskever et al. 2013", when=("optimizer", "sgd")),
+
+# ---- augmentations: below one, as in under("train.augment.image", PICTURE_AUGMENTATION)
+
+PICTURE_AUGMENTATION: Space = (
+    Real(path="shift", low=0.0, high=0.2, source="An et al. 2020 (.2)"),
+    Real(path="rotate", low=0.0, high=20.0, source="An et al. 2020 (20), Cireşan et al. 2010 (15)"),
+    Real(path="scale", low=0.0, high=0.2, source="Cireşan et al. 2010 (.15 to .2)"),
+    Real(path="erase", low=0.0, high=0.4, source="Random Erasing, Zhong et al. 2020 (.4)"),
+)
+SOUND_SHIFT = Real(path="shift", low=0.0, high=0.2, source="Speech Commands, TensorFlow's training script (.1)")
+TIME_MASK = Real(path="time_mask", low=0.0, high=0.2, source="SpecAugment, Park et al. 2019 (.2, for Switchboard)")
+WAVEFORM_AUGMENTATION: Space = (
+    SOUND_SHIFT,
+    Real(path="gain", low=0.0, high=12.0, source="audiomentations, Gain (12)"),
+    Real(path="noise", low=0.0, high=0.5, source="audiomentations, AddGaussianSNR (.01 to .56)"),
+    TIME_MASK,
+)
+NOISE = Real(path="noise", low=0.0, high=0.5, source="Bishop 1995; no range printed")
+FEATURE_AUGMENTATION: Space = (
+    SOUND_SHIFT,
+    Real(path="gain", low=0.0, high=0.5, source="what a waveform's is in features; no range printed"),
+    NOISE,
+    Real(path="frequency_mask", low=0.0, high=0.35, source="SpecAugment, Park et al. 2019 (27 of 80 bands)"),
+    TIME_MASK,
+)
+MEL_AUGMENTATION: Space = (
+    *FEATURE_AUGMENTATION,
+    Real(path="mel_shift", low=0.0, high=0.1, source="Jaitly and Hinton 2013 (10 % of a frequency, 2 of 40 bands)"),
+)
+VECTOR_AUGMENTATION: Space = (NOISE,)
+MIXUP: Space = (Real(path="mixup", low=0.0, high=1.0, source="Zhang et al. 2018 (.1 to .4; 1 for CIFAR-10)"),)
+MODALITY_DROPOUT: Space = (
+    Real(path="modality_dropout", low=0.0, high=0.5, source="ModDrop, Neverova et al. 2016; no range printed"),
 )

@@ -1,0 +1,91 @@
+"""Batches changed at random while a model is trained: each bank by its augmentation, rows mixed, banks left out.
+
+All draw from the default generator of the tensors' device, so that a seed repeats and a checkpoint goes on, and none
+waits for the device, so that a CUDA graph can hold them. Tensors that come in are never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.distributions import Gamma
+
+from mmtune.base.errors import InputError
+from mmtune.train.augmentations import Augmentation
+from mmtune.train.batches import Rows, Training, as_input
+from mmtune.train.distort import Distort, per_row
+
+
+def augmenter(augment: Mapping[str, Augmentation], rows: Rows) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+    """A function from a batch by bank, as `rows` gives it, to the same with the named banks changed.
+
+    A row that has nothing of a bank keeps its zeros. InputError where a bank is not read, or is none for its
+    augmentation.
+    """
+    for bank in augment:
+        if bank not in rows.banks:
+            raise InputError(f"augment must name banks that the network reads, {', '.join(rows.banks)}, got {bank!r}")
+    made = {bank: of_bank(own, bank, rows) for bank, own in augment.items()}
+
+    def augmented(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {bank: made[bank](values) if bank in made else values for bank, values in inputs.items()}
+
+    return augmented
+
+
+def of_bank(own: Augmentation, bank: str, rows: Rows) -> Distort:
+    """What an augmentation does to a bank of rows; InputError, naming the bank, where it cannot."""
+    held = rows.banks[bank]
+    try:
+        distort = own.build(tuple(as_input(held.values[:1]).shape[1:]), lambda: Training(rows)[bank][0])
+    except InputError as error:
+        raise InputError(f"augment.{bank}: {error}") from error
+    return where_any(distort) if held.gaps else distort
+
+
+def where_any(distort: Distort) -> Distort:
+    """The same, but rows of nothing but zeros stay so."""
+
+    def kept(values: Tensor) -> Tensor:
+        return torch.where(per_row((values != 0).flatten(1).any(1), values), distort(values), values)
+
+    return kept
+
+
+def mixed(inputs: Mapping[str, Tensor], labels: Tensor, alpha: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Mixup (Zhang et al., "mixup: beyond empirical risk minimization", 2018): each row mixed with another.
+
+    inputs: by bank (B, ...); labels (B,). Returns share * own + (1 - share) * other of all banks, the others' labels
+    (B,), and the share () in [.5, 1], of Beta(alpha, alpha) and the same for the batch as in the paper; alpha > 0. The
+    other one is the row before, as rows come in random order. A value that is missing is mixed as the zeros that it is;
+    of sequences of two lengths the padding is where both have it.
+    """
+    share = larger_share(alpha, labels.device)
+    made = {bank: values.roll(1, 0).lerp(values, share) for bank, values in inputs.items()}
+    return made, labels.roll(1), share
+
+
+def larger_share(alpha: float, device: torch.device) -> Tensor:
+    """() float32, the larger of a number drawn from Beta(alpha, alpha) and what it lacks of 1.
+
+    It is two numbers of Gamma(alpha) in proportion, by their logarithms: each is one of Gamma(alpha + 1) times
+    U^(1 / alpha), which a small alpha makes less than any float32.
+    """
+    ones = torch.ones(2, device=device)
+    grown = Gamma(ones * (alpha + 1), ones, validate_args=False).sample()
+    logs = grown.log() + (1 - torch.rand(2, device=device)).log() / alpha
+    return (logs[0] - logs[1]).abs().sigmoid()
+
+
+def dropped(inputs: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
+    """Modality dropout (Neverova et al., "ModDrop", 2016): each row of banks (B, ...) loses some, which are zeros.
+
+    It loses each bank with probability `rate`, but where it would lose all it keeps one of them, each as likely. A
+    single bank is never lost; a value that is missing counts as one that is there.
+    """
+    some = next(iter(inputs.values()))
+    drawn = torch.rand(len(some), len(inputs), device=some.device)
+    kept = ((drawn >= rate) | (drawn == drawn.amax(1, keepdim=True))).float()
+    return {bank: values * per_row(own, values) for (bank, values), own in zip(inputs.items(), kept.T, strict=True)}
