@@ -25,10 +25,10 @@ def reproduce(
 ) -> None:
     """Make the reports' own configurations again under every protocol; hold them against what is reported."""
     from mmtune.base.signals import interruptible
-    from mmtune.study.finding import SHIPPED, shipped_names
+    from mmtune.study.finding import SHIPPED
     from mmtune.tune.machine import resolve_device
     from reproduction.run import reproduce
-    from reproduction.tasks import Order, parse_seeds, with_needed
+    from reproduction.tasks import Order, paper_names, parse_seeds, with_needed
 
     order = Order(
         seeds=parse_seeds(seeds),
@@ -39,7 +39,7 @@ def reproduce(
         store=store,
         results=results or SHIPPED / "RESULTS.md",
     )
-    chosen = with_needed(names or shipped_names())
+    chosen = with_needed(names or paper_names())
     dataset = open_data(data)
     with interruptible() as stopped:
         found = reproduce(order, chosen, dataset, console, stopped)

@@ -11,11 +11,10 @@ from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.tables import last_line, percent
 from mmtune.serve.scoring import score_test
 from mmtune.study import Study, StudyKey, load_study, settled
-from mmtune.study.finding import shipped_names
 from mmtune.tracking import COMPLETE, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.encoders import best_encoder, needed_encoders
 from mmtune.tune.plan import make_key
-from reproduction.tasks import Task, adapted
+from reproduction.tasks import Task, adapted, paper_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
     that stand together have the same budget.
     """
     found = {result.task: result for result in asked}
-    studies = {name: load_study(name) for name in shipped_names()}
+    studies = {name: load_study(name) for name in paper_names()}
     for key in (run.key for run in tracker.studies()):
         if key.study not in studies or (key.digest, key.sampler) != (dataset.digest, "reported"):
             continue

@@ -13,6 +13,7 @@ from mmtune.base.rules import require_count
 from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import Study, load_study, parse_fixed, settled
+from mmtune.study.finding import shipped_names
 from mmtune.study.options import Options
 from mmtune.tune.machine import default_workers
 from mmtune.tune.plan import make_splits
@@ -103,6 +104,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not words or not all(word.isascii() and word.isdigit() for word in words):
         raise InputError(f"--seeds must be whole numbers from 0, such as '0 1', got {text!r}")
     return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def paper_names() -> list[str]:
+    """The shipped studies that make a paper's trials again, sorted."""
+    return [name for name in shipped_names() if load_study(name).paper]
 
 
 def with_needed(names: Iterable[str]) -> dict[str, Study]:

@@ -167,6 +167,7 @@ PENALTIES: Space = (
     Real(path="l1", low=1e-7, high=1e-4, log=True, source="wishes of the papers: L1"),
     Categorical(path="class_weights", values=(False, True), source="Venkatachalam 2.1; Subrahmanya 2.3"),
     Categorical(path="momentum", values=(0.8, 0.9, 0.95), source="Sutskever et al. 2013", when=("optimizer", "sgd")),
+)
 
 # ---- augmentations: below one, as in under("train.augment.image", PICTURE_AUGMENTATION)
 

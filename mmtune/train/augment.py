@@ -7,6 +7,7 @@ waits for the device, so that a CUDA graph can hold them. Tensors that come in a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,38 @@ from mmtune.base.errors import InputError
 from mmtune.train.augmentations import Augmentation
 from mmtune.train.batches import Rows, Training, as_input
 from mmtune.train.distort import Distort, per_row
+from mmtune.train.recipe import Train
+
+
+class Others(NamedTuple):
+    """The labels (B,) of the rows that a batch is mixed with, and the share () of itself that is left."""
+
+    labels: Tensor
+    share: Tensor
+
+
+Change = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Others | None]]
+"""What is done to a batch by bank, whose labels are (B,) int64, before a model sees it."""
+
+
+def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
+    """A batch as it is."""
+    return inputs, None
+
+
+def change_of(recipe: Train, rows: Rows) -> Change:
+    """All that a recipe does to batches of rows: augmented, banks left out, mixed. InputError where it cannot."""
+    if not (recipe.augment or recipe.modality_dropout or recipe.mixup):
+        return unchanged
+    augmented = augmenter(recipe.augment, rows)
+
+    def change(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
+        inputs = augmented(inputs)
+        if recipe.modality_dropout:
+            inputs = dropped(inputs, recipe.modality_dropout)
+        return mixed(inputs, labels, recipe.mixup) if recipe.mixup else (inputs, None)
+
+    return change
 
 
 def augmenter(augment: Mapping[str, Augmentation], rows: Rows) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
@@ -54,17 +87,17 @@ def where_any(distort: Distort) -> Distort:
     return kept
 
 
-def mixed(inputs: Mapping[str, Tensor], labels: Tensor, alpha: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def mixed(inputs: Mapping[str, Tensor], labels: Tensor, alpha: float) -> tuple[dict[str, Tensor], Others]:
     """Mixup (Zhang et al., "mixup: beyond empirical risk minimization", 2018): each row mixed with another.
 
-    inputs: by bank (B, ...); labels (B,). Returns share * own + (1 - share) * other of all banks, the others' labels
-    (B,), and the share () in [.5, 1], of Beta(alpha, alpha) and the same for the batch as in the paper; alpha > 0. The
+    inputs: by bank (B, ...); labels (B,). Returns share * own + (1 - share) * other of all banks, and the others; the
+    share is in [.5, 1], of Beta(alpha, alpha) and the same for the batch as in the paper; alpha > 0. The
     other one is the row before, as rows come in random order. A value that is missing is mixed as the zeros that it is;
     of sequences of two lengths the padding is where both have it.
     """
     share = larger_share(alpha, labels.device)
     made = {bank: values.roll(1, 0).lerp(values, share) for bank, values in inputs.items()}
-    return made, labels.roll(1), share
+    return made, Others(labels.roll(1), share)
 
 
 def larger_share(alpha: float, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from mmtune.train.augment import change_of
 from mmtune.train.average import Average
 from mmtune.train.batches import Held, Resident, Rows, Training, as_input, batch_sizes
 from mmtune.train.checkpoint import (
@@ -139,15 +140,19 @@ def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dic
 
 
 def require_trainable(config: TrialConfig, data: Resident) -> None:
-    """Raise InputError where this machine has not the precision that a configuration asks for."""
+    """Raise InputError where this machine has not the precision that a configuration asks for, or the data are none
+    that it can augment."""
+    rows = data.rows(config.model.reads)
+    change_of(config.train, rows)
     if config.train.precision == "bfloat16":
-        require_bfloat16(config.model.build(data.shapes).to(data.device), data.rows(config.model.reads))
+        require_bfloat16(config.model.build(data.shapes).to(data.device), rows)
 
 
 def step_of(recipe: Train, model: nn.Module, rows: Rows, elapsed: Callable[[], float] = lambda: 0.0) -> Step:
     """The step that a recipe asks for: a model and a fresh optimiser on rows.
 
-    elapsed: the seconds since the training began. Raises InputError where this machine has not the precision.
+    elapsed: the seconds since the training began. Raises InputError where this machine has not the precision, or an
+    augmentation does not fit the rows.
     """
     if recipe.precision == "bfloat16":
         require_bfloat16(model, rows)
@@ -160,7 +165,8 @@ def step_of(recipe: Train, model: nn.Module, rows: Rows, elapsed: Callable[[], f
 
     varies = recipe.schedule != "constant" or recipe.warmup
     optimizer = make_optimizer(recipe, model.parameters())
-    return Step(model, optimizer, rows, recipe, weights=weights, rate=rate if varies else None)
+    change = change_of(recipe, rows)
+    return Step(model, optimizer, rows, recipe, weights=weights, change=change, rate=rate if varies else None)
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmtune.base.errors import InputError
 from mmtune.networks.config.base import Checked, choice, count, number
+from mmtune.train.augmentations import Augmentation
 
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "adadelta", "rmsprop", "sgd", "muon")
@@ -27,6 +30,9 @@ class Train(Checked):
     l1: times the sum of all magnitudes, added to the loss. clip: the largest norm of a step's gradient.
     label_smoothing: as in torch's cross-entropy (Szegedy et al., 2016); scores are of the plain loss.
     ema: how slowly an average follows the weights, as .999; it is the average that is evaluated and kept.
+    mixup: rows are mixed with others, in shares of Beta(mixup, mixup) (Zhang et al., 2018).
+    modality_dropout: each row loses each bank so often, but never all of them (Neverova et al., 2016).
+    augment: by bank, how its values are changed at random.
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
     keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
     precision: of products and convolutions while training; weights, and all that is evaluated, are float32.
@@ -46,6 +52,9 @@ class Train(Checked):
     clip: float = number(0.0, 0.0, 1e6)
     label_smoothing: float = number(0.0, 0.0, 0.99)
     ema: float = number(0.0, 0.0, 0.999999)
+    mixup: float = number(0.0, 0.0, 100.0)
+    modality_dropout: float = number(0.0, 0.0, 0.95)
+    augment: Mapping[str, Augmentation] = field(default_factory=dict)
     class_weights: bool = choice(False, (True, False))
     keep_final: bool = choice(False, (True, False))
     precision: str = choice("float32", PRECISIONS)
@@ -60,3 +69,19 @@ class TrialConfig:
 
     model: Any
     train: Train = field(default_factory=Train)
+
+    def __post_init__(self) -> None:
+        if self.train.augment or self.train.modality_dropout:
+            require_changes(self.train, tuple(self.model.reads), getattr(self.model, "frozen", False))
+
+
+def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None:
+    """Raise InputError unless what a recipe does to batches can be done for a network that reads these banks."""
+    if recipe.augment and frozen:
+        raise InputError("augment must be empty where encoders stay as they are, which are asked once: train them too")
+    for bank in recipe.augment:
+        if bank not in banks:
+            raise InputError(f"augment must name banks that the network reads, {', '.join(banks)}, got {bank!r}")
+    if recipe.modality_dropout and len(banks) == 1:
+        rule = f"modality_dropout must be 0 for a network that reads {banks[0]} alone"
+        raise InputError(f"{rule}, got {recipe.modality_dropout:g}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mmtune.networks.output import answer
+from mmtune.train.augment import Change, unchanged
 from mmtune.train.average import Average
 from mmtune.train.batches import Rows, batch_sizes
 from mmtune.train.evaluate import scores
@@ -22,22 +23,6 @@ from mmtune.train.optimizers import Optimizer
 from mmtune.train.recipe import Train
 
 WARM = 3
-
-
-class Others(NamedTuple):
-    """The labels (B,) of the rows that a batch is mixed with, and the share () of itself that is left."""
-
-    labels: Tensor
-    share: Tensor
-
-
-Change = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Others | None]]
-"""What is done to a batch by bank, whose labels are (B,) int64, before a model sees it."""
-
-
-def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
-    """A batch as it is."""
-    return inputs, None
 
 
 class DivergenceError(RuntimeError):

@@ -15,11 +15,20 @@ from mmtune.cli import answer
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import load_study
-from mmtune.study.finding import shipped_names
 from reproduction.__main__ import app
-from reproduction.tasks import Task, epochs_in_all, length, needs, obstacle, parse_seeds, tasks_of, with_needed
+from reproduction.tasks import (
+    Task,
+    epochs_in_all,
+    length,
+    needs,
+    obstacle,
+    paper_names,
+    parse_seeds,
+    tasks_of,
+    with_needed,
+)
 
-ALL = with_needed(shipped_names())
+ALL = with_needed(paper_names())
 
 
 def of_length(dataset: Dataset, rows: int) -> Dataset:

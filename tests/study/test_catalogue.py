@@ -31,6 +31,7 @@ from mmtune.networks.config import (
 )
 from mmtune.study import catalogue
 from mmtune.study.space import Categorical, Choice, Integer, Space, Value, draw, under
+from mmtune.train.augmentations import PictureAugmentation, SoundAugmentation, VectorAugmentation
 from mmtune.train.recipe import Train
 
 OWNERS: dict[str, Any] = {
@@ -62,6 +63,13 @@ OWNERS: dict[str, Any] = {
     "SPECTROGRAM_OPTIMISER": Train(),
     "RECIPE": Train(),
     "PENALTIES": Train(),
+    "MIXUP": Train(),
+    "MODALITY_DROPOUT": Train(),
+    "PICTURE_AUGMENTATION": PictureAugmentation(),
+    "WAVEFORM_AUGMENTATION": SoundAugmentation(),
+    "FEATURE_AUGMENTATION": SoundAugmentation(),
+    "MEL_AUGMENTATION": SoundAugmentation(),
+    "VECTOR_AUGMENTATION": VectorAugmentation(),
 }
 SPACES: dict[str, Space] = {
     name: value for name, value in vars(catalogue).items() if name.isupper() and isinstance(value, tuple) and value
@@ -99,7 +107,8 @@ def test_whatever_is_drawn_keeps_the_rules(name: str) -> None:
 def test_the_recipe_tries_every_field_that_the_recipe_has() -> None:
     """What is left out is the budget, the files, or not a matter of taste."""
     left = {"epochs", "seconds", "patience", "keep_final", "precision"}
-    offered = {choice.path for choice in (*catalogue.RECIPE, *catalogue.PENALTIES)}
+    whole = catalogue.RECIPE + catalogue.PENALTIES + catalogue.MIXUP + catalogue.MODALITY_DROPOUT
+    offered = {choice.path for choice in whole}
     assert offered | left == set(flatten(Train()))
 
 

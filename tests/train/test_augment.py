@@ -109,7 +109,7 @@ def test_mixed_rows_are_as_much_of_two_as_their_labels_are() -> None:
     told = one_hot(labels, CLASSES).float()
     given = {"vector": told, "picture": told.view(ROWS, 1, CLASSES, 1).expand(-1, 3, -1, 4)}
     torch.manual_seed(1)
-    found, others, share = mixed(given, labels, 1.0)
+    found, (others, share) = mixed(given, labels, 1.0)
     expected = share * told + (1 - share) * one_hot(others, CLASSES)
     torch.testing.assert_close(found["vector"], expected)
     torch.testing.assert_close(found["picture"], expected.view(ROWS, 1, CLASSES, 1).expand(-1, 3, -1, 4))
@@ -118,7 +118,7 @@ def test_mixed_rows_are_as_much_of_two_as_their_labels_are() -> None:
     assert 0.5 <= float(share) <= 1
     assert torch.equal(given["vector"], told)
     torch.manual_seed(1)
-    again, _, _ = mixed(given, labels, 1.0)
+    again, _ = mixed(given, labels, 1.0)
     assert torch.equal(again["vector"], found["vector"])
 
 
@@ -180,7 +180,7 @@ def step(rows: Rows) -> Any:
     augment = augmenter(AUGMENT, rows)
 
     def changed(given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        found, others, share = mixed(augment(given), rows.labels, 0.3)
+        found, (others, share) = mixed(augment(given), rows.labels, 0.3)
         return dropped(found, 0.3), others, share
 
     return changed
