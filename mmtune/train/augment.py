@@ -37,16 +37,17 @@ def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tens
 
 
 def change_of(recipe: Train, rows: Rows) -> Change:
-    """All that a recipe does to batches of rows: augmented, banks left out, mixed. InputError where it cannot."""
+    """All that a recipe does to batches of rows: augmented, mixed, banks left out. InputError where it cannot."""
     if not (recipe.augment or recipe.modality_dropout or recipe.mixup):
         return unchanged
     augmented = augmenter(recipe.augment, rows)
 
     def change(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
-        inputs = augmented(inputs)
-        if recipe.modality_dropout:
-            inputs = dropped(inputs, recipe.modality_dropout)
-        return mixed(inputs, labels, recipe.mixup) if recipe.mixup else (inputs, None)
+        inputs, others = augmented(inputs), None
+        if recipe.mixup:
+            inputs, others = mixed(inputs, labels, recipe.mixup)
+        # Last, so that what a row goes without is zeros.
+        return dropped(inputs, recipe.modality_dropout) if recipe.modality_dropout else inputs, others
 
     return change
 

@@ -79,7 +79,9 @@ def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None
     """Raise InputError unless what a recipe does to batches can be done for a network that reads these banks."""
     if recipe.augment and frozen:
         raise InputError("augment must be empty where encoders stay as they are, which are asked once: train them too")
-    for bank in recipe.augment:
+    for bank, own in recipe.augment.items():
+        if not callable(getattr(own, "build", None)):
+            raise InputError(f"augment of {bank} must have a build, such as PictureAugmentation(), got {own!r:.80}")
         if bank not in banks:
             raise InputError(f"augment must name banks that the network reads, {', '.join(banks)}, got {bank!r}")
     if recipe.modality_dropout and len(banks) == 1:

@@ -14,12 +14,15 @@ from torch.optim import lr_scheduler
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
+from mmtune.networks.config import LatentFusionConfig
 from mmtune.networks.output import answer
 from mmtune.networks.shapes import Shapes
+from mmtune.train.augment import mixed
+from mmtune.train.augmentations import PictureAugmentation, SoundAugmentation
 from mmtune.train.average import Average, decay_at
-from mmtune.train.batches import Rows, batch_sizes, rows_of
+from mmtune.train.batches import Resident, Rows, batch_sizes, rows_of
 from mmtune.train.checkpoint import Moment, load_moment, save_moment
-from mmtune.train.fit import FitResult, fit
+from mmtune.train.fit import FitResult, fit, require_trainable, step_of
 from mmtune.train.rates import share
 from mmtune.train.recipe import OPTIMIZERS, SCHEDULES, Train, TrialConfig
 
@@ -280,10 +283,11 @@ RECIPES = [
     *(recipe(epochs=6, optimizer=name, weight_decay=0.01) for name in OPTIMIZERS),
     recipe(epochs=6, ema=0.95, schedule="cosine", warmup=0.2, label_smoothing=0.1, clip=1.0, l1=1e-4),
     recipe(epochs=6, schedule="one-cycle", optimizer="sgd", ema=0.9),
+    recipe(epochs=6, mixup=0.4, augment={"audio": SoundAugmentation(shift=0.2, noise=0.2, time_mask=0.2)}),
 ]
 
 
-@pytest.mark.parametrize("own", RECIPES, ids=lambda own: f"{own.optimizer}-{own.schedule}-{own.ema}")
+@pytest.mark.parametrize("own", RECIPES, ids=lambda own: f"{own.optimizer}-{own.schedule}-{own.ema}-{own.mixup}")
 def test_a_training_that_was_cut_goes_on_to_the_same_weights(tiny: Dataset, own: Train, tmp_path: Any) -> None:
     whole = trained(tiny, replace(own, keep_final=True))
     moments: list[Moment] = []
@@ -309,4 +313,90 @@ def test_a_training_that_was_cut_goes_on_to_the_same_weights(tiny: Dataset, own:
 def test_a_field_that_breaks_its_rule_is_refused_in_a_line(field: str, value: object) -> None:
     with pytest.raises(InputError, match=rf"^{field} must be .*, got") as error:
         recipe(**{field: value})
+    assert len(str(error.value).splitlines()) == 1
+
+
+# ---- what is done to batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Louder:
+    """An augmentation of somebody's own: everything twice as large."""
+
+    times: float = 2.0
+
+    def build(self, shape: tuple[int, ...], values: Any) -> Callable[[Tensor], Tensor]:
+        return lambda given: self.times * given
+
+
+def test_a_step_trains_on_what_an_augmentation_makes(tiny: Dataset) -> None:
+    class Twice(Flat):
+        def forward(self, audio: Tensor) -> Tensor:
+            return super().forward(2 * audio)
+
+    found = trained(tiny, recipe(augment={"audio": Louder()}, keep_final=True))
+    rows, _ = halves(tiny)
+    torch.manual_seed(SEED)
+    model = Twice(*NETWORK.build(rows.shapes)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    generator = torch.Generator().manual_seed(SEED)
+    for _ in range(2):
+        for index in torch.randperm(len(rows), generator=generator).split(batch_sizes(len(rows), BATCH)):
+            inputs, labels = rows.batch(index)
+            optimizer.zero_grad()
+            nn.CrossEntropyLoss()(model(**inputs), labels).backward()
+            optimizer.step()
+    assert_same(last(found), model)
+
+
+def test_mixed_rows_pay_for_both_labels(tiny: Dataset) -> None:
+    """The loss of a step is that of either row's label, in shares."""
+    rows, _ = halves(tiny)
+    torch.manual_seed(SEED)
+    model = NETWORK.build(rows.shapes)
+    step = step_of(recipe(mixup=1.0), model, rows)
+    index = torch.arange(BATCH)
+    generator = torch.get_rng_state()
+    step.start_epoch()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    step(index)
+    torch.set_rng_state(generator)
+    model.load_state_dict(before)
+    inputs, labels = rows.batch(index)
+    mixture, (others, share) = mixed(inputs, labels, 1.0)
+    logits = model.train()(**mixture)
+    both = [nn.functional.cross_entropy(logits, own) for own in (labels, others)]
+    assert float(step.total) / BATCH == pytest.approx(
+        float((share * both[0] + (1 - share) * both[1]).detach()), rel=1e-5
+    )
+    assert 0.5 <= float(share) < 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"augment": {"image": SoundAugmentation()}},
+            "augment must name banks that the network reads, audio, got 'image'",
+        ),
+        ({"augment": {"audio": 3}}, "augment of audio must have a build, such as PictureAugmentation(), got 3"),
+        ({"modality_dropout": 0.2}, "modality_dropout must be 0 for a network that reads audio alone, got 0.2"),
+    ],
+)
+def test_what_cannot_be_done_to_a_batch_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        TrialConfig(model=NETWORK, train=recipe(**fields))
+    assert str(error.value) == said
+
+
+def test_encoders_that_stay_as_they_are_take_no_augmentation() -> None:
+    with pytest.raises(InputError, match=r"^augment must be empty where encoders stay as they are"):
+        TrialConfig(model=LatentFusionConfig(), train=Train(augment={"audio": SoundAugmentation()}))
+
+
+def test_an_augmentation_that_does_not_fit_the_data_is_refused_before_it_trains(tiny: Dataset) -> None:
+    data = Resident(tiny.train, 10, torch.device("cpu"))
+    picture = TrialConfig(model=NETWORK, train=Train(augment={"audio": PictureAugmentation(shift=0.1)}))
+    with pytest.raises(InputError, match=r"^augment.audio: ") as error:
+        require_trainable(picture, data)
     assert len(str(error.value).splitlines()) == 1
