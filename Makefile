@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RAY := $(VENV)/.ray
 DASHBOARD := $(VENV)/.dashboard
+DEV := $(VENV)/.dev
+FUZZ := $(VENV)/.fuzz
+# Else every process would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Options are given as NAME=value on the command line; the environment does not count. No value is ever read as make's
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
@@ -19,40 +23,72 @@ given = $(if $(filter $(1),$(GIVEN)),$($(1)))
 each = $(if $(call given,$(1)),$$$(1))
 one = $(if $(call given,$(1)),"$$$(1)")
 flags = $(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ a-z-) "$$$(name)")
-need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `.venv/bin/mmtune studies` lists))
+need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `make studies` lists))
+# Install $(1), which is $(2), at the pinned versions; says how far it is, on a terminal in one line that changes.
+define install
+	@echo "installing $(2) into $(VENV), at the pinned versions" >&2
+	@log=$(VENV)/install.log; : > $$log; there() { ls $(VENV)/lib/python*/site-packages 2>/dev/null | grep -c 'dist-info$$'; }; had=$$(there); \
+		far() { total=$$(sed -n 's/^Installing collected packages: //p' $$log | wc -w); \
+			if test $$total = 0; then echo "$$(grep -c '^ *Collecting' $$log) packages looked up"; \
+			else echo "$$(($$(there) - had)) of $$((total)) packages unpacked"; fi; }; \
+		( seconds=0; while sleep 1 > /dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 1)); \
+			if test -t 2; then printf '\r\033[K  %s s, %s' $$seconds "$$(far)"; \
+			elif test $$((seconds % 5)) = 0; then echo "  $$seconds s, $$(far)"; fi; done >&2 ) & telling=$$!; \
+		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile \
+			--constraint constraints.txt $(1) > $$log 2>&1; code=$$?; \
+		kill $$telling; if test -t 2; then printf '\r\033[K' >&2; fi; \
+		test $$code = 0 || { tail -n 20 $$log >&2; exit $$code; }
+endef
 SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 # Which study of a name is meant.
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study ui dashboard report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
+.PHONY: help setup studies init study ui dashboard report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | \
 		while IFS='|' read -r target text; do printf '  %-10s %s\n' "$$target" "$$text"; done
 
-setup: $(READY) ## Make .venv with every package at its pinned version
+setup: $(READY) ## Make .venv with every package that running needs, at its pinned version
 
-$(READY): pyproject.toml constraints.txt
+# The pip that Python 3.11 brings takes twice as long. What is unpacked is compiled when it is imported: of most packages little is.
+$(READY): pyproject.toml setup.py constraints.txt
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mmtune needs Python 3.11 or newer, $$PYTHON is $$("$$PYTHON" -V 2>&1); try make PYTHON=python3.11 ..." >&2; exit 2; }
-	@test -x $(BIN)/python || "$$PYTHON" -m venv $(VENV)
-	@echo "installing the pinned packages into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@test -x $(BIN)/python || { echo "making $(VENV)" >&2; "$$PYTHON" -m venv $(VENV); }
+	$(call install,pip,pip)
+	$(call install,--editable .,what running needs)
 	@touch $@
 
 # What POOL=ray needs beside the rest.
 $(RAY): $(READY)
-	@echo "installing Ray into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	$(call install,--editable '.[ray]',Ray)
 	@touch $@
 
 # What `make dashboard` needs beside the rest.
 $(DASHBOARD): $(READY)
-	@echo "installing optuna-dashboard into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dashboard]'
+	$(call install,--editable '.[dashboard]',optuna-dashboard)
 	@touch $@
+
+# What developers need beside the rest; tests start many processes, so all is compiled.
+$(DEV): $(READY)
+	$(call install,--editable '.[dev]',the developers' tools)
+	@echo "compiling all packages" >&2
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > $(VENV)/compiled.log || true
+	@touch $@
+
+# What `make fuzz` needs beside the rest.
+$(FUZZ): $(DEV)
+	$(call install,--editable '.[fuzz]',atheris)
+	@touch $@
+
+studies: $(READY) ## List the studies [STUDIES= STORE=]
+	@$(BIN)/mmtune studies $(call flags,STUDIES STORE)
+
+init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
+	@$(BIN)/mmtune init $(call need,NAME) $(call flags,STUDIES)
 
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
@@ -84,28 +120,26 @@ predict: $(READY) ## Predict a class: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=ag
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)
 
-test: $(READY) ## Run the fast tests
+test: $(DEV) ## Run the fast tests
 	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 -q
 
-test-slow: $(READY) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MNIST and recordings
+test-slow: $(DEV) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MNIST and recordings
 	@$(BIN)/python -m pytest -q --timeout 1800
 
-torture: $(READY) ## Kill processes of studies at random for MINUTES=3, then check that nothing is missing
+torture: $(DEV) ## Kill processes of studies at random for MINUTES=3, then check that nothing is missing
 	@$(BIN)/python tests/faults/torture.py $(call flags,MINUTES SEED)
 
-lint: $(READY) ## Check style and formatting
+lint: $(DEV) ## Check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-type: $(READY) ## Check types
+type: $(DEV) ## Check types
 	@$(BIN)/mypy
 
 bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
 	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT)
 
-fuzz: $(READY) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+fuzz: $(FUZZ) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
 	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flags,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))
 
 audit: ## Look for known vulnerabilities in the pinned packages (needs the network)

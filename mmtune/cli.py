@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 import typer
 from rich.console import Console
 
+from mmtune.base.commands import command_line, option
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.files import storage_problem, unusable
 from mmtune.base.signals import interruptible
@@ -81,25 +81,15 @@ def refuse(error: Exception) -> NoReturn:
 def studies(studies: Studies = None, store: Store = MLRUNS) -> None:
     """List the studies: paper, grid, reported number, last measured number."""
     look_in(studies)
-    from rich.table import Column, Table
-
-    from mmtune.report.summary import last_measured, show
-    from mmtune.study import load_study, study_files
-    from mmtune.study.definition import schedule
+    from mmtune.report.listing import study_table
+    from mmtune.report.summary import show
+    from mmtune.study import study_files
     from mmtune.tracking import MlflowTracker, exists
 
-    tracker = MlflowTracker(store) if exists(store) else None
-    runs = tracker.studies() if tracker else []
-    table = Table(Column("study", no_wrap=True), "paper", "what", "trials", "reported", "last measured")
-    for name in study_files():
-        found = load_study(name)
-        reported = ", ".join(f"{metric} {value:.2%}" for metric, value in found.reported.items())
-        usual = schedule(found, found.sampler, found.base, {})
-        epochs = "-".join(str(number) for number in dict.fromkeys(found.epochs))
-        trials = f"{usual.trials} {found.sampler} x {epochs} epochs"
-        measured = last_measured(tracker, [run for run in runs if run.key.study == name]) if tracker else "-"
-        table.add_row(name, found.paper, found.title, trials, reported or "-", measured)
+    table, broken = study_table(study_files(), MlflowTracker(store) if exists(store) else None)
     show(console, table)
+    for line in broken:
+        typer.echo(line)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -114,6 +104,19 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     own = list(signature.parameters.values())[:-1]
     command.__signature__ = signature.replace(parameters=[*own, *offered])  # type: ignore[attr-defined]
     return command
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The new study's name, such as my_study.")],
+    studies: Annotated[Path | None, typer.Option(help="Where its file is to be, if not in `studies` here.")] = None,
+) -> None:
+    """Write a study's file to begin with: a network of your own, what is searched, and how it is trained."""
+    from mmtune.study.beginning import begin
+
+    path = begin(name, studies)
+    typer.echo(f"{path}: a network, what is searched and how it is trained; it runs as it is, on the bundled sample")
+    typer.echo(f"next: {command_line('study', name, studies=studies)}  |  change {path} to your own")
 
 
 @app.command()
@@ -136,7 +139,7 @@ def study(
         outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
         if outcome is not None and outcome.best is not None and not stopped():
             publish_study(store, outcome, found, dataset, options.patience, stopped)
-    say_outcome(outcome, name, interrupted=stopped())
+    say_outcome(outcome, name, stopped(), store=store, studies=studies, data=data)
 
 
 def publish_study(
@@ -164,13 +167,17 @@ def publish_study(
             raise
 
 
-def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
-    """What came of a study and where to look next; exits with 130 where it was interrupted, 1 where all failed."""
+def say_outcome(outcome: Outcome | None, name: str, interrupted: bool, **where: Path | None) -> None:
+    """What came of a study and where to look next; exits with 130 where it was interrupted, 1 where all failed.
+
+    where: the folders that its command was given, as store, studies and data.
+    """
     if interrupted or outcome is None:
         typer.echo("interrupted; the same command goes on with the trials that are missing")
         raise typer.Exit(130)
+    ui = command_line("ui", store=where["store"])
     if outcome.failed:
-        typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `make ui` shows the reason of each")
+        typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `{ui}` shows the reason of each")
     if outcome.best is None:
         raise typer.Exit(1)
     best = outcome.best
@@ -178,7 +185,8 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
         f"best of {outcome.key.slug}: trial {best.name}, val macro-F1 {best.metrics['best_val_macro_f1']:.4f}, "
         f"val accuracy {best.metrics['val_accuracy_at_best']:.4f} (epoch {best.metrics['epoch_at_best']:.0f})"
     )
-    typer.echo(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}")
+    reporting, promoting = (command_line(verb, name, **where) for verb in ("report", "promote"))
+    typer.echo(f"next: {reporting}  |  {ui}  |  {promoting}")
 
 
 @app.command()
@@ -375,7 +383,7 @@ def fetch(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path(
 
     with data_progress() as advance:
         fetch_set(out, on_progress=advance)
-    typer.echo(f"ready: {out}; use it as --data {shlex.quote(str(out))}")
+    typer.echo(f"ready: {out}; use it as {option('data', out)}")
 
 
 @data_app.command()
@@ -427,7 +435,7 @@ def build(
         typer.echo(f"the data set that was in {out} is replaced")
     for line in found(dataset):
         typer.echo(line)
-    typer.echo(f"ready: {out}; use it as --data {shlex.quote(str(out))}")
+    typer.echo(f"ready: {out}; use it as {option('data', out)}")
 
 
 @data_app.command()

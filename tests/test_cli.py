@@ -98,7 +98,8 @@ def ran(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = mmtune("study", "latent_fusion", "--data", str(tiny.folder), cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "runs first" not in done.stdout
-    assert "next: make report NAME=latent_fusion  |  make ui  |  make promote NAME=latent_fusion" in done.stdout
+    which = f"latent_fusion --data {tiny.folder}"
+    assert f"next: mmtune report {which}  |  mmtune ui  |  mmtune promote {which}" in done.stdout
     return folder
 
 
@@ -125,6 +126,20 @@ def test_the_studies_are_listed_with_what_was_measured(ran: Path) -> None:
     row = next(line for line in rows if "latent_fusion" in line)
     assert "accuracy 99.00%" in row
     assert "clip_disjoint, seed 0" in row
+
+
+def test_a_broken_study_is_a_line_beside_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\n1 / 0\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setenv("MMTUNE_STUDIES", "")
+        patch.setattr(sys, "argv", ["mmtune", "studies", "--studies", str(tmp_path)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 0
+    *table, line = capsys.readouterr().out.splitlines()
+    assert line == f"{tmp_path}/broken.py:2: must be a study that loads: ZeroDivisionError: division by zero"
+    assert [row.split()[1] for row in table[3:-1]] == [name for name in study_files() if name != "broken"]
 
 
 def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:

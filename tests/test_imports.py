@@ -72,7 +72,9 @@ def test_lower_layers_do_not_import_higher_ones(path: Path) -> None:
     assert rooms <= allowed, f"{path.name} imports {rooms - allowed}"
 
 
+HEAVY = {"torch", "mlflow", "optuna", "sklearn", "scipy", "pandas", "matplotlib", "plotly", "soxr"}
 LIGHT = [
+    "mmtune",
     "mmtune.cli",
     "mmtune.networks.config",
     "mmtune.train.augmentations",
@@ -85,8 +87,21 @@ LIGHT = [
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_help_and_study_files_need_loads_nothing_heavy(module: str) -> None:
-    code = (
-        f"import sys, {module}; print(sorted({{'torch', 'mlflow', 'optuna', 'sklearn', 'librosa'}} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert loaded(f"import {module}") == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["study", "--help"], ["init", "--help"]])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    run = f"sys.argv = {['mmtune', *words]}; from mmtune.cli import app; app(standalone_mode=False)"
+    assert loaded(run) == set()
+
+
+def test_the_shipped_studies_are_read_without_anything_heavy() -> None:
+    assert loaded("from mmtune.study import load_study, study_files; [*map(load_study, study_files())]") == set()
+
+
+def loaded(code: str) -> set[str]:
+    """Which heavy packages are there after this has run in a process of its own."""
+    program = f"import sys\n{code}\nprint(*({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())

@@ -43,14 +43,14 @@ HOSTILE = [
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     """A folder like the repository's, in which every program of the environment only notes what it is given."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("bin/mmtune", "bin/python", "bin/ruff", "bin/mypy", "audit/bin/pip-audit"):
+    for name in ("bin/mmtune", "bin/python", "bin/ruff", "bin/mypy", "bin/optuna-dashboard", "audit/bin/pip-audit"):
         stub = tmp_path / ".venv" / name
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text(STUB)
         stub.chmod(0o755)
-    for name in (".ready", ".ray"):
+    for name in (".ready", ".ray", ".dashboard", ".dev", ".fuzz"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -117,6 +117,76 @@ def test_the_environment_does_not_count(here: Path, monkeypatch: pytest.MonkeyPa
     assert make(here, "study", "NAME=audio_rnn").returncode == 0
     assert heard(here) == ["mmtune", "study", "audio_rnn", ""]
     assert not (here / "ran").exists()
+
+
+def installed(here: Path) -> list[str]:
+    """What each call of pip installs, pinned and without compiling."""
+    calls = "\0".join(heard(here)).split("python\0-m\0pip\0install\0")[1:] if (here / "heard").exists() else []
+    options = "--disable-pip-version-check --progress-bar off --no-compile --constraint constraints.txt"
+    assert all(call.startswith(options.replace(" ", "\0")) for call in calls)
+    return [call.partition("constraints.txt\0")[2].removeprefix("--editable\0").partition("\0")[0] for call in calls]
+
+
+RUNNING = ["studies", "init", "study", "ui", "report", "compare", "reproduce", "promote", "predict", "data", "bench"]
+DEVELOPING = ["test", "test-slow", "torture", "lint", "type", "fuzz"]
+
+
+@pytest.mark.parametrize("target", RUNNING)
+def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
+    for stamp in (".ready", ".ray", ".dashboard", ".dev", ".fuzz"):
+        (here / ".venv" / stamp).unlink()
+    assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
+    assert installed(here) == ["pip", "."]
+    assert {path.name for path in (here / ".venv").glob(".*")} == {".ready"}
+    (here / "heard").unlink()
+    assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
+    assert installed(here) == []
+
+
+@pytest.mark.parametrize("target", DEVELOPING)
+def test_what_developers_run_has_their_tools_too(here: Path, target: str) -> None:
+    for stamp in (".ready", ".ray", ".dashboard", ".dev", ".fuzz"):
+        (here / ".venv" / stamp).unlink()
+    assert make(here, target).returncode == 0
+    more = [".[fuzz]"] if target == "fuzz" else []
+    assert installed(here) == ["pip", ".", ".[dev]", *more]
+
+
+def test_every_extra_is_installed_once_and_pinned(here: Path) -> None:
+    (here / ".venv" / ".ready").unlink()
+    for words in (["study", "NAME=x", "POOL=ray"], ["dashboard", "NAME=x"], ["fuzz"]) * 2:
+        assert make(here, *words).returncode == 0
+    assert installed(here) == ["pip", ".", ".[ray]", ".[dashboard]", ".[dev]", ".[fuzz]"]
+
+
+def test_an_installation_that_fails_says_why_and_leaves_no_stamp(here: Path) -> None:
+    (here / ".venv" / ".ready").unlink()
+    (here / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho Collecting x\necho no such package >&2\nexit 7\n")
+    done = make(here, "study", "NAME=x")
+    assert done.returncode == 2
+    assert "no such package" in done.stderr
+    assert not (here / ".venv" / ".ready").exists()
+    assert not (here / "heard").exists()
+
+
+@pytest.mark.slow
+def test_an_installation_says_every_few_seconds_how_far_it_is(here: Path) -> None:
+    (here / ".venv" / ".ready").unlink()
+    packages = here / ".venv" / "lib" / "python3" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "old.dist-info").mkdir()
+    (here / ".venv" / "bin" / "python").write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *--editable*) ;; *) exit 0;; esac\n'
+        "echo Collecting x; echo '  Collecting y'; sleep 7\n"
+        f"echo 'Installing collected packages: x, y, z'; mkdir {packages}/x.dist-info; sleep 5\n"
+    )
+    assert make(here, "setup").stderr.splitlines() == [
+        "installing pip into .venv, at the pinned versions",
+        "installing what running needs into .venv, at the pinned versions",
+        "  5 s, 2 packages looked up",
+        "  10 s, 1 of 3 packages unpacked",
+    ]
 
 
 def test_a_name_that_is_missing_is_asked_for(here: Path) -> None:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 
-PACKAGES = ("mmtune", "torch", "optuna", "mlflow", "numpy", "scikit-learn", "librosa")
+PACKAGES = ("mmtune", "torch", "optuna", "mlflow", "numpy", "scikit-learn", "scipy")
 
 
 def installed(package: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.recordings import SAMPLE_RATE, load_librosa, to_float
+from mmtune.data.recordings import SAMPLE_RATE, to_float
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
 SHORT_WINDOW, SHORT_HOP = 400, 160  # 25 ms and 10 ms
@@ -43,27 +42,45 @@ def mfcc_batch(waves: NDArray[Any]) -> NDArray[np.float32]:
     from scipy.fft import dct
 
     waves = to_float(waves) if waves.dtype == np.int16 else waves
-    frames = {"win_length": WINDOW, "hop_length": HOP, "window": "hamming", "center": False}
-    mel = mel_power(waves, WINDOW, BANDS, frames)
+    mel = mel_power(waves, WINDOW, HOP, "hamming", BANDS)
     cepstra = dct(log_floored(mel), axis=-2, norm="ortho")[:, 1:COEFFICIENTS]
-    framed = load_librosa().util.frame(waves, frame_length=WINDOW, hop_length=HOP)
-    energy = np.square(framed).sum(axis=-2, keepdims=True)
+    energy = np.square(framed(waves, WINDOW, HOP)).sum(axis=-2, keepdims=True)
     return np.concatenate([cepstra, log_floored(energy)], axis=-2).swapaxes(-1, -2).astype(np.float32)
 
 
 def mel_power(
-    waves: NDArray[np.float32], n_fft: int, bands: int, frames: Mapping[str, Any], pad: int = 0
+    waves: NDArray[np.float32], window: int, hop: int, shape: str, bands: int, n_fft: int | None = None
 ) -> NDArray[np.float32]:
-    """The power of mel bands (B, bands, frames) of (B, samples), `pad` zeros put around every wave."""
+    """The power of mel bands (B, bands, frames) of (B, samples), without centring.
+
+    shape: of the window, as scipy names it; n_fft: a frame's length, zeros around the window, which it is without.
+    """
+    from scipy.signal import get_window
     from threadpoolctl import threadpool_limits
 
-    padded = np.pad(waves, ((0, 0), (pad // 2, pad - pad // 2))) if pad else waves
+    n_fft = n_fft or window
+    before = (n_fft - window) // 2
+    around = (before, n_fft - window - before)
+    weights = np.pad(get_window(shape, window), around)
+    spectra = np.fft.rfft(weights[:, None] * framed(np.pad(waves, ((0, 0), around)), n_fft, hop), axis=-2)
+    power = np.abs(np.asfortranarray(spectra, np.complex64)) ** 2
     # The sums of BLAS, and so a data set's digest, would depend on the number of threads.
     with threadpool_limits(1):
-        found: NDArray[np.float32] = load_librosa().feature.melspectrogram(
-            y=padded, sr=SAMPLE_RATE, n_fft=n_fft, n_mels=bands, htk=True, norm=None, **frames
-        )
+        found: NDArray[np.float32] = np.einsum("...ft,mf->...mt", power, mel_filters(n_fft, bands), optimize=True)
     return found
+
+
+def framed(waves: NDArray[np.float32], length: int, hop: int) -> NDArray[np.float32]:
+    """Pieces (B, length, frames) of (B, samples), one every `hop` samples; a view."""
+    return np.lib.stride_tricks.sliding_window_view(waves, length, axis=-1)[:, ::hop].swapaxes(-1, -2)
+
+
+def mel_filters(n_fft: int, bands: int) -> NDArray[np.float32]:
+    """Weights (bands, n_fft // 2 + 1): triangles of height one, evenly spaced on HTK's mel scale up to 8 kHz."""
+    top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
+    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)
+    ramps, widths = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)), np.diff(edges)[:, None]
+    return np.maximum(0, np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:])).astype(np.float32)
 
 
 def log_floored(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -75,9 +92,9 @@ def log_floored(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def log_mel(waves: NDArray[np.int16], bands: int) -> NDArray[np.float32]:
     """(M, samples) at 16 kHz to the logarithms of so many mel bands, (M, frames, bands) float32, without centring."""
-    frames = {"win_length": SHORT_WINDOW, "hop_length": SHORT_HOP, "window": "hann", "center": False}
     found = np.empty((len(waves), 1 + (waves.shape[-1] - SHORT_WINDOW) // SHORT_HOP, bands), np.float32)
     for start in range(0, len(waves), BATCH):
-        power = mel_power(to_float(waves[start : start + BATCH]), 512, bands, frames, pad=512 - SHORT_WINDOW)
+        batch = to_float(waves[start : start + BATCH])
+        power = mel_power(batch, SHORT_WINDOW, SHORT_HOP, "hann", bands, n_fft=512)
         found[start : start + BATCH] = log_floored(power).swapaxes(-1, -2)
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +20,6 @@ MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
 CODINGS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-
-
-def load_librosa() -> Any:
-    """librosa, with what is used of it: it takes a second; InputError where it has no folder for what it compiles."""
-    import librosa
-
-    try:
-        # It imports its parts when they are first named, and compiles them then.
-        _ = librosa.feature.melspectrogram, librosa.util.frame, librosa.resample
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            "NUMBA_CACHE_DIR must name a folder that can be written, as neither the user's cache folder nor librosa's "
-            f"own can be: {reason}"
-        ) from error
-    return librosa
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -110,7 +94,7 @@ def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -
     What is shorter is padded with zeros on both sides; of what is longer the loudest part is kept.
     """
     if rate != SAMPLE_RATE:
-        samples = load_librosa().resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+        samples = resampled(samples, rate)
     if len(samples) > count:
         energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
         start = int(np.argmax(energy[count:] - energy[:-count]))
@@ -118,6 +102,15 @@ def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -
     before = (count - len(samples)) // 2
     cut = np.pad(samples, (before, count - len(samples) - before))
     return to_float(to_int16(cut))
+
+
+def resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """The same sound at 16 kHz, of as many samples, rounded up, as its length in seconds needs."""
+    import soxr
+
+    made: NDArray[np.float32] = soxr.resample(samples, rate, SAMPLE_RATE)
+    count = math.ceil(len(samples) * (SAMPLE_RATE / rate))
+    return np.pad(made[:count], (0, max(0, count - len(made))))
 
 
 def to_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -1,7 +1,7 @@
 """Where studies are found: in `studies/` here, in folders that the user names, and those that are shipped.
 
-A study's file is code of the user's own, and loading it runs it. A name that stands in more than one place is that of
-the first: here, MMTUNE_STUDIES (folders, with ':' between them), shipped.
+A study's file is code of the user's own, and loading it runs it. No place hides another: a name that stands in several
+is refused where it is used, and the file has to be named. Folders are named by MMTUNE_STUDIES, with ':' between them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from mmtune.networks.kinds import OWN, remember
 from mmtune.study.definition import Study
 
 VARIABLE = "MMTUNE_STUDIES"
-SHIPPED = Path(__file__).resolve().parents[2] / "studies"
+HERE = Path("studies")
+PACKAGE = Path(__file__).resolve().parents[1]
+# Installed as mmtune.studies; in a checkout they lie beside the package.
+SHIPPED = next((own for own in (PACKAGE / "studies", PACKAGE.parent / "studies") if own.is_dir()), PACKAGE / "studies")
 
 
 def folders() -> list[Path]:
@@ -28,7 +31,7 @@ def folders() -> list[Path]:
     for folder in named:
         if not folder.is_dir():
             raise InputError(f"{VARIABLE} and --studies must name folders of studies, {folder} is none")
-    return [Path("studies"), *named, SHIPPED]
+    return [HERE, *named, SHIPPED]
 
 
 def use_studies(folder: Path) -> None:
@@ -38,12 +41,13 @@ def use_studies(folder: Path) -> None:
     folders()
 
 
-def study_files() -> dict[str, Path]:
-    """The files of all studies by name, sorted."""
-    found: dict[str, Path] = {}
+def study_files() -> dict[str, list[Path]]:
+    """By name, sorted, the files of all studies; a file that is found twice is one."""
+    found: dict[str, dict[Path, Path]] = {}
     for folder in folders():
-        found = files_in(folder) | found
-    return dict(sorted(found.items()))
+        for name, path in files_in(folder).items():
+            found.setdefault(name, {}).setdefault(path.resolve(), path)
+    return {name: [*own.values()] for name, own in sorted(found.items())}
 
 
 def shipped_names() -> list[str]:
@@ -57,13 +61,20 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def load_study(name: str) -> Study:
-    """The STUDY of the file of that name, or at that path; InputError naming the ones there are."""
+    """The STUDY of the file of that name, or at that path.
+
+    InputError naming the ones there are, or the files where there are several of that name.
+    """
     if name.endswith(".py"):
         return load_file(Path(name))
     there = study_files()
     if name not in there:
         raise InputError(f"NAME must be one of {', '.join(there)}, or the path of a study's file, got {name!r}")
-    return load_file(there[name])
+    first, *others = there[name]
+    if others:
+        files = " and ".join(map(str, there[name]))
+        raise InputError(f"{name} must be one study, {files} have that name: give the path of one, or rename one")
+    return load_file(first)
 
 
 def load_file(path: Path) -> Study:

@@ -1,4 +1,4 @@
-"""Recordings to features: numpy and scikit-learn as oracles, and every WAV that must be refused."""
+"""Recordings to features: numpy, librosa and scikit-learn as oracles, and every WAV that must be refused."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from mmtune.base.errors import InputError
-from mmtune.data.features import log_mel, mfcc
+from mmtune.data.features import log_mel, mel_power, mfcc
 from mmtune.data.forms import Mfcc
-from mmtune.data.recordings import at_rate, read_wav, to_float, to_int16
+from mmtune.data.recordings import at_rate, read_wav, resampled, to_float, to_int16
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -114,6 +116,26 @@ def test_log_mel_is_that_written_out_by_hand() -> None:
     for frame in (0, 50, 97):
         assert np.allclose(found[0, frame], mel_of_frame(to_float(wave), frame, 24), atol=1e-3)
     assert log_mel(np.zeros((0, 1600), np.int16), 24).shape[0] == 0
+
+
+@pytest.mark.parametrize(("window", "n_fft", "hop", "shape"), [(800, 800, 400, "hamming"), (400, 512, 160, "hann")])
+@pytest.mark.parametrize("bands", [24, 40, 80])
+def test_mel_power_is_librosas_to_the_last_bit(window: int, n_fft: int, hop: int, shape: str, bands: int) -> None:
+    waves = noise(30, 16000)
+    wide = np.pad(waves, ((0, 0), ((n_fft - window) // 2,) * 2))
+    frames = {"win_length": window, "hop_length": hop, "window": shape, "center": False}
+    with threadpool_limits(1):
+        expected = librosa.feature.melspectrogram(
+            y=wide, sr=16000, n_fft=n_fft, n_mels=bands, htk=True, norm=None, **frames
+        )
+    assert np.array_equal(mel_power(waves, window, hop, shape, bands, n_fft), expected)
+
+
+@pytest.mark.parametrize("rate", [1000, 8000, 11025, 22050, 44100, 48000, 768_000])
+def test_sounds_are_resampled_as_librosa_does_it_to_the_last_bit(rate: int) -> None:
+    for count in (1, 2, 101, rate // 3, rate):
+        wave = noise(count)
+        assert np.array_equal(resampled(wave, rate), librosa.resample(wave, orig_sr=rate, target_sr=16000))
 
 
 def test_any_length_is_asked_for() -> None:

@@ -320,10 +320,6 @@ def test_a_home_that_cannot_be_written_stops_only_what_needs_it(office: Office) 
     scored = ["--data", str(office.data.folder), "--out", str(out)]
     user.mmtune("predict", "--model", "audio_rnn", *scored, "--store", str(store))
     assert len(out.read_text().splitlines()) == 1 + len(office.data.require_test())
-    hears = "import numpy; from mmtune.data.features import mfcc; mfcc(numpy.zeros((1, 16_000), 'f4'))"
-    deaf = user.starts([sys.executable, "-c", hears], XDG_CACHE_HOME=os.devnull)
-    assert "InputError: NUMBA_CACHE_DIR must name a folder that can be written" in deaf.communicate()[1]
-    assert ended(user.starts([sys.executable, "-c", hears], NUMBA_CACHE_DIR=str(out.parent))) == ""
 
 
 # ---- many at once

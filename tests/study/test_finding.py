@@ -75,28 +75,35 @@ def test_the_shipped_studies_are_found_from_anywhere() -> None:
     assert load_study("audio_rnn").name == "audio_rnn"
 
 
-def test_here_comes_before_the_folders_that_are_named_and_these_before_the_shipped(
+def test_no_place_hides_another_and_a_name_of_several_files_is_refused_where_it_is_used(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(here / "second" / "audio_rnn.py", 2)
-    monkeypatch.setenv(VARIABLE, f"{here / 'first'}{os.pathsep}{here / 'second'}")
-    (here / "first").mkdir()
-    assert width("audio_rnn") == 2
-    write(here / "first" / "audio_rnn.py", 1)
-    assert width("audio_rnn") == 1
-    write(here / "studies" / "audio_rnn.py", 7)
-    assert width("audio_rnn") == 7
-    assert study_files()["audio_rnn"] == Path("studies/audio_rnn.py")
+    folders = [Path("studies"), here / "first", here / "second"]
+    monkeypatch.setenv(VARIABLE, os.pathsep.join(map(str, folders[1:])))
+    files = [write(folder / "audio_rnn.py", number) for number, folder in enumerate(folders, 1)]
+    assert study_files()["audio_rnn"] == [*files, SHIPPED / "audio_rnn.py"]
     assert list(study_files()) == sorted(study_files())
-    assert load_study("image_cnn").paper == "Joshi"
+    with pytest.raises(InputError, match=r"audio_rnn must be one study, .*: give the path of one") as refusal:
+        load_study("audio_rnn")
+    assert all(str(path) in str(refusal.value) for path in (*files, SHIPPED / "audio_rnn.py"))
+    assert [width(str(path)) for path in files] == [1, 2, 3]
+    assert load_study(str(SHIPPED / "audio_rnn.py")).paper == load_study("image_cnn").paper == "Joshi"
 
 
-def test_a_folder_that_is_named_later_is_looked_in_first_and_by_processes_that_are_started(here: Path) -> None:
+def test_a_file_that_is_found_twice_is_one_as_in_a_checkout(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "again").symlink_to(SHIPPED)
+    monkeypatch.setenv(VARIABLE, f"{SHIPPED}{os.pathsep}{here / 'again'}")
+    (here / "studies").symlink_to(SHIPPED)
+    assert study_files() == {path.stem: [Path("studies") / path.name] for path in sorted(SHIPPED.glob("*.py"))}
+    assert load_study("audio_rnn").paper == "Joshi"
+
+
+def test_a_folder_that_is_named_is_looked_in_by_processes_that_are_started(here: Path) -> None:
     for place in (1, 2):
-        write(here / str(place) / "mine.py", place)
+        write(here / str(place) / f"mine{place}.py", place)
         use_studies(Path(str(place)))
-    assert width("mine") == 2
-    code = "from mmtune.study import load_study; print(load_study('mine').base.model.encoders['image'].width)"
+    assert (width("mine1"), width("mine2")) == (1, 2)
+    code = "from mmtune.study import load_study; print(load_study('mine2').base.model.encoders['image'].width)"
     (here / "elsewhere").mkdir()
     command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": str(SHIPPED.parent)}
     done = subprocess.run(command, cwd=here / "elsewhere", env=environment, capture_output=True, text=True, check=True)
