@@ -29,8 +29,8 @@ define install
 	@echo "installing $(2) into $(VENV), at the pinned versions" >&2
 	@log=$(VENV)/install.log; : > $$log; there() { ls $(VENV)/lib/python*/site-packages 2>/dev/null | grep -c 'dist-info$$'; }; had=$$(there); \
 		far() { total=$$(sed -n 's/^Installing collected packages: //p' $$log | wc -w); \
-			if test $$total = 0; then echo "$$(grep -c '^ *Collecting' $$log) packages looked up"; \
-			else echo "$$(($$(there) - had)) of $$((total)) packages unpacked"; fi; }; \
+			if test $$total = 0; then echo "packages looked up: $$(grep -c '^ *Collecting' $$log)"; \
+			else echo "packages unpacked: $$(($$(there) - had)) of $$((total))"; fi; }; \
 		( seconds=0; while sleep 1 > /dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 1)); \
 			if test -t 2; then printf '\r\033[K  %s s, %s' $$seconds "$$(far)"; \
 			elif test $$((seconds % 5)) = 0; then echo "  $$seconds s, $$(far)"; fi; done >&2 ) & telling=$$!; \
