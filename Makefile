@@ -72,7 +72,8 @@ $(DASHBOARD): $(READY)
 	$(call install,--editable '.[dashboard]',optuna-dashboard)
 	@touch $@
 
-# What developers need beside the rest; tests start many processes, so all is compiled.
+# What developers need beside the rest. Tests start many processes, so all is compiled, but for what some packages have as
+# files of another Python.
 $(DEV): $(READY)
 	$(call install,--editable '.[dev]',the developers' tools)
 	@echo "compiling all packages" >&2
@@ -88,7 +89,7 @@ studies: $(READY) ## List the studies [STUDIES= STORE=]
 	@$(BIN)/mmtune studies $(call flags,STUDIES STORE)
 
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
-	@$(BIN)/mmtune init $(call need,NAME) $(call flags,STUDIES)
+	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
 
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
