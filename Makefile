@@ -29,8 +29,8 @@ define install
 	@echo "installing $(2) into $(VENV), at the pinned versions" >&2
 	@log=$(VENV)/install.log; : > $$log; there() { ls $(VENV)/lib/python*/site-packages 2>/dev/null | grep -c 'dist-info$$'; }; had=$$(there); \
 		far() { total=$$(sed -n 's/^Installing collected packages: //p' $$log | wc -w); \
-			if test $$total = 0; then echo "$$(grep -c '^ *Collecting' $$log) packages looked up"; \
-			else echo "$$(($$(there) - had)) of $$((total)) packages unpacked"; fi; }; \
+			if test $$total = 0; then echo "packages looked up: $$(grep -c '^ *Collecting' $$log)"; \
+			else echo "packages unpacked: $$(($$(there) - had)) of $$((total))"; fi; }; \
 		( seconds=0; while sleep 1 > /dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 1)); \
 			if test -t 2; then printf '\r\033[K  %s s, %s' $$seconds "$$(far)"; \
 			elif test $$((seconds % 5)) = 0; then echo "  $$seconds s, $$(far)"; fi; done >&2 ) & telling=$$!; \
@@ -72,7 +72,8 @@ $(DASHBOARD): $(READY)
 	$(call install,--editable '.[dashboard]',optuna-dashboard)
 	@touch $@
 
-# What developers need beside the rest; tests start many processes, so all is compiled.
+# What developers need beside the rest. Tests start many processes, so all is compiled, but for what some packages have as
+# files of another Python.
 $(DEV): $(READY)
 	$(call install,--editable '.[dev]',the developers' tools)
 	@echo "compiling all packages" >&2
@@ -88,7 +89,7 @@ studies: $(READY) ## List the studies [STUDIES= STORE=]
 	@$(BIN)/mmtune studies $(call flags,STUDIES STORE)
 
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
-	@$(BIN)/mmtune init $(call need,NAME) $(call flags,STUDIES)
+	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
 
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))

@@ -184,8 +184,8 @@ def test_an_installation_says_every_few_seconds_how_far_it_is(here: Path) -> Non
     assert make(here, "setup").stderr.splitlines() == [
         "installing pip into .venv, at the pinned versions",
         "installing what running needs into .venv, at the pinned versions",
-        "  5 s, 2 packages looked up",
-        "  10 s, 1 of 3 packages unpacked",
+        "  5 s, packages looked up: 2",
+        "  10 s, packages unpacked: 1 of 3",
     ]
 
 
