@@ -173,11 +173,17 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
         typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `make ui` shows the reason of each")
     if outcome.best is None:
         raise typer.Exit(1)
-    best = outcome.best
+    best, objective = outcome.best, outcome.key.objective
+    told, accuracy = objective.show(objective.values(best.metrics)), best.metrics.get("val_accuracy_at_best")
+    beside = "" if accuracy is None else f", val accuracy {accuracy:.4f}"
     typer.echo(
-        f"best of {outcome.key.slug}: trial {best.name}, val macro-F1 {best.metrics['best_val_macro_f1']:.4f}, "
-        f"val accuracy {best.metrics['val_accuracy_at_best']:.4f} (epoch {best.metrics['epoch_at_best']:.0f})"
+        f"best of {outcome.key.slug}: trial {best.name}, {told}{beside} (epoch {best.metrics['epoch_at_best']:.0f})"
     )
+    if outcome.front:
+        typer.echo(f"front of {objective.words}, {len(outcome.front)} trials that no other one dominates:")
+        for trial in outcome.front:
+            typer.echo(f"  {objective.show(objective.values(trial.metrics))}: trial {trial.name}")
+        typer.echo(f"promote one by its number: mmtune promote {name} --trial {outcome.front[-1].number}")
     typer.echo(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}")
 
 
@@ -239,13 +245,14 @@ def promote(
     data: Data = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="A complete trial by its number, not the best.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the versions and change nothing.")] = False,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
+    """Score the best trial, or one by its number, on the test partition, and make it champion unless it is worse."""
     look_in(studies)
     from mmtune.report.summary import history_table, show
     from mmtune.serve import promotion, versions
@@ -261,7 +268,7 @@ def promote(
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        typer.echo(promotion.promote(tracker, run, dataset, force=force).describe())
+        typer.echo(promotion.promote(tracker, run, dataset, force=force, number=trial).describe())
     show(console, history_table(versions.history(tracker, name)))
 
 

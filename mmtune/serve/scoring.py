@@ -24,6 +24,8 @@ from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.metrics import every_metric
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.staging import Point
 from mmtune.train.trial import npz
 
@@ -38,7 +40,8 @@ def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDA
     """
     if trial.tags.get(TEST_DIGEST) != dataset.digest:
         found = scored(tracker.artifact(trial.run_id, MODEL), dataset)
-        scores = {**found.scores("test"), **found.details("test")}
+        more = every_metric(MACRO_F1, len(dataset.classes))
+        scores = {**found.scores("test", *more), **found.details("test")}
         if f"{FINAL}_val_accuracy" in trial.metrics:
             scores |= scored(tracker.artifact(trial.run_id, FINAL), dataset).scores(f"{FINAL}_test")
         with tempfile.TemporaryDirectory() as folder:

@@ -24,8 +24,9 @@ from mmtune.train.checkpoint import (
 )
 from mmtune.train.device import evaluation_batch, require_bfloat16
 from mmtune.train.evaluate import evaluate
+from mmtune.train.objective import MACRO_F1, Metric
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.step import Engine, Step, make_engine
+from mmtune.train.step import DivergenceError, Engine, Step, make_engine
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 OnMoment = Callable[[Moment], None]
@@ -34,7 +35,7 @@ Encoders = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitResult:
-    """The model with the weights of its best epoch by validation macro-F1, and how it came about.
+    """The model with the weights of its best epoch by validation, and how it came about.
 
     history: one dict of metrics per epoch. final: where the last epoch left it, if the configuration keeps that.
     pruned: whether `on_epoch` ended the training early.
@@ -59,14 +60,16 @@ def fit(
     moment: Moment | None = None,
     on_moment: OnMoment | None = None,
     every: float = math.inf,
+    metric: Metric = MACRO_F1.first,
 ) -> FitResult:
     """Train on the rows' device; the same seed on the same machine gives the same result.
 
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
     encoders: state dicts by bank for a fusion model. start: where an earlier training stopped, to go on from.
     moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
-    Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision, and
-    DamagedError where it cannot go on from `moment`.
+    metric: what picks the best epoch.
+    Raises DivergenceError on a loss or a metric that is not finite, InputError where this machine has not the
+    precision, and DamagedError where it cannot go on from `moment`.
     """
     started = saved = time.perf_counter()
     device = train.labels.device
@@ -89,12 +92,12 @@ def fit(
             history, best_epoch = [dict(own) for own in moment.story["history"]], moment.story["best_epoch"]
             best_weights = {name: value.to(device) for name, value in moment.best.items()}
             started -= moment.story["seconds"]
-    best = history[best_epoch - 1]["val_macro_f1"] if best_epoch else -math.inf
+    best = history[best_epoch - 1][metric.curve] if best_epoch else None
     while go_on and len(history) < config.train.epochs:
-        metrics = epoch_of(engine, step, torch.randperm(len(train), generator=generator).to(device), validation)
+        metrics = epoch_of(engine, step, torch.randperm(len(train), generator=generator).to(device), validation, metric)
         history.append(metrics)
-        if metrics["val_macro_f1"] > best:
-            best, best_epoch, best_weights = metrics["val_macro_f1"], len(history), copied(trained.state_dict())
+        if metric.better(metrics[metric.curve], best):
+            best, best_epoch, best_weights = metrics[metric.curve], len(history), copied(trained.state_dict())
         go_on = on_epoch(len(history), metrics)
         more = go_on and len(history) < config.train.epochs
         if on_moment is not None and more and time.perf_counter() - saved >= every:
@@ -114,12 +117,14 @@ def fit(
     )
 
 
-def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dict[str, float]:
+def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows, metric: Metric) -> dict[str, float]:
     """Train on all rows in that order; scores while training, then of the validation rows, and the seconds."""
     before = time.perf_counter()
     step.start_epoch()
     engine.epoch(order)
-    metrics = step.scores() | evaluate(step.model, validation).scores("val")
+    metrics = step.scores() | evaluate(step.model, validation).scores("val", metric)
+    if not math.isfinite(metrics[metric.curve]):
+        raise DivergenceError(f"{metric.curve} must be finite, got {metrics[metric.curve]}")
     return {**metrics, "epoch_seconds": time.perf_counter() - before}
 
 

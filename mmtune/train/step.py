@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from mmtune.networks.output import answer
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Rows, batch_sizes
-from mmtune.train.evaluate import scores
+from mmtune.train.metrics import scores
 
 WARM = 3
 

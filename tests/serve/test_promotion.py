@@ -17,7 +17,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
-from tracked import track_study, track_trial
+from tracked import OBJECTIVE, track_study, track_trial
 
 import mmtune
 from mmtune.analysis.statistics import mcnemar_exact
@@ -49,13 +49,13 @@ from mmtune.study import StudyKey
 from mmtune.tracking import (
     COMPLETE,
     FAIL,
-    OBJECTIVE,
     PRUNED,
     MlflowTracker,
     StudyRun,
     best_trial,
 )
 from mmtune.train.batches import Resident
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES
 from mmtune.train.trial import Origin, run_trial
@@ -163,7 +163,9 @@ def track(
     opened = track_study(tracker, key)
     for number, trial in enumerate(trials):
         track_trial(tracker, opened, number, {"n": number}, trial.metrics, state=state, files=trial.folder)
-    tracker.end_study(opened.run_id, finished=True, best=best_trial(tracker.trials(opened.run_id)))
+    tracker.end_study(
+        opened.run_id, finished=True, best=best_trial(tracker.trials(opened.run_id), MACRO_F1), objective=MACRO_F1
+    )
     return next(found for found in tracker.studies(study) if found.run_id == opened.run_id)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from mmtune.train.evaluate import accuracy, confusion, f1_per_class, macro_f1
+from mmtune.train.metrics import accuracy, confusion, f1_per_class, macro_f1
 
 
 @pytest.mark.parametrize("classes", [10, 4, 1])

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL, VALIDATION
 from mmtune.study import load_study
 from mmtune.study.options import Options, parse_keep
-from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, REMOVED, MlflowTracker
+from mmtune.tracking import COMPLETE, PRUNED, REMOVED, MlflowTracker
 from mmtune.tune.keep import Keeper
 from mmtune.tune.run import run_study
 
@@ -40,7 +41,7 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
     recorder, kept = Dropped(), set()
     keeper = Keeper(most, recorder, always={7})  # type: ignore[arg-type]
     for index, (state, score, reports) in enumerate(trials):
-        if keeper.keeps(index, state, score, reports, [index]):  # type: ignore[list-item]
+        if keeper.keeps(index, state, (score,), reports, [index]):  # type: ignore[list-item]
             kept.add(index)
         assert set(recorder.runs) <= kept
     assert len(set(recorder.runs)) == len(recorder.runs)
@@ -54,7 +55,7 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
 def test_all_means_all() -> None:
     recorder = Dropped()
     keeper = Keeper(None, recorder)  # type: ignore[arg-type]
-    assert all(keeper.keeps(index, COMPLETE, index / 100, {}, [index]) for index in range(100))  # type: ignore[list-item]
+    assert all(keeper.keeps(index, COMPLETE, (index / 100,), {}, [index]) for index in range(100))  # type: ignore[list-item]
     assert recorder.runs == []
 
 

@@ -170,7 +170,7 @@ def test_what_is_lost_uses_up_no_attempt() -> None:
 def test_a_value_outside_the_space_is_refused() -> None:
     for values in ({"a": "z"}, {"d": 1}):
         with pytest.raises(InputError, match="trial 03 was made with"):
-            Search(SPACE, {}).rebuild([Attempt(index=3, state=COMPLETE, score=0.5, values=values)])
+            Search(SPACE, {}).rebuild([Attempt(index=3, state=COMPLETE, scores=(0.5,), values=values)])
 
 
 def test_seeds_follow_from_the_index_alone_and_differ() -> None:
