@@ -183,7 +183,7 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool) -> None:
         typer.echo(f"front of {objective.words}, {len(outcome.front)} trials that no other one dominates:")
         for trial in outcome.front:
             typer.echo(f"  {objective.show(objective.values(trial.metrics))}: trial {trial.name}")
-        typer.echo(f"promote one by its number: mmtune promote {name} --trial {outcome.front[-1].number}")
+        typer.echo(f"one of them by its number: make promote NAME={name} TRIAL=N")
     typer.echo(f"next: make report NAME={name}  |  make ui  |  make promote NAME={name}")
 
 
@@ -257,9 +257,10 @@ def promote(
     from mmtune.report.summary import history_table, show
     from mmtune.serve import promotion, versions
     from mmtune.study import load_study
+    from mmtune.train.objective import objective_of
 
-    name = load_study(name).name
-    tracker = open_tracker(store)
+    found = load_study(name)
+    name, tracker = found.name, open_tracker(store)
     if rollback:
         before, after = promotion.rollback(tracker, name)
         typer.echo(f"champion of {name}: version {before} -> version {after}")
@@ -268,7 +269,8 @@ def promote(
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        typer.echo(promotion.promote(tracker, run, dataset, force=force, number=trial).describe())
+        made = promotion.promote(tracker, run, dataset, force, trial, objective_of(found.objective))
+        typer.echo(made.describe())
     show(console, history_table(versions.history(tracker, name)))
 
 

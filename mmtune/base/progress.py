@@ -24,10 +24,8 @@ def say(console: Console, text: str) -> None:
 
 
 class Scale(Protocol):
-    """What scores are of, and which of two is better."""
+    """How scores are shown, and which of two is better."""
 
-    @property
-    def label(self) -> str: ...
     def show(self, value: float) -> str: ...
     def better(self, value: float, than: float | None) -> bool: ...
 
@@ -100,15 +98,14 @@ class Progress(Watched):
         self.running[number].epoch, self.running[number].score = epoch, score
         self.epochs_seen += 1
 
-    def finish(self, number: int, state: str, score: float | None, note: str = "") -> None:
-        """A training ended; `score` is its objective if it has one."""
+    def finish(self, number: int, state: str, told: str) -> None:
+        """A training ended; told: what it has come to, or why it failed."""
         name = self.running.pop(number).name
         self.done += state != "FAIL"
         self.failed += state == "FAIL"
-        shown = f"{self.scale.label} {self.scale.show(score)}" if score is not None else note
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
-        self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {shown}{tail}")
+        self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {told}{tail}")
 
     def rate(self, name: str, score: float) -> None:
         """A trial is complete with this objective."""

@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
@@ -116,7 +116,7 @@ def metric_column(metric: Metric, name: str) -> Column:
     if metric.is_share:
         return share(metric.label, name)
     units = {"loss": "nats", "milliseconds": "ms"}
-    show = {"loss": ".4f", "parameters": ",.0f"}.get(metric.name, ".4g")
+    show = {"loss": ".4f", "parameters": ",.0f", "milliseconds": ".3g"}.get(metric.name, ".4g")
     return Column(heading=metric.label, name=name, show=show, unit=units.get(metric.name, ""))
 
 
@@ -124,11 +124,11 @@ def score_columns(objective: Objective) -> list[Column]:
     """What a trial is judged by, the metrics of the objective first, then what else it has come to."""
     asked = dict(zip(objective.names, objective.metrics, strict=True))
     asked |= {objective.at_best(KNOWN[name].curve): KNOWN[name] for name in VALIDATED}
+    tested = dict.fromkeys((objective.first, KNOWN["macro_f1"], KNOWN["accuracy"]))
     return [
         Column(heading="best epoch", name="epoch_at_best", show=".0f"),
         *(metric_column(metric, name) for name, metric in asked.items()),
-        share("test macro-F1", "test_macro_f1"),
-        share("test accuracy", "test_accuracy"),
+        *(replace(metric_column(own, f"test_{own.name}"), heading=f"test {own.words}") for own in tested),
         *(
             Column(heading=name, name=f"val_{name.lower()}", show=".3f")
             for name in ("ARI", "NMI", "purity", "silhouette")

@@ -27,7 +27,7 @@ from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels, score_test
 from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
 from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
-from mmtune.train.objective import Objective
+from mmtune.train.objective import MACRO_F1, Objective
 
 SIGNIFICANT = 0.05
 
@@ -59,8 +59,10 @@ class Promotion:
     def describe(self) -> str:
         """The scores and the verdict, in a few lines to print."""
         found = self.trial.metrics
-        told = self.objective.show(self.objective.values(found))
-        scores = f"{told}, test macro-F1 {found['test_macro_f1']:.4f}"
+        asked = dict.fromkeys((*self.objective.metrics, *MACRO_F1.metrics))
+        of_test = [(own, found[f"test_{own.name}"]) for own in asked if f"test_{own.name}" in found]
+        tested = ", ".join(f"test {own.words} {own.show(value)}" for own, value in of_test)
+        scores = f"{self.objective.show(self.objective.values(found))}, {tested}"
         lines = [f"{self.name} version {self.version}: trial {self.trial.name}, {scores}", self.reason]
         if not self.is_champion:
             lines.append(f"champion stays version {self.champion_before}; --force overrides")
@@ -68,14 +70,20 @@ class Promotion:
 
 
 def promote(
-    tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bool = False, number: int | None = None
+    tracker: MlflowTracker,
+    study: StudyRun,
+    dataset: Dataset,
+    force: bool = False,
+    number: int | None = None,
+    told: Objective | None = None,
 ) -> Promotion:
     """Register the study's best trial; make it champion unless it is significantly worse than the one there is.
 
     Best is by the first metric of the study's objective, unless a trial is chosen by its `number`; a trial is scored on
     the test partition once. A champion that cannot be compared keeps its place. `force` makes the trial champion all
-    the same. May be repeated, also after a kill: nothing is registered twice. Raises InputError where there is no such
-    trial with its files, or the data set is not the study's.
+    the same. told: the objective as the study's file has it, with functions of its own. May be repeated, also after a
+    kill: nothing is registered twice. Raises InputError where there is no such trial with its files, or the data set is
+    not the study's.
     """
     if dataset.digest != study.key.digest:
         raise InputError(
@@ -86,7 +94,8 @@ def promote(
     registry = Registry(tracker, study.key.study)
     with changing(tracker.root):
         registry.repair()
-        predictions = score_test(tracker, trial, dataset)
+        own = told if told == study.key.objective else None
+        predictions = score_test(tracker, trial, dataset, own or study.key.objective)
         scored = tracker.trial(study.run_id, trial.run_id)
         if scored is None:
             raise InputError(f"trial {trial.name} of {study.key.slug} must be there to be promoted, it was deleted")

@@ -56,12 +56,16 @@ class StudyKey:
         return folds + ((f"{self.repeats} repeats",) if self.repeats > 1 else ())
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """What it searches for, in words; nothing for what a study does that says nothing of it."""
+        return () if self.objective.is_usual else (f"by {self.objective.words}",)
+
+    @property
     def title(self) -> str:
         """What sets this study apart from others of its name, in words."""
         facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
-        searched = [] if self.objective.is_usual else [f"by {self.objective.words}"]
         settled = [f"{path}={value}" for path, value in self.fixed]
-        return ", ".join([*facts, *searched, *self.division, *settled])
+        return ", ".join([*facts, *self.searched, *self.division, *settled])
 
     @property
     def slug(self) -> str:

@@ -63,16 +63,21 @@ def area(scores: Tensor, positive: Tensor) -> Tensor:
     return (ranks[place][positive].double().sum() - hits * (hits + 1) / 2) / (hits * (rows - hits))
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+def calibration_error(confidence: Tensor, right: Tensor) -> float:
     """The expected calibration error: how far confidence is from accuracy, over 15 bins of equal width.
 
-    Guo et al., "On Calibration of Modern Neural Networks", section 2; a bin has its upper end.
+    confidence (N,) float64 of the class that is predicted, right (N,) whether it is the true one. Guo et al., "On
+    Calibration of Modern Neural Networks", section 2; a bin has its upper end.
     """
-    confidence, prediction = probabilities.max(1)
     edges = torch.linspace(0, 1, BINS + 1, dtype=confidence.dtype, device=confidence.device)[1:-1]
-    gaps = (prediction == labels).to(confidence.dtype) - confidence
     sums = torch.zeros(BINS, dtype=confidence.dtype, device=confidence.device)
-    return float(sums.index_add(0, torch.bucketize(confidence, edges), gaps).abs().sum() / len(labels))
+    sums.index_add_(0, torch.bucketize(confidence, edges), right.to(confidence.dtype) - confidence)
+    return float(sums.abs().sum() / len(right))
+
+
+def confidence_of(logits: Tensor) -> Tensor:
+    """The probability of the class that is predicted, (N,) float64."""
+    return logits.log_softmax(1).amax(1).double().exp()
 
 
 def probable(logits: Tensor) -> Tensor:
@@ -91,7 +96,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
     "balanced_accuracy": lambda logits, labels: balanced_accuracy(counted(logits, labels)),
     "loss": lambda logits, labels: float(cross_entropy(logits, labels)),
     "auroc": lambda logits, labels: auroc(probable(logits), labels),
-    "calibration_error": lambda logits, labels: calibration_error(probable(logits), labels),
+    "calibration_error": lambda logits, labels: calibration_error(confidence_of(logits), logits.argmax(1) == labels),
 }
 """What validation rows say, by the name of a metric."""
 
@@ -119,6 +124,7 @@ def own_value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> 
 def every_metric(objective: Objective, classes: int) -> list[Metric]:
     """What is measured once a model is trained, beside loss, accuracy and macro-F1."""
     told = ["balanced_accuracy", *(["auroc"] if classes <= MOST_RANKED else []), "calibration_error"]
+    # Of one that the store alone has named there is no function.
     return [*(KNOWN[name] for name in told), *(own for own in objective.metrics if own.function is not None)]
 
 

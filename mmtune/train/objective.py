@@ -69,6 +69,8 @@ class Metric:
         """A value as text."""
         if self.name == "parameters":
             return f"{value:,.0f}"
+        if self.name == "milliseconds":
+            return f"{value:.3g}"
         return f"{value:.4f}" if self.is_share or self.name == "loss" else f"{value:.4g}"
 
     def rank(self, value: float) -> float:
@@ -122,7 +124,8 @@ class Objective:
     @property
     def words(self) -> str:
         """Its metrics as they are read."""
-        return " and ".join(own.words for own in self.metrics)
+        *most, last = (own.words for own in self.metrics)
+        return f"{', '.join(most)} and {last}" if most else last
 
     @property
     def slug(self) -> str:

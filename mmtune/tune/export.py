@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime, timedelta
 
 import optuna
@@ -40,7 +41,8 @@ def export(tracker: MlflowTracker, run: StudyRun, out: str, told: Study | None =
         ) from error
     made.set_user_attr("run_id", run.run_id)
     made.set_user_attr("title", run.key.title)
-    made.set_metric_names(list(run.key.objective.names))
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        made.set_metric_names(list(run.key.objective.names))
     made.add_trials(trials)
     return made
 

@@ -271,8 +271,12 @@ def say_where(found: OpenStudy) -> None:
     say(
         found.console,
         f"{key.study}: {plan.trials} trial{'s' * (plan.trials > 1)} of {key.epochs} epochs on {key.data} "
-        f"({key.digest[:8]}), " + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.division]),
+        f"({key.digest[:8]}), "
+        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.searched, *key.division]),
     )
+    if "milliseconds" in key.objective.names:
+        say(found.console, "milliseconds: the median of at most 100 answers to one row on the worker, right after "
+            "training and beside whatever else runs there: small differences are noise")  # fmt: skip
     cut = len(standing.under_way(plan.trials))
     if cut:
         say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")

@@ -327,7 +327,7 @@ class Trials:
         live.hopeless |= result.state == PRUNED
         score = result.metrics[self.objective.name]
         self.recorder.end(run, result if self.divided else self._kept(live, result))
-        self.progress.finish(ticket, result.state, score)
+        self.progress.finish(ticket, result.state, self.objective.show(self.objective.values(result.metrics)))
         self._report_part(index, part, score)
         self._conclude_if_over(index)
 
@@ -358,7 +358,7 @@ class Trials:
         if again:
             hand_on(run.folder, later)
         self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
-        self.progress.finish(ticket, FAIL, None, reason)
+        self.progress.finish(ticket, FAIL, reason)
         if again and self.divided:
             # In staging at once: a kill before a worker is free costs no epoch.
             live.started[part] = self._part_run(live, part, later)

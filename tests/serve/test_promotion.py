@@ -456,7 +456,7 @@ def test_rollbacks_walk_back_and_the_history_tells_it(
     assert [record.version for record in records] == ["1", "2", "3"]
     assert [len(record.reigns) for record in records] == [3, 2, 2]
     assert [end is None for record in records for _, end in record.reigns] == [False, False, True] + [False] * 4
-    assert records[0].val_macro_f1 == promoted.trial.metrics[OBJECTIVE]
+    assert records[0].objective == f"val macro-F1 {promoted.trial.metrics[OBJECTIVE]:.4f}"
     assert records[0].test_macro_f1 == promoted.trial.metrics["test_macro_f1"]
 
 

@@ -17,6 +17,7 @@ from mmtune.networks.card import MODEL, VALIDATION
 from mmtune.study import load_study
 from mmtune.study.options import Options, parse_keep
 from mmtune.tracking import COMPLETE, PRUNED, REMOVED, MlflowTracker
+from mmtune.train.objective import MACRO_F1, front, objective_of
 from mmtune.tune.keep import Keeper
 from mmtune.tune.run import run_study
 
@@ -50,6 +51,36 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
     leads = {max((trials[i][2][rung], i) for i in range(len(trials)) if rung in trials[i][2])[1]
              for rung in (1, 3) if any(rung in own[2] for own in trials)}  # fmt: skip
     assert kept == set(ranked[:most]) | leads | ({7} & set(range(len(trials))))
+
+
+TWO = objective_of(("macro_f1", "parameters"))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9).map(float)), max_size=40), st.integers(1, 3))
+def test_the_front_is_kept_and_what_leaves_it_is_not(scores: list[tuple[float, float]], most: int) -> None:
+    recorder, kept = Dropped(), set()
+    keeper = Keeper(most, recorder, objective=TWO)  # type: ignore[arg-type]
+    for index, own in enumerate(scores):
+        if keeper.keeps(index, COMPLETE, own, {}, [index]):  # type: ignore[list-item]
+            kept.add(index)
+    kept -= set(recorder.runs)
+    best = sorted(range(len(scores)), key=lambda index: (-scores[index][0], index))[:most]
+    assert kept == set(best) | set(front({index: TWO.ranks(own) for index, own in enumerate(scores)}))
+
+
+@given(TRIALS, st.integers(1, 5))
+def test_where_the_lower_is_the_better_the_same_are_kept_of_what_is_turned_round(
+    trials: list[tuple[str, float, dict[int, float]]], most: int
+) -> None:
+    ended = []
+    for sign, objective in ((1, MACRO_F1), (-1, objective_of("loss"))):
+        recorder = Dropped()
+        keeper = Keeper(most, recorder, objective=objective)  # type: ignore[arg-type]
+        for index, (state, score, reports) in enumerate(trials):
+            turned = {rung: sign * own for rung, own in reports.items()}
+            keeper.keeps(index, state, (sign * score,), turned, [index])  # type: ignore[list-item]
+        ended.append((recorder.runs, keeper.runs))
+    assert ended[0] == ended[1]
 
 
 def test_all_means_all() -> None:
