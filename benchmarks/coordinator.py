@@ -29,7 +29,8 @@ from mmtune.data.store import load
 from mmtune.pool.worker import Done, Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.study.options import Options
-from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED
+from mmtune.tracking import COMPLETE, PRUNED
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.staging import FILES, RESULT, Point, Result, now_ms
 from mmtune.tune.run import run_study
 
@@ -64,7 +65,7 @@ class UntrainedPool:
     def done(self, job: Job, pruned: bool = False) -> Done:
         """The end of a job, whose folder says so, with the metrics that a trial has in the end."""
         best = {
-            OBJECTIVE: score(self.made),
+            MACRO_F1.name: score(self.made),
             "val_accuracy_at_best": 0.5,
             "val_loss_at_best": 1.0,
             "epoch_at_best": EPOCHS,

@@ -25,7 +25,7 @@ from benchmarks.results import keep, result_path, today
 from mmtune.data.dataset import Dataset
 from mmtune.study import load_study, parse_fixed
 from mmtune.study.options import Options
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker
+from mmtune.tracking import COMPLETE, MlflowTracker
 from mmtune.tune.run import run_study
 
 KINDS = ("full", "pruned")
@@ -50,7 +50,7 @@ def search(given: argparse.Namespace, dataset: Dataset, seed: int, prune: bool) 
         tracker = MlflowTracker(Path(folder))
         parent = next(run for run in tracker.studies(given.study) if run.key == outcome.key)
         trials = tracker.trials(parent.run_id)
-    complete = [trial.metrics[OBJECTIVE] for trial in trials if trial.state == COMPLETE]
+    complete = [trial.metrics[outcome.key.objective.name] for trial in trials if trial.state == COMPLETE]
     return {
         "best": max(complete),
         "epochs": sum(trial.metrics["epochs_trained"] for trial in trials),

@@ -29,7 +29,6 @@ def mmtune(case: Case, dataset: Dataset, root: Path, given: argparse.Namespace) 
     from rich.console import Console
 
     from mmtune.study.options import Options
-    from mmtune.tracking import OBJECTIVE
     from mmtune.tune.run import run_study
 
     options = Options(trials=case.trials, epochs=case.epochs, device=given.device, workers=given.workers, prune=False)
@@ -37,7 +36,7 @@ def mmtune(case: Case, dataset: Dataset, root: Path, given: argparse.Namespace) 
     assert outcome is not None
     assert outcome.best is not None
     spent = {name: getattr(outcome, f"{name}_seconds", None) for name in ("tracking", "tuning")}
-    return {"best": outcome.best.metrics[OBJECTIVE], **spent}
+    return {"best": outcome.best.metrics[outcome.key.objective.name], **spent}
 
 
 def main() -> None:

@@ -180,12 +180,19 @@ def say_outcome(outcome: Outcome | None, name: str, interrupted: bool, **where: 
         typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `{ui}` shows the reason of each")
     if outcome.best is None:
         raise typer.Exit(1)
-    best = outcome.best
+    best, objective = outcome.best, outcome.key.objective
+    told, accuracy = objective.show(objective.values(best.metrics)), best.metrics.get("val_accuracy_at_best")
+    beside = "" if accuracy is None else f", val accuracy {accuracy:.4f}"
     typer.echo(
-        f"best of {outcome.key.slug}: trial {best.name}, val macro-F1 {best.metrics['best_val_macro_f1']:.4f}, "
-        f"val accuracy {best.metrics['val_accuracy_at_best']:.4f} (epoch {best.metrics['epoch_at_best']:.0f})"
+        f"best of {outcome.key.slug}: trial {best.name}, {told}{beside} (epoch {best.metrics['epoch_at_best']:.0f})"
     )
     reporting, promoting = (command_line(verb, name, **where) for verb in ("report", "promote"))
+    if outcome.front:
+        typer.echo(f"front of {objective.words}, {len(outcome.front)} trials that no other one dominates:")
+        for trial in outcome.front:
+            typer.echo(f"  {objective.show(objective.values(trial.metrics))}: trial {trial.name}")
+        one = command_line("promote", name, **where, trial=outcome.front[0].number)
+        typer.echo(f"one of them by its number, such as the first: {one}")
     typer.echo(f"next: {reporting}  |  {ui}  |  {promoting}")
 
 
@@ -247,20 +254,22 @@ def promote(
     data: Data = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="A complete trial by its number, not the best.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the versions and change nothing.")] = False,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Score the best trial on the test partition, register it, and make it champion unless it is worse."""
+    """Score the best trial, or one by its number, on the test partition, and make it champion unless it is worse."""
     look_in(studies)
     from mmtune.report.summary import history_table, show
     from mmtune.serve import promotion, versions
     from mmtune.study import load_study
+    from mmtune.train.objective import objective_of
 
-    name = load_study(name).name
-    tracker = open_tracker(store)
+    found = load_study(name)
+    name, tracker = found.name, open_tracker(store)
     if rollback:
         before, after = promotion.rollback(tracker, name)
         typer.echo(f"champion of {name}: version {before} -> version {after}")
@@ -269,7 +278,8 @@ def promote(
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        typer.echo(promotion.promote(tracker, run, dataset, force=force).describe())
+        made = promotion.promote(tracker, run, dataset, force, trial, objective_of(found.objective))
+        typer.echo(made.describe())
     show(console, history_table(versions.history(tracker, name)))
 
 

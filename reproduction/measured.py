@@ -70,7 +70,7 @@ def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset
     run = run_of(tracker, task, study, dataset)
     if run is None or run.status != "FINISHED":
         return None
-    best = tracker.best(run.run_id)
+    best = tracker.best(run.run_id, run.key.objective)
     if best is None:
         reasons = [last_line(trial.tags.get("mmtune.reason", "")) for trial in tracker.trials(run.run_id)]
         return Result(task=task, study=study, run=run, problem=f"failed: {next(filter(None, reasons), 'no reason')}")

@@ -16,7 +16,7 @@ from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.networks.card import FINAL
 from mmtune.report.tables import interval, percent, plain_versions, signed
 from mmtune.study import Study, load_study
-from mmtune.train.staging import at_best
+from mmtune.train.objective import MACRO_F1
 from reproduction.measured import Result
 from reproduction.tasks import BEST_OF, Task, is_shorter
 
@@ -25,7 +25,7 @@ SCORES = [f"{split}_{metric}" for split in ("val", "test") for metric in METRICS
 HELD = [f"held_{metric}" for metric in METRICS]
 # What each score is called on a trial's run, by whose weights it is of.
 NAMES = {
-    "best": {name: at_best(name) if name.startswith("val_") else name for name in SCORES},
+    "best": {name: MACRO_F1.at_best(name) if name.startswith("val_") else name for name in SCORES},
     "last": {name: f"{FINAL}_{name}" for name in SCORES},
 }
 LAST = {"best": "", "last": "weights of the last epoch"}

@@ -169,7 +169,8 @@ def test_encoders_come_from_the_best_tracked_trials(ran: Path) -> None:
     from mmtune.tracking import MlflowTracker, best_trial
 
     tracker = MlflowTracker(ran / "mlruns")
-    best = {name: best_trial(tracker.trials(tracker.studies(name)[0].run_id)) for name in ("image_cnn", "audio_rnn")}
+    runs = {name: tracker.studies(name)[0] for name in ("image_cnn", "audio_rnn")}
+    best = {name: best_trial(tracker.trials(run.run_id), run.key.objective) for name, run in runs.items()}
     (study,) = tracker.studies("latent_fusion")
     for trial in tracker.trials(study.run_id):
         params = tracker.client.get_run(trial.run_id).data.params

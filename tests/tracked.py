@@ -12,6 +12,8 @@ from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, FAIL, OWNER, PARENT, RUNNING, MlflowTracker, StudyRun
 from mmtune.train.staging import Point
 
+OBJECTIVE = "best_val_macro_f1"
+"""What a run of a study that says nothing of its objective is ranked by."""
 FIRST = 1_767_225_600_000
 """When the first run begins, in milliseconds since 1970; each trial begins a second after the one before it."""
 

@@ -184,6 +184,39 @@ def strip(values: Sequence[object], scores: Sequence[float], names: Sequence[str
     )
 
 
+def front(
+    points: Sequence[tuple[float, float]], chosen: Sequence[bool], names: Sequence[str], titles: tuple[str, str]
+) -> go.Figure:
+    """Dots of two numbers each, (x, y), with those that are `chosen` apart; these have the number of their name.
+
+    names: such as `#3 kernel 5`. Numbers far apart get a logarithmic axis.
+    """
+    xs = [x for x, _ in points]
+    wide = min(xs, default=0) > 0 and max(xs) >= 20 * min(xs)
+    scale = {"type": "log", "dtick": "D2", "tickformat": "~s"} if wide else {}
+    fig = figure({"title": label(titles[0]), **scale}, {"title": label(titles[1])})
+    looks: dict[bool, dict[str, Any]] = {
+        False: {"mode": "markers", "marker": {"color": FAINT, "size": 7}},
+        True: {
+            "mode": "markers+text",
+            "marker": {"color": PALETTE[5], "size": 10, "symbol": "diamond"},
+            "textposition": "top center",
+            "cliponaxis": False,
+        },
+    }
+    for own, look in looks.items():
+        some = [(x, y, name) for (x, y), is_own, name in zip(points, chosen, names, strict=True) if is_own == own]
+        fig.add_scatter(
+            x=[x for x, _, _ in some],
+            y=[y for _, y, _ in some],
+            text=[label(name.partition(" ")[0]) for _, _, name in some],
+            customdata=[label(name) for _, _, name in some],
+            hovertemplate="%{customdata}<br>%{x:.5~g}, %{y:.5~g}<extra></extra>",
+            **look,
+        )
+    return fig
+
+
 def plain(value: object) -> object:
     """A value that can be compared and hashed: itself where it is a number, text or nothing, else as text."""
     return value if value is None or isinstance(value, int | float | str) else str(value)

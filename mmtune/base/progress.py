@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,6 +21,13 @@ from rich.text import Text
 def say(console: Console, text: str) -> None:
     """Print text as it is: no markup, no colours of rich's choosing, no line breaks of its own."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Scale(Protocol):
+    """How scores are shown, and which of two is better."""
+
+    def show(self, value: float) -> str: ...
+    def better(self, value: float, than: float | None) -> bool: ...
 
 
 class Watched:
@@ -61,10 +68,11 @@ class Progress(Watched):
     """The state of a study and its display: trainings done, the best trial so far, each one's epoch, time left.
 
     trials: trainings in the whole study, a trial's parts each counted; epochs: the usual budget of one.
-    done: those that were finished before.
+    done: those that were finished before. scale: of their scores.
     """
 
     console: Console
+    scale: Scale
     trials: int
     epochs: int
     done: int
@@ -85,24 +93,23 @@ class Progress(Watched):
         if self.live is None:
             self.say(f"trial {name}: started")
 
-    def advance(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+    def advance(self, number: int, epoch: int, score: float) -> None:
         """A training finished an epoch."""
-        self.running[number].epoch, self.running[number].score = epoch, metrics["val_macro_f1"]
+        self.running[number].epoch, self.running[number].score = epoch, score
         self.epochs_seen += 1
 
-    def finish(self, number: int, state: str, score: float | None, note: str = "") -> None:
-        """A training ended; `score` is its objective if it has one."""
+    def finish(self, number: int, state: str, told: str) -> None:
+        """A training ended; told: what it has come to, or why it failed."""
         name = self.running.pop(number).name
         self.done += state != "FAIL"
         self.failed += state == "FAIL"
-        shown = f"val macro-F1 {score:.4f}" if score is not None else note
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
-        self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {shown}{tail}")
+        self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {told}{tail}")
 
     def rate(self, name: str, score: float) -> None:
         """A trial is complete with this objective."""
-        if self.best is None or score > self.best[0]:
+        if self.scale.better(score, self.best[0] if self.best else None):
             self.best = (score, name)
 
     def time_left(self) -> timedelta | None:
@@ -118,10 +125,10 @@ class Progress(Watched):
         """The live display."""
         table = Table.grid(padding=(0, 2))
         for running in self.running.values():
-            score = "" if running.score is None else f"{running.score:.4f}"
+            score = "" if running.score is None else self.scale.show(running.score)
             epoch = f"epoch {running.epoch}/{running.epochs}"
             table.add_row(running.name, ProgressBar(running.epochs, running.epoch, width=20), epoch, score)
-        best = f"best {self.best[0]:.4f} ({self.best[1]})" if self.best else "no trial finished yet"
+        best = f"best {self.scale.show(self.best[0])} ({self.best[1]})" if self.best else "no trial finished yet"
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.time_left()
         head = f"{self.done}/{self.trials} trials{failed} · {best} · {'' if left is None else f'about {left} left'}"

@@ -20,6 +20,7 @@ from mmtune.data.dataset import Partition
 from mmtune.data.protocols import Split
 from mmtune.networks.kinds import remember
 from mmtune.study.options import CHECKPOINT_EVERY, HUNG_AFTER
+from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import ERROR, Point, append_epoch, now_ms, read_epochs, tidy
 
@@ -115,7 +116,7 @@ Event = Ready | Broken | Epoch | Saved | Done | Failed | Died
 class WorkerSpec:
     """What every worker is started with: the data, the rows of each split, and the device.
 
-    classes: how many there are; missing: banks in which rows may have no value.
+    classes: how many there are; missing: banks in which rows may have no value. objective: what a model is good by.
     base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
     """
@@ -126,6 +127,7 @@ class WorkerSpec:
     classes: int
     base: TrialConfig | None = None
     missing: tuple[str, ...] = ()
+    objective: Objective = MACRO_F1
     hung_after: float = HUNG_AFTER
 
 
@@ -195,7 +197,7 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
         tidy(job.folder)
         recorded = max((point.epoch for point in read_epochs(job.folder)), default=0)
         every = job.checkpoint_every
-        run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin, every, on_saved)
+        run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin, every, on_saved, spec.objective)
         return Done(number=job.number)
     except Exception as error:  # a worker outlives every job
         # Where the disk is what failed, this fails too.

@@ -141,7 +141,7 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
 
     Raises InputError where no trial is complete, or where the rows that were held out have chosen among several.
     """
-    best, count = tracker.best(study.run_id), tracker.count(study.run_id)
+    best, count = tracker.best(study.run_id, study.key.objective), tracker.count(study.run_id)
     if best is None:
         raise InputError(f"a comparison needs a complete trial, study {study.key.slug} has none")
     if study.key.folds and count > 1:
@@ -175,7 +175,7 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
     places = sorted(placed)
     if study.tags.get("mmtune.repeats") == "best":
         folds = [list(own) for _, own in groupby(places, key=lambda place: place.fold)]
-        places = [best_part({place: placed[place].metrics for place in own}) for own in folds]
+        places = [best_part({place: placed[place].metrics for place in own}, study.key.objective) for own in folds]
     files = [read_answers(tracker.artifact(placed[place].run_id, HELD), NUMBERS) for place in places]
     whole = {name: np.concatenate([file[name] for file in files]) for name in NUMBERS}
     order = np.argsort(whole["row"], kind="stable")

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from mmtune.analysis import figures
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.report.tables import differing, short_names, title
+from mmtune.study import StudyKey
 from mmtune.study.space import Space, importances
-from mmtune.tracking import OBJECTIVE, MlflowTracker, TrialRun
+from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.train.objective import Metric, Objective
 
 # Importances are estimated from so many complete trials at most; more take seconds and tell little.
 MOST_STRIP, MOST_IMPORTANCE = 500, 500
@@ -39,13 +41,28 @@ PANELS = (
 )
 
 
-def curve_section(tracker: MlflowTracker, trials: Sequence[TrialRun], choices: Sequence[str]) -> dict[str, Any]:
+def axis_of(metric: Metric) -> tuple[str, float]:
+    """A metric's name with its unit, and by what its values are multiplied."""
+    return (f"{metric.label} (%)", 100) if metric.is_share else (metric.label, 1)
+
+
+def panels_of(metric: Metric) -> list[Panel]:
+    """What is drawn over the epochs, the metric that picks the best one first."""
+    unit, scale = axis_of(metric)
+    new = Panel(metric=metric.curve, heading=f"Validation {metric.words}", unit=unit, scale=scale)
+    own = next((panel for panel in PANELS if panel.metric == metric.curve), new)
+    return [own, *(panel for panel in PANELS if panel != own)]
+
+
+def curve_section(
+    tracker: MlflowTracker, trials: Sequence[TrialRun], choices: Sequence[str], metric: Metric
+) -> dict[str, Any]:
     """The panels of curves, and the ways to colour them: by rank and by each choice."""
-    names = short_names(choices)
-    tracked = tracker.curves_of([t.run_id for t in trials], tuple(p.metric for p in PANELS))
+    names, drawn = short_names(choices), panels_of(metric)
+    tracked = tracker.curves_of([t.run_id for t in trials], tuple(p.metric for p in drawn))
     found = [(t, tracked[t.run_id]) for t in trials if any(tracked[t.run_id].values())]
     titles = [title(t, choices) for t, _ in found]
-    series = {p: list(zip(titles, [curves[p.metric] for _, curves in found], strict=True)) for p in PANELS}
+    series = {p: list(zip(titles, [curves[p.metric] for _, curves in found], strict=True)) for p in drawn}
     panels = [(p, figures.curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]
     colourings = [colouring(names[p], [t.params.get(p) for t, _ in found]) for p in choices]
     close = {f"curve-{p.metric}": figures.close_range(own, p.scale, p.log) for p, own in series.items()}
@@ -72,24 +89,50 @@ def colouring(name: str, values: Sequence[Any]) -> dict[str, Any]:
     return {"name": name, "colours": [by_value[k] for k in keys], "legend": legend + rest}
 
 
-def importance_section(space: Space, complete: Sequence[TrialRun], choices: Sequence[str]) -> dict[str, Any]:
+def importance_section(
+    space: Space, complete: Sequence[TrialRun], choices: Sequence[str], objective: Objective
+) -> dict[str, Any]:
     """The bar chart of importances, or None where too few trials tell, and how many trials were asked."""
     # In the order of time, so that evenly spaced ones stand for early and late ones alike.
     in_time = sorted(complete, key=lambda trial: trial.number)
     some = in_time[:: -(-len(in_time) // MOST_IMPORTANCE)]
-    shares = importances(space, [(trial.params, trial.metrics[OBJECTIVE]) for trial in some])
+    shares = importances(space, [(trial.params, objective.rank(trial.metrics)) for trial in some])
     names = short_names(list(dict.fromkeys([*choices, *shares])))
     bars = figures.importances({names[path]: share for path, share in shares.items()}) if shares else None
     return {"importances": bars, "estimated_from": len(some)}
 
 
-def strip_section(complete: Sequence[TrialRun], choices: Sequence[str], seed: int) -> list[tuple[str, Any]]:
-    """By name, the objective over each choice that differs among complete trials, at most MOST_STRIP of them."""
+def strip_section(
+    complete: Sequence[TrialRun], choices: Sequence[str], seed: int, objective: Objective
+) -> list[tuple[str, Any]]:
+    """By name, the first metric over each choice that differs among complete trials, at most MOST_STRIP of them."""
     chosen = [complete[i] for i in sample_rows(len(complete), MOST_STRIP, seed)]
-    scores = [100 * t.metrics[OBJECTIVE] for t in chosen]
+    unit, scale = axis_of(objective.first)
+    scores = [scale * t.metrics[objective.name] for t in chosen]
     titles, names, own = [title(t, choices) for t in chosen], short_names(choices), set(differing(chosen))
     values = {p: [figures.plain(t.params.get(p)) for t in chosen] for p in choices if p in own}
-    return [(names[p], figures.strip(v, scores, titles, names[p], "val macro-F1 (%)")) for p, v in values.items()]
+    return [(names[p], figures.strip(v, scores, titles, names[p], unit)) for p, v in values.items()]
+
+
+def front_section(
+    complete: Sequence[TrialRun], chosen: Sequence[TrialRun], choices: Sequence[str], key: StudyKey
+) -> list[tuple[str, Any]]:
+    """By its name, each further metric of the objective against the first; `chosen` is the front, {} for one metric.
+
+    Of the other trials at most MOST_STRIP are drawn.
+    """
+    objective, front = key.objective, {trial.run_id for trial in chosen}
+    others = [trial for trial in complete if trial.run_id not in front]
+    some = [*(others[i] for i in sample_rows(len(others), MOST_STRIP, key.seed)), *chosen]
+    values = [objective.values(trial.metrics) for trial in some]
+    titles, is_own = [title(trial, choices) for trial in some], [trial.run_id in front for trial in some]
+    axes = [axis_of(metric) for metric in objective.metrics]
+    y, up = axes[0]
+    return [
+        (metric.words, figures.front([(scale * own[n], up * own[0]) for own in values], is_own, titles, (x, y)))
+        for n, (metric, (x, scale)) in enumerate(zip(objective.metrics, axes, strict=True))
+        if n
+    ]
 
 
 def class_section(validation: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -10,14 +10,16 @@ from mmtune.analysis.statistics import summary
 from mmtune.report.tables import percent
 from mmtune.study import StudyKey
 from mmtune.tracking import UNIT, MlflowTracker, TrialRun
-from mmtune.tune.parts import SUMMARISED
+from mmtune.train.objective import KNOWN, Metric
+from mmtune.tune.parts import summarised
 
 WORDS = ("mean", "standard deviation", "95\N{NARROW NO-BREAK SPACE}% interval")
 
 
 def fold_table(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> dict[str, Any] | None:
     """A line for each fold, or repeat, then mean, deviation and 95 % interval of each metric; None without any."""
-    found = tracker.curves(trial.run_id, tuple(f"{UNIT}{name}" for name in SUMMARISED)) if key.division else {}
+    names = tuple(f"{UNIT}{name}" for name in summarised(key.objective))
+    found = tracker.curves(trial.run_id, names) if key.division else {}
     measured = {name.removeprefix(UNIT): points for name, points in found.items() if points}
     if not measured:
         return None
@@ -35,18 +37,24 @@ def fold_table(tracker: MlflowTracker, key: StudyKey, trial: TrialRun) -> dict[s
 
 def column(name: str) -> dict[str, Any]:
     """A heading with its unit."""
-    heading = name.replace("macro_f1", "macro-F1").replace("_", " ")
+    heading = name.replace("macro_f1", "macro-F1").replace("auroc", "AUROC").replace("_", " ")
     return {"heading": heading, "unit": "%" if in_percent(name) else "", "numeric": True}
+
+
+def metric_of(name: str) -> Metric:
+    """The metric that a score is of, by the score's name."""
+    plain = name.removeprefix("best_").removesuffix("_at_best").removeprefix("val_").removeprefix("held_")
+    return KNOWN.get(plain, Metric(name=plain))
 
 
 def in_percent(name: str) -> bool:
     """Whether a metric is a share, by its name."""
-    return "loss" not in name
+    return metric_of(name).is_share
 
 
 def cell(name: str, value: float) -> str:
     """A value of a metric as text."""
-    return percent(value) if in_percent(name) else f"{value:.4g}"
+    return percent(value) if in_percent(name) else f"{value:,.4g}"
 
 
 def summary_cells(name: str, values: Sequence[float]) -> tuple[str, str, str]:

@@ -29,8 +29,9 @@ from mmtune.report.embeddings import embedding_section
 from mmtune.report.folds import fold_table
 from mmtune.report.maps import map_section
 from mmtune.study import Study
-from mmtune.tracking import CLASSES, COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import CLASSES, COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial, front_trials
 from mmtune.train.answers import read_answers
+from mmtune.train.objective import MILLISECONDS_SPREAD, MOST_RANKED
 
 FIELDS = ("row", "label", "prediction", "embedding", "parts", "widths")
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
@@ -42,8 +43,10 @@ def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Se
     others: more runs of the same study, to be compared in one table.
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
-    trials = tables.ranked(tracker.trials(run.run_id, tables.TAGS, [column.name for column in tables.SCORES]))
-    if best_trial(trials) is None:
+    objective = run.key.objective
+    asked = [*(column.name for column in tables.score_columns(objective)), MILLISECONDS_SPREAD]
+    trials = tables.ranked(tracker.trials(run.run_id, tables.TAGS, asked), objective)
+    if best_trial(trials, objective) is None:
         found = ", ".join(f"{n} {state}" for state, n in tables.tally(trials).items()) or "no trial"
         raise InputError(f"a report needs a complete trial, study {run.key.slug} has {found}")
     if out.is_dir():
@@ -57,13 +60,15 @@ def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Se
         "study": study,
         "trials": trials,
         "best": trials[0],
+        "front": front_trials(trials, objective),
         "choices": choices,
         "protocol_note": protocol_note(run.key.protocol),
         "is_random": meaning(run.key.protocol) == RANDOM,
         "settled": {path: value for path, value in trials[0].params.items() if path not in choices},
-        "runs": [(own, tracker.tally(own.run_id), tracker.best(own.run_id)) for own in compared],
+        "runs": [(own, tracker.tally(own.run_id), tracker.best(own.run_id, own.key.objective)) for own in compared],
         "runs_left_out": max(0, len(others) - MOST_OTHERS),
         "most_rows": MOST_ROWS,
+        "most_ranked": MOST_RANKED,
         "written": datetime.now(UTC),
         "tables": tables,
         "shown": shown,
@@ -103,11 +108,13 @@ def plots_of(
     names = class_names(run, validation["label"], validation["prediction"])
     tested = "test_accuracy" in best.metrics
     test_rows = len(read_answers(tracker.artifact(best.run_id, "test.npz"), ("label",))["label"]) if tested else 0
-    complete = [t for t in trials if t.state == COMPLETE and OBJECTIVE in t.metrics]
+    objective = key.objective
+    complete = [t for t in trials if t.state == COMPLETE and objective.values(t.metrics)]
     return {
-        "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices),
-        **drawn.importance_section(study.space, complete, choices),
-        "strips": drawn.strip_section(complete, choices, key.seed),
+        "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices, objective.first),
+        **drawn.importance_section(study.space, complete, choices, objective),
+        "strips": drawn.strip_section(complete, choices, key.seed, objective),
+        "fronts": drawn.front_section(complete, front_trials(complete, objective), choices, key),
         "classes": drawn.class_section(validation, names),
         "embeddings": embedding_section(best, validation, key, names),
         "maps": map_section(tracker, best, names),

@@ -13,11 +13,12 @@ from mmtune.networks.card import VALIDATION
 from mmtune.report.page import class_names, write_report
 from mmtune.serve.logged import log_models
 from mmtune.study import Study
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun, best_trial
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.train.answers import read_answers
+from mmtune.train.objective import Objective
 from mmtune.tune.plan import data_inputs
 
-CURVE, MOST_CURVES = "val_macro_f1", 50
+MOST_CURVES = 50
 PUBLISHED = "mmtune.published"
 """The tag of a study's run that says of which best trial its pictures and its page are."""
 
@@ -30,7 +31,7 @@ def publish(
     told: the study as its file has it. advance: told of (step, done, total).
     """
     trials = tracker.trials(study.run_id)
-    best = best_trial(trials)
+    best = best_trial(trials, study.key.objective)
     if best is None:
         return
     shown = f"{best.run_id} of {sum(trial.state == COMPLETE for trial in trials)}"
@@ -41,7 +42,7 @@ def publish(
         folder = Path(name)
         advance("pictures", 0, 2)
         write_whole(folder / "confusion.png", picture_of_best(tracker, study, best))
-        write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best))
+        write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best, study.key.objective))
         advance("pictures", 1, 2)
         write_report(tracker, study, told, (), folder / "report.html")
         tracker.add_files(study.run_id, folder)
@@ -56,9 +57,10 @@ def picture_of_best(tracker: MlflowTracker, study: StudyRun, best: TrialRun) -> 
     return confusion_picture(found["label"], found["prediction"], names, f"trial {best.name}, validation rows")
 
 
-def picture_of_curves(tracker: MlflowTracker, trials: list[TrialRun], best: TrialRun) -> bytes:
-    """The validation score by epoch of the best trials."""
-    ranked = sorted(trials, key=lambda t: -t.metrics.get(OBJECTIVE, 0.0))[:MOST_CURVES]
-    curves = tracker.curves_of([trial.run_id for trial in ranked], [CURVE])
-    named = {trial.name: curves[trial.run_id][CURVE] for trial in ranked}
-    return curves_picture(named, best.name, "validation macro-F1", f"{len(named)} best of {len(trials)} trials")
+def picture_of_curves(tracker: MlflowTracker, trials: list[TrialRun], best: TrialRun, objective: Objective) -> bytes:
+    """The first metric by epoch of the best trials."""
+    ranked, curve = sorted(trials, key=lambda t: -objective.rank(t.metrics))[:MOST_CURVES], objective.first.curve
+    curves = tracker.curves_of([trial.run_id for trial in ranked], [curve])
+    named = {trial.name: curves[trial.run_id][curve] for trial in ranked}
+    label = f"validation {objective.first.words}"
+    return curves_picture(named, best.name, label, f"{len(named)} best of {len(trials)} trials")

@@ -12,6 +12,7 @@ from rich.table import Table
 from mmtune.base.progress import say
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
+from mmtune.train.objective import Objective
 
 if TYPE_CHECKING:
     from mmtune.serve.versions import VersionRecord
@@ -29,17 +30,18 @@ def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | No
 def last_measured(tracker: MlflowTracker, runs: Sequence[StudyRun]) -> str:
     """The best trial of the last of a study's runs that has one, in a few words, "-" where there is none."""
     for run in runs:
-        best = tracker.best(run.run_id)
+        best = tracker.best(run.run_id, run.key.objective)
         if best is not None:
-            return f"{measured(best)} ({run.key.data}, {run.key.protocol}, seed {run.key.seed})"
+            return f"{measured(best, run.key.objective)} ({run.key.data}, {run.key.protocol}, seed {run.key.seed})"
     return "-"
 
 
-def measured(trial: TrialRun) -> str:
-    """Accuracy of a trial on validation, and on test if it was scored."""
-    test = trial.metrics.get("test_accuracy")
-    shown = f"val accuracy {trial.metrics['val_accuracy_at_best']:.2%}"
-    return shown if test is None else f"{shown}, test {test:.2%}"
+def measured(trial: TrialRun, objective: Objective) -> str:
+    """Accuracy of a trial on validation, and on test if it was scored; of another objective than the usual that too."""
+    test, accuracy = trial.metrics.get("test_accuracy"), trial.metrics.get(objective.at_best("val_accuracy"))
+    told = [] if objective.is_usual else [objective.show(objective.values(trial.metrics))]
+    told += [] if accuracy is None or objective.first.name == "accuracy" else [f"val accuracy {accuracy:.2%}"]
+    return ", ".join([*told, *([] if test is None else [f"test {test:.2%}"])])
 
 
 def show(console: Console, table: Table) -> None:
@@ -80,10 +82,10 @@ def unbroken(*headings: str) -> Table:
 
 def history_table(records: Sequence[VersionRecord]) -> Table:
     """The versions of a registered model: scores, study, when each was champion."""
-    table = unbroken("version", "trial", "val F1", "test F1", "test acc.", "champion", "of study")
+    table = unbroken("version", "trial", "validation", "test F1", "test acc.", "champion", "of study")
     for record in records:
         reigns = [f"{start[:10]} to {end[:10] if end else 'now'}" for start, end in record.reigns]
         name = f"{record.version}{' (forced)' if record.forced else ''}"
-        scores = [f"{value:.4f}" for value in (record.val_macro_f1, record.test_macro_f1, record.test_accuracy)]
+        scores = [record.objective, *(f"{value:.4f}" for value in (record.test_macro_f1, record.test_accuracy))]
         table.add_row(name, record.trial.partition(" ")[0], *scores, ", ".join(reigns) or "never", record.study_key)
     return table

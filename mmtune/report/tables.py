@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.networks.card import FINAL
-from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, OBJECTIVE, PRUNED, RUNNING, StudyRun, TrialRun
-from mmtune.train.staging import WEIGHTS, at_best
+from mmtune.study import StudyKey
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, StudyRun, TrialRun
+from mmtune.train.objective import KNOWN, MILLISECONDS_SPREAD, Metric, Objective
+from mmtune.train.staging import WEIGHTS
 
 STATES = {COMPLETE: "complete", PRUNED: "pruned", FAIL: "failed", RUNNING: "running", INTERRUPTED: "interrupted"}
 
 
-def ranked(trials: Sequence[TrialRun]) -> list[TrialRun]:
-    """Complete trials, best validation macro-F1 first, then pruned, failed, running; a tie to the lower number."""
-    return sorted(trials, key=lambda t: (list(STATES).index(t.state), -t.metrics.get(OBJECTIVE, -math.inf), t.number))
+def ranked(trials: Sequence[TrialRun], objective: Objective) -> list[TrialRun]:
+    """Complete trials, the best by the first metric first, then pruned, failed, running; a tie to the lower number."""
+    return sorted(trials, key=lambda t: (list(STATES).index(t.state), -objective.rank(t.metrics), t.number))
 
 
 def tally(trials: Sequence[TrialRun]) -> dict[str, int]:
@@ -109,24 +111,41 @@ def share(heading: str, name: str) -> Column:
     return Column(heading=heading, name=name, show=".2f", unit="%", scale=100)
 
 
-SCORES = (
-    Column(heading="best epoch", name="epoch_at_best", show=".0f"),
-    share("val macro-F1", OBJECTIVE),
-    share("val accuracy", "val_accuracy_at_best"),
-    Column(heading="val loss", name="val_loss_at_best", show=".4f", unit="nats"),
-    share("test macro-F1", "test_macro_f1"),
-    share("test accuracy", "test_accuracy"),
-    *(Column(heading=name, name=f"val_{name.lower()}", show=".3f") for name in ("ARI", "NMI", "purity", "silhouette")),
-    Column(heading="weights", name=WEIGHTS, show=",.0f"),
-    Column(heading="time", name="fit_seconds", show=".1f", unit="s"),
-)
+def metric_column(metric: Metric, name: str) -> Column:
+    """A column of a metric, which a run has by that name."""
+    if metric.is_share:
+        return share(metric.label, name)
+    units = {"loss": "nats", "milliseconds": "ms"}
+    show = {"loss": ".4f", "parameters": ",.0f", "milliseconds": ".3g"}.get(metric.name, ".4g")
+    return Column(heading=metric.label, name=name, show=show, unit=units.get(metric.name, ""))
+
+
+def score_columns(objective: Objective) -> list[Column]:
+    """What a trial is judged by, the metrics of the objective first, then what else it has come to."""
+    asked = dict(zip(objective.names, objective.metrics, strict=True))
+    asked |= {objective.at_best(KNOWN[name].curve): KNOWN[name] for name in VALIDATED}
+    tested = dict.fromkeys((objective.first, KNOWN["macro_f1"], KNOWN["accuracy"]))
+    return [
+        Column(heading="best epoch", name="epoch_at_best", show=".0f"),
+        *(metric_column(metric, name) for name, metric in asked.items()),
+        *(replace(metric_column(own, f"test_{own.name}"), heading=f"test {own.words}") for own in tested),
+        *(
+            Column(heading=name, name=f"val_{name.lower()}", show=".3f")
+            for name in ("ARI", "NMI", "purity", "silhouette")
+        ),
+        *(() if "parameters" in asked else (Column(heading="weights", name=WEIGHTS, show=",.0f"),)),
+        Column(heading="time", name="fit_seconds", show=".1f", unit="s"),
+    ]
+
+
+VALIDATED = ("macro_f1", "accuracy", "loss", "balanced_accuracy", "auroc", "calibration_error")
 
 
 TAGS = ("mmtune.reason", WEIGHTS)
 """What a trial's tags say in the tables."""
 
 
-def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> list[Column]:
+def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str], objective: Objective) -> list[Column]:
     """A column for each choice that differs, then the scores that any trial has: of tests where one was promoted."""
     names = short_names(choices)
     given = {path: [t.params[path] for t in trials if t.params.get(path) is not None] for path in choices}
@@ -134,21 +153,24 @@ def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str]) -> l
         Column(heading=names[path], name=path, choice=True, numeric=all(map(is_number, given[path])))
         for path in choices
     ]
-    return own + [column for column in SCORES if any(column.value(t) is not None for t in trials)]
+    return own + [column for column in score_columns(objective) if any(column.value(t) is not None for t in trials)]
 
 
-def measured(best: TrialRun, reported: Mapping[str, float], rows: int, test_rows: int) -> list[dict[str, Any]]:
+def measured(
+    best: TrialRun, objective: Objective, reported: Mapping[str, float], rows: int, test_rows: int
+) -> list[dict[str, Any]]:
     """Reported against measured, in percent, also of the weights of the last epoch where those were kept.
 
     An accuracy on one split has Wilson's 95 % interval, the mean over folds or repeats the one that is tracked with it.
     """
-    names = list(dict.fromkeys([*reported, "accuracy", "macro_f1"]))
-    weights = {"": (at_best, "test")}
+    shares = [own.name for own in objective.metrics if own.is_share]
+    names = list(dict.fromkeys([*reported, "accuracy", "macro_f1", *shares]))
+    weights = {"": (objective.at_best, "test")}
     if f"{FINAL}_val_accuracy" in best.metrics:
         weights[", last epoch"] = (f"{FINAL}_{{}}".format, f"{FINAL}_test")
     return [
         {
-            "name": name.replace("macro_f1", "macro-F1") + which,
+            "name": KNOWN[name].words + which if name in KNOWN else name + which,
             "reported": percent(reported.get(name)),
             **measured_on("validation", best, validation(f"val_{name}"), reported.get(name), rows),
             **measured_on("test", best, f"{test}_{name}", reported.get(name), test_rows),
@@ -162,7 +184,8 @@ def measured_on(split: str, best: TrialRun, name: str, paper: float | None, rows
     """A metric on one split, its difference from the paper's in points, and its interval, as text."""
     value, low, high = (best.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
     gap = None if value is None or paper is None else 100 * (value - paper)
-    wilson = interval(value, rows) if "accuracy" in name else ""
+    # The balanced one is a mean over classes, of which Wilson's interval says nothing.
+    wilson = interval(value, rows) if "accuracy" in name and "balanced" not in name else ""
     return {
         split: percent(value),
         f"{split}_gap": DASH if gap is None else signed(gap),
@@ -176,14 +199,14 @@ def signed(points: float) -> str:
 
 
 def published_table(
-    best: TrialRun, published: Mapping[str, float], name: str, rows: int, test_rows: int
+    best: TrialRun, key: StudyKey, published: Mapping[str, float], rows: int, test_rows: int
 ) -> dict[str, Any]:
     """Published accuracies (shares) and this study's, on test rows if it was scored there, the highest first."""
     tested = "test_accuracy" in best.metrics
-    own = best.metrics.get("test_accuracy", best.metrics.get("val_accuracy_at_best"))
+    own = best.metrics.get("test_accuracy", best.metrics.get(key.objective.at_best("val_accuracy")))
     split, count = ("test", test_rows) if tested else ("validation", rows)
     found = [(value, model, "", False) for model, value in published.items()]
-    ours = [] if own is None else [(own, f"{name}, {split} accuracy", interval(own, count), True)]
+    ours = [] if own is None else [(own, f"{key.study}, {split} accuracy", interval(own, count), True)]
     order = sorted([*found, *ours], key=lambda line: (-line[0], not line[3]))
     lines = [{"name": line[1], "value": percent(line[0]), "interval": line[2], "own": line[3]} for line in order]
     return {"lines": lines if published else [], "split": split}
@@ -219,6 +242,12 @@ def failures(trials: Sequence[TrialRun]) -> list[dict[str, Any]]:
 def last_line(reason: str) -> str:
     """The line of a traceback that says what went wrong."""
     return reason.strip().rpartition("\n")[2][:200]
+
+
+def spread_of(trials: Sequence[TrialRun]) -> str:
+    """How far the middle half of a trial's answers lie apart, in milliseconds: the median over trials."""
+    found = [t.metrics[MILLISECONDS_SPREAD] for t in trials if MILLISECONDS_SPREAD in t.metrics]
+    return f"{statistics.median(found):.3g}" if found else DASH
 
 
 def title(trial: TrialRun, choices: Sequence[str]) -> str:

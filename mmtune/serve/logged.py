@@ -12,14 +12,14 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.forms import form_to_json
 from mmtune.networks.card import MODEL
 from mmtune.serve.loader import write_pyfunc
-from mmtune.tracking import COMPLETE, MISSING, OBJECTIVE, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, MISSING, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun, front_trials
 from mmtune.tracking.reading import pages
 from mmtune.tracking.tracker import LONGEST_DIGEST
 from mmtune.tracking.trouble import reached
 
 MOST = 20
 """So many of a study's best models are logged; all of them have their files with their runs."""
-SCORES = (OBJECTIVE, "val_accuracy_at_best", "val_loss_at_best")
+SCORES = ("val_macro_f1", "val_accuracy", "val_loss")
 READY = "READY"
 
 
@@ -30,12 +30,14 @@ def log_models(
     inputs: Sequence[DataInput],
     advance: Callable[[str, int, int], None],
 ) -> None:
-    """Make a logged model of each of the best trials whose model is kept and that has none yet.
+    """Make a logged model of each of the best trials, and of the front, whose model is kept and that has none yet.
 
     inputs: the study's data, the rows that validate among them. What a kill has left half-made is made again.
     """
     trials = [t for t in tracker.trials(study.run_id) if t.state == COMPLETE and REMOVED not in t.tags]
-    best = sorted(trials, key=lambda t: (-t.metrics[OBJECTIVE], t.number))[:MOST]
+    objective = study.key.objective
+    ranked = sorted(trials, key=lambda t: (-objective.rank(t.metrics), t.number))
+    best = list({t.run_id: t for t in (*ranked[:MOST], *front_trials(ranked, objective))}.values())
     experiment = tracker.experiment(study.key.study)
     with reached(tracker.uri):
         there = logged_runs(tracker, experiment)
@@ -82,7 +84,9 @@ def log_one(
         )
         client.log_model_artifacts(made.model_id, str(Path(folder) / "logged"))
     where = {} if seen is None else {"dataset_name": seen.name, "dataset_digest": seen.digest[:LONGEST_DIGEST]}
-    scores = [metric for name in SCORES for metric in client.get_metric_history(trial.run_id, name)[-1:]]
+    objective = study.key.objective
+    names = dict.fromkeys((*objective.names, *map(objective.at_best, SCORES)))
+    scores = [metric for name in names for metric in client.get_metric_history(trial.run_id, name)[-1:]]
     # The same values at the same times: the run has them once, now with a link to the model.
     linked = [Metric(m.key, m.value, m.timestamp, m.step, model_id=made.model_id, **where) for m in scores]
     client.log_batch(trial.run_id, linked)
@@ -98,15 +102,16 @@ def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: Tr
         "classes": list(dataset.classes),
         "missing": [bank for bank in study.tags.get(MISSING, "").split(",") if bank],
         "data": {"name": dataset.name, "digest": dataset.digest},
-        "scores": scores_of(trial),
+        "scores": scores_of(study, trial),
         **facts(study, trial),
     }
     write_pyfunc(target, model, card, trial.run_id)
 
 
-def scores_of(trial: TrialRun) -> dict[str, float]:
+def scores_of(study: StudyRun, trial: TrialRun) -> dict[str, float]:
     """The objective of a trial, and its scores on the test partition where it was scored there."""
-    return {name: value for name, value in trial.metrics.items() if name == OBJECTIVE or name.startswith("test_")}
+    names = study.key.objective.names
+    return {name: value for name, value in trial.metrics.items() if name in names or name.startswith("test_")}
 
 
 def facts(study: StudyRun, trial: TrialRun) -> dict[str, Any]:

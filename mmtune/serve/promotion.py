@@ -1,4 +1,4 @@
-"""Promotion of a study's best trial, the gate that it must pass to become champion, and the way back.
+"""Promotion of a study's best trial, or of one by choice, the gate to becoming champion, and the way back.
 
 A version becomes champion only if it is not significantly worse than the one there is.
 """
@@ -20,20 +20,23 @@ from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset
+from mmtune.networks.card import MODEL
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels, score_test
 from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
-from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
+from mmtune.train.objective import MACRO_F1, Objective
 
 SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What became of a study's best trial: its version, and who is champion.
+    """What became of a trial: its version, and who is champion.
 
+    objective: what its study searched for.
     mcnemar: the trial (a) against the champion before (b) on the test rows; None where nothing was compared.
     forced: it became champion against the gate. reason: one sentence.
     """
@@ -41,6 +44,7 @@ class Promotion:
     name: str
     version: str
     trial: TrialRun
+    objective: Objective
     champion_before: str | None
     champion_after: str | None
     mcnemar: McNemar | None
@@ -55,33 +59,43 @@ class Promotion:
     def describe(self) -> str:
         """The scores and the verdict, in a few lines to print."""
         found = self.trial.metrics
-        scores = f"validation macro-F1 {found[OBJECTIVE]:.4f}, test macro-F1 {found['test_macro_f1']:.4f}"
+        asked = dict.fromkeys((*self.objective.metrics, *MACRO_F1.metrics))
+        of_test = [(own, found[f"test_{own.name}"]) for own in asked if f"test_{own.name}" in found]
+        tested = ", ".join(f"test {own.words} {own.show(value)}" for own, value in of_test)
+        scores = f"{self.objective.show(self.objective.values(found))}, {tested}"
         lines = [f"{self.name} version {self.version}: trial {self.trial.name}, {scores}", self.reason]
         if not self.is_champion:
             lines.append(f"champion stays version {self.champion_before}; --force overrides")
         return "\n".join(lines)
 
 
-def promote(tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bool = False) -> Promotion:
+def promote(
+    tracker: MlflowTracker,
+    study: StudyRun,
+    dataset: Dataset,
+    force: bool = False,
+    number: int | None = None,
+    told: Objective | None = None,
+) -> Promotion:
     """Register the study's best trial; make it champion unless it is significantly worse than the one there is.
 
-    Best is by validation macro-F1; a trial is scored on the test partition once. A champion that cannot be compared
-    keeps its place. `force` makes the trial champion all the same. May be repeated, also after a kill: nothing is
-    registered twice. Raises InputError where no trial is complete or the data set is not the study's.
+    Best is by the first metric of the study's objective, unless a trial is chosen by its `number`; a trial is scored on
+    the test partition once. A champion that cannot be compared keeps its place. `force` makes the trial champion all
+    the same. told: the objective as the study's file has it, with functions of its own. May be repeated, also after a
+    kill: nothing is registered twice. Raises InputError where there is no such trial with its files, or the data set is
+    not the study's.
     """
     if dataset.digest != study.key.digest:
         raise InputError(
             f"{study.key.slug} must be promoted with its own data: {study.key.data} has digest {study.key.digest}, "
             f"{dataset.name} has {dataset.digest}"
         )
-    trial = tracker.best(study.run_id)
-    if trial is None:
-        count = tracker.count(study.run_id)
-        raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {count} is")
+    trial = best_of(tracker, study) if number is None else chosen(tracker, study, number)
     registry = Registry(tracker, study.key.study)
     with changing(tracker.root):
         registry.repair()
-        predictions = score_test(tracker, trial, dataset)
+        own = told if told == study.key.objective else None
+        predictions = score_test(tracker, trial, dataset, own or study.key.objective)
         scored = tracker.trial(study.run_id, trial.run_id)
         if scored is None:
             raise InputError(f"trial {trial.name} of {study.key.slug} must be there to be promoted, it was deleted")
@@ -94,6 +108,7 @@ def promote(tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bo
             name=registry.name,
             version=version,
             trial=trial,
+            objective=study.key.objective,
             champion_before=before,
             champion_after=version if found.passes or forced else before,
             mcnemar=found.mcnemar,
@@ -103,6 +118,28 @@ def promote(tracker: MlflowTracker, study: StudyRun, dataset: Dataset, force: bo
         if version != before:
             write_down(registry, made)
         return made
+
+
+def best_of(tracker: MlflowTracker, study: StudyRun) -> TrialRun:
+    """The study's best trial; InputError where none is complete."""
+    trial = tracker.best(study.run_id, study.key.objective)
+    if trial is None:
+        count = tracker.count(study.run_id)
+        raise InputError(f"{study.key.slug} must have a complete trial to promote, none of its {count} is")
+    return trial
+
+
+def chosen(tracker: MlflowTracker, study: StudyRun, number: int) -> TrialRun:
+    """The complete trial of a number; InputError where there is none, or its files are not kept."""
+    of_number = [trial for trial in tracker.trials(study.run_id) if trial.number == number]
+    trial = next((trial for trial in of_number if trial.state == COMPLETE), None)
+    if trial is None:
+        how = f"it is {of_number[-1].state.lower()}" if of_number else "there is none of that number"
+        raise InputError(f"--trial must be the number of a complete trial of {study.key.slug}, got {number}: {how}")
+    if REMOVED in trial.tags or not tracker.has_artifact(trial.run_id, MODEL):
+        rule = "--trial must be one whose files are kept: the best, and the front of several metrics"
+        raise InputError(f"{rule}; those of trial {trial.name} are not (--keep all keeps them all)")
+    return trial
 
 
 def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Dataset) -> str:
@@ -116,8 +153,10 @@ def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Data
     with tempfile.TemporaryDirectory() as folder:
         write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset)
         registry.tracker.add_files(trial.run_id, Path(folder))
-    numbers = {name: repr(value) for name, value in scores_of(trial).items()}
-    tags = {**facts(study, trial), "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
+    objective = study.key.objective
+    numbers = {name: repr(value) for name, value in scores_of(study, trial).items()}
+    of_study = {**facts(study, trial), "objective": objective.show(objective.values(trial.metrics))}
+    tags = {**of_study, "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
     return registry.create(trial.run_id, tags)
 
 

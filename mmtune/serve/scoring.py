@@ -24,21 +24,27 @@ from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.metrics import every_metric
+from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.staging import Point
 from mmtune.train.trial import npz
 
 TEST, SUBMISSION, TEST_DIGEST = "test.npz", "submission.csv", "mmtune.test_digest"
 
 
-def score_test(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset) -> NDArray[np.int64]:
+def score_test(
+    tracker: MlflowTracker, trial: TrialRun, dataset: Dataset, objective: Objective = MACRO_F1
+) -> NDArray[np.int64]:
     """A trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with their scores.
 
     Beside them stands `submission.csv`. Where a trial kept the weights of its last epoch, those are scored too.
-    Raises InputError where what is stored is damaged, or of another test partition.
+    objective: whose metrics of a study's own are measured too. Raises InputError where what is stored is damaged, or of
+    another test partition.
     """
     if trial.tags.get(TEST_DIGEST) != dataset.digest:
         found = scored(tracker.artifact(trial.run_id, MODEL), dataset)
-        scores = {**found.scores("test"), **found.details("test")}
+        more = every_metric(objective, len(dataset.classes))
+        scores = {**found.scores("test", *more), **found.details("test")}
         if f"{FINAL}_val_accuracy" in trial.metrics:
             scores |= scored(tracker.artifact(trial.run_id, FINAL), dataset).scores(f"{FINAL}_test")
         with tempfile.TemporaryDirectory() as folder:

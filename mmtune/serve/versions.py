@@ -19,7 +19,7 @@ from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.serve.loader import PREDICTOR, REGISTERED
 from mmtune.serve.predictor import INPUTS
-from mmtune.tracking import OBJECTIVE, MlflowTracker, exists
+from mmtune.tracking import MlflowTracker, exists
 from mmtune.tracking.address import registry_uri
 from mmtune.tracking.trouble import reached
 
@@ -173,14 +173,14 @@ class Registry:
 class VersionRecord:
     """A registered version, and its scores as they were when it was registered.
 
-    forced: whether it became champion against the gate. reigns: (from, to) of each time as champion, ISO 8601 in UTC,
-    `to` None while it lasts.
+    objective: what its study searched for, with its values, in words. forced: whether it became champion against the
+    gate. reigns: (from, to) of each time as champion, ISO 8601 in UTC, `to` None while it lasts.
     """
 
     version: str
     trial: str
     study_key: str
-    val_macro_f1: float
+    objective: str
     test_macro_f1: float
     test_accuracy: float
     forced: bool
@@ -203,7 +203,7 @@ def record(version: Any, events: Sequence[Event]) -> VersionRecord:
         version=str(version.version),
         trial=tags.get("trial", ""),
         study_key=tags.get("study_key", ""),
-        val_macro_f1=tagged_score(tags, OBJECTIVE),
+        objective=tags.get("objective", ""),
         test_macro_f1=tagged_score(tags, "test_macro_f1"),
         test_accuracy=tagged_score(tags, "test_accuracy"),
         forced=tags.get("forced") == "true",

@@ -12,6 +12,7 @@ from mmtune.base.fields import flatten, has_fields, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
 from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
 from mmtune.study.space import Categorical, Space, Value, pin
+from mmtune.train.objective import Metric, objective_of
 from mmtune.train.recipe import TrialConfig
 
 
@@ -24,6 +25,8 @@ class Study:
     reported: the report's own number by metric ("accuracy", "macro_f1"), as a share; of the configuration in `base`.
     base: the configuration that a trial's draws are put into; its epochs are the report's budget.
     space: what any sampler may vary; trials: how many trials such a sampler makes unless told otherwise.
+    objective: what is searched for: a metric by its name (`mmtune.train.objective.KNOWN`), a Metric of one's own, or
+      several. The first picks the best epoch and the best trial; several have a front of trials (Pareto).
     What the report itself tried is one of three, and the study's usual sampler:
       grid: the values that it combined, by path, the rest staying at the base;
       tries: configurations that it lists by name; going_on: by name, the try whose last epoch a try goes on from;
@@ -48,6 +51,7 @@ class Study:
     going_on: Mapping[str, str] = field(default_factory=dict)
     phases: tuple[Phase, ...] = ()
     trials: int = 30
+    objective: str | Metric | tuple[str | Metric, ...] = "macro_f1"
     encoders: Mapping[str, str] = field(default_factory=dict)
     baseline: str = ""
     repeats: str = "mean"
@@ -86,6 +90,10 @@ class Study:
         if isinstance(self.missing, str) or not set(self.missing) <= set(self.base.model.reads):
             own = " and ".join(self.base.model.reads)
             raise InputError(f"study {self.name}: missing must be a tuple of banks of {own}, got {self.missing!r}")
+        try:
+            objective_of(self.objective)
+        except InputError as error:
+            raise InputError(f"study {self.name}: {error}") from error
         require_count(f"study {self.name}: reduced", self.reduced)
         require_count(f"study {self.name}: trials", self.trials)
 
@@ -174,7 +182,8 @@ def schedule(
             require_resumable(made, study.name, base)
         case "phases":
             phases = tuple(phase.without(fixed) for phase in study.phases)
-            made = Phased(space=space, phases=phases, base=flatten(base))
+            metric = objective_of(study.objective).first
+            made = Phased(space=space, phases=phases, base=flatten(base), metric=metric)
         case _:
             made = Sampled(space=space, trials=trials or study.trials, sampler=sampler)
     if made.trials == 0:

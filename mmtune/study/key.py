@@ -9,6 +9,7 @@ from typing import Any
 
 from mmtune.base.rules import require_choice, require_count
 from mmtune.data.protocols import require_protocol
+from mmtune.train.objective import MACRO_F1, Objective
 
 DRAWN = ("tpe", "random", "gp", "cmaes")
 SAMPLERS = ("grid", "tries", "phases", "reported", *DRAWN)
@@ -23,6 +24,7 @@ class StudyKey:
     folds: of the cross-validation of every trial, 0 for the one split of the protocol. repeats: how often each fold,
         or the split, is trained on, every time with another seed.
     fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (bank, run id).
+    objective: what it searches for; whoever ranks its trials asks this.
     """
 
     study: str
@@ -37,6 +39,7 @@ class StudyKey:
     repeats: int = 1
     fixed: tuple[tuple[str, Any], ...] = ()
     encoders: tuple[tuple[str, str], ...] = ()
+    objective: Objective = MACRO_F1
 
     def __post_init__(self) -> None:
         require_protocol(self.protocol)
@@ -53,17 +56,25 @@ class StudyKey:
         return folds + ((f"{self.repeats} repeats",) if self.repeats > 1 else ())
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """What it searches for, in words; nothing for what a study does that says nothing of it."""
+        return () if self.objective.is_usual else (f"by {self.objective.words}",)
+
+    @property
     def title(self) -> str:
         """What sets this study apart from others of its name, in words."""
         facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
-        return ", ".join([*facts, *self.division, *(f"{path}={value}" for path, value in self.fixed)])
+        settled = [f"{path}={value}" for path, value in self.fixed]
+        return ", ".join([*facts, *self.searched, *self.division, *settled])
 
     @property
     def slug(self) -> str:
         """A readable name that is safe in a path: study.data-digest.protocol.seed.epochs.sampler."""
         data = f"{self.data}-{self.digest[:8]}"
         parts = [self.study, data, self.protocol, f"seed{self.seed}", f"epochs{self.epochs}"]
-        how = [self.sampler + ("-pruned" if self.prune else ""), *(words.replace(" ", "-") for words in self.division)]
+        searched = [] if self.objective.is_usual else [f"by-{self.objective.slug}"]
+        division = [words.replace(" ", "-") for words in self.division]
+        how = [self.sampler + ("-pruned" if self.prune else ""), *searched, *division]
         settled = [f"{path}={value}" for path, value in self.fixed]
         started = [f"{bank}-{run_id[:8]}" for bank, run_id in self.encoders]
         text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))

@@ -39,7 +39,7 @@ class Options:
     pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/team.md).")
     ray_address: str | None = option(None, "A running cluster; auto for this node's.")
     gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray; 0 for CPUs.")
-    prune: bool | None = option(None, "Stop hopeless trials early; off for a grid, on else.")
+    prune: bool | None = option(None, "Stop hopeless trials early; off for a grid and for several metrics, on else.")
     keep: str = option(KEEP, "Of which trials models and embeddings are kept: best:N | all")
     checkpoint_every: float = option(CHECKPOINT_EVERY, "Seconds of a training that an interruption costs at most.")
     hung_after: float = option(HUNG_AFTER, "Seconds without an epoch after which a worker is replaced.")

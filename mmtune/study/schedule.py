@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmtune.base.fields import replace_paths
 from mmtune.study.space import Categorical, Integer, Real, Space, Value, draw, grid
+from mmtune.train.objective import MACRO_F1, Metric
 from mmtune.train.recipe import TrialConfig
 
 if TYPE_CHECKING:
@@ -188,12 +189,13 @@ def scaled(choice: Categorical | Integer | Real, value: Value, factor: float) ->
 class Phased(Trials):
     """Phases one after the other, each around the best trial of those before it.
 
-    base: the configuration's values by path, for the first phase.
+    base: the configuration's values by path, for the first phase. metric: what the best trial is the best by.
     """
 
     space: Space
     phases: tuple[Phase, ...]
     base: Mapping[str, Value]
+    metric: Metric = MACRO_F1.first
 
     @property
     def trials(self) -> int:
@@ -220,8 +222,8 @@ class Phased(Trials):
 
     def _best(self, attempts: Sequence[Attempt], before: int) -> Mapping[str, Value]:
         """The values of the best complete trial before a number, the base's where there is none."""
-        scored = [a for a in attempts if a.index < before and a.score is not None]
-        best = max(scored, key=lambda a: (a.score or 0.0, -a.index), default=None)
+        scored = [(self.metric.rank(a.score), a) for a in attempts if a.index < before and a.score is not None]
+        _, best = max(scored, key=lambda own: (own[0], -own[1].index), default=(0.0, None))
         start = draw(self.space, self.base, lambda choice: self.base[choice.path])
         return start if best is None else {**start, **best.values}
 

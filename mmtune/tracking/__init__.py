@@ -10,7 +10,6 @@ from mmtune.tracking.runs import (
     INTERRUPTED,
     LOST,
     MISSING,
-    OBJECTIVE,
     OWNER,
     PARENT,
     PRUNED,
@@ -21,6 +20,7 @@ from mmtune.tracking.runs import (
     StudyRun,
     TrialRun,
     best_trial,
+    front_trials,
 )
 from mmtune.tracking.store import exists
 from mmtune.tracking.tracker import DataInput, MlflowTracker
@@ -34,7 +34,6 @@ __all__ = [
     "LOST",
     "MISSING",
     "NOTE",
-    "OBJECTIVE",
     "OWNER",
     "PARENT",
     "PRUNED",
@@ -52,6 +51,7 @@ __all__ = [
     "address",
     "best_trial",
     "exists",
+    "front_trials",
     "study_note",
     "view_tag",
 ]

@@ -36,8 +36,8 @@ class Reading(Protocol):
         tags, metrics: the names of those that are asked for, None for all; there may be others among what comes.
         """
 
-    def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
-        """Of the active runs with a tag and a status those with the highest value of a metric."""
+    def first(self, tag: str, value: str, status: str, metric: str, highest: bool = True) -> list[Row]:
+        """Of the active runs with a tag and a status those with the highest value of a metric, or the lowest."""
 
     def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
         """By run and metric, the (step, value) pairs in order of steps."""
@@ -62,10 +62,11 @@ class ClientReading:
         runs = pages(lambda **page: client.search_runs(list(names), asked, **page)) if names else ()
         return [row_of(run, names[run.info.experiment_id]) for run in runs if only in ("", run.info.run_id)]
 
-    def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
+    def first(self, tag: str, value: str, status: str, metric: str, highest: bool = True) -> list[Row]:
         rows = [row for row in self.rows(tag, value) if row.status == status]
         scores = [(row.metrics.get(metric, math.nan), row) for row in rows]
-        top = max((score for score, _ in scores if not math.isnan(score)), default=math.nan)
+        known = (score for score, _ in scores if not math.isnan(score))
+        top = (max if highest else min)(known, default=math.nan)
         return [row for score, row in scores if score == top]
 
     def curves(self, runs: Sequence[str], names: Sequence[str]) -> dict[str, Curves]:
@@ -145,24 +146,25 @@ class SqlReading:
         chosen = [RUNS.c.run_uuid == only] if only else []
         return self._read([*tagged(tag, value), *chosen], tags, metrics)
 
-    def highest(self, tag: str, value: str, status: str, metric: str) -> list[Row]:
+    def first(self, tag: str, value: str, status: str, metric: str, highest: bool = True) -> list[Row]:
         latest, asked = LATEST.c, [*tagged(tag, value), RUNS.c.status == status]
         rated = select(latest.run_uuid, latest.value).where(latest.key == metric, latest.is_nan.is_(False))
-        first: list[str] = []
+        order = latest.value.desc() if highest else latest.value.asc()
+        ids_of_top: list[str] = []
         top: float | None = None
         with self.engine.connect() as store:
-            # From the top down: which runs are asked for is dear to find out for all of a large store.
-            for some in store.execute(rated.order_by(latest.value.desc())).partitions(MOST_BOUND):
+            # From the top on: which runs are asked for is dear to find out for all of a large store.
+            for some in store.execute(rated.order_by(order)).partitions(MOST_BOUND):
                 score = {own.run_uuid: own.value for own in some}
                 among = select(RUNS.c.run_uuid).where(*asked, RUNS.c.run_uuid.in_(list(score)))
                 found = list(store.execute(among).scalars())
-                top = max((score[own] for own in found), default=None) if top is None else top
-                first += [own for own in found if score[own] == top]
-                if top is not None and some[-1].value < top:
+                best = (max if highest else min)((score[own] for own in found), default=None)
+                top = best if top is None else top
+                ids_of_top += [own for own in found if score[own] == top]
+                if top is not None and some[-1].value != top:
                     break
-        return [
-            row for ids in batches(first) for row in self._read([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)], None, None)
-        ]
+        chosen = ([OF_EXPERIMENT, RUNS.c.run_uuid.in_(ids)] for ids in batches(ids_of_top))
+        return [row for asked in chosen for row in self._read(asked, None, None)]
 
     def _read(self, asked: Sequence[ColumnElement[bool]], tags: Names, metrics: Names) -> list[Row]:
         run = RUNS.c

@@ -23,6 +23,7 @@ from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.patience import Patience
 from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
+from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_epochs, read_runs
 
 # How long an epoch may wait for others before they go to the store together.
@@ -56,7 +57,7 @@ class Waiting:
 class Recorder:
     """The runs of one study on their way to the store; `parent` is the study's own run.
 
-    inputs: the data sets that every run is made on.
+    inputs: the data sets that every run is made on. objective: the study's own.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Recorder:
         parent: str,
         patience: Patience,
         inputs: Sequence[DataInput] = (),
+        objective: Objective = MACRO_F1,
     ) -> None:
         self.tracker, self.experiment, self.parent, self.inputs = tracker, experiment, parent, inputs
+        self.objective = objective
         self.patience = patience
         self.waiting: dict[str, Waiting] = {}
         self.dropped: deque[tuple[Tracked, Sequence[str]]] = deque()
@@ -188,7 +191,7 @@ class Recorder:
         return made
 
     def _tags(self, run: StagedRun) -> dict[str, str]:
-        own = {**run.tags, NOTE: trial_note(run), "mmtune.id": run.id}
+        own = {**run.tags, NOTE: trial_note(run, self.objective), "mmtune.id": run.id}
         if not run.parent:
             return {**own, "mmtune.kind": "trial", PARENT: self.parent}
         trial = self.waiting[run.parent].run
@@ -214,7 +217,7 @@ class Recorder:
         last = Point(epoch=int(result.metrics.get("epoch_at_best", 0)), time=result.time, metrics=result.metrics)
         why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
         points, params = [*own.points, last], run.params if own.params_due else {}
-        tags = {**result.tags, NOTE: trial_note(run, result)}
+        tags = {**result.tags, NOTE: trial_note(run, self.objective, result)}
         self.tracker.log(run.run_id, points, params, {**tags, **(why if result.reason else {})})
         if own.asked > 1:
             self._remove_doubles(run)

@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 from mmtune.base.errors import InputError
 from mmtune.study.key import StudyKey
-from mmtune.train.staging import at_best
+from mmtune.train.objective import Objective, front
 
 COMPLETE, PRUNED, FAIL, RUNNING, INTERRUPTED = "COMPLETE", "PRUNED", "FAIL", "RUNNING", "INTERRUPTED"
 STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAIL: "FAILED", RUNNING: "RUNNING", INTERRUPTED: "SCHEDULED"}
 """MLflow's statuses. One that is scheduled is not under way and goes on with the same command."""
 STATES = {status: state for state, status in STATUS.items()}
-OBJECTIVE = at_best("val_macro_f1")
 UNIT = "unit_"
 LOST = "interrupted: the files that it had left are gone"
 PARENT, OWNER, NUMBER = "mlflow.parentRunId", "mmtune.study_run", "mmtune.number"
@@ -81,10 +80,20 @@ class StudyRun:
     tags: Mapping[str, str]
 
 
-def best_trial(trials: Iterable[TrialRun]) -> TrialRun | None:
-    """The complete trial with the highest validation macro-F1; of equals, the one with the lowest number."""
-    complete = [t for t in trials if t.state == COMPLETE and not math.isnan(t.metrics.get(OBJECTIVE, math.nan))]
-    return max(complete, key=lambda t: (t.metrics[OBJECTIVE], -t.number), default=None)
+def best_trial(trials: Iterable[TrialRun], objective: Objective) -> TrialRun | None:
+    """The complete trial with the best value of the first metric; of equals, the one with the lowest number."""
+    complete = [t for t in trials if t.state == COMPLETE and not math.isnan(t.metrics.get(objective.name, math.nan))]
+    return max(complete, key=lambda t: (objective.rank(t.metrics), -t.number), default=None)
+
+
+def front_trials(trials: Iterable[TrialRun], objective: Objective) -> list[TrialRun]:
+    """The complete trials that no other one dominates, the best by the first metric first; none for a single metric."""
+    if not objective.several:
+        return []
+    complete = [(t, objective.values(t.metrics)) for t in trials if t.state == COMPLETE]
+    by_id = {trial.run_id: (trial, objective.ranks(values)) for trial, values in complete if values}
+    order = sorted(by_id, key=lambda run_id: by_id[run_id][0].number)
+    return [by_id[run_id][0] for run_id in front({run_id: by_id[run_id][1] for run_id in order})]
 
 
 def trial_run(row: Row) -> TrialRun:
@@ -149,7 +158,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 def key_to_json(key: StudyKey) -> str:
     """A StudyKey as JSON text."""
-    return json.dumps(key.__dict__)
+    return json.dumps({**key.__dict__, "objective": key.objective.told()})
 
 
 def key_from_json(text: str) -> StudyKey:
@@ -158,4 +167,5 @@ def key_from_json(text: str) -> StudyKey:
     if not all(isinstance(data.get(name), str) for name in ("study", "data", "digest")):
         raise ValueError(text)
     pairs = {name: tuple((str(one), other) for one, other in data.get(name, ())) for name in ("fixed", "encoders")}
-    return StudyKey(**{**data, **pairs})
+    told = {"objective": Objective.read(data["objective"])} if "objective" in data else {}
+    return StudyKey(**{**data, **pairs, **told})

@@ -33,7 +33,6 @@ from mmtune.tracking.runs import (
     COMPLETE,
     FORMAT,
     NUMBER,
-    OBJECTIVE,
     OWNER,
     PARAMS,
     PARENT,
@@ -45,11 +44,13 @@ from mmtune.tracking.runs import (
     StudyRun,
     TrialRun,
     best_trial,
+    front_trials,
     key_to_json,
     study_run,
     trial_run,
 )
 from mmtune.tracking.trouble import reached
+from mmtune.train.objective import Objective
 from mmtune.train.staging import Point
 
 if TYPE_CHECKING:
@@ -165,11 +166,17 @@ class MlflowTracker:
         found = map(trial_run, self._rows(tag, value, asked, metrics))
         return sorted(found, key=lambda own: (own.number, own.started, own.run_id))
 
-    def best(self, parent: str) -> TrialRun | None:
+    def best(self, parent: str, objective: Objective) -> TrialRun | None:
         """The `best_trial` of a study, without reading the others."""
         with reached(self.uri):
-            rows = self.reading.highest(PARENT, parent, STATUS[COMPLETE], OBJECTIVE)
-        return best_trial(map(trial_run, rows))
+            rows = self.reading.first(
+                PARENT, parent, STATUS[COMPLETE], objective.name, highest=objective.first.maximise
+            )
+        return best_trial(map(trial_run, rows), objective)
+
+    def front(self, parent: str, objective: Objective) -> list[TrialRun]:
+        """The `front_trials` of a study."""
+        return front_trials(self.trials(parent), objective) if objective.several else []
 
     def trial(self, parent: str, run_id: str) -> TrialRun | None:
         """An attempt at a trial of a study as it is now, None where it was deleted."""
@@ -285,12 +292,13 @@ class MlflowTracker:
         parent: str,
         finished: bool,
         best: TrialRun | None,
+        objective: Objective,
         metrics: Mapping[str, float] = {},
         tags: Mapping[str, str] = {},
     ) -> None:
         """Close the parent run: FINISHED, or KILLED where it was interrupted and the same command goes on."""
         if best is not None:
-            metrics = {**metrics, OBJECTIVE: best.metrics[OBJECTIVE]}
+            metrics = {**metrics, objective.name: best.metrics[objective.name]}
             tags = {**tags, "mmtune.best_run": best.run_id}
         self.log(parent, [Point(epoch=0, time=milliseconds(), metrics=metrics)], tags=tags)
         self.end(parent, COMPLETE if finished else PRUNED, milliseconds())

@@ -16,12 +16,13 @@ from urllib.parse import urlencode
 
 from mmtune.base.clock import milliseconds
 from mmtune.study.key import StudyKey
-from mmtune.tracking.runs import OBJECTIVE, PARENT
+from mmtune.tracking.runs import PARENT
+from mmtune.train.objective import Objective
 
 TAG = "mlflow.sharedViewState."
 LONGEST = 5_000
-CURVES = ("val_macro_f1", "val_loss", "train_loss")
-SHOWN = ("val_accuracy_at_best", "test_macro_f1")
+CURVES = ("val_loss", "train_loss")
+SHOWN = ("val_accuracy", "test_macro_f1")
 COLUMN_WIDTH = 170
 SECTION = {"isReordered": False, "deleted": False, "isGenerated": False}
 MOST_CHOICES = 8
@@ -38,11 +39,11 @@ def view_tag(key: StudyKey, parent: str, choices: Sequence[str]) -> tuple[str, s
     state: dict[str, Any] = {}
     # A value that MLflow would cut is no view at all, so that a study of very many choices shows the first of them.
     for most in range(min(MOST_CHOICES, len(choices)), -1, -1):
-        state = {**table_state(parent, choices[:most]), **chart_state(choices[:most])}
+        state = {**table_state(parent, key.objective, choices[:most]), **chart_state(key.objective, choices[:most])}
         value = packed(key.title, state)
         if len(value) <= LONGEST:
             return TAG + view_key(key), value
-    return TAG + view_key(key), packed(key.study, table_state(parent, ()))
+    return TAG + view_key(key), packed(key.study, table_state(parent, key.objective, ()))
 
 
 def address(page: str, experiment: str, key: StudyKey, charts: bool = False) -> str:
@@ -59,14 +60,15 @@ def packed(name: str, state: Mapping[str, Any]) -> str:
     return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": deflated})
 
 
-def table_state(parent: str, choices: Sequence[str]) -> dict[str, Any]:
+def table_state(parent: str, objective: Objective, choices: Sequence[str]) -> dict[str, Any]:
     """The trials of a study, the best first, with their scores and choices as columns."""
-    metrics = [f"metrics.`{name}`" for name in (OBJECTIVE, *SHOWN)]
+    shown = (objective.at_best(name) if name.startswith("val_") else name for name in SHOWN)
+    metrics = [f"metrics.`{name}`" for name in dict.fromkeys((*objective.names, *shown))]
     columns = [*metrics, *(f"params.`{path}`" for path in choices)]
     return {
         "searchFilter": f"tags.{PARENT} = '{parent}'",
         "orderByKey": metrics[0],
-        "orderByAsc": False,
+        "orderByAsc": not objective.first.maximise,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -78,17 +80,24 @@ def table_state(parent: str, choices: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def chart_state(choices: Sequence[str]) -> dict[str, Any]:
-    """Choices against the objective, and curves by epoch."""
-    score = {"key": OBJECTIVE, "type": "METRIC"}
+def chart_state(objective: Objective, choices: Sequence[str]) -> dict[str, Any]:
+    """Where there are several metrics the first against the others; choices against the first; curves by epoch."""
+    score, *others = ({"key": name, "type": "METRIC"} for name in objective.names)
     generated = {**SECTION, "isGenerated": True}
     line = {"scaleType": "linear", "xAxisScaleType": "linear", "lineSmoothness": 0, "xAxisKey": "step"}
     search: list[dict[str, Any]] = [
-        {"type": "PARALLEL", "selectedParams": list(choices), "selectedMetrics": [OBJECTIVE], "showAllRuns": True},
-        {"type": "BAR", "metricKey": OBJECTIVE},
+        *({"type": "SCATTER", "xaxis": other, "yaxis": score} for other in others),
+        {
+            "type": "PARALLEL",
+            "selectedParams": list(choices),
+            "selectedMetrics": list(objective.names),
+            "showAllRuns": True,
+        },
+        {"type": "BAR", "metricKey": objective.name},
         *({"type": "SCATTER", "xaxis": {"key": path, "type": "PARAM"}, "yaxis": score} for path in choices),
     ]
-    curves = [{"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], **line} for name in CURVES]
+    names = dict.fromkeys((objective.first.curve, *CURVES))
+    curves = [{"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], **line} for name in names]
     return {
         "compareRunCharts": [*placed("search", search), *placed("curves", curves)],
         "compareRunSections": [

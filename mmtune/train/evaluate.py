@@ -1,4 +1,4 @@
-"""A model over many rows, without gradients, and its scores from a confusion matrix, computed where the rows are."""
+"""A model over many rows, without gradients, and what its answers say of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 from mmtune.networks.output import Output, answer, parts_of
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
+from mmtune.train.metrics import confusion, f1_per_class, measure, scores
+from mmtune.train.objective import Metric
 
 MOST_DETAILED = 50
 """Of more classes a metric each would bury the others."""
@@ -40,9 +42,13 @@ class Evaluation:
         """The confusion matrix, (C, C)."""
         return confusion(self.labels, self.predictions, self.logits.shape[1])
 
-    def scores(self, prefix: str) -> dict[str, float]:
-        """Mean cross-entropy, accuracy and macro-F1, named {prefix}_..."""
-        return scores(prefix, float(cross_entropy(self.logits, self.labels)), self.counts)
+    def scores(self, prefix: str, *more: Metric) -> dict[str, float]:
+        """Mean cross-entropy, accuracy and macro-F1, and whatever else is asked for, named {prefix}_..."""
+        found = scores(prefix, float(cross_entropy(self.logits, self.labels)), self.counts)
+        asked = {f"{prefix}_{own.name}": own for own in more}
+        return found | {
+            name: measure(own, self.logits, self.labels) for name, own in asked.items() if name not in found
+        }
 
     def details(self, prefix: str) -> dict[str, float]:
         """F1 of each class as {prefix}_f1_0 and so on, up to MOST_DETAILED classes; for a fusion model also
@@ -72,31 +78,3 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
         labels=rows.labels,
         parts=parts_of(model, outputs[0].embedding),
     )
-
-
-def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
-    """(N,) and (N,) int64 to counts (classes, classes) int64: rows are labels, columns predictions."""
-    return torch.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
-
-
-def accuracy(counts: Tensor) -> float:
-    """The share of rows on the diagonal of a confusion matrix."""
-    return int(counts.diagonal().sum()) / int(counts.sum())
-
-
-def f1_per_class(counts: Tensor) -> Tensor:
-    """F1 of each class, (classes,) float64; 0 for one that was neither there nor predicted (as scikit-learn has it)."""
-    hits = counts.diagonal().double()
-    total = (counts.sum(0) + counts.sum(1)).double()
-    return torch.where(total > 0, 2 * hits / total.clamp(min=1), 0.0)
-
-
-def macro_f1(counts: Tensor) -> float:
-    """The mean of F1 over the classes that occur as a label or a prediction."""
-    seen = (counts.sum(0) + counts.sum(1)) > 0
-    return float(f1_per_class(counts)[seen].mean())
-
-
-def scores(prefix: str, loss: float, counts: Tensor) -> dict[str, float]:
-    """{prefix}_loss, {prefix}_accuracy and {prefix}_macro_f1."""
-    return {f"{prefix}_loss": loss, f"{prefix}_accuracy": accuracy(counts), f"{prefix}_macro_f1": macro_f1(counts)}

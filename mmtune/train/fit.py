@@ -25,10 +25,11 @@ from mmtune.train.checkpoint import (
 )
 from mmtune.train.device import evaluation_batch, require_bfloat16
 from mmtune.train.evaluate import evaluate
+from mmtune.train.objective import MACRO_F1, Metric
 from mmtune.train.optimizers import make_optimizer
 from mmtune.train.rates import share
 from mmtune.train.recipe import Train, TrialConfig
-from mmtune.train.step import Engine, Step, make_engine
+from mmtune.train.step import DivergenceError, Engine, Step, make_engine
 
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 OnMoment = Callable[[Moment], None]
@@ -37,7 +38,7 @@ Encoders = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitResult:
-    """The model with the weights of its best epoch by validation macro-F1, and how it came about.
+    """The model with the weights of its best epoch by validation, and how it came about.
 
     history: one dict of metrics per epoch. final: where the last epoch left it, if the configuration keeps that.
     pruned: whether `on_epoch` ended the training early.
@@ -62,14 +63,16 @@ def fit(
     moment: Moment | None = None,
     on_moment: OnMoment | None = None,
     every: float = math.inf,
+    metric: Metric = MACRO_F1.first,
 ) -> FitResult:
     """Train on the rows' device; the same seed on the same machine gives the same result.
 
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
     encoders: state dicts by bank for a fusion model. start: where an earlier training stopped, to go on from.
     moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
-    Raises DivergenceError on a loss that is not finite, InputError where this machine has not the precision, and
-    DamagedError where it cannot go on from `moment`.
+    metric: what picks the best epoch.
+    Raises DivergenceError on a loss or a metric that is not finite, InputError where this machine has not the
+    precision, and DamagedError where it cannot go on from `moment`.
     """
     started = saved = time.perf_counter()
     device = train.labels.device
@@ -97,12 +100,12 @@ def fit(
             if step.average is not None:
                 step.average.load(moment.average)
             started -= moment.story["seconds"]
-    best = history[best_epoch - 1]["val_macro_f1"] if best_epoch else -math.inf
+    best = history[best_epoch - 1][metric.curve] if best_epoch else None
     while go_on and has_budget(recipe, len(history), best_epoch, time.perf_counter() - started):
-        metrics = epoch_of(engine, step, torch.randperm(len(train), generator=generator).to(device), validation)
+        metrics = epoch_of(engine, step, torch.randperm(len(train), generator=generator).to(device), validation, metric)
         history.append(metrics)
-        if metrics["val_macro_f1"] > best:
-            best, best_epoch, best_weights = metrics["val_macro_f1"], len(history), copied(step.evaluated.state_dict())
+        if metric.better(metrics[metric.curve], best):
+            best, best_epoch, best_weights = metrics[metric.curve], len(history), copied(step.evaluated.state_dict())
         go_on = on_epoch(len(history), metrics)
         spent = time.perf_counter() - started
         more = go_on and has_budget(recipe, len(history), best_epoch, spent)
@@ -130,12 +133,14 @@ def has_budget(recipe: Train, epochs: int, best_epoch: int, seconds: float) -> b
     return epochs < recipe.epochs and patient and (not recipe.seconds or seconds < recipe.seconds)
 
 
-def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows) -> dict[str, float]:
+def epoch_of(engine: Engine, step: Step, order: Tensor, validation: Rows, metric: Metric) -> dict[str, float]:
     """Train on all rows in that order; scores while training, then of the validation rows, and the seconds."""
     before = time.perf_counter()
     step.start_epoch()
     engine.epoch(order)
-    metrics = step.scores() | evaluate(step.evaluated, validation).scores("val")
+    metrics = step.scores() | evaluate(step.evaluated, validation).scores("val", metric)
+    if not math.isfinite(metrics[metric.curve]):
+        raise DivergenceError(f"{metric.curve} must be finite, got {metrics[metric.curve]}")
     return {**metrics, "epoch_seconds": time.perf_counter() - before}
 
 

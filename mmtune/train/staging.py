@@ -27,11 +27,6 @@ WEIGHTS = "mmtune.weights"
 """The tag that says how many weights a model has."""
 
 
-def at_best(score: str) -> str:
-    """What a score is called that holds at the best epoch of a training; the objective comes first in a sorted list."""
-    return "best_val_macro_f1" if score == "val_macro_f1" else f"{score}_at_best"
-
-
 @dataclass(kw_only=True)
 class StagedRun:
     """A run that the store is to have, and what it has of it.

@@ -18,7 +18,7 @@ from mmtune.networks.output import answer
 from mmtune.train.augment import Change, unchanged
 from mmtune.train.average import Average
 from mmtune.train.batches import Rows, batch_sizes
-from mmtune.train.evaluate import scores
+from mmtune.train.metrics import scores
 from mmtune.train.optimizers import Optimizer
 from mmtune.train.recipe import Train
 

@@ -33,10 +33,13 @@ from mmtune.train.checkpoint import (
     save_checkpoint,
     save_moment,
 )
+from mmtune.train.costs import costs
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.fit import FitResult, OnEpoch, fit
+from mmtune.train.metrics import every_metric
+from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.recipe import TrialConfig
-from mmtune.train.staging import CHECKPOINT, FILES, WEIGHTS, Result, at_best, now_ms, read_epochs, write_result
+from mmtune.train.staging import CHECKPOINT, FILES, WEIGHTS, Result, now_ms, read_epochs, write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ def run_trial(
     origin: Origin = Origin(),
     every: float = math.inf,
     on_saved: Callable[[], None] = lambda: None,
+    objective: Objective = MACRO_F1,
 ) -> Result:
     """Train where the data are, leave everything in `folder`, and last how it ended, which is returned too.
 
@@ -79,7 +83,9 @@ def run_trial(
     try:
         moment = load_moment(folder / CHECKPOINT)
         tell_again(moment, folder, on_epoch)
-        result = fit(config, train, validation, seed, on_epoch, encoders, checkpoint, moment, keep, every)
+        result = fit(
+            config, train, validation, seed, on_epoch, encoders, checkpoint, moment, keep, every, objective.first
+        )
     except DamagedError:
         # Another attempt begins again.
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -89,13 +95,13 @@ def run_trial(
     files = folder / FILES
     files.mkdir(parents=True)
     found = evaluate(result.model, validation)
-    metrics = final_metrics(result, found, train, seed)
+    metrics = final_metrics(result, found, train, seed, objective) | costs(objective, result.model, validation)
     save_model(files / MODEL, result.model, config.model, data.shapes)
     write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
     if split.held is not None:
         held = evaluate(result.model, take(rows, split.held))
         write_whole(files / HELD, rows_file(held, split.held, units[split.held]))
-        metrics |= held.scores("held")
+        metrics |= finite(held.scores("held", *every_metric(objective, data.shapes.classes)))
     if result.final is not None:
         save_checkpoint(files / FINAL, result.final, config.model, data.shapes)
         final = load_model(files / FINAL).model
@@ -123,17 +129,25 @@ def take(rows: Rows, numbers: RowNumbers) -> Rows:
     return rows.take(torch.from_numpy(numbers).to(rows.labels.device))
 
 
-def final_metrics(result: FitResult, found: Evaluation, train: Rows, seed: int) -> dict[str, float]:
+def final_metrics(
+    result: FitResult, found: Evaluation, train: Rows, seed: int, objective: Objective
+) -> dict[str, float]:
     """Scores of the best epoch, F1 of each class, how each part of the embedding clusters, sizes and times."""
+    measured = finite(found.scores("val", *every_metric(objective, found.logits.shape[1])))
     return {
         "epoch_at_best": result.best_epoch,
-        **{at_best(name): value for name, value in found.scores("val").items()},
+        **{objective.at_best(name): value for name, value in measured.items()},
         **found.details("val"),
         **cluster_metrics(found, seed),
         "epochs_trained": len(result.history),
         "fit_seconds": result.seconds,
         "rows_per_second": len(train) * len(result.history) / result.seconds,
     }
+
+
+def finite(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores that say something: of rows of one class there is no AUROC."""
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 def cluster_metrics(found: Evaluation, seed: int) -> dict[str, float]:

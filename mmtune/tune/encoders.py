@@ -9,9 +9,10 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import replace_path
 from mmtune.networks.card import read_card
 from mmtune.networks.kinds import model_from_json
-from mmtune.study import Study
+from mmtune.study import Study, load_study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
+from mmtune.train.objective import objective_of
 from mmtune.train.recipe import TrialConfig
 
 
@@ -38,15 +39,16 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, protocol: str,
     The same seed means the same split: no validation row was trained on. A cross-validation trains on other rows,
     and the report's own configuration starts from the report's own encoders, so those are kept apart.
     """
+    objective = objective_of(load_study(study).objective)
     same = [
         run
         for run in tracker.studies(study)
         if (run.key.digest, run.key.protocol, run.key.seed) == (digest, protocol, options.seed)
-        and run.key.folds == 0
+        and (run.key.objective, run.key.folds) == (objective, 0)
         and (run.key.sampler == "reported" or options.sampler != "reported")
         and run.status == "FINISHED"
     ]
-    return best_trial(best for run in same if (best := tracker.best(run.run_id)))
+    return best_trial((best for run in same if (best := tracker.best(run.run_id, objective))), objective)
 
 
 def with_encoders(base: TrialConfig, folders: Mapping[str, Path]) -> TrialConfig:

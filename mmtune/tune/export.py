@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime, timedelta
 
 import optuna
@@ -13,10 +14,11 @@ from mmtune.base.errors import InputError
 from mmtune.study import Study, load_study
 from mmtune.study.definition import schedule
 from mmtune.study.space import Space, distribution
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.address import checked, shown, without_login
 from mmtune.tracking.runs import drawn_values
-from mmtune.tune.search import REPORTED
+from mmtune.train.objective import Objective
+from mmtune.tune.search import directions
 
 OUT = "--out"
 
@@ -31,13 +33,16 @@ def export(tracker: MlflowTracker, run: StudyRun, out: str, told: Study | None =
     trials = frozen_trials(tracker, run, told or load_study(run.key.study))
     try:
         storage = optuna.storages.RDBStorage(url)
-        made = optuna.create_study(study_name=run.key.slug, storage=storage, direction="maximize")
+        told_directions = directions(run.key.objective)
+        made = optuna.create_study(study_name=run.key.slug, storage=storage, directions=told_directions)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise InputError(
             f"{OUT} must be a database without a study {run.key.slug}, {shown(url)} has one: use another one"
         ) from error
     made.set_user_attr("run_id", run.run_id)
     made.set_user_attr("title", run.key.title)
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        made.set_metric_names(list(run.key.objective.names))
     made.add_trials(trials)
     return made
 
@@ -66,11 +71,14 @@ def frozen_trials(tracker: MlflowTracker, run: StudyRun, study: Study) -> list[F
     key = run.key
     space = schedule(study, key.sampler, study.base, dict(key.fixed), epochs=key.epochs).space
     attempts = sorted(tracker.trials(run.run_id), key=lambda trial: (trial.started, trial.number))
-    curves = tracker.curves_of([trial.run_id for trial in attempts], [REPORTED])
-    return [frozen(trial, space, dict(curves[trial.run_id][REPORTED])) for trial in attempts]
+    curve = key.objective.first.curve
+    # Of several metrics Optuna takes no reports.
+    curves = {} if key.objective.several else tracker.curves_of([trial.run_id for trial in attempts], [curve])
+    reports = {run_id: dict(own[curve]) for run_id, own in curves.items()}
+    return [frozen(trial, space, reports.get(trial.run_id, {}), key.objective) for trial in attempts]
 
 
-def frozen(trial: TrialRun, space: Space, reports: dict[int, float]) -> FrozenTrial:
+def frozen(trial: TrialRun, space: Space, reports: dict[int, float], objective: Objective) -> FrozenTrial:
     """Optuna's trial; InputError where the study's space no longer admits what was drawn."""
     by_path = {choice.path: choice for choice in space}
     values = drawn_values(trial)
@@ -82,7 +90,7 @@ def frozen(trial: TrialRun, space: Space, reports: dict[int, float]) -> FrozenTr
     reason = trial.tags.get("mmtune.reason")
     made = create_trial(
         state=state,
-        value=trial.metrics[OBJECTIVE] if trial.state == COMPLETE else None,
+        values=list(objective.values(trial.metrics)) if trial.state == COMPLETE else None,
         params=values,
         distributions={path: distribution(by_path[path]) for path in values},
         intermediate_values=reports,

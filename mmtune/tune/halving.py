@@ -24,7 +24,7 @@ def rungs(epochs: int) -> list[int]:
 
 
 class Halving:
-    """The scores that trials had at each rung, in ascending order."""
+    """The scores that trials had at each rung, in ascending order; the higher a score, the better."""
 
     def __init__(self, rungs: Collection[int]) -> None:
         self.scores: dict[int, list[float]] = {rung: [] for rung in rungs}

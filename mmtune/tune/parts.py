@@ -10,11 +10,10 @@ from mmtune.analysis.statistics import summary
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice
 from mmtune.study import StudyKey
-from mmtune.tracking import OBJECTIVE
+from mmtune.train.objective import Objective
 from mmtune.train.staging import Point
 
-SUMMARISED = (OBJECTIVE, "val_accuracy_at_best", "val_loss_at_best", "held_macro_f1", "held_accuracy", "held_loss")
-CURVES = tuple(f"{side}_{name}" for side in ("train", "val") for name in ("loss", "accuracy", "macro_f1"))
+SUMMARISED = ("macro_f1", "accuracy", "loss")
 Metrics = Mapping[str, float]
 
 
@@ -40,7 +39,15 @@ def part_of(tags: Mapping[str, str]) -> Part:
         raise InputError(f"the run of a part must say its fold and its repeat, got {told}: delete it") from error
 
 
-def units(done: Mapping[Part, Metrics], repeats: str) -> list[Metrics]:
+def summarised(objective: Objective) -> list[str]:
+    """The metrics of a trial whose deviation over its units is told: on validation rows and on those held out."""
+    names = [own.name for own in objective.metrics if own.validates]
+    scores = list(dict.fromkeys([*names, *SUMMARISED]))
+    validation = [objective.at_best(f"val_{name}") for name in scores]
+    return list(dict.fromkeys([*objective.names, *validation, *(f"held_{name}" for name in scores)]))
+
+
+def units(done: Mapping[Part, Metrics], repeats: str, objective: Objective) -> list[Metrics]:
     """The metrics of each fold, or, where there is one split only, of each repeat.
 
     repeats: what stands for several trainings of one fold: their "mean", or the "best" by validation, as XFlow has it.
@@ -48,7 +55,7 @@ def units(done: Mapping[Part, Metrics], repeats: str) -> list[Metrics]:
     require_choice("repeats", repeats, ("mean", "best"))
     folds = [[done[part] for part in sorted(done) if part.fold == fold] for fold in sorted({p.fold for p in done})]
     if repeats == "best":
-        return [max(runs, key=lambda metrics: metrics[OBJECTIVE]) for runs in folds]
+        return [max(runs, key=objective.rank) for runs in folds]
     return folds[0] if len(folds) == 1 else [mean(runs) for runs in folds]
 
 
@@ -58,32 +65,33 @@ def mean(runs: list[Metrics]) -> Metrics:
     return {name: sum(run[name] for run in runs) / len(runs) for name in shared}
 
 
-def spread(found: list[Metrics]) -> dict[str, float]:
+def spread(found: list[Metrics], objective: Objective) -> dict[str, float]:
     """The metrics of a trial from those of its units: means, and for the scores deviation and 95 % interval."""
     metrics = dict(mean(found))
-    for name in SUMMARISED:
+    for name in summarised(objective):
         if len(found) > 1 and name in metrics:
             told = summary([unit[name] for unit in found])
             metrics |= {f"{name}_sd": told.deviation, f"{name}_low": told.low, f"{name}_high": told.high}
     return metrics
 
 
-def mean_points(parts: Iterable[Iterable[Point]]) -> list[Point]:
+def mean_points(parts: Iterable[Iterable[Point]], objective: Objective) -> list[Point]:
     """The mean curves of the parts that trained so long, at the times when the last one had."""
     epochs: dict[int, list[Point]] = {}
     for point in chain.from_iterable(parts):
         epochs.setdefault(point.epoch, []).append(point)
+    curves = [*(f"{side}_{name}" for side in ("train", "val") for name in SUMMARISED), objective.first.curve]
     found = []
     for epoch, points in sorted(epochs.items()):
-        values = {name: [point.metrics[name] for point in points if name in point.metrics] for name in CURVES}
+        values = {name: [point.metrics[name] for point in points if name in point.metrics] for name in curves}
         means = {name: sum(own) / len(own) for name, own in values.items() if own}
         found.append(Point(epoch=epoch, time=max(point.time for point in points), metrics=means))
     return found
 
 
-def best_part(done: Mapping[Part, Metrics]) -> Part:
+def best_part(done: Mapping[Part, Metrics], objective: Objective) -> Part:
     """The part with the best validation score, whose model stands for the trial; of equals the first."""
-    return max(sorted(done), key=lambda part: (done[part][OBJECTIVE], -part.fold, -part.repeat))
+    return max(sorted(done), key=lambda part: (objective.rank(done[part]), -part.fold, -part.repeat))
 
 
 def part_name(part: Part, key: StudyKey) -> str:
@@ -92,9 +100,13 @@ def part_name(part: Part, key: StudyKey) -> str:
     return ", ".join([*fold, *([f"repeat {part.repeat + 1}"] if key.repeats > 1 else [])])
 
 
-def objective_of(metrics: Metrics, count: int, repeats: int, best_of: bool) -> str:
-    """The objective of a trial over its units, in words; best_of: whether one repeat stands for all."""
-    spread = f" (deviation {metrics[f'{OBJECTIVE}_sd']:.4f} over {count})" if count > 1 else ""
+def result_of(metrics: Metrics, count: int, repeats: int, best_of: bool, objective: Objective) -> str:
+    """What a trial has over its units, in words; best_of: whether one repeat stands for all."""
+    first, *others = objective.metrics
+    value, *values = objective.values(metrics)
+    deviation = first.show(metrics[f"{objective.name}_sd"]) if count > 1 else ""
+    spread = f" (deviation {deviation} over {count})" if deviation else ""
     best = f"best of {repeats} by validation" if best_of and repeats > 1 else ""
     what = ", ".join(filter(None, ["mean" if count > 1 or not best else "", best]))
-    return f"{what}: val macro-F1 {metrics[OBJECTIVE]:.4f}{spread}"
+    beside = "".join(f", {own.label} {own.show(other)}" for own, other in zip(others, values, strict=True))
+    return f"{what}: {first.label} {first.show(value)}{spread}{beside}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, folds, rotated, split, usual_protocol
@@ -15,6 +16,7 @@ from mmtune.study.key import DRAWN
 from mmtune.study.options import Options, parse_keep
 from mmtune.study.schedule import Schedule, Tries
 from mmtune.tracking import DataInput
+from mmtune.train.objective import Objective, objective_of
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.parts import Part, parts_of
 
@@ -77,8 +79,12 @@ def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:
 def make_key(
     study: Study, dataset: Dataset, options: Options, epochs: int, encoder_runs: Mapping[str, str]
 ) -> StudyKey:
-    """The identity of a study; hopeless trials are stopped early where a sampler draws them, unless told otherwise."""
-    sampler = options.sampler or study.sampler
+    """The identity of a study; hopeless trials are stopped early where a sampler draws them, unless told otherwise.
+
+    Raises InputError where the options do not go with an objective of several metrics.
+    """
+    sampler, objective = options.sampler or study.sampler, objective_of(study.objective)
+    require_searchable(study.name, objective, sampler, options.prune)
     return StudyKey(
         study=study.name,
         data=dataset.name,
@@ -87,12 +93,26 @@ def make_key(
         seed=options.seed,
         epochs=epochs,
         sampler=sampler,
-        prune=sampler in DRAWN if options.prune is None else options.prune,
+        prune=(sampler in DRAWN and not objective.several) if options.prune is None else options.prune,
         folds=options.folds,
         repeats=options.repeats,
         fixed=tuple(sorted(options.fixed.items())),
         encoders=tuple(sorted(encoder_runs.items())),
+        objective=objective,
     )
+
+
+def require_searchable(study: str, objective: Objective, sampler: str, prune: bool | None) -> None:
+    """Raise InputError where trials by several metrics would have to be stopped early, or drawn by CMA-ES."""
+    if objective.several and prune:
+        raise InputError(
+            f"--prune must be off for {study}, which searches for {objective.words}: one metric alone cannot say that "
+            "a trial is hopeless"
+        )
+    if objective.several and sampler == "cmaes":
+        raise InputError(
+            f"--sampler must be tpe, random or gp for {study}, which searches for {objective.words}: cmaes takes one"
+        )
 
 
 def data_inputs(dataset: Dataset, key: StudyKey, reads: Sequence[str]) -> tuple[DataInput, ...]:

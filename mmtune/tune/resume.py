@@ -12,11 +12,12 @@ from typing import Any
 
 from mmtune.base.clock import CLOCK
 from mmtune.networks.card import CARD, MODEL
-from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, OBJECTIVE, PARENT, RUNNING, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, PARENT, RUNNING, MlflowTracker, TrialRun
 from mmtune.tracking.runs import drawn_values
+from mmtune.train.objective import Objective
 from mmtune.train.staging import PARTS, Result, StagedRun, now_ms, read_epochs, read_runs
 from mmtune.tune.parts import Part, part_of
-from mmtune.tune.search import REPORTED, Attempt, Search
+from mmtune.tune.search import Attempt, Search
 
 ENDED_BY_HAND = "a part of this trial was deleted"
 
@@ -58,14 +59,14 @@ class Standing:
         return [trial for trial in self.staged if trial.run.result is None and trial.run.number < trials]
 
 
-def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, ...]) -> Standing:
+def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, ...], objective: Objective) -> Standing:
     """How a study stands; whatever nothing can go on from is ended, in the store or in staging."""
     tracked = tracker.trials(parent)
     tracked_parts = tracker.parts(parent) if len(parts) > 1 else []
     for run in (*tracked, *tracked_parts):
         show(run.started)
     by_id = {run.tags.get("mmtune.id", ""): run for run in (*tracked, *tracked_parts)}
-    staged = [trial for trial in read_staged(staging, parts) if not forget_if_ended(trial, by_id)]
+    staged = [trial for trial in read_staged(staging, parts, objective) if not forget_if_ended(trial, by_id)]
     for own in (own for trial in staged for own in trial.runs):
         own.run_id = by_id[own.id].run_id if own.id in by_id else ""
         show(own.started)
@@ -100,28 +101,28 @@ def is_open(run: TrialRun) -> bool:
     return run.state in (RUNNING, INTERRUPTED)
 
 
-def read_staged(staging: Path, parts: tuple[Part, ...]) -> list[StagedTrial]:
+def read_staged(staging: Path, parts: tuple[Part, ...], objective: Objective) -> list[StagedTrial]:
     """The trials in staging; whatever is none of ours there, or is but half of one that ended, is removed."""
-    runs = distinct(read_runs(staging), lambda run: run.number)
+    runs = distinct(read_runs(staging), lambda run: run.number, objective)
     clear(staging, runs)
-    return [StagedTrial(run=run, parts=read_parts(run, parts)) for run in runs]
+    return [StagedTrial(run=run, parts=read_parts(run, parts, objective)) for run in runs]
 
 
-def read_parts(trial: StagedRun, parts: tuple[Part, ...]) -> list[StagedRun]:
+def read_parts(trial: StagedRun, parts: tuple[Part, ...], objective: Objective) -> list[StagedRun]:
     """The attempts at parts of a trial that are in staging."""
     if len(parts) == 1:
         return []
     runs = [run for run in read_runs(trial.folder / PARTS) if run.parent == trial.id and part_of(run.tags) in parts]
-    runs = distinct(runs, lambda run: part_of(run.tags))
+    runs = distinct(runs, lambda run: part_of(run.tags), objective)
     clear(trial.folder / PARTS, runs)
     return runs
 
 
-def distinct(runs: Iterable[StagedRun], place: Callable[[StagedRun], Any]) -> list[StagedRun]:
+def distinct(runs: Iterable[StagedRun], place: Callable[[StagedRun], Any], objective: Objective) -> list[StagedRun]:
     """Each run once, and one of those that are under way at a place: somebody may have copied a folder."""
     found: dict[Any, StagedRun] = {}
     for run in runs:
-        if run.number >= 0 and is_whole(run):
+        if run.number >= 0 and is_whole(run, objective):
             found.setdefault(run.id if run.result else place(run), run)
     kept: dict[str, StagedRun] = {}
     for run in found.values():
@@ -129,12 +130,12 @@ def distinct(runs: Iterable[StagedRun], place: Callable[[StagedRun], Any]) -> li
     return list(kept.values())
 
 
-def is_whole(run: StagedRun) -> bool:
+def is_whole(run: StagedRun, objective: Objective) -> bool:
     """Whether a run, if it ended well, has left its score and its model."""
     result = run.result
     if result is None or result.state == FAIL:
         return True
-    return OBJECTIVE in result.metrics and (run.folder / result.files / MODEL / CARD).exists()
+    return bool(objective.values(result.metrics)) and (run.folder / result.files / MODEL / CARD).exists()
 
 
 def clear(folder: Path, runs: Iterable[StagedRun]) -> None:
@@ -185,54 +186,60 @@ def as_lost(run: TrialRun) -> TrialRun:
 
 def rebuild(search: Search, standing: Standing, tracker: MlflowTracker, parts: tuple[Part, ...]) -> None:
     """Tell a new search of everything that happened."""
-    by_parts = search.compares_parts
-    reports = scores_of_parts(standing, parts) if by_parts else scores_at_rungs(standing, tracker, search.rungs)
+    objective = search.objective
+    if search.compares_parts:
+        reports = scores_of_parts(standing, parts, objective)
+    else:
+        reports = scores_at_rungs(standing, tracker, search.rungs, objective)
     search.rebuild(
         [
-            *(tracked_attempt(run, reports.get(run.run_id, {})) for run in standing.ended),
-            *(staged_attempt(trial.run, reports.get(trial.run.id, {})) for trial in standing.staged),
+            *(tracked_attempt(run, reports.get(run.run_id, {}), objective) for run in standing.ended),
+            *(staged_attempt(trial.run, reports.get(trial.run.id, {}), objective) for trial in standing.staged),
         ]
     )
 
 
-def scores_of_parts(standing: Standing, parts: tuple[Part, ...]) -> dict[str, dict[int, float]]:
+def scores_of_parts(standing: Standing, parts: tuple[Part, ...], objective: Objective) -> dict[str, dict[int, float]]:
     """By trial, the scores of its parts by their place; a trial in staging is known by its own id."""
     ended = [(run.tags.get(PARENT, ""), run.tags, run.metrics) for run in standing.parts if run.state == COMPLETE]
     staged = [(own, own.result) for trial in standing.staged for own in trial.parts]
     found: dict[str, dict[int, float]] = {}
     for trial, tags, metrics in (*ended, *((own.parent, own.tags, result.metrics) for own, result in staged if result)):
-        if OBJECTIVE in metrics:
-            found.setdefault(trial, {})[parts.index(part_of(tags))] = metrics[OBJECTIVE]
+        if objective.name in metrics:
+            found.setdefault(trial, {})[parts.index(part_of(tags))] = metrics[objective.name]
     return found
 
 
-def scores_at_rungs(standing: Standing, tracker: MlflowTracker, rungs: Collection[int]) -> dict[str, dict[int, float]]:
+def scores_at_rungs(
+    standing: Standing, tracker: MlflowTracker, rungs: Collection[int], objective: Objective
+) -> dict[str, dict[int, float]]:
     """By trial, its scores at the epochs of rungs; a trial in staging is known by its own id."""
     if not rungs:
         return {}
-    tracked = tracker.curves_of([run.run_id for run in standing.ended], [REPORTED])
-    found = {run: {epoch: score for epoch, score in own[REPORTED] if epoch in rungs} for run, own in tracked.items()}
+    curve = objective.first.curve
+    tracked = tracker.curves_of([run.run_id for run in standing.ended], [curve])
+    found = {run: {epoch: score for epoch, score in own[curve] if epoch in rungs} for run, own in tracked.items()}
     for trial in standing.staged:
         points = [point for point in read_epochs(trial.run.folder) if point.epoch in rungs]
-        found[trial.run.id] = {point.epoch: point.metrics[REPORTED] for point in points}
+        found[trial.run.id] = {point.epoch: point.metrics[curve] for point in points}
     return found
 
 
-def tracked_attempt(run: TrialRun, reports: dict[int, float]) -> Attempt:
+def tracked_attempt(run: TrialRun, reports: dict[int, float], objective: Objective) -> Attempt:
     """An attempt that the store knows."""
     return Attempt(
         index=run.number,
         started=run.started,
         values=drawn_values(run),
         state=run.state,
-        score=run.metrics.get(OBJECTIVE) if run.state == COMPLETE else None,
+        scores=objective.values(run.metrics) if run.state == COMPLETE else (),
         reports=reports,
         retry=run.tags.get("mmtune.retry") == "True",
         lost=run.tags.get("mmtune.reason") == LOST,
     )
 
 
-def staged_attempt(run: StagedRun, reports: dict[int, float]) -> Attempt:
+def staged_attempt(run: StagedRun, reports: dict[int, float], objective: Objective) -> Attempt:
     """An attempt in staging, under way or waiting to be brought to the store."""
     result = run.result or Result(state=RUNNING, time=0)
     return Attempt(
@@ -240,7 +247,7 @@ def staged_attempt(run: StagedRun, reports: dict[int, float]) -> Attempt:
         started=run.started,
         values=run.values,
         state=result.state,
-        score=result.metrics.get(OBJECTIVE) if result.state == COMPLETE else None,
+        scores=objective.values(result.metrics) if result.state == COMPLETE else (),
         reports=reports,
         retry=result.retry,
     )

@@ -32,7 +32,6 @@ from mmtune.tracking import (
     COMPLETE,
     MISSING,
     NOTE,
-    OBJECTIVE,
     PRUNED,
     REMOVED,
     Heartbeat,
@@ -47,17 +46,18 @@ from mmtune.tracking import (
 from mmtune.tracking.patience import Patience
 from mmtune.tracking.system import require_monitor, system_metrics
 from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.train.objective import objective_of
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
-from mmtune.tune.plan import Plan, make_plan, make_splits, protocol_of
+from mmtune.tune.plan import Plan, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
 from mmtune.tune.trials import Trials
-from mmtune.tune.trying import require_network
+from mmtune.tune.trying import require_network, require_objective
 
 Stopped = Callable[[], bool]
 MOST_LOOKED_AT = 100
@@ -66,6 +66,8 @@ MOST_LOOKED_AT = 100
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a study stands after a call: `finished` says that no trial is left to do, `failed` how many never will be.
+
+    front: of an objective of several metrics the trials that no other one dominates, the best by the first one first.
 
     tracking_seconds, tuning_seconds: what the coordinator spent on MLflow and on Optuna in this call, from the first
     trial's start.
@@ -76,6 +78,7 @@ class Outcome:
     finished: bool
     failed: int
     best: TrialRun | None
+    front: tuple[TrialRun, ...] = ()
     tracking_seconds: float = 0.0
     tuning_seconds: float = 0.0
 
@@ -117,13 +120,17 @@ def run_study(
     base = settled(study, options.fixed, options.epochs)
     require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
+    objective, splits = objective_of(study.objective), make_splits(dataset, options)
+    require_searchable(study.name, objective, sampler, options.prune)
+    require_objective(objective, dataset, splits)
     spec = WorkerSpec(
         data=dataset.folder,
-        splits=make_splits(dataset, options),
+        splits=splits,
         device=training_device(options),
         base=base,
         classes=len(dataset.classes),
         missing=study.missing,
+        objective=objective,
         hung_after=options.hung_after,
     )
     folders: dict[str, Path] = {}
@@ -197,13 +204,16 @@ def opened(
     heartbeat.begin(parent)
     try:
         staging = root / "staging" / plan.key.slug
-        standing = look(tracker, parent, staging, plan.parts)
+        standing = look(tracker, parent, staging, plan.parts, plan.key.objective)
         divided = len(plan.parts) > 1
         own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
-        search = Search(plan.schedule.space, flatten(plan.base), own_rungs, plan.key.prune and divided)
+        by_parts = plan.key.prune and divided
+        search = Search(plan.schedule.space, flatten(plan.base), own_rungs, by_parts, plan.key.objective)
         rebuild(search, standing, tracker, plan.parts)
         waiting = Patience(tracker, patience, partial(say, console))
-        recorder = Recorder(tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs)
+        recorder = Recorder(
+            tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs, plan.key.objective
+        )
         for run in standing.unfinished:
             recorder.add(run)
         yield (
@@ -249,8 +259,9 @@ def find_encoders(
             raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
         if trial is not None:
             found[bank] = trial
-            score, epochs = trial.metrics[OBJECTIVE], trial.params["train.epochs"]
-            say(console, f"{bank} encoder: {name} trial {trial.name}, val macro-F1 {score:.4f} ({epochs} epochs)")
+            objective, epochs = objective_of(load_study(name).objective), trial.params["train.epochs"]
+            told = objective.show(objective.values(trial.metrics))
+            say(console, f"{bank} encoder: {name} trial {trial.name}, {told} ({epochs} epochs)")
     return found
 
 
@@ -260,8 +271,12 @@ def say_where(found: OpenStudy) -> None:
     say(
         found.console,
         f"{key.study}: {plan.trials} trial{'s' * (plan.trials > 1)} of {key.epochs} epochs on {key.data} "
-        f"({key.digest[:8]}), " + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.division]),
+        f"({key.digest[:8]}), "
+        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.searched, *key.division]),
     )
+    if "milliseconds" in key.objective.names:
+        say(found.console, "milliseconds: the median of at most 100 answers to one row on the worker, right after "
+            "training and beside whatever else runs there: small differences are noise")  # fmt: skip
     cut = len(standing.under_way(plan.trials))
     if cut:
         say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")
@@ -280,18 +295,23 @@ def say_where(found: OpenStudy) -> None:
 def without_files(found: OpenStudy) -> list[TrialRun]:
     """Of the best complete trials, those that should have their models and have them no more."""
     kept = [run for run in found.standing.ended if run.state == COMPLETE and REMOVED not in run.tags]
-    best = sorted(kept, key=lambda run: -run.metrics.get(OBJECTIVE, 0.0))[:MOST_LOOKED_AT]
+    best = sorted(kept, key=lambda run: -found.plan.key.objective.rank(run.metrics))[:MOST_LOOKED_AT]
     return [run for run in best if not found.tracker.has_artifact(run.run_id, MODEL)]
 
 
 def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
     """Run on workers the trials that no run has finished."""
     plan, search = found.plan, found.search
-    parts = len(plan.parts)
+    parts, metric = len(plan.parts), plan.key.objective.first
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials]
-    best = max(((a.score, f"{a.index:02d}") for a in ended if a.score is not None), default=None)
+    scored = ((a.score, f"{a.index:02d}") for a in ended if a.score is not None)
     progress = Progress(
-        console=found.console, trials=plan.trials * parts, epochs=plan.key.epochs, done=len(ended) * parts, best=best
+        console=found.console,
+        scale=metric,
+        trials=plan.trials * parts,
+        epochs=plan.key.epochs,
+        done=len(ended) * parts,
+        best=max(scored, key=lambda own: metric.rank(own[0]), default=None),
     )
     missing = len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
     if missing:
@@ -323,13 +343,15 @@ def close(found: OpenStudy) -> Outcome:
     # A call that trained nothing says nothing of what training took.
     told = spent if found.search.watch.seconds else {}
 
-    def end() -> TrialRun | None:
-        best = found.tracker.best(found.parent)
-        note = study_note(found.plan.key, found.plan.trials, found.plan.doc, best, not missing, failed)
-        found.tracker.end_study(found.parent, not missing, best, told, {NOTE: note})
-        return best
+    objective = found.plan.key.objective
 
-    best = found.recorder.patience.insist(end)
+    def end() -> tuple[TrialRun | None, list[TrialRun]]:
+        best = found.tracker.best(found.parent, objective)
+        note = study_note(found.plan.key, found.plan.trials, found.plan.doc, best, not missing, failed)
+        found.tracker.end_study(found.parent, not missing, best, objective, told, {NOTE: note})
+        return best, found.tracker.front(found.parent, objective)
+
+    best, front = found.recorder.patience.insist(end)
     with suppress(OSError):
         found.staging.rmdir()
     return Outcome(
@@ -338,6 +360,7 @@ def close(found: OpenStudy) -> Outcome:
         finished=not missing,
         failed=failed,
         best=best,
+        front=tuple(front),
         **spent,
     )
 

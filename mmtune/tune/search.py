@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from mmtune.base.errors import InputError
 from mmtune.base.stopwatch import Stopwatch
 from mmtune.study.space import Space, Value, distribution, sample
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
+from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.tune.halving import Halving
 
 ATTEMPTS = 2
 WILCOXON = 0.1
-REPORTED = "val_macro_f1"
-"""The metric of an epoch that a search hears at a rung."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -64,6 +64,11 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     return makers[name]()
 
 
+def directions(objective: Objective) -> list[StudyDirection]:
+    """The objective in Optuna's terms."""
+    return [StudyDirection.MAXIMIZE if own.maximise else StudyDirection.MINIMIZE for own in objective.metrics]
+
+
 def derive_seed(*parts: int) -> int:
     """A 32-bit seed that follows from the parts alone."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -73,6 +78,8 @@ def derive_seed(*parts: int) -> int:
 class Attempt:
     """One attempt at the trial of an index: its values, how it stands, and what it reported by rung, or by part.
 
+    scores: of a complete one, the value of each metric of the objective.
+
     started: milliseconds since 1970. retry: it failed, and another attempt makes sense. lost: it ended through no fault
     of its own, and does not count.
     """
@@ -81,10 +88,15 @@ class Attempt:
     started: int = 0
     values: Mapping[str, Value] = field(default_factory=dict)
     state: str = RUNNING
-    score: float | None = None
+    scores: tuple[float, ...] = ()
     reports: dict[int, float] = field(default_factory=dict)
     retry: bool = False
     lost: bool = False
+
+    @property
+    def score(self) -> float | None:
+        """The value of the first metric, None without any."""
+        return self.scores[0] if self.scores else None
 
     @property
     def ended_well(self) -> bool:
@@ -95,18 +107,23 @@ class Search:
     """The search of one study.
 
     rungs: the epochs after which a trial is compared with others; compares_parts: whether it is after each of its parts
-    instead, by Wilcoxon's signed-rank test against the best trial.
+    instead, by Wilcoxon's signed-rank test against the best trial. Neither is with an objective of several metrics.
     watch: counts the seconds of the calls that a running study makes.
     """
 
     def __init__(
-        self, space: Space, base: Mapping[str, Any], rungs: Iterable[int] = (), compares_parts: bool = False
+        self,
+        space: Space,
+        base: Mapping[str, Any],
+        rungs: Iterable[int] = (),
+        compares_parts: bool = False,
+        objective: Objective = MACRO_F1,
     ) -> None:
-        self.space, self.base = space, base
+        self.space, self.base, self.objective = space, base, objective
         self.rungs, self.compares_parts = frozenset(rungs), compares_parts
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             pruner = optuna.pruners.WilcoxonPruner(p_threshold=WILCOXON, n_startup_steps=2)
-        self.study = optuna.create_study(direction="maximize", sampler=Given({}), pruner=pruner)
+        self.study = optuna.create_study(directions=directions(objective), sampler=Given({}), pruner=pruner)
         self.halving = Halving(self.rungs)
         self.watch = Stopwatch()
         # A trial counts once at a rung, however many attempts it takes.
@@ -144,7 +161,7 @@ class Search:
         by_path = {choice.path: choice for choice in self.space}
         return optuna.trial.create_trial(
             state=TrialState[attempt.state],
-            value=attempt.score if attempt.state == COMPLETE else None,
+            values=list(attempt.scores) if attempt.state == COMPLETE else None,
             params=dict(attempt.values),
             distributions={path: distribution(by_path[path]) for path in attempt.values},
             intermediate_values=dict(attempt.reports),
@@ -191,19 +208,19 @@ class Search:
                     self._compare(index, step, score)
             if self.compares_parts:
                 return not trial.should_prune()
-            return step not in self.rungs or self.halving.goes_on(step, score)
+            return step not in self.rungs or self.halving.goes_on(step, self.objective.first.rank(score))
 
-    def tell(self, index: int, state: str, score: float | None = None, retry: bool = False) -> None:
-        """End the attempt under way."""
+    def tell(self, index: int, state: str, *scores: float, retry: bool = False) -> None:
+        """End the attempt under way, a complete one with the value of each metric."""
         with self.watch:
             attempt = self.attempts_at(index)[-1]
-            attempt.state, attempt.score, attempt.retry = state, score if state == COMPLETE else None, retry
-            self.study.tell(self.live.pop(index), attempt.score, state=TrialState[state])
+            attempt.state, attempt.scores, attempt.retry = state, scores if state == COMPLETE else (), retry
+            self.study.tell(self.live.pop(index), list(attempt.scores) or None, state=TrialState[state])
 
     def _compare(self, index: int, rung: int, score: float) -> None:
         if (index, rung) not in self.heard:
             self.heard.add((index, rung))
-            self.halving.add(rung, score)
+            self.halving.add(rung, self.objective.first.rank(score))
 
     def _note(self, attempt: Attempt) -> None:
         self.by_index.setdefault(attempt.index, []).append(attempt)

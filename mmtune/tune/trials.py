@@ -21,8 +21,9 @@ from mmtune.base.progress import Progress
 from mmtune.networks.card import FINAL
 from mmtune.pool.worker import Job
 from mmtune.study.space import Value
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PARENT, PRUNED, REMOVED, UNIT, MlflowTracker, Recorder
+from mmtune.tracking import COMPLETE, FAIL, PARENT, PRUNED, REMOVED, UNIT, MlflowTracker, Recorder
 from mmtune.tracking.recorder import Tracked
+from mmtune.train.objective import Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import (
     EPOCHS,
@@ -41,20 +42,20 @@ from mmtune.train.staging import (
 )
 from mmtune.tune.keep import Keeper
 from mmtune.tune.parts import (
-    SUMMARISED,
     Metrics,
     Part,
     best_part,
     mean_points,
-    objective_of,
     part_name,
     part_of,
+    result_of,
     spread,
+    summarised,
     units,
 )
 from mmtune.tune.plan import Plan
 from mmtune.tune.resume import StagedTrial, Standing
-from mmtune.tune.search import ATTEMPTS, REPORTED, Given, Search, closed, derive_seed, last_values, make_sampler
+from mmtune.tune.search import ATTEMPTS, Given, Search, closed, derive_seed, last_values, make_sampler
 
 
 @dataclass(kw_only=True)
@@ -96,12 +97,12 @@ class Trials:
     ) -> None:
         self.plan, self.search, self.tracker, self.recorder = plan, search, tracker, recorder
         self.progress, self.staging = progress, staging
-        self.divided = len(plan.parts) > 1
+        self.divided, self.objective = len(plan.parts) > 1, plan.key.objective
         self.live: dict[int, Live] = {}
         self.open = search.open_indices(plan.trials)
         # By trial, and by trial and part, the run whose last epoch another trial may go on from.
         self.complete: dict[int | tuple[int, Part], Tracked] = {}
-        self.keeper = Keeper(plan.keep, recorder, always=plan.built_on())
+        self.keeper = Keeper(plan.keep, recorder, plan.built_on(), self.objective)
         self.keeper.rebuild(search.attempts(), self._take_in(standing))
         for trial in standing.under_way(plan.trials):
             self._go_on(trial, standing.states)
@@ -174,7 +175,7 @@ class Trials:
             self._give_up(live, str(error))
         for part in list(live.ended)[-1:]:
             # What was said of all of them is known to the search.
-            self._report_part(index, part, live.metrics[part][OBJECTIVE])
+            self._report_part(index, part, live.metrics[part][self.objective.name])
         self._conclude_if_over(index)
 
     def _launch(self, index: int, earlier: Mapping[str, Value], folder: Path | None = None) -> None:
@@ -307,10 +308,11 @@ class Trials:
         index, part, live = self._place(ticket)
         if new:
             self.recorder.epoch(live.running[part], point)
-        self.progress.advance(ticket, point.epoch, point.metrics)
+        score = point.metrics[self.objective.first.curve]
+        self.progress.advance(ticket, point.epoch, score)
         if point.epoch not in self.search.rungs:
             return None
-        return self.search.report(index, point.epoch, point.metrics[REPORTED])
+        return self.search.report(index, point.epoch, score)
 
     def done(self, ticket: int) -> None:
         """A training has left all there is in its folder."""
@@ -323,18 +325,18 @@ class Trials:
         live.ended[part], live.metrics[part] = run, result.metrics
         self.complete[index, part] = run
         live.hopeless |= result.state == PRUNED
-        score = result.metrics[OBJECTIVE]
-        self.recorder.end(run, result if self.divided else self._kept(live, result, score))
-        self.progress.finish(ticket, result.state, score)
+        score = result.metrics[self.objective.name]
+        self.recorder.end(run, result if self.divided else self._kept(live, result))
+        self.progress.finish(ticket, result.state, self.objective.show(self.objective.values(result.metrics)))
         self._report_part(index, part, score)
         self._conclude_if_over(index)
 
-    def _kept(self, live: Live, result: Result, score: float) -> Result:
+    def _kept(self, live: Live, result: Result) -> Result:
         """The result of a trial that has ended well, with its files if they are to be kept."""
         index = live.run.number
         reports = {} if self.divided else self.search.attempts_at(index)[-1].reports
         runs = [live.run, *(run for run in live.ended.values() if run is not live.run)]
-        if self.keeper.keeps(index, result.state, score, reports, runs):
+        if self.keeper.keeps(index, result.state, self.objective.values(result.metrics), reports, runs):
             return result
         return replace(result, files="", tags={**result.tags, REMOVED: "True"})
 
@@ -356,7 +358,7 @@ class Trials:
         if again:
             hand_on(run.folder, later)
         self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
-        self.progress.finish(ticket, FAIL, None, reason)
+        self.progress.finish(ticket, FAIL, reason)
         if again and self.divided:
             # In staging at once: a kill before a worker is free costs no epoch.
             live.started[part] = self._part_run(live, part, later)
@@ -403,11 +405,11 @@ class Trials:
         live = self.live.pop(index)
         state = FAIL if live.reason else PRUNED if live.hopeless else COMPLETE
         metrics = self._sum_up(live, state) if self.divided else live.metrics.get(self.plan.parts[0], {})
-        score = metrics.get(OBJECTIVE)
-        self.search.tell(index, state, score, retry=folder is not None)
-        if state == COMPLETE and score is not None:
+        scores = self.objective.values(metrics)
+        self.search.tell(index, state, *scores, retry=folder is not None)
+        if state == COMPLETE and scores:
             self.complete[index] = live.run
-            self.progress.rate(live.run.name, score)
+            self.progress.rate(live.run.name, scores[0])
         attempts = self.search.attempts_at(index)
         if not closed(attempts):
             # In staging at once: a kill before a worker is free costs no epoch.
@@ -420,9 +422,9 @@ class Trials:
             return {}
         folder = live.run.folder
         (folder / EPOCHS).unlink(missing_ok=True)
-        found = units(live.metrics, self.plan.repeats)
-        metrics, best = spread(found), best_part(live.metrics)
-        for point in summed_points([live.ended[part] for part in sorted(live.ended)], found):
+        found = units(live.metrics, self.plan.repeats, self.objective)
+        metrics, best = spread(found, self.objective), best_part(live.metrics, self.objective)
+        for point in summed_points([live.ended[part] for part in sorted(live.ended)], found, self.objective):
             append_epoch(folder, point)
             self.recorder.epoch(live.run, point)
         # The files are those of one part, and so is the seed that made its clusters.
@@ -431,21 +433,21 @@ class Trials:
         files = str((live.ended[best].folder / FILES).relative_to(folder))
         result = Result(state=state, time=now_ms(), metrics=metrics, files=files, tags=tags)
         write_result(folder, result)
-        self.recorder.end(live.run, self._kept(live, result, metrics[OBJECTIVE]))
-        told = objective_of(metrics, len(found), self.plan.key.repeats, self.plan.repeats == "best")
+        self.recorder.end(live.run, self._kept(live, result))
+        told = result_of(metrics, len(found), self.plan.key.repeats, self.plan.repeats == "best", self.objective)
         self.progress.say(f"trial {live.run.name}: {state.lower()}, {told}")
         return metrics
 
 
-def summed_points(parts: Sequence[StagedRun], found: Sequence[Metrics]) -> list[Point]:
+def summed_points(parts: Sequence[StagedRun], found: Sequence[Metrics], objective: Objective) -> list[Point]:
     """The mean curves of a trial's parts, and the scores of its units, by their number.
 
     Told again after a kill it is the same, to the millisecond, so that the store has it once.
     """
-    points = mean_points(read_epochs(part.folder) for part in parts)
+    points = mean_points((read_epochs(part.folder) for part in parts), objective)
     over = max(point.time for point in points)
     for step, unit in enumerate(found, start=1):
-        scores = {f"{UNIT}{name}": unit[name] for name in SUMMARISED if name in unit}
+        scores = {f"{UNIT}{name}": unit[name] for name in summarised(objective) if name in unit}
         points.append(Point(epoch=step, time=over, metrics=scores))
     return points
 

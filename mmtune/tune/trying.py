@@ -1,4 +1,4 @@
-"""A user's own network, tried before a study is begun: a mistake in it is one line with the place where it stands."""
+"""A user's own network and metrics, tried before a study is begun: a mistake is one line with its place."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmtune.base.errors import InputError
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import Split
 from mmtune.networks.kinds import parts_of
 from mmtune.networks.shapes import Shapes, shapes_of
 from mmtune.study.finding import place_of
+from mmtune.train.objective import MOST_RANKED, Metric, Objective
 
 OURS = "mmtune."
 DIGITS = {"image": (1, 28, 28), "audio": (39, 13), "waveform": (16_000,)}
@@ -42,6 +47,44 @@ def require_network(config: Any, dataset: Dataset, missing: Sequence[str] = ()) 
         where = place_of(error, path)
         where = where if where != str(path) else f"{path}:{line}"
         raise InputError(f"{where}: {type(config).__name__} must train on {dataset.name}: {said}") from error
+
+
+def require_objective(objective: Objective, dataset: Dataset, splits: Sequence[Split]) -> None:
+    """Raise InputError, in one line, where a metric cannot be told of the rows that validate.
+
+    One of the study's own is given their labels and probabilities that are drawn, in double precision.
+    """
+    classes = len(dataset.classes)
+    for labels in (dataset.train.labels[split.validation] for split in splits):
+        for metric in objective.metrics:
+            if metric.name == "auroc":
+                require_auroc(labels, classes)
+            if metric.function is not None:
+                try_metric(metric, labels, classes)
+
+
+def require_auroc(labels: NDArray[np.int64], classes: int) -> None:
+    """Raise InputError where labels have no AUROC, or too many classes for one."""
+    if classes > MOST_RANKED:
+        raise InputError(f"objective auroc takes data of at most {MOST_RANKED} classes, these have {classes}")
+    if len(np.unique(labels)) < 2:
+        raise InputError(f"objective auroc needs validation rows of two classes, all {len(labels)} are of one")
+
+
+def try_metric(metric: Metric, labels: NDArray[np.int64], classes: int) -> None:
+    """Raise InputError, with its place, where a study's own function gives no finite number."""
+    from mmtune.train.metrics import own_value
+
+    drawn = np.random.default_rng(0).exponential(size=(len(labels), classes))
+    try:
+        own_value(metric, labels.copy(), drawn / drawn.sum(1, keepdims=True))
+    except InputError as error:
+        code = getattr(metric.function, "__code__", None)
+        if code is None:
+            raise
+        path = Path(code.co_filename)
+        where = place_of(error.__cause__, path) if error.__cause__ else str(path)
+        raise InputError(f"{where if where != str(path) else f'{path}:{code.co_firstlineno}'}: {error}") from error
 
 
 def place_of_class(cls: type[Any]) -> tuple[Path, int]:

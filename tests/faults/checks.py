@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tracked import OBJECTIVE
+
 from mmtune.base.fields import flatten
 from mmtune.data.dataset import Dataset
 from mmtune.networks.storage import load_model
 from mmtune.study import load_study, settled
 from mmtune.study.definition import schedule
-from mmtune.tracking import COMPLETE, OBJECTIVE, PARENT, PRUNED, STATUS, UNIT, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, PARENT, PRUNED, STATUS, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.halving import rungs
 from mmtune.tune.parts import part_of, parts_of
 from mmtune.tune.resume import Standing, rebuild

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import soundfile
 from checks import check_whole, command, scores, states_of, wait_for
+from tracked import OBJECTIVE
 
 from mmtune.base.provenance import git_commit
 from mmtune.data.dataset import Dataset
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.data.store import load, save
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker
+from mmtune.tracking import COMPLETE, MlflowTracker
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -43,6 +43,7 @@ from mmtune.report.tables import (
 )
 from mmtune.study import StudyKey, load_study
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import Point
 
@@ -221,7 +222,7 @@ def trial(
 def test_order_is_complete_by_objective_then_the_other_states_and_a_tie_goes_to_the_lower_number() -> None:
     trials = [trial(0, FAIL), trial(1, f1=0.5), trial(2, PRUNED, f1=0.9), trial(3, f1=0.7), trial(4, f1=0.7)]
     trials += [trial(5, RUNNING), trial(6, COMPLETE)]
-    assert [t.number for t in ranked(trials[::-1])] == [3, 4, 1, 6, 2, 0, 5]
+    assert [t.number for t in ranked(trials[::-1], MACRO_F1)] == [3, 4, 1, 6, 2, 0, 5]
     assert tally(trials) == {"complete": 4, "pruned": 1, "failed": 1, "running": 1}
 
 
@@ -247,7 +248,7 @@ def test_interval_is_wilsons(value: float, rows: int) -> None:
 
 def test_differences_are_measured_minus_reported_in_points() -> None:
     best = TrialRun(**{**trial(0).__dict__, "metrics": {"val_accuracy_at_best": 0.97, "test_accuracy": 0.99}})
-    line = measured(best, {"accuracy": 0.98}, 100, 0)[0]
+    line = measured(best, MACRO_F1, {"accuracy": 0.98}, 100, 0)[0]
     assert (line["reported"], line["validation"], line["test"]) == ("98.00", "97.00", "99.00")
     assert (line["validation_gap"], line["test_gap"]) == ("\N{MINUS SIGN}1.00", "+1.00")
     assert line["test_interval"] == ""
@@ -599,10 +600,11 @@ def test_published_models_stand_around_the_measured_test_accuracy(
 
 def test_without_a_test_score_published_models_stand_around_the_validation_accuracy() -> None:
     best = TrialRun(**{**trial(0).__dict__, "metrics": {"val_accuracy_at_best": 0.97}})
-    table = published_table(best, {"a": 0.5}, "mine", 200, 0)
+    key = StudyKey(study="mine", data="d", digest="0" * 8, protocol="random", seed=0, epochs=1, sampler="grid")
+    table = published_table(best, key, {"a": 0.5}, 200, 0)
     assert [line["name"] for line in table["lines"]] == ["mine, validation accuracy", "a"]
     assert table["lines"][0]["interval"] == interval(0.97, 200)
-    assert published_table(best, {}, "mine", 200, 0)["lines"] == []
+    assert published_table(best, key, {}, 200, 0)["lines"] == []
 
 
 FOLDS = [

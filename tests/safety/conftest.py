@@ -22,6 +22,7 @@ from mmtune.serve.versions import champion_folder
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES
 from mmtune.train.trial import run_trial
@@ -74,7 +75,9 @@ def world(built: Path, fsdd: Path, tmp_path_factory: pytest.TempPathFactory, sto
     tracker = MlflowTracker(store)
     study = track_study(tracker, key, data_dir=str(dataset.folder))
     run = track_trial(tracker, study, 0, {"model.kernel": 5}, result.metrics, files=root / "trial" / FILES)
-    tracker.end_study(study.run_id, finished=True, best=best_trial(tracker.trials(study.run_id)))
+    tracker.end_study(
+        study.run_id, finished=True, best=best_trial(tracker.trials(study.run_id), MACRO_F1), objective=MACRO_F1
+    )
     promote(tracker, tracker.studies("dual_cnn_fusion")[0], dataset)
     Image.fromarray(dataset.train.banks["image"].values[0]).save(root / "digit.png")
     return World(

@@ -25,6 +25,7 @@ from mmtune.serve.versions import champion_folder, history
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES, Result
 from mmtune.train.trial import run_trial
@@ -111,7 +112,9 @@ def track(tracker: MlflowTracker, dataset: Dataset, trial: tuple[Path, Result], 
     key = StudyKey(study=NAME, data=dataset.name, digest=dataset.digest, **own)
     study, (files, result) = track_study(tracker, key, data_dir=str(dataset.folder)), trial
     track_trial(tracker, study, 0, {"model.hidden": 8}, result.metrics, files=files)
-    tracker.end_study(study.run_id, finished=True, best=best_trial(tracker.trials(study.run_id)))
+    tracker.end_study(
+        study.run_id, finished=True, best=best_trial(tracker.trials(study.run_id), MACRO_F1), objective=MACRO_F1
+    )
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from mmtune.serve.versions import champion_folder
 from mmtune.study import StudyKey, load_study
 from mmtune.tracking import MlflowTracker, best_trial
 from mmtune.train.batches import Resident
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.staging import FILES
 from mmtune.train.trial import run_trial
 
@@ -133,7 +134,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Ran:
     own: dict[str, Any] = {"protocol": protocol, "seed": 0, "epochs": 2, "sampler": "tpe"}
     run = track_study(tracker, StudyKey(study="birds", data="birds", digest=dataset.digest, **own))
     track_trial(tracker, run, 0, {"model.hidden": 8}, told.metrics, files=root / "trial" / FILES)
-    tracker.end_study(run.run_id, finished=True, best=best_trial(tracker.trials(run.run_id)))
+    tracker.end_study(
+        run.run_id, finished=True, best=best_trial(tracker.trials(run.run_id), MACRO_F1), objective=MACRO_F1
+    )
     assert promote(tracker, tracker.studies("birds")[0], dataset).is_champion
     predictor = Predictor.load(champion_folder(root / "mlruns", "birds"))
     values = {"photos": photos[test], "waves": waves[test], "bodies": bodies[test]}
@@ -259,7 +262,7 @@ def test_the_test_is_scored_and_a_champion_of_the_same_study_is_compared(ran: Ra
     tracker = MlflowTracker(ran.folder / "mlruns")
     run = tracker.studies("birds")[0]
     assert promote(tracker, run, ran.dataset).reason == "version 1 is champion already"
-    trial = tracker.best(run.run_id)
+    trial = tracker.best(run.run_id, run.key.objective)
     assert trial is not None
     hits = expected(ran).label == ran.dataset.require_test().labels
     assert trial.metrics["test_accuracy"] == pytest.approx(hits.mean())

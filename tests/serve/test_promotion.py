@@ -17,7 +17,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
-from tracked import track_study, track_trial
+from tracked import OBJECTIVE, track_study, track_trial
 
 import mmtune
 from mmtune.analysis.statistics import mcnemar_exact
@@ -49,13 +49,13 @@ from mmtune.study import StudyKey
 from mmtune.tracking import (
     COMPLETE,
     FAIL,
-    OBJECTIVE,
     PRUNED,
     MlflowTracker,
     StudyRun,
     best_trial,
 )
 from mmtune.train.batches import Resident
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import FILES
 from mmtune.train.trial import Origin, run_trial
@@ -163,7 +163,9 @@ def track(
     opened = track_study(tracker, key)
     for number, trial in enumerate(trials):
         track_trial(tracker, opened, number, {"n": number}, trial.metrics, state=state, files=trial.folder)
-    tracker.end_study(opened.run_id, finished=True, best=best_trial(tracker.trials(opened.run_id)))
+    tracker.end_study(
+        opened.run_id, finished=True, best=best_trial(tracker.trials(opened.run_id), MACRO_F1), objective=MACRO_F1
+    )
     return next(found for found in tracker.studies(study) if found.run_id == opened.run_id)
 
 
@@ -454,7 +456,7 @@ def test_rollbacks_walk_back_and_the_history_tells_it(
     assert [record.version for record in records] == ["1", "2", "3"]
     assert [len(record.reigns) for record in records] == [3, 2, 2]
     assert [end is None for record in records for _, end in record.reigns] == [False, False, True] + [False] * 4
-    assert records[0].val_macro_f1 == promoted.trial.metrics[OBJECTIVE]
+    assert records[0].objective == f"val macro-F1 {promoted.trial.metrics[OBJECTIVE]:.4f}"
     assert records[0].test_macro_f1 == promoted.trial.metrics["test_macro_f1"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path
@@ -19,7 +20,7 @@ from mmtune.study.definition import schedule
 from mmtune.study.options import Options
 from mmtune.study.schedule import GridPhase, Phased, RandomPhase, RefinePhase, Tries, enumerated, scaled
 from mmtune.study.space import Categorical, Integer, Real, Space
-from mmtune.tracking import COMPLETE, OBJECTIVE, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, MlflowTracker, TrialRun
 from mmtune.train.checkpoint import load_checkpoint
 from mmtune.tune.run import run_study
 from mmtune.tune.search import Attempt
@@ -44,7 +45,7 @@ PHASED = Phased(
 def attempt(index: int, score: float | None, **values: object) -> Attempt:
     state = "COMPLETE" if score is not None else "FAIL"
     whole = {**BASE, **values}
-    return Attempt(index=index, values=whole, state=state, score=score)
+    return Attempt(index=index, values=whole, state=state, scores=() if score is None else (score,))
 
 
 def test_a_grid_is_every_combination_once_the_last_path_fastest() -> None:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tracked import track_study, track_trial
+from tracked import OBJECTIVE, track_study, track_trial
 
 from mmtune import cli
 from mmtune.data.dataset import Dataset
 from mmtune.study import StudyKey
-from mmtune.tracking import OBJECTIVE, MlflowTracker
+from mmtune.tracking import MlflowTracker
 
 VERBS = ("studies", "study", "report", "promote")
 

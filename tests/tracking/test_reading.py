@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tracked import FIRST, track_study, track_trial
+from tracked import FIRST, OBJECTIVE, track_study, track_trial
 
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
@@ -16,7 +16,6 @@ from mmtune.tracking import (
     COMPLETE,
     FAIL,
     INTERRUPTED,
-    OBJECTIVE,
     PARENT,
     PRUNED,
     RUNNING,
@@ -25,6 +24,7 @@ from mmtune.tracking import (
     best_trial,
 )
 from mmtune.tracking.reading import PAGE, SqlReading
+from mmtune.train.objective import MACRO_F1, Metric, Objective
 from mmtune.train.staging import Point
 
 KEY = StudyKey(
@@ -146,20 +146,25 @@ def test_parts_are_no_trials_and_are_found_by_their_study_and_by_their_trial(of_
     assert tracker.find("nobody") == []
 
 
-def test_the_best_is_the_first_of_the_highest_scores_among_complete_trials(of_world: World) -> None:
+def test_the_best_is_the_first_of_the_best_scores_among_complete_trials(of_world: World) -> None:
     tracker = of_world.tracker
-    best = tracker.best(parent(of_world))
+    best = tracker.best(parent(of_world), MACRO_F1)
     assert best is not None
     assert best.run_id == of_world.runs[0]
     trials = tracker.trials(parent(of_world))
-    found = best_trial(trials)
-    assert best == found == best_trial(reversed(trials))
-    only = tracker.best(parent(of_world, "one"))
+    found = best_trial(trials, MACRO_F1)
+    assert best == found == best_trial(reversed(trials), MACRO_F1)
+    lowest = Objective((Metric(name="macro_f1", maximise=False),))
+    worst = tracker.best(parent(of_world), lowest)
+    assert worst == best_trial(trials, lowest)
+    assert worst is not None
+    assert worst.run_id == of_world.runs[3]
+    only = tracker.best(parent(of_world, "one"), MACRO_F1)
     assert only is not None
     assert only.metrics[OBJECTIVE] == 1.0
     for name in ("empty", "nan", "gone", "removed"):
-        assert tracker.best(parent(of_world, name)) is None
-    assert tracker.best("f" * 32) is None
+        assert tracker.best(parent(of_world, name), MACRO_F1) is None
+    assert tracker.best("f" * 32, MACRO_F1) is None
 
 
 def test_trials_are_counted_once_and_attempts_by_state(of_world: World) -> None:

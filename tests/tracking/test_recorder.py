@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from mlflow.entities import ViewType
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import AwayError, InputError
 from mmtune.study import StudyKey
-from mmtune.tracking import INTERRUPTED, OBJECTIVE, OWNER, PARENT, DataInput, MlflowTracker, Recorder
+from mmtune.tracking import INTERRUPTED, OWNER, PARENT, DataInput, MlflowTracker, Recorder
 from mmtune.tracking import patience as patience_module
 from mmtune.tracking import recorder as module
 from mmtune.tracking.patience import LONGEST_PAUSE, Patience

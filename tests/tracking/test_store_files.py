@@ -16,12 +16,12 @@ from alembic import command
 from alembic.config import Config
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine
-from tracked import track_study, track_trial
+from tracked import OBJECTIVE, track_study, track_trial
 
 from mmtune.base.errors import InputError
 from mmtune.base.sqlite import analyse, follow_file_system, is_local, journal_mode, secure
 from mmtune.study import StudyKey
-from mmtune.tracking import OBJECTIVE, MlflowTracker, exists
+from mmtune.tracking import MlflowTracker, exists
 from mmtune.tracking.address import sqlite_path
 from mmtune.tracking.reading import REVISIONS, ClientReading, SqlReading
 from mmtune.tracking.store import open_client, revisions

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import free_port
-from tracked import track_study, track_trial
+from tracked import OBJECTIVE, track_study, track_trial
 
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.study import StudyKey
@@ -22,7 +22,6 @@ from mmtune.tracking import (
     COMPLETE,
     FAIL,
     INTERRUPTED,
-    OBJECTIVE,
     PRUNED,
     RUNNING,
     DataInput,
@@ -30,6 +29,7 @@ from mmtune.tracking import (
     best_trial,
 )
 from mmtune.tracking.tracker import LONGEST_TAG, MOST_METRICS, MOST_OTHERS
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.staging import Point
 
 KEY = StudyKey(
@@ -50,7 +50,9 @@ def test_a_trial_comes_back_with_params_metrics_curves_and_files(any_store: Path
     params = {"model.hidden": 320, "train.lr": 1e-4}
     scores = {OBJECTIVE: 0.5, "epoch_at_best": 2.0}
     run = track_trial(tracker, study, 4, params, scores, epochs=epochs, files=tmp_path / "left")
-    tracker.end_study(study.run_id, True, best_trial(tracker.trials(study.run_id)), {"seconds": 1.5}, {"t": "é"})
+    tracker.end_study(
+        study.run_id, True, best_trial(tracker.trials(study.run_id), MACRO_F1), MACRO_F1, {"seconds": 1.5}, {"t": "é"}
+    )
 
     other = MlflowTracker(any_store)
     (trial,) = other.trials(study.run_id)
@@ -85,7 +87,7 @@ def test_the_same_key_is_the_same_run_and_is_running_again(any_store: Path) -> N
     tracker = MlflowTracker(any_store)
     other = replace(KEY, seed=1, fixed=(("model.layers", 2),), encoders=(("image", "ab"),))
     first, second = tracker.open_study(KEY, {}), tracker.open_study(other, {})
-    tracker.end_study(first, False, None)
+    tracker.end_study(first, False, None, MACRO_F1)
     assert tracker.client.get_run(first).info.status == "KILLED"
     assert tracker.open_study(KEY, {"new": "tag"}) == first != second
     assert [(study.key, study.status) for study in tracker.studies()] == [(KEY, "RUNNING"), (other, "RUNNING")]
@@ -276,7 +278,8 @@ import sys
 from mmtune.tracking import MlflowTracker
 tracker = MlflowTracker(__import__("pathlib").Path(sys.argv[1]))
 (study,) = tracker.studies()
-print(len(tracker.trials(study.run_id)), tracker.best(study.run_id) is not None, "mlflow" in sys.modules)
+best = tracker.best(study.run_id, study.key.objective)
+print(len(tracker.trials(study.run_id)), best is not None, "mlflow" in sys.modules)
 """
 
 

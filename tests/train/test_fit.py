@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from shapes import built
@@ -15,6 +16,7 @@ from mmtune.networks.config.base import ModelConfig
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import fit
+from mmtune.train.objective import KNOWN, Metric
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.step import DivergenceError
 
@@ -52,6 +54,44 @@ def test_it_learns_and_keeps_the_weights_of_the_best_epoch(tiny: Dataset, model:
     assert evaluate(result.model, validation).scores("val")["val_macro_f1"] == max(scores) > 0.6
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] / 2
     assert not result.pruned
+
+
+def largest(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    return float(probabilities.max())
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy", "auroc", "calibration_error"])
+def test_the_metric_picks_the_epoch_by_its_direction(tiny: Dataset, name: str) -> None:
+    config, metric = config_of(MODELS[1], epochs=12, learning_rate=5e-2), KNOWN[name]
+    train, validation = rows_for(tiny, config.model)
+    result = fit(config, train, validation, seed=0, metric=metric)
+    scores = [epoch[f"val_{name}"] for epoch in result.history]
+    best = max(scores) if metric.maximise else min(scores)
+    assert result.best_epoch == scores.index(best) + 1
+    assert evaluate(result.model, validation).scores("val", metric)[f"val_{name}"] == best
+    usual = fit(config, train, validation, seed=0)
+    assert [e["val_loss"] for e in usual.history] == [e["val_loss"] for e in result.history]
+    # Beside what the metric needs, an epoch has what it always had.
+    assert set(result.history[0]) - set(usual.history[0]) <= {f"val_{name}"}
+
+
+def test_a_metric_of_ones_own_that_is_negated_and_turned_round_picks_the_same_epoch(tiny: Dataset) -> None:
+    config = config_of(MODELS[1], epochs=6, learning_rate=2e-2)
+    up = Metric(name="own", function=largest)
+    down = Metric(name="own", function=lambda labels, probabilities: -largest(labels, probabilities), maximise=False)
+    turned = Metric(name="own", function=largest, maximise=False)
+    ends = [fit(config, *rows_for(tiny, MODELS[1]), seed=0, metric=own) for own in (up, down, turned)]
+    assert ends[0].best_epoch == ends[1].best_epoch
+    scores = [epoch["val_own"] for epoch in ends[0].history]
+    assert ends[2].best_epoch == scores.index(min(scores)) + 1
+
+
+def test_a_metric_that_is_no_number_ends_the_training(tiny: Dataset) -> None:
+    config = config_of(MODELS[0])
+    train, validation = rows_for(tiny, config.model)
+    gone = replace(validation, labels=torch.full_like(validation.labels, 3))
+    with pytest.raises(DivergenceError, match="val_auroc must be finite, got nan"):
+        fit(config, train, gone, seed=0, metric=KNOWN["auroc"])
 
 
 def test_the_loop_is_the_plain_loop(tiny: Dataset) -> None:

@@ -9,16 +9,16 @@ from typing import Self
 
 import pytest
 from rich.console import Console
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.pool.worker import Done, Epoch, Event, Failed, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.study.options import Options
-from mmtune.tracking import COMPLETE, INTERRUPTED, OBJECTIVE, MlflowTracker
+from mmtune.tracking import COMPLETE, INTERRUPTED, MlflowTracker
 from mmtune.train.staging import Point, Result, now_ms, write_result
 from mmtune.tune.run import run_study
-from mmtune.tune.search import REPORTED
 
 CROWD, EPOCHS = 80, 9
 
@@ -59,7 +59,9 @@ class Crowd:
         if self.idle and not self.asked:
             return
         if self.asked and not self.answered:
-            yield Epoch(number=0, point=Point(epoch=min(self.busy[0].rungs), time=now_ms(), metrics={REPORTED: 0.5}))
+            yield Epoch(
+                number=0, point=Point(epoch=min(self.busy[0].rungs), time=now_ms(), metrics={"val_macro_f1": 0.5})
+            )
             return
         ending = [number for number in self.busy if number or self.answered]
         self.asked = self.asked or len(self.given)

@@ -13,13 +13,14 @@ import pytest
 from databases import Postgres
 from optuna.trial import TrialState
 from servers import LOOPBACK, addresses, free_port, wait_until
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.tracking import FAIL, OBJECTIVE, MlflowTracker
+from mmtune.tracking import FAIL, MlflowTracker
 from mmtune.tracking.runs import drawn_values
+from mmtune.train.objective import MACRO_F1
 from mmtune.tune.export import export, require_place
-from mmtune.tune.search import REPORTED
 
 TRIALS = 8
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def test_optuna_loads_every_trial_as_it_is_tracked(ran: Path, exported: optuna.S
         assert trial.state.name == run.state
         assert trial.params == drawn_values(run)
         assert set(trial.distributions) == set(trial.params)
-        assert trial.intermediate_values == dict(tracker.curves(run.run_id, [REPORTED])[REPORTED])
+        assert trial.intermediate_values == dict(tracker.curves(run.run_id, ["val_macro_f1"])["val_macro_f1"])
         assert trial.value == (run.metrics[OBJECTIVE] if trial.state == TrialState.COMPLETE else None)
         assert trial.datetime_start is not None
         assert trial.datetime_complete is not None
@@ -76,7 +77,7 @@ def test_optuna_loads_every_trial_as_it_is_tracked(ran: Path, exported: optuna.S
 
 def test_the_best_trial_is_the_same(ran: Path, exported: optuna.Study) -> None:
     tracker = MlflowTracker(ran)
-    best = tracker.best(tracker.studies()[0].run_id)
+    best = tracker.best(tracker.studies()[0].run_id, MACRO_F1)
     assert best is not None
     assert exported.best_value == best.metrics[OBJECTIVE]
     assert exported.direction == optuna.study.StudyDirection.MAXIMIZE

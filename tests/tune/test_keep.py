@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL, VALIDATION
 from mmtune.study import load_study
 from mmtune.study.options import Options, parse_keep
-from mmtune.tracking import COMPLETE, OBJECTIVE, PRUNED, REMOVED, MlflowTracker
+from mmtune.tracking import COMPLETE, PRUNED, REMOVED, MlflowTracker
+from mmtune.train.objective import MACRO_F1, front, objective_of
 from mmtune.tune.keep import Keeper
 from mmtune.tune.run import run_study
 
@@ -40,7 +42,7 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
     recorder, kept = Dropped(), set()
     keeper = Keeper(most, recorder, always={7})  # type: ignore[arg-type]
     for index, (state, score, reports) in enumerate(trials):
-        if keeper.keeps(index, state, score, reports, [index]):  # type: ignore[list-item]
+        if keeper.keeps(index, state, (score,), reports, [index]):  # type: ignore[list-item]
             kept.add(index)
         assert set(recorder.runs) <= kept
     assert len(set(recorder.runs)) == len(recorder.runs)
@@ -51,10 +53,40 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
     assert kept == set(ranked[:most]) | leads | ({7} & set(range(len(trials))))
 
 
+TWO = objective_of(("macro_f1", "parameters"))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9).map(float)), max_size=40), st.integers(1, 3))
+def test_the_front_is_kept_and_what_leaves_it_is_not(scores: list[tuple[float, float]], most: int) -> None:
+    recorder, kept = Dropped(), set()
+    keeper = Keeper(most, recorder, objective=TWO)  # type: ignore[arg-type]
+    for index, own in enumerate(scores):
+        if keeper.keeps(index, COMPLETE, own, {}, [index]):  # type: ignore[list-item]
+            kept.add(index)
+    kept -= set(recorder.runs)
+    best = sorted(range(len(scores)), key=lambda index: (-scores[index][0], index))[:most]
+    assert kept == set(best) | set(front({index: TWO.ranks(own) for index, own in enumerate(scores)}))
+
+
+@given(TRIALS, st.integers(1, 5))
+def test_where_the_lower_is_the_better_the_same_are_kept_of_what_is_turned_round(
+    trials: list[tuple[str, float, dict[int, float]]], most: int
+) -> None:
+    ended = []
+    for sign, objective in ((1, MACRO_F1), (-1, objective_of("loss"))):
+        recorder = Dropped()
+        keeper = Keeper(most, recorder, objective=objective)  # type: ignore[arg-type]
+        for index, (state, score, reports) in enumerate(trials):
+            turned = {rung: sign * own for rung, own in reports.items()}
+            keeper.keeps(index, state, (sign * score,), turned, [index])  # type: ignore[list-item]
+        ended.append((recorder.runs, keeper.runs))
+    assert ended[0] == ended[1]
+
+
 def test_all_means_all() -> None:
     recorder = Dropped()
     keeper = Keeper(None, recorder)  # type: ignore[arg-type]
-    assert all(keeper.keeps(index, COMPLETE, index / 100, {}, [index]) for index in range(100))  # type: ignore[list-item]
+    assert all(keeper.keeps(index, COMPLETE, (index / 100,), {}, [index]) for index in range(100))  # type: ignore[list-item]
     assert recorder.runs == []
 
 

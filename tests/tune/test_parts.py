@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
@@ -20,7 +21,8 @@ from mmtune.data.protocols import folds, rotated
 from mmtune.networks.storage import load_model
 from mmtune.study import load_study
 from mmtune.study.options import Options
-from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, PRUNED, MlflowTracker, TrialRun
+from mmtune.train.objective import MACRO_F1
 from mmtune.tune.parts import Part, best_part, parts_of, spread, units
 from mmtune.tune.run import run_study
 
@@ -37,20 +39,20 @@ def test_the_parts_of_a_trial() -> None:
 
 
 def test_repeats_of_a_fold_count_as_their_mean_or_as_the_best_by_validation() -> None:
-    assert [unit[OBJECTIVE] for unit in units(SCORES, "mean")] == pytest.approx([0.505, 0.605])
-    assert [unit[OBJECTIVE] for unit in units(SCORES, "best")] == pytest.approx([0.51, 0.61])
+    assert [unit[OBJECTIVE] for unit in units(SCORES, "mean", MACRO_F1)] == pytest.approx([0.505, 0.605])
+    assert [unit[OBJECTIVE] for unit in units(SCORES, "best", MACRO_F1)] == pytest.approx([0.51, 0.61])
     one_fold = {part: metrics for part, metrics in SCORES.items() if part.fold == 0}
-    assert [unit[OBJECTIVE] for unit in units(one_fold, "mean")] == pytest.approx([0.5, 0.51])
-    assert [unit[OBJECTIVE] for unit in units(one_fold, "best")] == pytest.approx([0.51])
-    assert best_part(SCORES) == Part(fold=1, repeat=1)
+    assert [unit[OBJECTIVE] for unit in units(one_fold, "mean", MACRO_F1)] == pytest.approx([0.5, 0.51])
+    assert [unit[OBJECTIVE] for unit in units(one_fold, "best", MACRO_F1)] == pytest.approx([0.51])
+    assert best_part(SCORES, MACRO_F1) == Part(fold=1, repeat=1)
 
 
 def test_a_trial_says_mean_deviation_and_interval() -> None:
-    said = spread(units(SCORES, "mean"))
+    said = spread(units(SCORES, "mean", MACRO_F1), MACRO_F1)
     assert said[OBJECTIVE] == pytest.approx(0.555)
     assert said[f"{OBJECTIVE}_sd"] == pytest.approx(np.std([0.505, 0.605], ddof=1))
     assert said[f"{OBJECTIVE}_low"] < said[OBJECTIVE] < said[f"{OBJECTIVE}_high"]
-    assert f"{OBJECTIVE}_sd" not in spread(units({Part(): SCORES[Part()]}, "mean"))
+    assert f"{OBJECTIVE}_sd" not in spread(units({Part(): SCORES[Part()]}, "mean", MACRO_F1), MACRO_F1)
 
 
 @pytest.mark.parametrize("protocol", ["as_reported", "clip_disjoint", "speaker_disjoint"])

@@ -11,6 +11,7 @@ from mmtune.base.errors import InputError
 from mmtune.study.key import DRAWN
 from mmtune.study.space import Categorical, Integer, Real, Space
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
+from mmtune.train.objective import MACRO_F1, front, objective_of
 from mmtune.tune.search import ATTEMPTS, Attempt, Given, Search, closed, derive_seed, make_sampler
 
 SPACE: Space = (
@@ -20,12 +21,28 @@ SPACE: Space = (
 )
 
 
+TWO = objective_of(("macro_f1", "parameters"))
+
+
 def drawn(search: Search, index: int, sampler: str) -> dict[str, object]:
     return dict(search.ask(index, make_sampler(sampler, derive_seed(0, index, 1)), started=index))
 
 
 def score(values: dict[str, object]) -> float:
     return float(str(values["b"])) * (1 if values["a"] == "x" else 0.5)
+
+
+def worked_by_two(sampler: str, count: int) -> Search:
+    """A search by two metrics in which trials end well, fail, are made again, and are under way."""
+    search = Search(SPACE, {}, objective=TWO)
+    for index in range(count):
+        values = drawn(search, index, sampler)
+        if index % 7 == 5:
+            search.tell(index, FAIL, retry=True)
+            search.ask(index, Given(values), started=index)
+        if index < count - 2:
+            search.tell(index, COMPLETE, score(values), float(len(values)))
+    return search
 
 
 def worked(sampler: str, count: int, rungs: Sequence[int] = (1, 3)) -> Search:
@@ -44,7 +61,7 @@ def worked(sampler: str, count: int, rungs: Sequence[int] = (1, 3)) -> Search:
 
 
 def rebuilt(search: Search) -> Search:
-    again = Search(search.space, search.base, search.rungs, search.compares_parts)
+    again = Search(search.space, search.base, search.rungs, search.compares_parts, search.objective)
     again.rebuild(search.attempts())
     return again
 
@@ -76,6 +93,43 @@ def test_a_rebuilt_search_draws_what_it_would_have_drawn(sampler: str) -> None:
         assert drawn(again, index, sampler) == values
         for own in (search, again):
             own.tell(index, COMPLETE, score(values))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", pytest.param("gp", marks=pytest.mark.slow)])
+def test_a_search_by_two_metrics_draws_from_its_seed_and_rebuilt_what_it_would_have_drawn(sampler: str) -> None:
+    search = worked_by_two(sampler, 25)
+    again = rebuilt(search)
+    assert list(again.attempts()) == list(search.attempts())
+    assert [t.values for t in again.study.trials] == [t.values for t in search.study.trials]
+    assert list(worked_by_two(sampler, 25).attempts()) == list(search.attempts())
+    for index in range(25, 32):
+        values = drawn(search, index, sampler)
+        assert drawn(again, index, sampler) == values
+        for own in (search, again):
+            own.tell(index, COMPLETE, score(values), float(len(values)))
+
+
+def test_the_front_of_a_search_is_the_one_that_optuna_finds() -> None:
+    search = worked_by_two("random", 40)
+    ranks = {own.index: TWO.ranks(own.scores) for own in search.attempts() if own.scores}
+    numbered = {trial.number: own.index for trial, own in zip(search.study.trials, search.attempts(), strict=True)}
+    assert {numbered[trial.number] for trial in search.study.best_trials} == set(front(ranks))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_where_the_lower_is_the_better_a_search_does_as_with_everything_turned_round(sampler: str) -> None:
+    searches = {
+        sign: Search(SPACE, {}, (1,), objective=own) for sign, own in ((1, MACRO_F1), (-1, objective_of("loss")))
+    }
+    for index in range(25):
+        verdicts = set()
+        for sign, search in searches.items():
+            values = drawn(search, index, sampler)
+            verdicts.add((str(values), search.report(index, 1, sign * score(values))))
+            search.tell(index, COMPLETE, sign * score(values))
+        assert len(verdicts) == 1
+    best = [max(s.attempts(), key=lambda own, sign=sign: sign * own.score).index for sign, s in searches.items()]
+    assert best == [search.study.best_trial.number for search in searches.values()]
 
 
 def test_a_rebuilt_search_judges_as_it_would_have_judged() -> None:
@@ -170,7 +224,7 @@ def test_what_is_lost_uses_up_no_attempt() -> None:
 def test_a_value_outside_the_space_is_refused() -> None:
     for values in ({"a": "z"}, {"d": 1}):
         with pytest.raises(InputError, match="trial 03 was made with"):
-            Search(SPACE, {}).rebuild([Attempt(index=3, state=COMPLETE, score=0.5, values=values)])
+            Search(SPACE, {}).rebuild([Attempt(index=3, state=COMPLETE, scores=(0.5,), values=values)])
 
 
 def test_seeds_follow_from_the_index_alone_and_differ() -> None:
