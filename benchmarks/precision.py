@@ -28,7 +28,8 @@ from mmtune.data.protocols import split
 from mmtune.data.store import load
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.device import settle
-from mmtune.train.fit import fit, prepared, step_of
+from mmtune.train.fit import fit
+from mmtune.train.learner import prepared, step_of
 from mmtune.train.recipe import PRECISIONS, TrialConfig
 from mmtune.train.step import DivergenceError, Engine, Step, make_engine
 from mmtune.train.trial import take

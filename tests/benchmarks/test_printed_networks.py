@@ -23,7 +23,8 @@ from mmtune.networks.output import count_parameters
 from mmtune.networks.shapes import Shapes
 from mmtune.study import load_study
 from mmtune.train.batches import rows_of
-from mmtune.train.fit import class_weights, fit, prepared
+from mmtune.train.fit import fit
+from mmtune.train.learner import class_weights, prepared
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.trial import take
 from mmtune.tune.trying import DIGITS

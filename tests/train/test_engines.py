@@ -26,7 +26,8 @@ from mmtune.networks.config.base import ModelConfig
 from mmtune.train.adam import Adam
 from mmtune.train.batches import Resident, Rows, batch_sizes
 from mmtune.train.device import prefer_onednn, products_are_float32, require_bfloat16
-from mmtune.train.fit import fit, prepared
+from mmtune.train.fit import fit
+from mmtune.train.learner import prepared
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.step import Eager, Engine, Graphed, Moving, Step
 

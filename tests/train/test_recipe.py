@@ -22,7 +22,8 @@ from mmtune.train.augmentations import PictureAugmentation, SoundAugmentation
 from mmtune.train.average import Average, decay_at
 from mmtune.train.batches import Resident, Rows, batch_sizes, rows_of
 from mmtune.train.checkpoint import Moment, load_moment, save_moment
-from mmtune.train.fit import FitResult, fit, require_trainable, step_of
+from mmtune.train.fit import FitResult, fit, require_trainable
+from mmtune.train.learner import step_of
 from mmtune.train.rates import share
 from mmtune.train.recipe import OPTIMIZERS, SCHEDULES, Train, TrialConfig
 
