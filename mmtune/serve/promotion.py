@@ -30,7 +30,7 @@ from mmtune.tracking import OBJECTIVE, MlflowTracker, StudyRun, TrialRun
 SIGNIFICANT = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Promotion:
     """What became of a study's best trial: its version, and who is champion.
 
@@ -51,6 +51,9 @@ class Promotion:
     def is_champion(self) -> bool:
         """Whether the trial's version is champion now, be it since this promotion or an earlier one."""
         return self.champion_after == self.version
+
+    def __repr__(self) -> str:
+        return self.describe()
 
     def describe(self) -> str:
         """The scores and the verdict, in a few lines to print."""

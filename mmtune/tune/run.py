@@ -112,12 +112,13 @@ def run_study(
     study rule this one out, and AwayError where the store does not answer when it begins.
     """
     require_monitor()
-    remember(study.base.model)
+    remember(study.base.model, study.name)
     sampler = options.sampler or study.sampler
     base = settled(study, options.fixed, options.epochs)
     require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
     spec = WorkerSpec(
+        study=study.name,
         data=dataset.folder,
         splits=make_splits(dataset, options),
         device=training_device(options),

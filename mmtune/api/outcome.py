@@ -1,0 +1,150 @@
+"""What came of a study, to look at, to report and to promote from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.study import Study, StudyKey
+from mmtune.tracking import FAIL, OBJECTIVE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking.runs import drawn_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmtune.serve.promotion import Promotion
+    from mmtune.tune.run import Outcome as Ended
+
+REASON = "mmtune.reason"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Trial:
+    """A trial as it was tracked.
+
+    number: from 0; state: COMPLETE, PRUNED, FAIL, RUNNING or INTERRUPTED; values: what was drawn for it, by path;
+    params: everything that it was made from, by path; metrics: the last value of each, `best_val_macro_f1` among them;
+    run_id: MLflow's; reason: why it failed, "" elsewhere.
+    """
+
+    number: int
+    state: str
+    values: Mapping[str, Any]
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    run_id: str
+    reason: str
+
+    @classmethod
+    def of(cls, run: TrialRun) -> Self:
+        """The trial of a run."""
+        return cls(
+            number=run.number,
+            state=run.state,
+            values=drawn_values(run),
+            params=run.params,
+            metrics=run.metrics,
+            run_id=run.run_id,
+            reason=run.tags.get(REASON, "") if run.state == FAIL else "",
+        )
+
+    def __repr__(self) -> str:
+        drawn = ", ".join(f"{path}={value}" for path, value in self.values.items())
+        score = f", {OBJECTIVE} {self.metrics[OBJECTIVE]:.4f}" if OBJECTIVE in self.metrics else ""
+        return f"Trial({self.number}, {self.state.lower()}{score}{f', {drawn}' if drawn else ''})"
+
+
+def objective_first(metric: str) -> tuple[bool, str]:
+    """In what order metrics are shown."""
+    return metric != OBJECTIVE, metric
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Outcome:
+    """A study as it stands after a call of `mmtune.run`.
+
+    key: what makes it the same study; planned: how many trials it has; finished: whether none is left to do; failed:
+    how many never will be; best: the best complete one by the study's objective, None where none is.
+    study, data, store: what was run, on what, and where it is kept, whatever folder the process goes to meanwhile.
+    """
+
+    key: StudyKey
+    planned: int
+    finished: bool
+    failed: int
+    best: Trial | None
+    study: Study
+    data: Dataset
+    store: Path
+    tracker: MlflowTracker
+
+    @classmethod
+    def of(cls, ended: Ended, study: Study, data: Dataset, store: Path) -> Self:
+        """What a call of `run_study` has come to."""
+        return cls(
+            key=ended.key,
+            planned=ended.trials,
+            finished=ended.finished,
+            failed=ended.failed,
+            best=None if ended.best is None else Trial.of(ended.best),
+            study=study,
+            data=data,
+            store=store,
+            tracker=MlflowTracker(store),
+        )
+
+    def trials(self) -> pd.DataFrame:
+        """A row for each trial, by number: its last attempt, as it is tracked now.
+
+        Columns: state; what was drawn, by path; every metric; all other params, by path; run_id; reason.
+        """
+        import pandas as pd
+
+        found = (Trial.of(run) for run in self.tracker.trials(self._run().run_id))
+        last = {trial.number: trial for trial in found}.values()
+        drawn = dict.fromkeys(path for trial in last for path in trial.values)
+        metrics = dict.fromkeys(sorted({name for trial in last for name in trial.metrics}, key=objective_first))
+        params = dict.fromkeys(path for trial in last for path in trial.params if path not in drawn)
+        rows = [{**vars(trial), **trial.params, **trial.values, **trial.metrics} for trial in last]
+        columns = ["state", *drawn, *metrics, *params, "run_id", "reason"]
+        return pd.DataFrame(rows, columns=["number", *columns]).set_index("number")
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write one HTML page on the study, beside other runs of it, and return where: `store`/reports if not told.
+
+        Raises InputError where no trial is complete.
+        """
+        from mmtune.report.page import write_report
+
+        run = self._run()
+        others = [own for own in self.tracker.studies(self.key.study) if own.run_id != run.run_id]
+        page = self.store / "reports" / f"{self.key.slug}.html" if out is None else Path(out).resolve()
+        return write_report(self.tracker, run, self.study, others, page)
+
+    def promote(self, *, force: bool = False) -> Promotion:
+        """Score the best trial on the test partition, register it, and make it champion unless it is worse.
+
+        force: make it champion although it is. Raises InputError where no trial is complete, there is no test
+        partition, or the study was cross-validated: the model of one fold has seen fewer rows.
+        """
+        from mmtune.serve.promotion import promote
+
+        if self.key.folds:
+            raise InputError(f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds")
+        return promote(self.tracker, self._run(), self.data, force=force)
+
+    def _run(self) -> StudyRun:
+        """The study's run as it is now."""
+        found = self.tracker.study(self.key)
+        if found is None:
+            raise InputError(f"{self.key.slug} must be in {self.tracker.name}, its run was deleted")
+        return found
+
+    def __repr__(self) -> str:
+        how = "finished" if self.finished else "not finished"
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"Outcome({self.key.slug}: {self.planned} trials, {how}{failed}, best {self.best})"
