@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.study import Study, StudyKey
-from mmtune.tracking import FAIL, OBJECTIVE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, OBJECTIVE, PRUNED, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ class Outcome:
         )
 
     def trials(self) -> pd.DataFrame:
-        """A row for each trial, by number: its last attempt, as it is tracked now.
+        """A row for each trial, by number, as it is tracked now; of several attempts the last, or the one that worked.
 
         Columns: state; what was drawn, by path; every metric; all other params, by path; run_id; reason.
         """
         import pandas as pd
 
-        found = (Trial.of(run) for run in self.tracker.trials(self._run().run_id))
-        last = {trial.number: trial for trial in found}.values()
+        found = sorted(self.tracker.trials(self._run().run_id), key=lambda run: run.state in (COMPLETE, PRUNED))
+        last = sorted({run.number: Trial.of(run) for run in found}.values(), key=lambda trial: trial.number)
         drawn = dict.fromkeys(path for trial in last for path in trial.values)
         metrics = dict.fromkeys(sorted({name for trial in last for name in trial.metrics}, key=objective_first))
         params = dict.fromkeys(path for trial in last for path in trial.params if path not in drawn)

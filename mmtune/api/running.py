@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -56,7 +57,8 @@ def run(
     line, where the options, the data, the network or an earlier run of the study rule this one out, and AwayError where
     the store does not answer.
     """
-    console = Console(quiet=quiet, force_jupyter=False)
+    # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
+    console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
     told = study if isinstance(study, Study) else load_study(str(study))
     options = Options(**chosen, fixed=paths_fixed(fix or {}, told.base))
     root = Path(store).resolve()

@@ -106,7 +106,8 @@ def rule_of(name: str, form: Form) -> str:
     inner: tuple[object, ...] = ("n",) if isinstance(form, Sound) else form.shape
     shapes = [f"({', '.join(map(str, own))}{',' * (len(own) == 1)})" for own in (inner, ("B", *inner))]
     what = "16 kHz as int16 or as floats in [-1, 1)" if isinstance(form, Sound) else str(dtype_of(form))
-    return f"{name} must be {'a file or ' if form.source else ''}an array {' or '.join(shapes)} of {what}"
+    besides = {"": "", Vector.source: "a text, a mapping or "}.get(form.source, "a file or ")
+    return f"{name} must be {besides}an array {' or '.join(shapes)} of {what}"
 
 
 def in_type(rows: NDArray[Any], kind: np.dtype[Any], rule: str) -> NDArray[Any]:

@@ -269,6 +269,28 @@ def test_files_are_refused_where_nobody_knows_how_they_become_values(tmp_path: P
     assert "buzz, whose audio came ready-made" in one_line(refusal)
 
 
+def test_embeddings_are_those_of_the_models_output_one_for_each_row_given(
+    fusion: Predictor, files: dict[str, str]
+) -> None:
+    with torch.no_grad():
+        output = fusion.model(image=as_input(torch.from_numpy(IMAGES[:25])), audio=torch.from_numpy(CLIPS))
+    found = fusion.embed(image=IMAGES[:25], audio=WAVES)
+    np.testing.assert_allclose(found, output.embedding.numpy(), atol=1e-5)
+    assert found.dtype == np.float32
+    assert fusion.embed(image=files["light"], audio=files["wav"]).shape == (1, found.shape[1])
+    with pytest.raises(InputError, match="takes image and audio, got image"):
+        fusion.embed(image=IMAGES)
+
+
+def test_samples_give_what_their_values_give(fusion: Predictor) -> None:
+    found = fusion.predict(image=IMAGES[:25], audio=WAVES)
+    expected = fusion.predict_values(image=IMAGES[:25], audio=CLIPS)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
+    assert repr(found).startswith(f"Prediction({found.names[0]} {found.probability[0]:.4f}, ")
+    assert repr(found).endswith(", ... 25 rows)")
+    assert len(found) == 25
+
+
 def test_a_model_of_waveforms_hears_recordings(tmp_path: Path, files: dict[str, str], dataset: Dataset) -> None:
     ready = write_predictor(tmp_path, SpectrogramFusionConfig(filters=4, hidden=8))
     predictor = Predictor.load(ready)
