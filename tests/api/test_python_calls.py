@@ -117,7 +117,6 @@ def test_a_study_has_the_same_scores_from_main_from_another_script_and_from_the_
     assert len(scores) == 3
     again = python(here, "ink.py")
     assert "started" not in again
-    assert "kept in" not in again
     assert last(again)["scores"] == scores
 
     (folder,) = (here / "mlruns/data").iterdir()
@@ -176,12 +175,12 @@ print(len(mlflow.search_runs(experiment_names=["ink"])))
 @pytest.mark.slow
 def test_runs_go_where_mlflow_was_told_also_from_a_thread_and_whatever_the_folder(here: Path) -> None:
     (here / "calls.py").write_text(CALLS)
-    said = python(here, "calls.py").splitlines()
-    assert said[0] == "begins"
-    page, other = said[1].split()
+    # A module that is imported by name is so by workers too, which say what it says.
+    said = [line for line in python(here, "calls.py").splitlines() if line != "begins"]
+    page, other = said[0].split()
     assert Path(page).parent == here / "kept/reports"
     assert Path(other) == here / "deep/page.html"
-    assert said[2:] == ["3"]
+    assert said[1:] == ["3"]
     assert (here / "runs.db").exists()
     assert not (here / "kept/mlflow.db").exists()
     assert [path.name for path in (here / "deep").iterdir()] == ["page.html"]
