@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
@@ -21,12 +20,10 @@ from rich.console import Console
 from mmtune.base.commands import command_line, option
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.files import storage_problem, unusable
-from mmtune.base.signals import interruptible
 from mmtune.study.options import Options
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
-    from mmtune.study import Study
     from mmtune.tracking import MlflowTracker, StudyRun
     from mmtune.tune.run import Outcome
 
@@ -131,50 +128,21 @@ def study(
     found = load_study(name)
     options = Options(**chosen, fixed=parse_fixed(fix or [], found.base))
 
-    from mmtune.tune.machine import pool_maker
-    from mmtune.tune.run import run_study
-
-    dataset = open_data(data)
-    with interruptible() as stopped, pool_maker(options, dataset, console) as make_pool:
-        outcome = run_study(found, dataset, options, store, console, stopped, make_pool)
-        if outcome is not None and outcome.best is not None and not stopped():
-            publish_study(store, outcome, found, dataset, options.patience, stopped)
-    say_outcome(outcome, name, stopped(), store=store, studies=studies, data=data)
-
-
-def publish_study(
-    store: Path, outcome: Outcome, told: Study, dataset: Dataset, patience: float, stopped: Callable[[], bool]
-) -> None:
-    """Leave in MLflow what people look at once a study has ended, unless it is stopped while the store is away."""
-    from mmtune.base.progress import say
-    from mmtune.report.publish import publish
-    from mmtune.tracking import MlflowTracker
-    from mmtune.tracking.patience import Patience
-
-    tracker = MlflowTracker(store)
-
-    def act() -> None:
-        study = tracker.study(outcome.key)
-        if study is not None:
-            with data_progress() as advance:
-                publish(tracker, study, told, dataset, advance)
+    from mmtune.api.running import INTERRUPTED, run_and_publish
 
     try:
-        waits = "the study is finished, its pictures and models are to be made"
-        Patience(tracker, patience, partial(say, console), waits).insist(act, stopped)
-    except AwayError:
-        if not stopped():
-            raise
+        outcome = run_and_publish(found, open_data(data), options, store, console)
+    except KeyboardInterrupt:
+        typer.echo(INTERRUPTED.format("command"))
+        raise typer.Exit(130) from None
+    say_outcome(outcome, name, store=store, studies=studies, data=data)
 
 
-def say_outcome(outcome: Outcome | None, name: str, interrupted: bool, **where: Path | None) -> None:
-    """What came of a study and where to look next; exits with 130 where it was interrupted, 1 where all failed.
+def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
+    """What came of a study and where to look next; exits with 1 where all failed.
 
     where: the folders that its command was given, as store, studies and data.
     """
-    if interrupted or outcome is None:
-        typer.echo("interrupted; the same command goes on with the trials that are missing")
-        raise typer.Exit(130)
     ui = command_line("ui", store=where["store"])
     if outcome.failed:
         typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `{ui}` shows the reason of each")
@@ -307,7 +275,7 @@ def predict(
         raise InputError("predict takes --data and --out together, got one of them")
     look_in(studies)
     from mmtune.serve.loader import know_network
-    from mmtune.serve.predictor import MODEL, Predictor, describe, predict_files
+    from mmtune.serve.predictor import MODEL, Predictor, describe
     from mmtune.serve.scoring import predict_partition, write_submission
     from mmtune.serve.versions import champion_folder
 
@@ -319,7 +287,7 @@ def predict(
         write_submission(out, predict_partition(predictor, dataset))
         typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
-        typer.echo(describe(predict_files(predictor, files)))
+        typer.echo(describe(predictor.predict(**files)))
 
 
 def parse_inputs(given: list[str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ LAYERS = [
     "tune",
     "serve",
     "report",
+    "api",
     "cli",
 ]
 

@@ -49,18 +49,30 @@ def describe_device(device: str) -> str:
     return f"cpu ({platform.processor() or platform.machine()})"
 
 
+def command() -> list[str]:
+    """The words that began what runs: a command of ours, a script that calls us, or of a notebook nothing more."""
+    main = sys.modules["__main__"]
+    module = str(getattr(getattr(main, "__spec__", None), "name", "")).removesuffix(".__main__")
+    if Path(sys.argv[0]).name == "mmtune" or module.startswith("mmtune."):
+        return ["mmtune", *sys.argv[1:]]
+    if module:
+        return ["python", "-m", module, *sys.argv[1:]]
+    return ["python", *(sys.argv if hasattr(main, "__file__") else ())]
+
+
 def provenance_tags(device: str) -> dict[str, str]:
     """Tags for a run: versions, device, commit, command, host system."""
     versions = {"python": platform.python_version()} | {package: installed(package) for package in PACKAGES}
     commit = git_commit(Path(__file__).parent)
+    words = command()
     return {
         "mmtune.versions": json.dumps(versions),
         "mmtune.device": describe_device(device),
         "mmtune.git_commit": commit,
-        "mmtune.command": shlex.join(["mmtune", *sys.argv[1:]]),
+        "mmtune.command": shlex.join(words),
         "mmtune.system": platform.platform(),
         # MLflow's UI shows what stands behind the last slash.
-        "mlflow.source.name": shlex.join(["mmtune", *sys.argv[1:3]]),
+        "mlflow.source.name": shlex.join(words[:3]),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
     }

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What asks a command to stop: Ctrl-C, a kill, a terminal that is closed."""
 
 
+def end_process(number: int) -> NoReturn:
+    """What a command does with a second stop."""
+    os._exit(128 + number)
+
+
+def raise_interrupt(_: int) -> NoReturn:
+    """What a function of a process that is somebody else's does with a second stop."""
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether one of STOPS has come; a later one ends the process at once.
+def interruptible(insist: Callable[[int], NoReturn] = end_process) -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether one of STOPS has come; a later one ends everything at once, as `insist` does.
 
     One stop can arrive as several signals, from make and from the process group, so those of a second count once.
-    What `nohup` has ignored stays ignored.
+    What `nohup` has ignored stays ignored. Off the main thread no signal ever arrives: the function says no.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     seen: list[float] = []
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def note(number: int, _: FrameType | None) -> None:
         seen.append(time.monotonic())
         if seen[-1] - seen[0] > 1:
-            os._exit(128 + number)
+            insist(number)
         # To have nobody left to say it to is no failure.
         for terminal in terminals:
             if not os.isatty(terminal):

@@ -43,7 +43,7 @@ def from_arrays(
     float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each row, such as a speaker.
     test: which rows are for the test (N,), or what share of them is drawn, every class in proportion and no content on
     both sides; keep_apart: the group that then is on one side only.
-    `mmtune.data.store.save` writes it to a folder, which a study needs.
+    `mmtune.run` keeps it beside its runs, `mmtune.data.save` in a folder of your choice.
     Raises InputError where shapes do not agree.
     """
     require_name(name, "name")

@@ -49,7 +49,7 @@ class Bank:
         return Bank(values=self.values[used[0] : used[-1] + 1] if together else self.values[used], index=index)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Partition:
     """N rows: what each has in every bank, its label (N,) int64 in 0..C-1, and its groups (N,) str, "" if unknown.
 
@@ -62,6 +62,10 @@ class Partition:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        banks = (f"{name} {bank.values.shape[1:]} {bank.values.dtype}" for name, bank in self.banks.items())
+        return f"Partition({len(self)} rows: {', '.join(banks)})"
 
     def take(self, rows: Rows) -> Partition:
         """Some rows, in the given order, over the same values."""
@@ -81,7 +85,7 @@ class Partition:
         return group in self.groups and bool(np.all(self.groups[group] != ""))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dataset:
     """A training and a test partition, where they lie, and what they were made from.
 
@@ -98,6 +102,11 @@ class Dataset:
     test: Partition | None
     digest: str
     provenance: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        sizes = " + ".join(f"{len(rows)} {name}" for name, rows in self.partitions.items())
+        banks = ", ".join(f"{name} {form.kind} {form.shape}" for name, form in self.forms.items())
+        return f"Dataset({self.name}: {sizes} rows of {len(self.classes)} classes; {banks})"
 
     @property
     def partitions(self) -> dict[str, Partition]:

@@ -41,7 +41,7 @@ LABELS, VALUES, INDEX, GROUP = "labels.npy", ".values.npy", ".index.npy", ".grou
 MOST_BYTES = 2**50
 
 
-def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
+def save(dataset: Dataset, folder: str | Path, *, keep: bool = False) -> Dataset:
     """Write a data set, whole or not at all; return it as it is read from its new folder, with its digest.
 
     A data set of mmtune that stands in `folder` is replaced, or kept if `keep`; InputError where anything else
@@ -67,6 +67,14 @@ def save(dataset: Dataset, folder: Path, *, keep: bool = False) -> Dataset:
             write_partition(temporary / name, partition)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return load_own(folder, verify=False)
+
+
+def kept(dataset: Dataset, root: Path) -> Dataset:
+    """A data set as it lies in a folder: one that lies in none yet is saved in `root`, once, by what is in it."""
+    if dataset.folder.name:
+        return dataset
+    folder = root / f"{dataset.name}-{dataset.digest[:16]}"
+    return load(folder) if (folder / MANIFEST).is_file() else save(dataset, folder, keep=True)
 
 
 def require_contract(dataset: Dataset, folder: Path) -> None:
@@ -100,7 +108,7 @@ def require_replaceable(folder: Path) -> None:
     read_manifest(folder)
 
 
-def load(folder: Path, *, verify: bool = True) -> Dataset:
+def load(folder: str | Path, *, verify: bool = True) -> Dataset:
     """Read a data set: a folder of mmtune's, one with the six files of Khacef's, or an .npz of sequences.
 
     verify: whether the content must keep the contract and have the digest that the manifest names; workers that read

@@ -1,7 +1,9 @@
 """Configurations as plain JSON, by the name under which this process knows their class. Free of torch.
 
-A class of this package is known by its own name, one of a study file by that file's and its own, `my_study.Net`. What
-is read from a file never imports anything: a name that this process does not know is refused.
+A class of this package is known by its own name, one of a study file by that file's and its own, `my_study.Net`. One
+that a script or a notebook defines is known by its study's name in the place of a file's, so that its models stay
+readable when it moves into `my_study.py`. What is read from a file never imports anything: a name that this process
+does not know is refused.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from mmtune.base.errors import InputError
 from mmtune.networks import config as shipped
 
 OWN, SHIPPED = "studies.", "mmtune.networks.config"
+MAIN = "__main__"
+"""Of a script or a notebook, the module; another one has the same."""
 Plain = str | int | float | bool | None
 KNOWN: dict[str, type[Any]] = {}
 """The classes of studies that the user has named."""
 
 
-def remember(config: object) -> None:
-    """Know the classes of a configuration, those of its parts among them, from now on."""
-    for part in parts_of(config):
-        KNOWN[kind_of(type(part))] = type(part)
+def remember(config: object, study: str = "") -> None:
+    """Know the classes of a configuration, those of its parts among them, from now on.
+
+    study: the name under which those of a script or a notebook are known.
+    """
+    for cls in map(type, parts_of(config)):
+        kind = f"{study}.{cls.__qualname__}" if study and cls.__module__ == MAIN else kind_of(cls)
+        # The last name is the one that counts.
+        KNOWN.pop(kind, None)
+        KNOWN[kind] = cls
 
 
 def parts_of(config: Any) -> Iterator[Any]:
@@ -37,10 +47,11 @@ def parts_of(config: Any) -> Iterator[Any]:
 
 
 def kind_of(cls: type[Any]) -> str:
-    """The name under which a class is known."""
+    """The name under which a class is known; of several, the last."""
     if cls.__module__ == SHIPPED or cls.__module__.startswith(f"{SHIPPED}."):
         return cls.__name__
-    return f"{cls.__module__.removeprefix(OWN)}.{cls.__qualname__}"
+    named = [kind for kind, known in KNOWN.items() if known is cls] if cls.__module__ == MAIN else []
+    return named[-1] if named else f"{cls.__module__.removeprefix(OWN)}.{cls.__qualname__}"
 
 
 def class_of(kind: str) -> type[Any]:
@@ -48,7 +59,21 @@ def class_of(kind: str) -> type[Any]:
     found = KNOWN.get(kind) or vars(shipped).get(kind if kind in shipped.__all__ else "")
     if not isinstance(found, type):
         rule = "kind of a network must be one of mmtune's own or of a study that is at hand"
-        raise InputError(f"{rule}, got {kind!r:.200}: name the folder of its study file with --studies")
+        how = "name the folder of its study file with --studies, or give mmtune.load its study"
+        raise InputError(f"{rule}, got {kind!r:.200}: {how}")
+    return found
+
+
+def kinds_in(data: Any) -> list[str]:
+    """The kinds that plain JSON names, of a configuration and of all its parts, in no order; it may be of any depth."""
+    found, waiting = list[str](), [data]
+    while waiting:
+        own = waiting.pop()
+        if isinstance(own, Mapping):
+            found += [own["kind"]] if isinstance(own.get("kind"), str) else []
+            waiting += own.values()
+        elif isinstance(own, list):
+            waiting += own
     return found
 
 

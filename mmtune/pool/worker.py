@@ -116,7 +116,8 @@ Event = Ready | Broken | Epoch | Saved | Done | Failed | Died
 class WorkerSpec:
     """What every worker is started with: the data, the rows of each split, and the device.
 
-    classes: how many there are; missing: banks in which rows may have no value. objective: what a model is good by.
+    study: the name of what is trained; classes: how many there are; missing: banks in which rows may have no value.
+    objective: what a model is good by.
     base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
     """
@@ -125,6 +126,7 @@ class WorkerSpec:
     splits: tuple[Split, ...]
     device: str
     classes: int
+    study: str = ""
     base: TrialConfig | None = None
     missing: tuple[str, ...] = ()
     objective: Objective = MACRO_F1
@@ -151,7 +153,7 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
     try:
         data = Resident(read(), spec.classes, device, spec.missing)
         if spec.base is not None:
-            remember(spec.base.model)
+            remember(spec.base.model, spec.study)
             require_trainable(spec.base, data)
     except InputError as error:
         line.send(Broken(reason=str(error)))

@@ -18,8 +18,9 @@ from mmtune.base.errors import InputError
 from mmtune.base.provenance import installed
 from mmtune.data.forms import dtype_of
 from mmtune.networks.card import read_card
-from mmtune.networks.kinds import KNOWN
-from mmtune.serve.predictor import MODEL, Predictor, check_inputs, save_predictor
+from mmtune.networks.kinds import KNOWN, kinds_in
+from mmtune.serve.given import check_inputs
+from mmtune.serve.predictor import MODEL, Predictor, save_predictor
 from mmtune.study import load_study, study_files
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class ServedPredictor:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
-        """Arrays by bank, as `Predictor.predict` takes them, to class and probability, one row per input row.
+        """Arrays by bank, as `Predictor.predict_values` takes them, to class and probability, one row per input row.
 
         A fusion model adds what each bank says alone, as image_class, image_probability and so on. Lists that come to a
-        model server MLflow has made arrays by the signature. Raises InputError as `Predictor.predict` does, and on any
-        `params`.
+        model server MLflow has made arrays by the signature. Raises InputError as `Predictor.predict_values` does, and
+        on any `params`.
         """
         import pandas as pd
 
@@ -51,7 +52,7 @@ class ServedPredictor:
             names = ", ".join(self.predictor.forms)
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
         check_inputs(model_input, self.predictor.asked(model_input))
-        found = self.predictor.predict(**model_input)
+        found = self.predictor.predict_values(**model_input)
         said = {"": found, **{f"{name}_": own for name, own in found.alone.items()}}
         columns: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}
         columns |= {f"{name}probability": own.probability.astype(np.float64) for name, own in said.items()}
@@ -68,11 +69,11 @@ def _load_pyfunc(path: str) -> ServedPredictor:
 
 
 def know_network(folder: Path) -> None:
-    """Load the study's file that a saved model's network comes from, if it is one and the user has it."""
-    kind = str(read_card(folder)["model"].get("kind"))
-    study, dot, _ = kind.partition(".")
-    if dot and kind not in KNOWN and study in study_files():
-        load_study(study)
+    """Load the studies' files that a saved model's network and its parts come from, where the user has them."""
+    unknown = [kind for kind in kinds_in(read_card(folder)["model"]) if "." in kind and kind not in KNOWN]
+    for study in dict.fromkeys(kind.partition(".")[0] for kind in unknown):
+        if study in study_files():
+            load_study(study)
 
 
 def write_pyfunc(target: Path, model: Path, card: Mapping[str, Any], run_id: str) -> None:
@@ -111,5 +112,5 @@ def signature(predictor: Predictor) -> Any:
 def columns(predictor: Predictor) -> dict[str, str]:
     """The columns that a model returns, and their MLflow types."""
     zeros = {name: np.zeros((1, *form.shape), dtype_of(form)) for name, form in predictor.forms.items()}
-    names = ["", *(f"{bank}_" for bank in predictor.predict(**zeros).alone)]
+    names = ["", *(f"{bank}_" for bank in predictor.predict_values(**zeros).alone)]
     return {f"{name}{what}": kind for name in names for what, kind in WHAT.items()}

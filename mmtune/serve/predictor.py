@@ -23,16 +23,20 @@ from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
 from mmtune.base.files import read_json, write_whole
 from mmtune.data.checks import require_bank_names, require_classes
-from mmtune.data.forms import Form, Vector, dtype_of, form_from_json
+from mmtune.data.forms import Form, dtype_of, form_from_json
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.output import answer
 from mmtune.networks.shapes import as_read
 from mmtune.networks.storage import Loaded, load_model
+from mmtune.serve.given import Given, assigned, check_inputs, values_given
 from mmtune.train.batches import as_input
 from mmtune.train.device import CPU_BATCH
 
 FORMAT = 2
 MODEL, INPUTS = "model", "inputs.json"
+SHOWN = 8
+# No bank has such a name.
+LOGITS, EMBEDDING = "logits of all", "embedding of all"
 
 
 def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
@@ -69,7 +73,7 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prediction:
     """What a model says of B rows; `alone`, for a fusion model, what each bank says without the others.
 
@@ -88,8 +92,15 @@ class Prediction:
         """The name of each row's class."""
         return [self.classes[number] for number in self.label]
 
+    def __len__(self) -> int:
+        return len(self.label)
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+    def __repr__(self) -> str:
+        first = [f"{name} {share:.4f}" for name, share in zip(self.names[:SHOWN], self.probability, strict=False)]
+        return f"Prediction({', '.join(first)}{f', ... {len(self)} rows' if len(self) > SHOWN else ''})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Predictor:
     """A model on the CPU, ready to predict.
 
@@ -134,20 +145,54 @@ class Predictor:
 
     @property
     def model(self) -> nn.Module:
+        """The network itself, in eval mode."""
         return self.loaded.model
 
-    def predict(self, **banks: NDArray[Any]) -> Prediction:
-        """Predict B >= 1 rows from the values of each bank that the model reads, as its form has them, (B, *shape).
+    def __repr__(self) -> str:
+        takes = ", ".join(f"{name} ({form.source or form.kind})" for name, form in self.forms.items())
+        classes = ", ".join(self.classes[:SHOWN]) + ", ..." * (len(self.classes) > SHOWN)
+        return f"Predictor({self.card.get('study_key', 'of no study')}: {takes} -> {classes})"
+
+    def predict(self, **given: Given) -> Prediction:
+        """Predict B >= 1 rows from what a user has of each bank: files, numbers, arrays, one or many of them.
+
+        A picture may be given as `image` and a recording as `audio` whatever their banks are called, where the model
+        takes one of that kind. What may be given for a bank, and how many rows it is, says `values_given`; each
+        becomes exactly what its like became when the data set was built.
+        Raises InputError where something is missing, too much, unfit, or not equally many.
+        """
+        by_bank = assigned(given, self.forms, self.missing)
+        found = self.predict_values(**self._values(by_bank))
+        # What was not given says nothing.
+        return replace(found, alone={name: said for name, said in found.alone.items() if name in by_bank})
+
+    def embed(self, **given: Given) -> NDArray[np.float32]:
+        """The embedding (B, E) of rows that are given as to `predict`: what the network's Output has, or its logits."""
+        return self._answers(self._values(assigned(given, self.forms, self.missing)))[EMBEDDING].numpy()
+
+    def predict_values(self, **banks: NDArray[Any]) -> Prediction:
+        """Predict B >= 1 rows from the values of each bank that the model reads, as a data set has them, (B, *shape).
 
         Raises InputError on a missing or extra bank, another type or shape, NaN, or unequal numbers of rows.
         """
+        answers = self._answers(banks)
+        answers.pop(EMBEDDING)
+        return as_prediction(answers.pop(LOGITS), self.classes, answers)
+
+    def _values(self, by_bank: Mapping[str, Given]) -> dict[str, NDArray[Any]]:
+        """By bank the values (B, *shape) of what was given for it."""
+        ready = self.card["data"]["name"]
+        return {name: values_given(name, own, self.forms[name], ready) for name, own in by_bank.items()}
+
+    def _answers(self, banks: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+        """What the model says of values: LOGITS (B, C), EMBEDDING (B, E), and by bank the logits of it alone."""
         count = check_inputs(banks, self.asked(banks))
+        whole = dict(banks)
         for name in self.forms.keys() - banks.keys():
             form = self.forms[name]
-            banks[name] = np.broadcast_to(np.zeros(form.shape, dtype_of(form)), (count, *form.shape))
-        outputs = [self._logits(banks, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
-        whole = {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
-        return as_prediction(whole.pop(""), self.classes, whole)
+            whole[name] = np.broadcast_to(np.zeros(form.shape, dtype_of(form)), (count, *form.shape))
+        outputs = [self._answer(whole, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
+        return {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
 
     def asked(self, given: Collection[object]) -> Mapping[str, Form]:
         """By bank, the forms of what must be given, and of what is given; of all where that would be nothing."""
@@ -155,11 +200,10 @@ class Predictor:
         return found or self.forms
 
     @torch.no_grad()
-    def _logits(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
-        """The logits (B, C) of the model, under "", and of each bank alone."""
+    def _answer(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
         tensors = {name: as_input(torch.from_numpy(given[name][rows].copy())) for name in self.forms}
         output = answer(self.model, tensors)
-        return {"": output.logits, **output.alone}
+        return {LOGITS: output.logits, EMBEDDING: output.embedding, **output.alone}
 
 
 def as_prediction(logits: Tensor, classes: tuple[str, ...], alone: Mapping[str, Tensor]) -> Prediction:
@@ -177,86 +221,6 @@ def as_prediction(logits: Tensor, classes: tuple[str, ...], alone: Mapping[str, 
         classes=classes,
         alone={name: as_prediction(own, classes, {}) for name, own in alone.items()},
     )
-
-
-def check_inputs(given: Mapping[str, Any], forms: Mapping[str, Form]) -> int:
-    """The number of rows; InputError unless `given` holds what the forms ask for, sound and equally long."""
-    require_taken(given, forms)
-    for name, form in forms.items():
-        check_input(name, given[name], form)
-    counts = {name: len(given[name]) for name in forms}
-    if len(set(counts.values())) > 1:
-        found = " and ".join(f"{count} of {name}" for name, count in counts.items())
-        raise InputError(f"inputs must have equally many rows, got {found}")
-    return next(iter(counts.values()))
-
-
-def require_taken(given: Collection[object], wanted: Collection[str]) -> None:
-    """Raise InputError unless the names of what is given are those of what a model takes."""
-    if set(given) != set(wanted):
-        got = " and ".join(map(str, given)) or "nothing"
-        raise InputError(f"this model takes {' and '.join(wanted)}, got {got}")
-
-
-def check_input(name: str, array: Any, form: Form) -> None:
-    """Raise InputError unless `array` is a batch of values of a form: type, shape, at least one row, finite."""
-    kind = dtype_of(form)
-    rule = f"{name} must be an array (B, {', '.join(map(str, form.shape))}) of {kind} with B >= 1"
-    # What a masked array hides would be predicted from all the same.
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        raise InputError(f"{rule}, got {type(array).__name__}")
-    if array.dtype != kind or array.shape[1:] != form.shape or not len(array):
-        raise InputError(f"{rule}, got {array.shape} of {array.dtype}")
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
-        raise InputError(f"{name} must be finite, row {row} holds NaN or infinity")
-
-
-def predict_files(predictor: Predictor, given: Mapping[str, str]) -> Prediction:
-    """The class (B = 1) of files, or numbers, by bank or by kind, read exactly as the data set was built.
-
-    A picture may be given as `image` and a recording as `audio` whatever their banks are called, where the model takes
-    one of that kind. Raises InputError where a file is missing, unfit or not the model's to take, or where the model
-    knows only ready-made values.
-    """
-    by_bank = assigned(given, predictor.forms, predictor.missing)
-    found = predictor.predict(**{name: read_value(predictor, name, text)[None] for name, text in by_bank.items()})
-    # What was not given says nothing.
-    return replace(found, alone={name: said for name, said in found.alone.items() if name in by_bank})
-
-
-KINDS = {"image": "picture", "audio": "recording"}
-
-
-def assigned(given: Mapping[str, str], forms: Mapping[str, Form], missing: Collection[str] = ()) -> dict[str, str]:
-    """By bank what was given for it; InputError where something is given for none, or for a bank nothing."""
-    found: dict[str, str] = {}
-    for name, text in given.items():
-        of_kind = [bank for bank, form in forms.items() if KINDS.get(name) == form.source]
-        own = [name] if name in forms else of_kind
-        # Whatever is made from one recording is given once.
-        if not own or (len(own) > 1 and name != "audio"):
-            takes = " and ".join(f"{bank} ({form.source or 'ready-made'})" for bank, form in forms.items())
-            raise InputError(f"this model takes {takes}, got {name}")
-        if found.keys() & set(own):
-            raise InputError(f"{own[0]} must be given once, got it as {' and as '.join(given)}")
-        found |= dict.fromkeys(own, text)
-    require_taken(found, [name for name in forms if name in found or name not in missing])
-    return found
-
-
-def read_value(predictor: Predictor, name: str, text: str) -> NDArray[Any]:
-    """The value of a bank that a file, or numbers, become."""
-    form = predictor.forms[name]
-    if isinstance(form, Vector):
-        return form.parse(text)
-    if not form.source:
-        data = predictor.card["data"]["name"]
-        raise InputError(
-            f"{text}: this model was trained on {data}, whose {name} came ready-made, so no file can be turned into "
-            "its input"
-        )
-    return form.read(Path(text))
 
 
 def describe(prediction: Prediction) -> str:

@@ -32,7 +32,7 @@ from mmtune.train.objective import MACRO_F1, Objective
 SIGNIFICANT = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Promotion:
     """What became of a trial: its version, and who is champion.
 
@@ -55,6 +55,9 @@ class Promotion:
     def is_champion(self) -> bool:
         """Whether the trial's version is champion now, be it since this promotion or an earlier one."""
         return self.champion_after == self.version
+
+    def __repr__(self) -> str:
+        return self.describe()
 
     def describe(self) -> str:
         """The scores and the verdict, in a few lines to print."""

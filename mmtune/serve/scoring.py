@@ -104,7 +104,7 @@ def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
         name: Bank(values=on_scale(predictor, dataset, name), index=test.banks[name].index).of_rows(every)
         for name in predictor.forms
     }
-    return predictor.predict(**given)
+    return predictor.predict_values(**given)
 
 
 def predicted_labels(predictor: Predictor, dataset: Dataset) -> NDArray[np.int64]:

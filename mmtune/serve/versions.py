@@ -20,7 +20,6 @@ from mmtune.base.errors import InputError
 from mmtune.serve.loader import PREDICTOR, REGISTERED
 from mmtune.serve.predictor import INPUTS
 from mmtune.tracking import MlflowTracker, exists
-from mmtune.tracking.address import registry_uri
 from mmtune.tracking.trouble import reached
 
 CHAMPION = "champion"
@@ -89,7 +88,7 @@ class Registry:
     def __init__(self, tracker: MlflowTracker, name: str) -> None:
         self.tracker, self.client = tracker, tracker.client
         self.name = name
-        self.reached = partial(reached, registry_uri(tracker.root))
+        self.reached = partial(reached, tracker.registry)
 
     def model(self) -> Any | None:
         """MLflow's registered model, or None where there is none of this name."""
@@ -237,6 +236,6 @@ def champion_folder(root: Path, name: str, version: int | str | None = None) -> 
 
 def known_models(tracker: MlflowTracker) -> str:
     """What is registered, as the end of a sentence."""
-    with reached(registry_uri(tracker.root)):
+    with reached(tracker.registry):
         names = [model.name for model in tracker.client.search_registered_models()]
     return f"registered: {', '.join(names)}" if names else "nothing is registered"

@@ -1,9 +1,20 @@
 """What a study is: its space, its trials, its key, and the file that it stands in. Free of torch and Optuna."""
 
-from mmtune.study.definition import Study, parse_fixed, settled
+from mmtune.study.definition import Study, parse_fixed, paths_fixed, settled
 from mmtune.study.finding import load_file, load_study, study_files
 from mmtune.study.key import StudyKey
 from mmtune.study.space import under
 from mmtune.train.objective import Metric
 
-__all__ = ["Metric", "Study", "StudyKey", "load_file", "load_study", "parse_fixed", "settled", "study_files", "under"]
+__all__ = [
+    "Metric",
+    "Study",
+    "StudyKey",
+    "load_file",
+    "load_study",
+    "parse_fixed",
+    "paths_fixed",
+    "settled",
+    "study_files",
+    "under",
+]

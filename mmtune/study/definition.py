@@ -208,15 +208,26 @@ def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
     fixed: dict[str, Value] = {}
     for text in texts:
         name, equals, raw = text.partition("=")
-        paths = [path for path in flat if path == name or path.rpartition(".")[2] == name]
-        exact = [path for path in paths if path == name] or paths
-        if not equals or len(exact) != 1:
-            known = ", ".join(exact or flat)
-            raise InputError(f"--fix takes NAME=VALUE with one of {known}, got {text!r}")
-        if exact[0] == "train.epochs":
-            raise InputError(f"--fix settles what is searched, the budget is --epochs; got {text!r}")
-        fixed[exact[0]] = parse_value(exact[0], raw, type(flat[exact[0]]))
+        path = path_of(name if equals else "", flat, text)
+        fixed[path] = parse_value(path, raw, type(flat[path]))
     return fixed
+
+
+def paths_fixed(given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
+    """Values by path of what is given by path, or by a path's last part where that is unambiguous."""
+    flat = flatten(base)
+    return {path_of(name, flat, f"{name}={value}"): value for name, value in given.items()}
+
+
+def path_of(name: str, flat: Mapping[str, Any], text: str) -> str:
+    """The path of a choice by its name; InputError, quoting what was given as a text, where it is none or several."""
+    paths = [path for path in flat if path == name or path.rpartition(".")[2] == name]
+    exact = [path for path in paths if path == name] or paths
+    if len(exact) != 1:
+        raise InputError(f"--fix takes NAME=VALUE with one of {', '.join(exact or flat)}, got {text!r}")
+    if exact[0] == "train.epochs":
+        raise InputError(f"--fix settles what is searched, the budget is --epochs; got {text!r}")
+    return exact[0]
 
 
 def parse_value(path: str, raw: str, kind: type[Any]) -> Value:

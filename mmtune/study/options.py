@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count
@@ -72,6 +72,28 @@ class Options:
             raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
         if not 0 <= self.gpus_per_trial <= 1:
             raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
+
+
+class Chosen(TypedDict, total=False):
+    """The same options, for a call that names some of them; what they mean and their defaults say Options."""
+
+    trials: int | None
+    epochs: int | None
+    sampler: str | None
+    protocol: str | None
+    seed: int
+    folds: int
+    repeats: int
+    workers: int | None
+    device: str
+    pool: str
+    ray_address: str | None
+    gpus_per_trial: float
+    prune: bool | None
+    keep: str
+    checkpoint_every: float
+    hung_after: float
+    patience: float
 
 
 def parse_keep(text: str) -> int | None:

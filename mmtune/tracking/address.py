@@ -35,8 +35,14 @@ def registry_uri(root: Path) -> str:
 
 
 def given(variable: str) -> str:
-    """A variable's value as `checked`, "" where it is not set."""
-    return checked(variable, os.environ.get(variable, ""))
+    """A variable's value as `checked`, "" where it is not set; mlflow.set_tracking_uri sets it too.
+
+    An SQLite file is where it is now, whatever folder the process goes to afterwards.
+    """
+    uri = checked(variable, os.environ.get(variable, ""))
+    scheme, inside, path = uri.partition(":///")
+    relative = scheme.startswith("sqlite") and path and not path.startswith(("/", ":memory:"))
+    return f"{scheme}{inside}{Path.cwd() / path}" if relative else uri
 
 
 def checked(name: str, given: str) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mmtune.base import sqlite
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked, unusable
-from mmtune.tracking.address import registry_uri, shown, sqlite_path, sqlite_uri, tracking_uri
+from mmtune.tracking.address import shown, sqlite_path, sqlite_uri, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,18 +46,17 @@ def exists(root: Path) -> bool:
     return not uri.startswith(DATABASES) or bool(revision(uri))
 
 
-def open_client(root: Path) -> MlflowClient:
-    """MLflow's client on the runs and the registry; the tables are made if need be, by one process at a time.
+def open_client(uri: str, registry: str) -> MlflowClient:
+    """MLflow's client on runs and registered models; the tables are made if need be, by one process at a time.
 
     Raises InputError where it is no MLflow store, or one of another MLflow's.
     """
     quiet()
-    uri = tracking_uri(root)
     path = sqlite_path(uri)
     if path is None:
         if uri.startswith(DATABASES):
             require_schema(uri)
-        return client_on(uri, registry_uri(root))
+        return client_on(uri, registry)
     sqlite.require_plain(path, path.parent / LOCK)
     with locked(path.parent / LOCK):
         sqlite.require_plain(path, path.parent / LOCK)
@@ -65,7 +64,7 @@ def open_client(root: Path) -> MlflowClient:
             make_store(path)
         require_schema(uri)
         sqlite.follow_file_system(path)
-        return client_on(uri, registry_uri(root))
+        return client_on(uri, registry)
 
 
 def quiet() -> None:

@@ -27,7 +27,7 @@ from mmtune.base.files import locked, make_folder, path_of
 from mmtune.base.stopwatch import Stopwatch
 from mmtune.study.key import StudyKey
 from mmtune.tracking import store
-from mmtune.tracking.address import DATABASE, shown, sqlite_path, tracking_uri
+from mmtune.tracking.address import DATABASE, registry_uri, shown, sqlite_path, tracking_uri
 from mmtune.tracking.reading import REVISIONS, ClientReading, Curves, Names, Reading, SqlReading
 from mmtune.tracking.runs import (
     COMPLETE,
@@ -87,7 +87,7 @@ class MlflowTracker:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.uri = tracking_uri(self.root)
+        self.uri, self.registry = tracking_uri(self.root), registry_uri(self.root)
         self.name = shown(self.uri)
         self.watch = Stopwatch()
         self.own = sqlite_path(self.uri) == self.root / DATABASE
@@ -98,7 +98,7 @@ class MlflowTracker:
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's own client, which takes a second to import: whoever only reads does without."""
-        return store.open_client(self.root)
+        return store.open_client(self.uri, self.registry)
 
     @contextmanager
     def _writing(self) -> Iterator[MlflowClient]:

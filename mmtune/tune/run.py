@@ -115,7 +115,7 @@ def run_study(
     study rule this one out, and AwayError where the store does not answer when it begins.
     """
     require_monitor()
-    remember(study.base.model)
+    remember(study.base.model, study.name)
     sampler = options.sampler or study.sampler
     base = settled(study, options.fixed, options.epochs)
     require_network(base.model, dataset, study.missing)
@@ -124,6 +124,7 @@ def run_study(
     require_searchable(study.name, objective, sampler, options.prune)
     require_objective(objective, dataset, splits)
     spec = WorkerSpec(
+        study=study.name,
         data=dataset.folder,
         splits=splits,
         device=training_device(options),

@@ -26,7 +26,7 @@ from mmtune.networks.kinds import model_from_json
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import INPUTS, MODEL, Predictor, predict_files, write_sealed
+from mmtune.serve.predictor import INPUTS, MODEL, Predictor, write_sealed
 from mmtune.serve.versions import Event
 
 CONFIGS = {
@@ -123,7 +123,7 @@ def test_any_arrays_are_predicted_or_refused(name: str, predictors: dict[str, Pr
     @given(st.one_of(st.fixed_dictionaries(arrays_of), st.fixed_dictionaries({}, optional=arrays_of | {"other": ODD})))
     def predict(banks: dict[str, Any]) -> None:
         try:
-            found = predictor.predict(**banks)
+            found = predictor.predict_values(**banks)
         except InputError as refusal:
             require_line(refusal)
         else:
@@ -138,20 +138,20 @@ def test_a_masked_array_is_refused(predictors: dict[str, Predictor]) -> None:
     """What it hides would count all the same, and numpy's own checks pass over it."""
     image = np.ma.masked_array(np.zeros((1, 28, 28), np.uint8), mask=True)
     with pytest.raises(InputError, match="got MaskedArray"):
-        predictors["image"].predict(image=image)
+        predictors["image"].predict_values(image=image)
 
 
 @pytest.mark.parametrize("image", [np.uint8(1), np.array(1, np.uint8), np.zeros((2**62, 0), np.uint8)], ids=repr)
 def test_what_may_be_missing_is_made_for_sound_rows_alone(image: Any, predictors: dict[str, Predictor]) -> None:
     """Not for as many as something else, which is refused, may say that it has."""
     with pytest.raises(InputError, match="image must be an array"):
-        predictors["either"].predict(image=image)
+        predictors["either"].predict_values(image=image)
     with pytest.raises(InputError, match="got nothing"):
-        predictors["either"].predict()
+        predictors["either"].predict_values()
     given = {"image": np.ones((2, 28, 28), np.uint8)}
-    found = predictors["either"].predict(**given)
+    found = predictors["either"].predict_values(**given)
     served = ServedPredictor(predictors["either"]).predict(given)
-    assert served["class"].tolist() == found.names == predictors["fusion"].predict(**given, audio=NO_CLIP).names
+    assert served["class"].tolist() == found.names == predictors["fusion"].predict_values(**given, audio=NO_CLIP).names
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=2))
@@ -309,7 +309,7 @@ def test_any_bytes_for_files_to_predict_from_are_refused(
     (tmp_path / "x.png").write_bytes(picture)
     (tmp_path / "x.wav").write_bytes(sound)
     with pytest.raises(InputError) as caught:
-        predict_files(predictors["waveform"], {"image": str(tmp_path / "x.png"), "audio": str(tmp_path / "x.wav")})
+        predictors["waveform"].predict(image=str(tmp_path / "x.png"), audio=str(tmp_path / "x.wav"))
     require_line(caught.value)
 
 

@@ -18,7 +18,7 @@ from mmtune.data.forms import form_to_json
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.networks.shapes import Shapes
-from mmtune.serve.predictor import INPUTS, MODEL, Predictor, predict_files, save_predictor, seal
+from mmtune.serve.predictor import INPUTS, MODEL, Predictor, save_predictor, seal
 from mmtune.train.adam import Adam
 from mmtune.train.answers import read_answers
 from mmtune.train.checkpoint import OPTIMIZER, checkpoint_of, load_checkpoint, save_checkpoint
@@ -72,8 +72,8 @@ def predict_once(folder: Path) -> None:
     predictor = Predictor.load(folder / "predictor")
     clip = np.random.default_rng(5).random((2, 39, 13), dtype=np.float32)
     soundfile.write(folder / "x.wav", 0.4 * np.sin(np.arange(700) / 5), 8000)
-    require_sound(predictor.predict(audio=clip))
-    require_sound(predict_files(predictor, {"audio": str(folder / "x.wav")}))
+    require_sound(predictor.predict_values(audio=clip))
+    require_sound(predictor.predict(audio=folder / "x.wav"))
 
 
 def require_sound(prediction: Any) -> None:

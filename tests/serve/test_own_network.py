@@ -28,7 +28,7 @@ from mmtune.data.recordings import SAMPLE_RATE as RATE
 from mmtune.data.store import save
 from mmtune.networks.kinds import KNOWN
 from mmtune.serve.loader import _load_pyfunc
-from mmtune.serve.predictor import Prediction, Predictor, predict_files
+from mmtune.serve.predictor import Prediction, Predictor
 from mmtune.serve.promotion import promote
 from mmtune.serve.scoring import predict_partition
 from mmtune.serve.versions import champion_folder
@@ -146,7 +146,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Ran:
 def expected(ran: Ran) -> Prediction:
     """Of all test rows, as their values are in the data set."""
     every = np.arange(len(ran.dataset.require_test()))
-    return ran.predictor.predict(**{name: bank.of_rows(every) for name, bank in ran.dataset.test.banks.items()})
+    return ran.predictor.predict_values(**{name: bank.of_rows(every) for name, bank in ran.dataset.test.banks.items()})
 
 
 @pytest.fixture
@@ -168,12 +168,12 @@ def mmtune(ran: Ran, *words: str) -> str:
 def test_files_and_numbers_are_answered_as_their_rows_are(ran: Ran) -> None:
     whole = expected(ran)
     for row in (0, 11, 34):
-        found = predict_files(ran.predictor, ran.files(row))
+        found = ran.predictor.predict(**ran.files(row))
         np.testing.assert_allclose(found.probabilities[0], whole.probabilities[row], atol=1e-4)
         assert found.names == [whole.names[row]]
         numbers = dict(zip(("wing", "weight"), ran.bodies[row][::-1].tolist(), strict=True))
         named = ", ".join(f"{name}={value}" for name, value in numbers.items())
-        again = predict_files(ran.predictor, ran.files(row) | {"body": named})
+        again = ran.predictor.predict(**(ran.files(row) | {"body": named}))
         np.testing.assert_array_equal(again.probabilities, found.probabilities)
 
 
@@ -189,7 +189,7 @@ def test_files_and_numbers_are_answered_as_their_rows_are(ran: Ran) -> None:
 )
 def test_what_fits_no_bank_is_refused(ran: Ran, changed: dict[str, str], said: str) -> None:
     with pytest.raises(InputError) as refusal:
-        predict_files(ran.predictor, ran.files(0) | changed)
+        ran.predictor.predict(**(ran.files(0) | changed))
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

@@ -34,7 +34,7 @@ from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
 from mmtune.serve.loader import _load_pyfunc, columns, write_pyfunc
-from mmtune.serve.predictor import Predictor, describe, predict_files, save_predictor
+from mmtune.serve.predictor import Predictor, describe, save_predictor
 from mmtune.serve.scoring import predict_partition, write_submission
 from mmtune.train.batches import as_input
 
@@ -115,7 +115,7 @@ def one_line(refusal: pytest.ExceptionInfo[InputError]) -> str:
 
 
 def test_probabilities_are_the_softmax_of_the_models_logits(fusion: Predictor) -> None:
-    found = fusion.predict(image=IMAGES[:25], audio=CLIPS)
+    found = fusion.predict_values(image=IMAGES[:25], audio=CLIPS)
     with torch.no_grad():
         output = fusion.model(image=as_input(torch.from_numpy(IMAGES[:25])), audio=torch.from_numpy(CLIPS))
     expected = softmax(output.logits.numpy(), axis=1)
@@ -132,34 +132,34 @@ def test_probabilities_are_the_softmax_of_the_models_logits(fusion: Predictor) -
 
 def test_a_model_of_one_modality_takes_just_its_own_and_says_nothing_of_others(folders: dict[str, Path]) -> None:
     image, audio = Predictor.load(folders["image"]), Predictor.load(folders["audio"])
-    assert image.predict(image=IMAGES).alone == audio.predict(audio=CLIPS).alone == {}
+    assert image.predict_values(image=IMAGES).alone == audio.predict_values(audio=CLIPS).alone == {}
     for predictor, wrong in (
         (image, {"image": IMAGES[:25], "audio": CLIPS}),
         (audio, {"image": IMAGES}),
         (image, {}),
     ):
         with pytest.raises(InputError) as refusal:
-            predictor.predict(**wrong)
+            predictor.predict_values(**wrong)
         assert f"this model takes {next(iter(predictor.forms))}, got" in one_line(refusal)
 
 
 def test_rows_do_not_depend_on_their_batch(folders: dict[str, Path]) -> None:
     predictor = Predictor.load(folders["audio"])
     many = np.resize(CLIPS, (2500, 39, 13))
-    whole = predictor.predict(audio=many)
+    whole = predictor.predict_values(audio=many)
     assert len(whole.label) == 2500
     for row in (0, 1023, 1024, 2499):
-        single = predictor.predict(audio=many[row : row + 1])
+        single = predictor.predict_values(audio=many[row : row + 1])
         np.testing.assert_allclose(single.probabilities[0], whole.probabilities[row], rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(whole.probabilities, predictor.predict(audio=many).probabilities)
+    np.testing.assert_array_equal(whole.probabilities, predictor.predict_values(audio=many).probabilities)
 
 
 def test_inputs_are_left_as_they_were_and_may_be_read_only_or_strided(fusion: Predictor) -> None:
     images, clips = IMAGES[:20].copy(), CLIPS[:20].copy()
     images.flags.writeable = clips.flags.writeable = False
-    found = fusion.predict(image=images, audio=clips)
+    found = fusion.predict_values(image=images, audio=clips)
     np.testing.assert_array_equal(images, IMAGES[:20])
-    reversed_rows = fusion.predict(image=images[::-1], audio=clips[::-1])
+    reversed_rows = fusion.predict_values(image=images[::-1], audio=clips[::-1])
     np.testing.assert_allclose(reversed_rows.probabilities[::-1], found.probabilities, rtol=1e-4, atol=1e-6)
 
 
@@ -181,10 +181,10 @@ def test_any_other_shape_or_type_is_refused(
     sound = np.dtype(kind) == rows and len(shape) == 3 and shape[1:] == side and shape[0] > 0
     predictor = Predictor.load(folders[name])
     if sound:
-        assert len(predictor.predict(**{name: array}).label) == shape[0]
+        assert len(predictor.predict_values(**{name: array}).label) == shape[0]
         return
     with pytest.raises(InputError) as refusal:
-        predictor.predict(**{name: array})
+        predictor.predict_values(**{name: array})
     assert one_line(refusal).startswith(f"{name} must be an array (B, {side[0]}, {side[1]}) of {rows.__name__}")
 
 
@@ -198,13 +198,13 @@ def test_values_that_are_not_finite_are_refused_by_row(folders: dict[str, Path],
         return
     clips = np.where(mask, np.float32(bad), np.float32(0.5))
     with pytest.raises(InputError) as refusal:
-        Predictor.load(folders["audio"]).predict(audio=clips)
+        Predictor.load(folders["audio"]).predict_values(audio=clips)
     assert f"row {int(mask.any(axis=(1, 2)).argmax())} holds NaN or infinity" in one_line(refusal)
 
 
 def test_unequal_batches_and_values_that_overflow_are_refused(fusion: Predictor) -> None:
     with pytest.raises(InputError) as refusal:
-        fusion.predict(image=IMAGES[:3], audio=CLIPS[:2])
+        fusion.predict_values(image=IMAGES[:3], audio=CLIPS[:2])
     assert "3 of image and 2 of audio" in one_line(refusal)
 
 
@@ -213,7 +213,7 @@ def test_scores_that_overflow_are_refused(folders: dict[str, Path]) -> None:
     with torch.no_grad():
         predictor.model.get_parameter("fc3.weight").fill_(torch.finfo(torch.float32).max)
     with pytest.raises(InputError) as refusal:
-        predictor.predict(audio=CLIPS)
+        predictor.predict_values(audio=CLIPS)
     assert "scores must be finite" in one_line(refusal)
 
 
@@ -242,8 +242,8 @@ def test_a_recording_becomes_the_clip_that_the_data_set_has_of_it(fusion: Predic
 
 
 def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predictor, files: dict[str, str]) -> None:
-    light = predict_files(fusion, {"image": files["light"], "audio": files["wav"]})
-    dark = predict_files(fusion, {"image": files["dark"], "audio": files["wav"]})
+    light = fusion.predict(image=files["light"], audio=files["wav"])
+    dark = fusion.predict(image=files["dark"], audio=files["wav"])
     assert light.label.shape == (1,)
     assert set(light.alone) == {"image", "audio"}
     np.testing.assert_allclose(light.probabilities, dark.probabilities, atol=1e-3)
@@ -263,18 +263,40 @@ def test_stereo_at_another_rate_is_nearly_the_same_clip(files: dict[str, str], t
 def test_files_are_refused_where_nobody_knows_how_they_become_values(tmp_path: Path, files: dict[str, str]) -> None:
     ready = write_predictor(tmp_path, CONFIGS["audio"], {"audio": Ready(sides=(39, 13))})
     predictor = Predictor.load(ready)
-    assert len(predictor.predict(audio=CLIPS).label) == len(CLIPS)
+    assert len(predictor.predict_values(audio=CLIPS).label) == len(CLIPS)
     with pytest.raises(InputError) as refusal:
-        predict_files(predictor, {"audio": files["wav"]})
+        predictor.predict(audio=files["wav"])
     assert "buzz, whose audio came ready-made" in one_line(refusal)
+
+
+def test_embeddings_are_those_of_the_models_output_one_for_each_row_given(
+    fusion: Predictor, files: dict[str, str]
+) -> None:
+    with torch.no_grad():
+        output = fusion.model(image=as_input(torch.from_numpy(IMAGES[:25])), audio=torch.from_numpy(CLIPS))
+    found = fusion.embed(image=IMAGES[:25], audio=WAVES)
+    np.testing.assert_allclose(found, output.embedding.numpy(), atol=1e-5)
+    assert found.dtype == np.float32
+    assert fusion.embed(image=files["light"], audio=files["wav"]).shape == (1, found.shape[1])
+    with pytest.raises(InputError, match="takes image and audio, got image"):
+        fusion.embed(image=IMAGES)
+
+
+def test_samples_give_what_their_values_give(fusion: Predictor) -> None:
+    found = fusion.predict(image=IMAGES[:25], audio=WAVES)
+    expected = fusion.predict_values(image=IMAGES[:25], audio=CLIPS)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
+    assert repr(found).startswith(f"Prediction({found.names[0]} {found.probability[0]:.4f}, ")
+    assert repr(found).endswith(", ... 25 rows)")
+    assert len(found) == 25
 
 
 def test_a_model_of_waveforms_hears_recordings(tmp_path: Path, files: dict[str, str], dataset: Dataset) -> None:
     ready = write_predictor(tmp_path, SpectrogramFusionConfig(filters=4, hidden=8))
     predictor = Predictor.load(ready)
     wave = to_int16(at_rate(*read_wav(Path(files["wav"])), RATE))
-    found = predict_files(predictor, {"image": files["light"], "audio": files["wav"]})
-    expected = predictor.predict(image=read_digit(Path(files["light"]))[None], waveform=wave[None])
+    found = predictor.predict(image=files["light"], audio=files["wav"])
+    expected = predictor.predict_values(image=read_digit(Path(files["light"]))[None], waveform=wave[None])
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     served = _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": np.stack([wave] * 2)})
     assert list(served.columns) == ["class", "probability"] == list(columns(predictor))
@@ -285,7 +307,7 @@ def test_a_model_of_waveforms_hears_recordings(tmp_path: Path, files: dict[str, 
     waves = Bank(values=WAVES, index=test.banks["audio"].index)
     with_waves = replace(test, banks={**test.banks, "waveform": waves})
     whole = predict_partition(predictor, replace(dataset, test=with_waves, forms=FORMS))
-    rows = predictor.predict(image=IMAGES, waveform=WAVES[waves.index])
+    rows = predictor.predict_values(image=IMAGES, waveform=WAVES[waves.index])
     np.testing.assert_array_equal(whole.probabilities, rows.probabilities)
     with pytest.raises(InputError, match="this model reads waveform, the data set has image, audio"):
         predict_partition(predictor, dataset)
@@ -310,7 +332,7 @@ def test_missing_extra_and_broken_files_are_refused(
     ]
     for predictor, inputs, said in wrong:
         with pytest.raises(InputError) as refusal:
-            predict_files(predictor, {name: str(path) for name, path in inputs.items()})
+            predictor.predict(**inputs)
         assert said in one_line(refusal)
 
 
@@ -326,7 +348,7 @@ def test_a_partition_is_predicted_row_by_row(folders: dict[str, Path], dataset: 
     }.items():
         predictor = Predictor.load(folders[name])
         found = predict_partition(predictor, dataset)
-        np.testing.assert_array_equal(found.probabilities, predictor.predict(**inputs).probabilities)
+        np.testing.assert_array_equal(found.probabilities, predictor.predict_values(**inputs).probabilities)
 
 
 def test_a_row_without_a_value_is_predicted_from_zeros(fusion: Predictor, dataset: Dataset) -> None:
@@ -335,7 +357,7 @@ def test_a_row_without_a_value_is_predicted_from_zeros(fusion: Predictor, datase
     found = predict_partition(fusion, replace(dataset, test=replace(test, banks={**test.banks, "audio": gaps})))
     clips = CLIPS[test.banks["audio"].index]
     clips[:5] = 0
-    np.testing.assert_array_equal(found.probabilities, fusion.predict(image=IMAGES, audio=clips).probabilities)
+    np.testing.assert_array_equal(found.probabilities, fusion.predict_values(image=IMAGES, audio=clips).probabilities)
 
 
 def test_clips_on_another_scale_are_brought_to_the_models(fusion: Predictor, dataset: Dataset) -> None:
@@ -369,7 +391,7 @@ def test_a_submission_reads_back(fusion: Predictor, dataset: Dataset, tmp_path: 
 
 
 def test_a_submission_that_cannot_be_written_is_refused(fusion: Predictor, tmp_path: Path) -> None:
-    found = fusion.predict(image=IMAGES[:2], audio=CLIPS[:2])
+    found = fusion.predict_values(image=IMAGES[:2], audio=CLIPS[:2])
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "none" / "submission.csv", tmp_path / "folder"):
         with pytest.raises(InputError) as refusal:
@@ -427,7 +449,7 @@ def test_a_changed_folder_is_refused(tmp_path: Path, name: str, damage: Any) -> 
 def test_served_dicts_of_arrays_become_a_frame(folders: dict[str, Path], fusion: Predictor) -> None:
     frame = _load_pyfunc(str(folders["fusion"])).predict({"image": IMAGES[:4], "audio": CLIPS[:4]})
     assert list(frame.columns) == list(columns(fusion))
-    expected = fusion.predict(image=IMAGES[:4], audio=CLIPS[:4])
+    expected = fusion.predict_values(image=IMAGES[:4], audio=CLIPS[:4])
     assert frame["class"].tolist() == expected.names
     assert frame["audio_class"].tolist() == expected.alone["audio"].names
     alone = _load_pyfunc(str(folders["image"])).predict({"image": IMAGES[:4]})
@@ -444,7 +466,7 @@ def test_lists_that_come_to_mlflows_server_are_answered_as_arrays(
     model = load_model(str(tmp_path / "made"))
     lists = {"image": IMAGES[:4].tolist(), "audio": CLIPS[:4].tolist()}
     rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-    expected = fusion.predict(image=IMAGES[:4], audio=CLIPS[:4])
+    expected = fusion.predict_values(image=IMAGES[:4], audio=CLIPS[:4])
     for asked in ({"inputs": lists}, {"instances": rows}):
         answer = invocations(json.dumps(asked), "application/json", model, model.metadata.get_input_schema())
         said = json.loads(answer.response)["predictions"]

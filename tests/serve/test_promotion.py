@@ -620,7 +620,7 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     predictor = Predictor.load(champion_folder(tracker.root, "latent_fusion"))
-    expected = predictor.predict(**asked)
+    expected = predictor.predict_values(**asked)
     assert said["answer"]["class"] == expected.names
     assert said["answer"]["probability"] == pytest.approx(expected.probability.tolist())
     assert said["answer"]["image_class"] == expected.alone["image"].names

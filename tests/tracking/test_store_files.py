@@ -22,7 +22,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.sqlite import analyse, follow_file_system, is_local, journal_mode, secure
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, exists
-from mmtune.tracking.address import sqlite_path
+from mmtune.tracking.address import registry_uri, sqlite_path, tracking_uri
 from mmtune.tracking.reading import REVISIONS, ClientReading, SqlReading
 from mmtune.tracking.store import open_client, revisions
 
@@ -55,7 +55,7 @@ def test_a_store_keeps_a_write_ahead_log_only_where_its_file_system_is_local(
         reader.execute("SELECT COUNT(*) FROM runs").fetchone()
         monkeypatch.setattr("mmtune.base.sqlite.is_local", lambda root: False)
         with pytest.raises(InputError, match="must keep no write-ahead log"):
-            open_client(store)
+            client_of(store)
 
 
 def test_readers_do_not_hold_the_writer_up(store: Path) -> None:
@@ -196,10 +196,14 @@ def test_a_store_of_an_older_mmtune_is_refused_in_a_line(store: Path) -> None:
 # ---- what is no store
 
 
+def client_of(root: Path) -> object:
+    return open_client(tracking_uri(root), registry_uri(root))
+
+
 def refusal(root: Path) -> str:
     """Why a folder is refused, by whoever looks and by whoever writes."""
     found = []
-    for ask in (exists, MlflowTracker, open_client):
+    for ask in (exists, MlflowTracker, client_of):
         try:
             ask(root)
         except InputError as error:

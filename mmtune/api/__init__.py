@@ -1,0 +1,1 @@
+"""What Python calls: a study run, what came of it, a registered model loaded. `mmtune` itself has these names."""
