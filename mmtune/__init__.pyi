@@ -5,8 +5,9 @@ from .api.running import run
 from .base.errors import InputError
 from .data.dataset import Dataset
 from .serve.predictor import Prediction, Predictor
-from .study import Study
+from .study import Metric, Study, catalogue, under
 from .study.space import Categorical, Integer, Real
+from .train.augmentations import PictureAugmentation, SoundAugmentation, VectorAugmentation
 from .train.recipe import Train, TrialConfig
 
 __all__ = [
@@ -14,18 +15,24 @@ __all__ = [
     "Dataset",
     "InputError",
     "Integer",
+    "Metric",
     "Outcome",
+    "PictureAugmentation",
     "Prediction",
     "Predictor",
     "Real",
+    "SoundAugmentation",
     "Study",
     "Train",
     "Trial",
     "TrialConfig",
+    "VectorAugmentation",
+    "catalogue",
     "data",
     "load",
     "networks",
     "run",
+    "under",
 ]
 
 __version__: str

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mmtune"
-FILES = sorted(PACKAGE.rglob("*.py"))
+# What a newcomer begins with imports what a newcomer would.
+FILES = sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "study" / "template.py"})
 OWNERS = {
     "mlflow": {"tracking", "serve"},
     "optuna": {"tune", "study"},

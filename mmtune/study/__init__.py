@@ -1,5 +1,6 @@
 """What a study is: its space, its trials, its key, and the file that it stands in. Free of torch and Optuna."""
 
+from mmtune.study import catalogue
 from mmtune.study.definition import Study, parse_fixed, paths_fixed, settled
 from mmtune.study.finding import load_file, load_study, study_files
 from mmtune.study.key import StudyKey
@@ -10,6 +11,7 @@ __all__ = [
     "Metric",
     "Study",
     "StudyKey",
+    "catalogue",
     "load_file",
     "load_study",
     "parse_fixed",

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mmtune.study import Study
-from mmtune.study.space import Categorical, Real
-from mmtune.train.recipe import Train, TrialConfig
+from mmtune import Categorical, Real, Study, Train, TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +30,10 @@ class Module(nn.Module):  # plain torch, and all yours
 
 STUDY = Study(
     name="my_study",  # as its file
-    base=TrialConfig(model=Net(), train=Train(epochs=10)),  # the recipe, and where a search begins
+    base=TrialConfig(model=Net(), train=Train(epochs=10, schedule="cosine")),  # the recipe; where a search begins
     space=(
         Categorical(path="model.width", values=(16, 32, 64, 128)),
+        Categorical(path="train.optimizer", values=("adam", "adamw", "sgd")),
         Real(path="train.learning_rate", low=1e-4, high=1e-2, log=True),
     ),
 )

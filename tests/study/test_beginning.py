@@ -30,7 +30,7 @@ def test_it_is_a_study_of_that_name_with_a_network_of_its_own(tiny: Dataset) -> 
     study = load_study("birds")
     assert study.name == "birds"
     assert type(study.base.model).__module__ == "studies.birds"
-    assert {choice.path for choice in study.space} == {"model.width", "train.learning_rate"}
+    assert {choice.path for choice in study.space} == {"model.width", "train.optimizer", "train.learning_rate"}
     require_network(study.base.model, tiny)
 
 
