@@ -57,10 +57,10 @@ def auroc(probabilities: Tensor, labels: Tensor) -> float:
 
 def area(scores: Tensor, positive: Tensor) -> Tensor:
     """The share of pairs of a positive and a negative row in which the positive one has more, equal ones half."""
-    _, place, count = scores.unique(return_inverse=True, return_counts=True)
-    ranks = count.cumsum(0) - (count - 1) / 2
-    hits, rows = positive.sum().double(), len(scores)
-    return (ranks[place][positive].double().sum() - hits * (hits + 1) / 2) / (hits * (rows - hits))
+    ordered, own = scores.sort().values, scores[positive]
+    ranks = (torch.searchsorted(ordered, own) + torch.searchsorted(ordered, own, right=True) + 1).double() / 2
+    hits, rows = len(own), len(scores)
+    return (ranks.sum() - hits * (hits + 1) / 2) / (hits * (rows - hits))
 
 
 def calibration_error(confidence: Tensor, right: Tensor) -> float:

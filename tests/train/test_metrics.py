@@ -53,6 +53,7 @@ def answers(rows: int, classes: int, seed: int, steps: int = 0) -> tuple[Tensor,
 SHAPES = [(57, 10, 0), (400, 4, 1), (12, 10, 1), (300, 2, 2), (90, 3, 0)]
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
 @pytest.mark.parametrize(("rows", "classes", "steps"), SHAPES)
 @pytest.mark.parametrize("seed", range(3))
 def test_what_probabilities_say_matches_scikit_learn(rows: int, classes: int, steps: int, seed: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -26,6 +28,7 @@ from mmtune.study import Metric, Study, load_study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Real
 from mmtune.tracking import COMPLETE, PRUNED, REMOVED, MlflowTracker, TrialRun, best_trial
+from mmtune.tracking.view import TAG, view_key
 from mmtune.train.batches import Resident
 from mmtune.train.objective import objective_of
 from mmtune.tune.export import export
@@ -139,6 +142,9 @@ def test_a_study_by_loss_is_the_same_trials_ranked_by_the_lowest_loss(tiny: Data
     assert "by loss" in said
     assert f"val loss {min(losses):.4f}" in said
     assert export(tracker, parent, f"sqlite:///{store}/optuna.db", SMALL).best_value == min(losses)
+    view = view_of(tracker, outcome)
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best_val_loss`", True)
+    assert view["compareRunCharts"][1]["metricKey"] == "best_val_loss"
 
 
 def test_with_its_values_negated_a_metric_of_ones_own_ranks_the_other_way_round(tiny: Dataset, store: Path) -> None:
@@ -183,10 +189,26 @@ def test_two_metrics_have_a_front(two: tuple[Path, Outcome, str]) -> None:
     assert "by macro-F1 and parameters" in said
     assert f"parameters {values[0][1]:,.0f}" in said
     study = tracker.studies("small")[0]
-    tags = tracker.client.get_experiment_by_name("small").tags
-    assert any("sharedViewState" in name for name in tags)
     made = export(tracker, study, f"sqlite:///{store}/optuna.db", SMALL)
     assert {own.user_attrs["index"] for own in made.best_trials} == front
+
+
+def view_of(tracker: MlflowTracker, outcome: Outcome) -> dict[str, Any]:
+    """What MLflow's UI shows of a study at first sight."""
+    tags = tracker.client.get_experiment_by_name("small").tags
+    packed = json.loads(tags[TAG + view_key(outcome.key)])["state"].removeprefix("deflate;")
+    found: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return found
+
+
+def test_the_view_of_two_metrics_draws_one_against_the_other(two: tuple[Path, Outcome, str]) -> None:
+    store, outcome, _ = two
+    view = view_of(trials_of(store)[0], outcome)
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best_val_macro_f1`", False)
+    assert "metrics.`parameters`" in view["selectedColumns"]
+    first, second, *_ = view["compareRunCharts"]
+    assert (first["xaxis"]["key"], first["yaxis"]["key"]) == ("parameters", "best_val_macro_f1")
+    assert second["selectedMetrics"] == ["best_val_macro_f1", "parameters"]
 
 
 def test_the_page_has_the_front(two: tuple[Path, Outcome, str], tmp_path: Path) -> None:
