@@ -17,6 +17,7 @@ import pytest
 from mmtune import cli
 from mmtune.data.dataset import Dataset
 from mmtune.study import study_files
+from mmtune.study.finding import shipped_names
 
 
 def mmtune(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -142,7 +143,7 @@ def test_a_broken_study_is_a_line_beside_the_list(tmp_path: Path, capsys: pytest
     assert ended.value.code == 0
     *table, line = capsys.readouterr().out.splitlines()
     assert line == f"{tmp_path}/broken.py:2: must be a study that loads: ZeroDivisionError: division by zero"
-    assert [row.split()[1] for row in table[3:-1]] == [name for name in study_files() if name != "broken"]
+    assert [row.split()[1] for row in table[3:-1]] == shipped_names()
 
 
 def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:

@@ -20,6 +20,7 @@ MOMENT = Moment(
     checkpoint=Checkpoint(weights={"a.weight": torch.arange(6.0)}, moments={"0.step": torch.ones(2)}),
     best={"a.weight": torch.zeros(6)},
     generators={"order": torch.zeros(8, dtype=torch.uint8)},
+    average={"0": torch.ones(6)},
     story={"epoch": 3},
 )
 Damage = Callable[[Path], object]

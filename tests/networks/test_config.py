@@ -41,8 +41,8 @@ def test_a_configuration_is_its_flat_values(model: Any) -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "said"),
     [
-        (ImageCNNConfig, {"kernel": 4}, "kernel must be one of 3, 5, got 4"),
-        (ImageCNNConfig, {"kernel": 3.0}, "kernel must be one of 3, 5, got 3.0"),
+        (ImageCNNConfig, {"kernel": 0}, "kernel must be a whole number from 1 to 27, got 0"),
+        (ImageCNNConfig, {"kernel": 3.0}, "kernel must be a whole number from 1 to 27, got 3.0"),
         (ImageCNNConfig, {"dropout": float("nan")}, "dropout must be a number from 0 to 0.95, got nan"),
         (AudioRNNConfig, {"hidden": 0}, "hidden must be a whole number from 1 to 8192, got 0"),
         (AudioRNNConfig, {"layers": True}, "layers must be a whole number"),

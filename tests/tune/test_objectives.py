@@ -337,7 +337,7 @@ def test_the_end_of_a_study_prints_the_front(
 ) -> None:
     from mmtune.cli import say_outcome
 
-    say_outcome(two[1], "small", interrupted=False)
+    say_outcome(two[1], "small", store=Path("mlruns"), studies=None, data=None)
     lines = capsys.readouterr().out.splitlines()
     front = lines[1 : 2 + len(two[1].front)]
     assert front[0] == f"front of macro-F1 and parameters, {len(two[1].front)} trials that no other one dominates:"
