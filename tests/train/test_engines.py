@@ -24,12 +24,13 @@ from mmtune.networks.config import (
 )
 from mmtune.networks.config.base import ModelConfig
 from mmtune.train.adam import Adam
+from mmtune.train.average import Average
 from mmtune.train.batches import Resident, Rows, batch_sizes
 from mmtune.train.device import prefer_onednn, products_are_float32, require_bfloat16
 from mmtune.train.fit import fit
-from mmtune.train.learner import prepared
+from mmtune.train.learner import prepared, step_of
 from mmtune.train.recipe import Train, TrialConfig
-from mmtune.train.step import Eager, Engine, Graphed, Moving, Step
+from mmtune.train.step import Eager, Engine, Graphed, Moving, Step, make_engine
 
 MODELS: list[ModelConfig] = [
     ImageCNNConfig(dropout=0.0),
@@ -197,3 +198,49 @@ def test_the_same_seed_gives_the_same_result_on_a_gpu(tiny: Dataset) -> None:
     rows = rows_on(tiny, config.model, "cuda")
     first, second = (fit(config, rows, rows, seed=7) for _ in range(2))
     assert [e["train_loss"] for e in first.history] == [e["train_loss"] for e in second.history]
+
+
+RECIPES = [
+    Train(
+        epochs=5,
+        batch_size=BATCH,
+        schedule="one-cycle",
+        ema=0.9,
+        weight_decay=0.01,
+        l1=1e-4,
+        clip=0.5,
+        label_smoothing=0.1,
+        optimizer="adamw",
+    ),
+    *(
+        Train(epochs=5, batch_size=BATCH, schedule="cosine", warmup=0.2, optimizer=name)
+        for name in ("nadam", "rmsprop")
+    ),
+]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda own: own.optimizer)
+def test_a_cuda_graph_keeps_to_the_recipe(recipe: Train, tiny: Dataset) -> None:
+    """Rates and averages, which differ from step to step, are found by a graph at their places."""
+    made = []
+    for make in (Eager, Graphed):
+        torch.manual_seed(4)
+        rows = rows_on(tiny, ImageCNNConfig(), "cuda").take(torch.arange(116, device="cuda"))
+        model = prepared(built(ImageCNNConfig(dropout=0.0)).to("cuda"), rows)
+        step = step_of(recipe, model, rows)
+        step.average = Average(model, recipe.ema) if recipe.ema else None
+        traced(step, make(step, BATCH), epochs=5)
+        made.append(step)
+    assert made[0].optimizer.capturable
+    for mine, theirs in zip(made[1].evaluated.parameters(), made[0].evaluated.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["sgd", "muon", "adagrad"])
+def test_an_optimizer_that_no_graph_can_hold_steps_without_one(name: str, tiny: Dataset) -> None:
+    rows = rows_on(tiny, ImageCNNConfig(), "cuda").take(torch.arange(116, device="cuda"))
+    step = step_of(Train(optimizer=name), built(ImageCNNConfig()).to("cuda"), rows)
+    assert isinstance(make_engine(step, BATCH), Eager)
+    assert traced(step, make_engine(step, BATCH))["train_loss"] > 0
