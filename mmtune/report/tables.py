@@ -146,14 +146,16 @@ TAGS = ("mmtune.reason", WEIGHTS)
 
 
 def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str], objective: Objective) -> list[Column]:
-    """A column for each choice that differs, then the scores that any trial has: of tests where one was promoted."""
+    """Columns of what is searched for, of each choice that differs, and of the other scores that any trial has."""
     names = short_names(choices)
     given = {path: [t.params[path] for t in trials if t.params.get(path) is not None] for path in choices}
     own = [
         Column(heading=names[path], name=path, choice=True, numeric=all(map(is_number, given[path])))
         for path in choices
     ]
-    return own + [column for column in score_columns(objective) if any(column.value(t) is not None for t in trials)]
+    scores = [column for column in score_columns(objective) if any(column.value(t) is not None for t in trials)]
+    first = [column for column in scores if column.name in objective.names]
+    return [*first, *own, *(column for column in scores if column not in first)]
 
 
 def measured(

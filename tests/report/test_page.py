@@ -274,7 +274,7 @@ def test_leaderboard_ranks_trials_and_says_why_others_have_no_rank(page: Page) -
         ["running", "#6"],
     ]
     assert "Diverged: got nan" in rows[5]
-    assert rows[0].split()[2:8] == ["5", "2", "95.00", "95.10", "0.0500", "93.00"]
+    assert rows[0].split()[2:8] == ["95.00", "5", "2", "95.10", "0.0500", "93.00"]
 
 
 def test_numbers_say_what_they_are_measured_on(page: Page) -> None:
@@ -283,6 +283,12 @@ def test_numbers_say_what_they_are_measured_on(page: Page) -> None:
     for words in ("On validation macro-F1", "scored once, at promotion", "Joshi, section 2.2", "torch 2.13.0"):
         assert words in page.text
     assert page.rows("result")[0].startswith("accuracy 98.48 95.10")
+
+
+def test_a_study_of_ones_own_has_nothing_reported(filled: tuple[MlflowTracker, StudyRun], tmp_path: Path) -> None:
+    page = write(*filled, tmp_path / "own.html")
+    assert page.rows("result")[0].startswith("accuracy 95.10")
+    assert "eported" not in page.text.partition("Leaderboard")[0]
 
 
 def test_curves_on_the_page_are_those_that_were_tracked(page: Page, filled: tuple[MlflowTracker, StudyRun]) -> None:
@@ -359,7 +365,7 @@ def test_a_fusion_model_has_its_parts_and_the_whole_drawn(store: Path, tmp_path:
     study = track_study(tracker, key("latent_fusion", protocol="as_reported"))
     files = validation(tmp_path / "trial", joined=True)
     track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
-    page = write(tracker, study, tmp_path / "page.html")
+    page = write(tracker, study, tmp_path / "page.html", paper="Joshi")
     for words in ("Image embedding, 64 values", "Audio embedding, 64 values", "Combined embedding, 128 values"):
         assert words in page.text
     assert len([name for name in page.figures if name.startswith("clusters-")]) == 2 * 3
