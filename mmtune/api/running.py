@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, Unpack, get_type_hints
+from typing import Any, NoReturn, Unpack, get_type_hints
 
+import numpy as np
 from rich.console import Console
 
 from mmtune.api.outcome import Outcome
@@ -60,7 +61,10 @@ def run(
     # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
     console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
     told = study if isinstance(study, Study) else load_study(str(study))
-    options = Options(**chosen, fixed=paths_fixed(fix or {}, told.base))
+    plain: dict[str, Any] = {
+        name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()
+    }
+    options = Options(**plain, fixed=paths_fixed(fix or {}, told.base))
     root = Path(store).resolve()
     dataset = find_data(data, root, console)
     try:
@@ -69,6 +73,11 @@ def run(
         say(console, INTERRUPTED.format("call"))
         raise
     return Outcome.of(found, told, dataset, root)
+
+
+def plain(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with numbers of Python's own where they were numpy's."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()}
 
 
 def find_data(data: Dataset | str | Path | None, root: Path, console: Console) -> Dataset:

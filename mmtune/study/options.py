@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count
@@ -47,6 +47,8 @@ class Options:
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for own, hint in get_type_hints(Options).items():
+            require_type(own, getattr(self, own), hint)
         if self.protocol is not None:
             require_protocol(self.protocol)
         if self.sampler is not None:
@@ -72,6 +74,18 @@ class Options:
             raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
         if not 0 <= self.gpus_per_trial <= 1:
             raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
+
+
+def require_type(name: str, value: object, hint: Any) -> None:
+    """Raise InputError unless the value of an option, which may come from Python, is of its type; as a number an int
+    is a float too, and a truth value none of both."""
+    kinds = get_args(hint) or (hint,)
+    if get_origin(hint) is Mapping:
+        return
+    accepted = tuple(kinds) + ((int,) if float in kinds else ())
+    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
+        words = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise InputError(f"--{name.replace('_', '-')} must be of type {words}, got {value!r:.80}")
 
 
 class Chosen(TypedDict, total=False):

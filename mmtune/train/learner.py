@@ -71,23 +71,25 @@ class Learner:
         return time.perf_counter() - self.started
 
     def has_budget(self) -> bool:
-        """Whether another epoch is to come."""
+        """Whether another epoch is to come; the first one always is."""
         recipe, epochs = self.recipe, len(self.history)
         patient = not recipe.patience or epochs - self.best_epoch < recipe.patience
-        return epochs < recipe.epochs and patient and (not recipe.seconds or self.seconds() < recipe.seconds)
+        in_time = not epochs or not recipe.seconds or self.seconds() < recipe.seconds
+        return epochs < recipe.epochs and patient and in_time
 
     def epoch(self) -> dict[str, float]:
         """Train on all rows; scores while training, then of the validation rows, and the seconds.
 
-        Raises DivergenceError where the loss or the metric that picks the best epoch is not finite.
+        Raises DivergenceError where a loss, or the metric that picks the best epoch, is no number.
         """
         before = time.perf_counter()
         self.step.start_epoch()
         self.engine.epoch(torch.randperm(len(self.step.rows), generator=self.order).to(self.device))
         scores = self.step.scores() | evaluate(self.step.evaluated, self.validation).scores("val", self.metric)
         found = scores[self.metric.curve]
-        if not math.isfinite(found):
-            raise DivergenceError(f"{self.metric.curve} must be finite, got {found}")
+        if not math.isfinite(found) or math.isnan(scores["val_loss"]):
+            name = "val_loss" if math.isfinite(found) else self.metric.curve
+            raise DivergenceError(f"{name} must be a number, got {scores[name]}")
         self.history.append({**scores, "epoch_seconds": time.perf_counter() - before})
         best = self.history[self.best_epoch - 1][self.metric.curve] if self.best_epoch else None
         if self.metric.better(found, best):

@@ -18,7 +18,7 @@ def share(recipe: Train, step: float, steps: int) -> float:
     rising = round(recipe.warmup * steps)
     if step < rising:
         return (math.floor(step) + 1) / rising
-    gone = (step - rising) / (steps - rising)
+    gone = (step - rising) / max(steps - rising, 1)
     match recipe.schedule:
         case "cosine":
             return (1 + math.cos(math.pi * gone)) / 2

@@ -40,6 +40,7 @@ from mmtune.train.metrics import every_metric
 from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import CHECKPOINT, FILES, WEIGHTS, Result, now_ms, read_epochs, write_result
+from mmtune.train.step import DivergenceError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,9 @@ def run_trial(
     files.mkdir(parents=True)
     found = evaluate(result.model, validation)
     metrics = final_metrics(result, found, train, seed, objective) | costs(objective, result.model, validation)
+    if not objective.values(metrics):
+        lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
+        raise DivergenceError(f"{lacking} must be a number for a trial to be told from others, this one has none")
     save_model(files / MODEL, result.model, config.model, data.shapes)
     write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
     if split.held is not None:

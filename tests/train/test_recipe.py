@@ -26,6 +26,7 @@ from mmtune.train.fit import FitResult, fit, require_trainable
 from mmtune.train.learner import step_of
 from mmtune.train.rates import share
 from mmtune.train.recipe import OPTIMIZERS, SCHEDULES, Train, TrialConfig
+from mmtune.train.step import DivergenceError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,3 +402,29 @@ def test_an_augmentation_that_does_not_fit_the_data_is_refused_before_it_trains(
     with pytest.raises(InputError, match=r"^augment.audio: ") as error:
         require_trainable(picture, data)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_training_without_time_makes_one_epoch(tiny: Dataset) -> None:
+    found = trained(tiny, recipe(epochs=5, seconds=1e-6, schedule="cosine", warmup=0.9))
+    assert (len(found.history), found.best_epoch, found.pruned) == (1, 1, False)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_rate_whose_time_is_over_is_a_rate(schedule: str, steps: int) -> None:
+    assert 0 <= share(recipe(schedule=schedule, warmup=0.9), steps, steps) <= 1
+
+
+def test_a_model_whose_answers_are_no_numbers_has_diverged(tiny: Dataset) -> None:
+    class Lost(Flat):
+        def forward(self, audio: Tensor) -> Tensor:
+            found = super().forward(audio)
+            return found if self.training else found * float("nan")
+
+    @dataclass(frozen=True, kw_only=True)
+    class LostNet(Net):
+        def build(self, shapes: Shapes) -> nn.Module:
+            return Lost(*super().build(shapes))  # type: ignore[arg-type,misc]
+
+    with pytest.raises(DivergenceError, match="val_loss must be a number, got nan"):
+        fit(TrialConfig(model=LostNet(), train=recipe()), *halves(tiny), seed=SEED)

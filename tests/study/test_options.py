@@ -1,0 +1,33 @@
+"""An option is of its type, whoever gives it: the command line reads texts, Python gives anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mmtune.base.errors import InputError
+from mmtune.study.options import Options
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"keep": 5}, "--keep must be of type str, got 5"),
+        ({"device": 0}, "--device must be of type str, got 0"),
+        ({"protocol": 3}, "--protocol must be of type str or nothing, got 3"),
+        ({"patience": "x"}, "--patience must be of type float, got 'x'"),
+        ({"hung_after": None}, "--hung-after must be of type float, got None"),
+        ({"prune": "no"}, "--prune must be of type bool or nothing, got 'no'"),
+        ({"trials": True}, "--trials must be of type int or nothing, got True"),
+        ({"seed": 1.5}, "--seed must be of type int, got 1.5"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        Options(**given)
+    assert str(error.value) == said
+
+
+def test_a_whole_number_of_seconds_is_one() -> None:
+    assert Options(patience=5, checkpoint_every=0).patience == 5
