@@ -64,7 +64,7 @@ def run(
     plain: dict[str, Any] = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()
     }
-    options = Options(**plain, fixed=paths_fixed(fix or {}, told.base))
+    options = Options(**plain, fixed=paths_fixed(plain(fix or {}), told.base))
     root = Path(store).resolve()
     dataset = find_data(data, root, console)
     try:
