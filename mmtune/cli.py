@@ -37,6 +37,7 @@ console = Console()
 Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists them, or its file.")]
 Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
+AnyData = Annotated[Path | None, typer.Option(help="A data set's folder; any if not given, the last that was run.")]
 Fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
 Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside `studies` here and the shipped ones.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
@@ -167,7 +168,7 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
 @app.command()
 def report(
     name: Name,
-    data: Data = None,
+    data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
@@ -190,7 +191,7 @@ def report(
 def compare(
     reference: Annotated[str, typer.Argument(help="The study that the others are held against.")],
     others: Annotated[list[str], typer.Argument(help="Studies that were run on the same rows.")],
-    data: Data = None,
+    data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
@@ -219,7 +220,7 @@ def compare(
 @app.command()
 def promote(
     name: Name,
-    data: Data = None,
+    data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     trial: Annotated[int | None, typer.Option(min=0, help="A complete trial by its number, not the best.")] = None,
@@ -313,7 +314,7 @@ def look_in(studies: Path | None) -> None:
 def for_optuna(
     name: Name,
     out: Annotated[str, typer.Option(help="A database for it, such as sqlite:///study.db.")],
-    data: Data = None,
+    data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,

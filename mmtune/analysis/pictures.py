@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,8 @@ from mmtune.analysis.clusters import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERS, LONGEST_NAME = 20, 16
-"""A matrix of more classes has no numbers in its cells, and a longer name is cut."""
+MOST_NUMBERS, LONGEST_NAME, LONGEST_TITLE = 20, 16, 80
+"""A matrix of more classes has no numbers in its cells, and longer names of classes and figures are cut."""
 
 
 def confusion_picture(
@@ -37,7 +38,7 @@ def confusion_picture(
         axes.set_xticks(range(len(counts)), short, rotation=90 if max(map(len, short)) > 2 else 0, parse_math=False)
         axes.set_yticks(range(len(counts)), short, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(title, parse_math=False)
+    axes.set_title(shorten(title, LONGEST_TITLE), parse_math=False)
     return as_png(figure)
 
 
@@ -49,10 +50,10 @@ def curves_picture(curves: Mapping[str, Sequence[tuple[int, float]]], best: str,
         if name != best and points:
             axes.plot(*zip(*points, strict=True), color="0.75", linewidth=1)
     if curves.get(best):
-        axes.plot(*zip(*curves[best], strict=True), color="#0072B2", linewidth=2, label=best)
+        axes.plot(*zip(*curves[best], strict=True), color="#0072B2", linewidth=2, label=shorten(best, LONGEST_TITLE))
         axes.legend(loc="best")
     axes.set(xlabel="epoch", ylabel=label)
-    axes.set_title(title, parse_math=False)
+    axes.set_title(shorten(title, LONGEST_TITLE), parse_math=False)
     axes.grid(alpha=0.3)
     return as_png(figure)
 

@@ -61,10 +61,10 @@ def run(
     # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
     console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
     told = study if isinstance(study, Study) else load_study(str(study))
-    plain: dict[str, Any] = {
-        name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()
-    }
-    options = Options(**plain, fixed=paths_fixed(plain(fix or {}), told.base))
+    unknown = chosen.keys() - {own.name for own in fields(Options) if own.metadata}
+    if unknown:
+        raise TypeError(f"run() takes no option {', '.join(sorted(unknown))}; help(mmtune.run) lists them")
+    options = Options(**plain(chosen), fixed=paths_fixed(plain(fix or {}), told.base))
     root = Path(store).resolve()
     dataset = find_data(data, root, console)
     try:

@@ -6,7 +6,8 @@ A field may hold another configuration, or several by name: `model.encoders.imag
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmtune.base.errors import InputError
@@ -55,3 +56,10 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         inner = has_fields(value) or isinstance(value, Mapping)
         flat |= flatten(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
     return flat
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """The shortest ending of each dotted path that no other path shares: kernel, or image.dropout."""
+    endings = {p: [p.split(".", i)[-1] for i in range(p.count("."), -1, -1)] for p in paths}
+    shared = Counter(ending for own in endings.values() for ending in own)
+    return {p: next((e for e in own if shared[e] == 1), p) for p, own in endings.items()}

@@ -25,6 +25,8 @@ from mmtune.data.drawing import TEST_SHARE, hold_out
 from mmtune.data.forms import Form, Ready
 from mmtune.data.identity import distinct
 
+COLOURS = (1, 3, 4)
+
 
 def from_arrays(
     *,
@@ -92,6 +94,8 @@ def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
     given = np.asarray(values)
     if given.ndim < 2 or len(given) != rows or given.dtype.kind not in "fiub":
         raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
+    if given.dtype == np.uint8 and given.ndim == 4 and given.shape[3] in COLOURS and given.shape[1] not in COLOURS:
+        raise InputError(f"{name} must be pictures (N, C, H, W), got {given.shape}: move the channels to the front")
     if given.dtype in (np.uint8, np.int16):
         return distinct(given)
     with np.errstate(over="ignore"):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mmtune.analysis import figures
 from mmtune.analysis.embeddings import sample_rows
-from mmtune.report.tables import differing, short_names, title
+from mmtune.base.fields import short_names
+from mmtune.report.tables import differing, title
 from mmtune.study import StudyKey
 from mmtune.study.space import Space, importances
 from mmtune.tracking import MlflowTracker, TrialRun

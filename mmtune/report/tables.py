@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
+from mmtune.base.fields import short_names
 from mmtune.networks.card import FINAL
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, StudyRun, TrialRun
@@ -72,13 +73,6 @@ def differing(trials: Sequence[TrialRun]) -> list[str]:
     paths = dict.fromkeys(path for t in trials for path in t.params)
     first = {path: repr(trials[0].params.get(path)) for path in paths}
     return [p for p in paths if any(repr(t.params.get(p)) != first[p] for t in trials)]
-
-
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """The shortest ending of each dotted path that no other path shares: kernel, or image.dropout."""
-    endings = {p: [p.split(".", i)[-1] for i in range(p.count("."), -1, -1)] for p in paths}
-    shared = Counter(ending for own in endings.values() for ending in own)
-    return {p: next((e for e in own if shared[e] == 1), p) for p, own in endings.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,7 +166,8 @@ def schedule(
 ) -> Schedule:
     """The trials that `sampler` makes of a study around `base`; "reported" is the base alone.
 
-    trials: how many a sampler draws. Raises InputError where the study has no such trials.
+    trials: how many a sampler draws; the study's own number if not given, or one where there is nothing to draw. Raises
+    InputError where the study has no such trials.
     """
     space = pin(study.space, fixed)
     match sampler:
@@ -185,7 +186,7 @@ def schedule(
             metric = objective_of(study.objective).first
             made = Phased(space=space, phases=phases, base=flatten(base), metric=metric)
         case _:
-            made = Sampled(space=space, trials=trials or study.trials, sampler=sampler)
+            made = Sampled(space=space, trials=trials or (study.trials if space else 1), sampler=sampler)
     if made.trials == 0:
         raise InputError(f"study {study.name} has no trials with --sampler {sampler}; choose another sampler")
     return made

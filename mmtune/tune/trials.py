@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from optuna.samplers import BaseSampler
 
 from mmtune.base.clock import milliseconds
 from mmtune.base.errors import InputError
+from mmtune.base.fields import short_names
 from mmtune.base.progress import Progress
 from mmtune.networks.card import FINAL
 from mmtune.pool.worker import Job
@@ -56,6 +58,9 @@ from mmtune.tune.parts import (
 from mmtune.tune.plan import Plan
 from mmtune.tune.resume import StagedTrial, Standing
 from mmtune.tune.search import ATTEMPTS, Given, Search, closed, derive_seed, last_values, make_sampler
+
+LONGEST_NAME = 120
+"""Letters of what was drawn for a trial that its name has."""
 
 
 @dataclass(kw_only=True)
@@ -458,6 +463,9 @@ def new_folder(folder: Path, number: int) -> Path:
 
 
 def trial_name(index: int, values: Mapping[str, Value]) -> str:
-    """A trial in a few words: its number and what was drawn for it."""
+    """A trial in a few words: its number and what was drawn for it, as much of it as a line is read for."""
+    names = short_names(list(values))
     shown = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in values.items()}
-    return " ".join([f"{index:02d}", *(f"{path.rpartition('.')[2]}={value}" for path, value in shown.items())])
+    words = [f"{index:02d}", *(f"{names[path]}={value}" for path, value in shown.items())]
+    kept = [word for word, so_far in zip(words, accumulate(map(len, words)), strict=True) if so_far <= LONGEST_NAME]
+    return " ".join(kept if len(kept) == len(words) else [*kept, f"and {len(words) - len(kept)} more"])

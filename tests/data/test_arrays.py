@@ -11,6 +11,7 @@ from filesets import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtune.base.errors import InputError
 from mmtune.data.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.identity import shared
@@ -107,3 +108,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("given_arrays", "said"), BAD)
 def test_what_does_not_fit_is_refused(given_arrays: dict[str, Any], said: str) -> None:
     assert said in refusal(lambda: from_arrays(**{"labels": LABELS, **given_arrays}))
+
+
+def test_pictures_with_their_channels_last_are_refused() -> None:
+    pictures = np.zeros((20, 16, 16, 3), np.uint8)
+    with pytest.raises(InputError, match=r"photo must be pictures \(N, C, H, W\), got \(20, 16, 16, 3\): move the"):
+        from_arrays(labels=[0, 1] * 10, photo=pictures)

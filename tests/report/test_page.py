@@ -24,7 +24,7 @@ from tracked import FIRST, track_study, track_trial
 from mmtune.analysis.clusters import embedding_scores
 from mmtune.analysis.statistics import summary
 from mmtune.base.errors import InputError
-from mmtune.base.fields import flatten
+from mmtune.base.fields import flatten, short_names
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.report import page as report
 from mmtune.report.folds import fold_table
@@ -38,7 +38,6 @@ from mmtune.report.tables import (
     measured,
     published_table,
     ranked,
-    short_names,
     tally,
 )
 from mmtune.study import StudyKey, load_study
