@@ -105,7 +105,8 @@ def measure(metric: Metric, logits: Tensor, labels: Tensor) -> float:
     """The value of a metric that validation rows tell; InputError where a study's own function gives no number."""
     if metric.function is None:
         return MEASURES[metric.name](logits, labels)
-    return own_value(metric, labels.cpu().numpy(), probable(logits).cpu().numpy())
+    # A copy: a function may write into what it is given, and the labels are those of all that is measured after it.
+    return own_value(metric, labels.cpu().numpy().copy(), probable(logits).cpu().numpy())
 
 
 def own_value(metric: Metric, labels: np.ndarray, probabilities: np.ndarray) -> float:

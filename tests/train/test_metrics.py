@@ -133,3 +133,13 @@ def test_what_a_model_takes_is_told_where_it_is_asked_for(tiny: Dataset) -> None
     assert found[MILLISECONDS_SPREAD] >= 0
     model.requires_grad_(False)
     assert costs(objective_of(("loss", "parameters")), model, rows) == {"parameters": 0.0}
+
+
+def test_a_function_that_writes_into_its_labels_changes_nobody_elses() -> None:
+    def merged(labels: np.ndarray, probabilities: np.ndarray) -> float:
+        labels[labels == 2] = 1
+        return float((labels == 1).mean())
+
+    labels, logits = torch.tensor([0, 1, 2, 2]), torch.eye(3)[[0, 1, 2, 2]]
+    assert measure(Metric(name="merged", function=merged), logits, labels) == 0.75
+    assert labels.tolist() == [0, 1, 2, 2]
