@@ -6,13 +6,13 @@ Whatever is slow to import is imported by the verb that needs it, so that `--hel
 from __future__ import annotations
 
 import gc
-import inspect
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import Field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ from rich.console import Console
 from mmtune.base.commands import command_line, option
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.files import storage_problem, unusable
-from mmtune.study.options import Options
+from mmtune.study.options import Options, with_options
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
@@ -90,18 +90,9 @@ def studies(studies: Studies = None, store: Store = MLRUNS) -> None:
         typer.echo(line)
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field of Options, which its last parameter collects."""
-    types, keyword = get_type_hints(Options), inspect.Parameter.KEYWORD_ONLY
-    told = {own: typer.Option(help=own.metadata["help"]) for own in fields(Options) if own.metadata}
-    offered = [
-        inspect.Parameter(own.name, keyword, default=own.default, annotation=Annotated[types[own.name], info])
-        for own, info in told.items()
-    ]
-    signature = inspect.signature(command, eval_str=True)
-    own = list(signature.parameters.values())[:-1]
-    command.__signature__ = signature.replace(parameters=[*own, *offered])  # type: ignore[attr-defined]
-    return command
+def as_flag(own: Field[Any], kind: Any) -> Any:
+    """An option's annotation, by which typer explains it."""
+    return Annotated[kind, typer.Option(help=own.metadata["help"])]
 
 
 @app.command()
@@ -118,7 +109,7 @@ def init(
 
 
 @app.command()
-@with_options
+@partial(with_options, annotate=as_flag)
 def study(
     name: Name, data: Data = None, fix: Fix = None, studies: Studies = None, store: Store = MLRUNS, **chosen: Any
 ) -> None:
@@ -183,7 +174,7 @@ def report(
 
     told, tracker = load_study(name), open_tracker(store)
     run, others = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds)
-    written = write_report(tracker, run, told, others, out or store / "reports" / f"{run.key.slug}.html")
+    written = write_report(tracker, run, told, others, out)
     typer.echo(f"report of {run.key.slug}: {written.resolve()}")
 
 
@@ -275,14 +266,11 @@ def predict(
     if (data is None) != (out is None):
         raise InputError("predict takes --data and --out together, got one of them")
     look_in(studies)
-    from mmtune.serve.loader import know_network
-    from mmtune.serve.predictor import MODEL, Predictor, describe
+    from mmtune.api.loading import load
+    from mmtune.serve.predictor import describe
     from mmtune.serve.scoring import predict_partition, write_submission
-    from mmtune.serve.versions import champion_folder
 
-    folder = champion_folder(store, model, version)
-    know_network(folder / MODEL)
-    predictor = Predictor.load(folder)
+    predictor = load(model, version=version, store=store)
     if data is not None and out is not None:
         dataset = open_data(data)
         write_submission(out, predict_partition(predictor, dataset))

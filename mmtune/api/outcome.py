@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.study import Study, StudyKey
-from mmtune.tracking import COMPLETE, FAIL, PRUNED, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, PRUNED, REASON, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.objective import Objective, objective_of
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from mmtune.serve.promotion import Promotion
     from mmtune.tune.run import Outcome as Ended
-
-REASON = "mmtune.reason"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -125,8 +123,7 @@ class Outcome:
 
         run = self._run()
         others = [own for own in self.tracker.studies(self.key.study) if own.run_id != run.run_id]
-        page = self.store / "reports" / f"{self.key.slug}.html" if out is None else Path(out).resolve()
-        return write_report(self.tracker, run, self.study, others, page)
+        return write_report(self.tracker, run, self.study, others, None if out is None else Path(out).resolve())
 
     def promote(self, trial: int | None = None, *, force: bool = False) -> Promotion:
         """Score the best trial on the test partition, register it, and make it champion unless it is worse.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Unpack, get_type_hints
+from typing import Any, NoReturn, Unpack
 
 import numpy as np
 from rich.console import Console
@@ -21,7 +19,7 @@ from mmtune.data.bundled import sample
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import kept, load
 from mmtune.study import Study, load_study, paths_fixed
-from mmtune.study.options import Chosen, Options
+from mmtune.study.options import Chosen, Options, offered, with_options
 from mmtune.study.space import Value
 from mmtune.tracking import MlflowTracker
 from mmtune.tracking.patience import Patience
@@ -61,7 +59,7 @@ def run(
     # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
     console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
     told = study if isinstance(study, Study) else load_study(str(study))
-    unknown = chosen.keys() - {own.name for own in fields(Options) if own.metadata}
+    unknown = chosen.keys() - {own.name for own, _ in offered()}
     if unknown:
         raise TypeError(f"run() takes no option {', '.join(sorted(unknown))}; help(mmtune.run) lists them")
     options = Options(**plain(chosen), fixed=paths_fixed(plain(fix or {}), told.base))
@@ -144,17 +142,5 @@ def publish_study(
             raise
 
 
-def with_options(function: Callable[..., Outcome]) -> None:
-    """Let a function's signature, as editors and `help` show it, name every option with its default."""
-    signature = inspect.signature(function, eval_str=True)
-    *own, _ = signature.parameters.values()
-    types = get_type_hints(Options)
-    told = [
-        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=types[one.name])
-        for one in fields(Options)
-        if one.metadata
-    ]
-    function.__signature__ = signature.replace(parameters=[*own, *told])  # type: ignore[attr-defined]
-
-
+# As editors and `help` show it.
 with_options(run)

@@ -37,13 +37,16 @@ FIELDS = ("row", "label", "prediction", "embedding", "parts", "widths")
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
 
 
-def write_report(tracker: MlflowTracker, run: StudyRun, study: Study, others: Sequence[StudyRun], out: Path) -> Path:
-    """Write the page of a tracked study to `out`, whole or not at all, and return `out`.
+def write_report(
+    tracker: MlflowTracker, run: StudyRun, study: Study, others: Sequence[StudyRun], out: Path | None = None
+) -> Path:
+    """Write the page of a tracked study to `out`, whole or not at all, and return where: in the store, if not given.
 
     others: more runs of the same study, to be compared in one table.
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
     objective = run.key.objective
+    out = out or tracker.root / "reports" / f"{run.key.slug}.html"
     asked = [*(column.name for column in tables.score_columns(objective)), MILLISECONDS_SPREAD]
     trials = tables.ranked(tracker.trials(run.run_id, tables.TAGS, asked), objective)
     if best_trial(trials, objective) is None:

@@ -13,7 +13,7 @@ from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.base.fields import short_names
 from mmtune.networks.card import FINAL
 from mmtune.study import StudyKey
-from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, PRUNED, REASON, RUNNING, StudyRun, TrialRun
 from mmtune.train.objective import KNOWN, MILLISECONDS_SPREAD, Metric, Objective
 from mmtune.train.staging import WEIGHTS
 
@@ -135,7 +135,7 @@ def score_columns(objective: Objective) -> list[Column]:
 VALIDATED = ("macro_f1", "accuracy", "loss", "balanced_accuracy", "auroc", "calibration_error")
 
 
-TAGS = ("mmtune.reason", WEIGHTS)
+TAGS = (REASON, WEIGHTS)
 """What a trial's tags say in the tables."""
 
 
@@ -228,7 +228,7 @@ def failures(trials: Sequence[TrialRun]) -> list[dict[str, Any]]:
     failed = [t for t in trials if t.state == FAIL]
     groups: dict[str, list[int]] = {}
     for trial in failed:
-        groups.setdefault(trial.tags.get("mmtune.reason", "no reason was kept").strip(), []).append(trial.number)
+        groups.setdefault(trial.tags.get(REASON, "no reason was kept").strip(), []).append(trial.number)
     return [
         {"reason": reason, "last": last_line(reason), "trials": numbers}
         for reason, numbers in sorted(groups.items(), key=lambda g: -len(g[1]))

@@ -19,9 +19,6 @@ Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str,
 KINDS = {"image": "picture", "audio": "recording"}
 
 
-KINDS = {"image": "picture", "audio": "recording"}
-
-
 def assigned(given: Mapping[str, Given], forms: Mapping[str, Form], missing: Collection[str] = ()) -> dict[str, Given]:
     """By bank what was given for it; InputError where something is given for none, or for a bank nothing."""
     found: dict[str, Given] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypedDict, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count
@@ -16,6 +17,7 @@ from mmtune.study.space import Value
 POOLS = ("local", "ray")
 HUNG_AFTER, CHECKPOINT_EVERY, PATIENCE = 1800.0, 60.0, 600.0
 KEEP = "best:20"
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def option(default: object, meaning: str) -> Any:
@@ -47,8 +49,8 @@ class Options:
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for own, hint in get_type_hints(Options).items():
-            require_type(own, getattr(self, own), hint)
+        for own, hint in offered():
+            require_type(own.name, getattr(self, own.name), hint)
         if self.protocol is not None:
             require_protocol(self.protocol)
         if self.sampler is not None:
@@ -76,12 +78,31 @@ class Options:
             raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
 
 
+def offered() -> list[tuple[Field[Any], Any]]:
+    """What a command and a call take: every option, and its type."""
+    types = get_type_hints(Options)
+    return [(own, types[own.name]) for own in fields(Options) if own.metadata]
+
+
+def with_options(function: Function, annotate: Callable[[Field[Any], Any], Any] = lambda own, kind: kind) -> Function:
+    """The function with every option, and its default, in its signature, instead of the last parameter that takes them.
+
+    annotate: an option's annotation, of the option and its type.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    *own, _ = signature.parameters.values()
+    told = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=annotate(one, kind))
+        for one, kind in offered()
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *told])  # type: ignore[attr-defined]
+    return function
+
+
 def require_type(name: str, value: object, hint: Any) -> None:
     """Raise InputError unless the value of an option, which may come from Python, is of its type; as a number an int
     is a float too, and a truth value none of both."""
     kinds = get_args(hint) or (hint,)
-    if get_origin(hint) is Mapping:
-        return
     accepted = tuple(kinds) + ((int,) if float in kinds else ())
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
         words = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)

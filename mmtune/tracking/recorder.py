@@ -21,7 +21,7 @@ from mmtune.base.errors import GoneError, InputError
 from mmtune.tracking.address import sqlite_path
 from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.patience import Patience
-from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, RUNNING
+from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, REASON, RUNNING
 from mmtune.tracking.tracker import DataInput, MlflowTracker
 from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_epochs, read_runs
@@ -215,7 +215,7 @@ class Recorder:
         if files is not None and files.is_dir():
             self.tracker.add_files(run.run_id, files)
         last = Point(epoch=int(result.metrics.get("epoch_at_best", 0)), time=result.time, metrics=result.metrics)
-        why = {"mmtune.reason": result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
+        why = {REASON: result.reason[:LONGEST_REASON], "mmtune.retry": str(result.retry)}
         points, params = [*own.points, last], run.params if own.params_due else {}
         tags = {**result.tags, NOTE: trial_note(run, self.objective, result)}
         self.tracker.log(run.run_id, points, params, {**tags, **(why if result.reason else {})})
@@ -235,7 +235,7 @@ class Recorder:
         """Delete what a request that came late has made of a run; where that is not allowed, it has at least ended."""
         for double in self.tracker.find(run.id):
             if double.run_id != run.run_id:
-                self.tracker.log(double.run_id, tags={"mmtune.reason": LOST})
+                self.tracker.log(double.run_id, tags={REASON: LOST})
                 self.tracker.end(double.run_id, FAIL, now_ms())
                 with suppress(InputError, GoneError):
                     self.tracker.discard(double.run_id)

@@ -17,7 +17,7 @@ from mmtune.base.errors import InputError
 from mmtune.train.augmentations import Augmentation
 from mmtune.train.batches import Rows, Training, as_input
 from mmtune.train.distort import Distort, per_row
-from mmtune.train.recipe import Train
+from mmtune.train.recipe import Train, require_read
 
 
 class Others(NamedTuple):
@@ -59,8 +59,7 @@ def augmenter(augment: Mapping[str, Augmentation], rows: Rows) -> Callable[[Mapp
     augmentation.
     """
     for bank in augment:
-        if bank not in rows.banks:
-            raise InputError(f"augment must name banks that the network reads, {', '.join(rows.banks)}, got {bank!r}")
+        require_read(bank, rows.banks)
     made = {bank: of_bank(own, bank, rows) for bank, own in augment.items()}
 
     def augmented(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

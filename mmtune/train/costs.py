@@ -32,10 +32,10 @@ def latency(model: nn.Module, rows: Rows) -> dict[str, float]:
     until = time.perf_counter() + SECONDS
     for place in range(WARM + ANSWERS):
         inputs, _ = rows.batch(torch.tensor([place % len(rows)], device=device))
-        settle(device)
+        wait_for(device)
         before = time.perf_counter()
         answer(model, inputs)
-        settle(device)
+        wait_for(device)
         took.append(1000 * (time.perf_counter() - before))
         if len(took) > WARM and time.perf_counter() > until:
             break
@@ -43,7 +43,7 @@ def latency(model: nn.Module, rows: Rows) -> dict[str, float]:
     return {"milliseconds": float(middle), MILLISECONDS_SPREAD: float(high - low)}
 
 
-def settle(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
     """Wait until a device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +82,13 @@ def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None
     for bank, own in recipe.augment.items():
         if not callable(getattr(own, "build", None)):
             raise InputError(f"augment of {bank} must have a build, such as PictureAugmentation(), got {own!r:.80}")
-        if bank not in banks:
-            raise InputError(f"augment must name banks that the network reads, {', '.join(banks)}, got {bank!r}")
+        require_read(bank, banks)
     if recipe.modality_dropout and len(banks) == 1:
         rule = f"modality_dropout must be 0 for a network that reads {banks[0]} alone"
         raise InputError(f"{rule}, got {recipe.modality_dropout:g}")
+
+
+def require_read(bank: str, banks: Collection[str]) -> None:
+    """Raise InputError unless a bank that is to be augmented is one of those that the network reads."""
+    if bank not in banks:
+        raise InputError(f"augment must name banks that the network reads, {', '.join(banks)}, got {bank!r}")

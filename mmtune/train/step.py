@@ -32,8 +32,8 @@ class DivergenceError(RuntimeError):
 class Step:
     """A model, its optimiser and its rows; called with row numbers (B,) int64 it trains on them, by a recipe.
 
-    weights: of the classes in the loss, (C,) float32. average: of the weights, which follows them. rate: the learning
-    rate of a step by its number.
+    weights: of the classes in the loss, (C,) float32. change: what is done to batches. rate: the learning rate of a
+    step by its number. average: of the model's weights, where whoever trains it has set one.
     In bfloat16 the forward pass of convolutions and matrix products, and their gradients, are; weights and loss stay
     float32.
     """
@@ -46,12 +46,12 @@ class Step:
         recipe: Train,
         *,
         weights: Tensor | None = None,
-        average: Average | None = None,
         change: Change = unchanged,
         rate: Callable[[int], float] | None = None,
     ) -> None:
         self.model, self.optimizer, self.rows, self.recipe = model, optimizer, rows, recipe
-        self.weights, self.average, self.change, self.rate = weights, average, change, rate
+        self.weights, self.change, self.rate = weights, change, rate
+        self.average: Average | None = None
         self.half, self.restrained = recipe.precision == "bfloat16", bool(recipe.l1 or recipe.clip)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.number = 0

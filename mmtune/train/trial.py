@@ -97,8 +97,8 @@ def run_trial(
     files.mkdir(parents=True)
     found = evaluate(result.model, validation)
     metrics = final_metrics(result, found, train, seed, objective) | costs(objective, result.model, validation)
-    if not objective.values(metrics):
-        lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
+    lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
+    if lacking:
         raise DivergenceError(f"{lacking} must be a number for a trial to be told from others, this one has none")
     save_model(files / MODEL, result.model, config.model, data.shapes)
     write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))

@@ -14,7 +14,7 @@ from mmtune.base.errors import InputError
 from mmtune.study import Study, load_study
 from mmtune.study.definition import schedule
 from mmtune.study.space import Space, distribution
-from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, REASON, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.address import checked, shown, without_login
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.objective import Objective
@@ -87,7 +87,7 @@ def frozen(trial: TrialRun, space: Space, reports: dict[int, float], objective: 
             raise InputError(f"{path} must be in {by_path.get(path, 'the space')}, trial {trial.name} has {value!r}")
     state = TrialState[trial.state] if trial.state in TrialState.__members__ else TrialState.RUNNING
     attributes = {"run_id": trial.run_id, "index": trial.number, "name": trial.name}
-    reason = trial.tags.get("mmtune.reason")
+    reason = trial.tags.get(REASON)
     made = create_trial(
         state=state,
         values=list(objective.values(trial.metrics)) if trial.state == COMPLETE else None,

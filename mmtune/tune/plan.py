@@ -79,12 +79,8 @@ def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:
 def make_key(
     study: Study, dataset: Dataset, options: Options, epochs: int, encoder_runs: Mapping[str, str]
 ) -> StudyKey:
-    """The identity of a study; hopeless trials are stopped early where a sampler draws them, unless told otherwise.
-
-    Raises InputError where the options do not go with an objective of several metrics.
-    """
+    """The identity of a study; hopeless trials are stopped early where a sampler draws them, unless told otherwise."""
     sampler, objective = options.sampler or study.sampler, objective_of(study.objective)
-    require_searchable(study.name, objective, sampler, options.prune)
     return StudyKey(
         study=study.name,
         data=dataset.name,

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmtune.base.clock import CLOCK
 from mmtune.networks.card import CARD, MODEL
-from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, PARENT, RUNNING, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, LOST, PARENT, REASON, RUNNING, MlflowTracker, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.objective import Objective
 from mmtune.train.staging import PARTS, Result, StagedRun, now_ms, read_epochs, read_runs
@@ -158,7 +158,7 @@ def forget_if_ended(trial: StagedTrial, by_id: Mapping[str, TrialRun]) -> bool:
 
 def end_lost(tracker: MlflowTracker, run_id: str, reason: str) -> None:
     """End a run from which nothing can go on."""
-    tracker.log(run_id, tags={"mmtune.reason": reason})
+    tracker.log(run_id, tags={REASON: reason})
     tracker.end(run_id, FAIL, now_ms())
 
 
@@ -178,7 +178,7 @@ def without_halved(
 
 def as_lost(run: TrialRun) -> TrialRun:
     """A run that `end_lost` has ended."""
-    return replace(run, state=FAIL, tags={**run.tags, "mmtune.reason": LOST})
+    return replace(run, state=FAIL, tags={**run.tags, REASON: LOST})
 
 
 # ---- the search, made anew
@@ -235,7 +235,7 @@ def tracked_attempt(run: TrialRun, reports: dict[int, float], objective: Objecti
         scores=objective.values(run.metrics) if run.state == COMPLETE else (),
         reports=reports,
         retry=run.tags.get("mmtune.retry") == "True",
-        lost=run.tags.get("mmtune.reason") == LOST,
+        lost=run.tags.get(REASON) == LOST,
     )
 
 
