@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
-	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RESULTS FORCE TRIAL MODEL IMAGE AUDIO INPUT STUDIES MINUTES ROUNDS ROWS READERS
+	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TRIAL MODEL IMAGE AUDIO INPUT STUDIES MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -99,11 +99,11 @@ ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 
 dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loopback: NAME=... [PORT=8080 STORE= and as for report]
 	@rm -f $(SEARCHED)
-	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH)) --out sqlite:///$(SEARCHED)
+	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH) RUN) --out sqlite:///$(SEARCHED)
 	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call one,PORT),8080) sqlite:///$(SEARCHED)
 
-report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= OUT=]
-	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) OUT)
+report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT=]
+	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
 	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS)
@@ -112,8 +112,8 @@ compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [D
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \
 		$(call flags,$(WHICH))
 
-promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= DATA= PROTOCOL= SEED= FORCE=1]
-	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)
+promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
+	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)
 
 predict: $(READY) ## Predict a class: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [or DATA= OUT=x.csv] [STUDIES=]
 	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT DATA OUT STUDIES STORE)

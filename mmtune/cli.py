@@ -43,6 +43,7 @@ Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside 
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
 AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
+Run = Annotated[str | None, typer.Option(help="A run of the study by its id in MLflow, or how it begins.")]
 Out = Annotated[Path | None, typer.Option(help="Where to write.")]
 MLRUNS = Path("mlruns")
 
@@ -146,14 +147,16 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
     typer.echo(
         f"best of {outcome.key.slug}: trial {best.name}, {told}{beside} (epoch {best.metrics['epoch_at_best']:.0f})"
     )
-    reporting, promoting = (command_line(verb, name, **where) for verb in ("report", "promote"))
+    looking = [command_line("report", name, **where), ui]
     if outcome.front:
         typer.echo(f"front of {objective.words}, {len(outcome.front)} trials that no other one dominates:")
         for trial in outcome.front:
             typer.echo(f"  {objective.show(objective.values(trial.metrics))}: trial {trial.name}")
         one = command_line("promote", name, **where, trial=outcome.front[0].number)
         typer.echo(f"one of them by its number, such as the first: {one}")
-    typer.echo(f"next: {reporting}  |  {ui}  |  {promoting}")
+    # What is promoted has seen all training rows but those that validate it, and a fold's has seen fewer.
+    promoting = [] if outcome.key.folds else [command_line("promote", name, **where)]
+    typer.echo(f"next: {'  |  '.join(looking + promoting)}")
 
 
 @app.command()
@@ -163,6 +166,7 @@ def report(
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
+    run: Run = None,
     out: Out = None,
     studies: Studies = None,
     store: Store = MLRUNS,
@@ -173,9 +177,9 @@ def report(
     from mmtune.study import load_study
 
     told, tracker = load_study(name), open_tracker(store)
-    run, others = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds)
-    written = write_report(tracker, run, told, others, out)
-    typer.echo(f"report of {run.key.slug}: {written.resolve()}")
+    own, others = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds, run)
+    written = write_report(tracker, own, told, others, out)
+    typer.echo(f"report of {own.key.slug}: {written.resolve()}")
 
 
 @app.command()
@@ -214,6 +218,7 @@ def promote(
     data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
+    run: Run = None,
     trial: Annotated[int | None, typer.Option(min=0, help="A complete trial by its number, not the best.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it champion although it is worse; recorded.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before this one.")] = False,
@@ -236,11 +241,13 @@ def promote(
     elif not history:
         given = open_data(data) if data else None
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
-        run, _ = pick_study(tracker, name, given, protocol, seed, folds=0)
-        dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-        made = promotion.promote(tracker, run, dataset, force, trial, objective_of(found.objective))
+        own, _ = pick_study(tracker, name, given, protocol, seed, 0, run)
+        dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
+        made = promotion.promote(tracker, own, dataset, force, trial, objective_of(found.objective))
         typer.echo(made.describe())
     show(console, history_table(versions.history(tracker, name)))
+    if not history:
+        typer.echo(f"next: {command_line('predict', None, model=name, store=store, studies=studies)} with its inputs")
 
 
 @app.command()
@@ -306,6 +313,7 @@ def for_optuna(
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
+    run: Run = None,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
@@ -315,8 +323,8 @@ def for_optuna(
     from mmtune.tune.export import export
 
     told, tracker = load_study(name), open_tracker(store)
-    run, _ = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds)
-    made = export(tracker, run, out, told)
+    own, _ = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds, run)
+    made = export(tracker, own, out, told)
     typer.echo(f"{len(made.trials)} trials of {made.study_name} for Optuna")
 
 
@@ -372,7 +380,7 @@ def build(
     label: Annotated[str, typer.Option(help="The column of labels; of folders a regex over paths.")] = "",
     split: Annotated[str, typer.Option(help="The column that says train or test.")] = "",
     group: Annotated[list[str] | None, typer.Option(help="speaker=COLUMN; of folders speaker=REGEX.")] = None,
-    keep_apart: Annotated[str, typer.Option(help="A group that a drawn test shares nobody of.")] = "",
+    keep_apart: Annotated[str, typer.Option(help="A group whose members tests and splits keep apart.")] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without files that cannot be read.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides partitions and pairs.")] = 0,
 ) -> None:
@@ -459,19 +467,25 @@ def pick_study(
     protocol: str | None,
     seed: int | None,
     folds: int | None = None,
+    run: str | None = None,
     finished: bool = False,
 ) -> tuple[StudyRun, list[StudyRun]]:
-    """The study that was run last among those that fit, and the other tracked studies of that name."""
+    """The study that was run last among those that fit, which is said, and the other tracked studies of that name."""
     from mmtune.report.summary import fits
 
     digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
-    fitting = [run for run in tracked if fits(run.key, digest, protocol, seed, folds)]
-    fitting = [run for run in fitting if run.status == "FINISHED" or not finished]
+    fitting = [own for own in tracked if fits(own.key, digest, protocol, seed, folds)]
+    fitting = [own for own in fitting if own.status == "FINISHED" or not finished]
+    fitting = [own for own in fitting if own.run_id.startswith(run or "")]
     if not fitting:
-        there = "; ".join(run.key.slug for run in tracked) or "none"
+        there = "; ".join(f"{own.key.slug} (run {own.run_id[:8]})" for own in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")
-    return fitting[0], [run for run in tracked if run is not fitting[0]]
+    if len(fitting) > 1:
+        others = ", ".join(f"{own.run_id[:8]} ({own.key.title})" for own in fitting[1:6])
+        more = f" and {len(fitting) - 6} more" if len(fitting) > 6 else ""
+        typer.echo(f"{name}: the last of {len(fitting)} runs, {fitting[0].key.title}; another by --run: {others}{more}")
+    return fitting[0], [own for own in tracked if own is not fitting[0]]
 
 
 def data_progress() -> AbstractContextManager[Callable[[str, int, int], None]]:

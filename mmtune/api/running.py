@@ -19,6 +19,7 @@ from mmtune.data.bundled import sample
 from mmtune.data.dataset import Dataset
 from mmtune.data.store import kept, load
 from mmtune.study import Study, load_study, paths_fixed
+from mmtune.study.finding import require_own_name
 from mmtune.study.options import Chosen, Options, offered, with_options
 from mmtune.study.space import Value
 from mmtune.tracking import MlflowTracker
@@ -59,6 +60,7 @@ def run(
     # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
     console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
     told = study if isinstance(study, Study) else load_study(str(study))
+    require_own_name(told)
     unknown = chosen.keys() - {own.name for own, _ in offered()}
     if unknown:
         raise TypeError(f"run() takes no option {', '.join(sorted(unknown))}; help(mmtune.run) lists them")

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 
+OWN_CODE = "mmtune.own_code"
+"""The tag of a run on the code of its network, augmentation and metrics, where that is the user's own."""
 PACKAGES = ("mmtune", "torch", "optuna", "mlflow", "numpy", "scikit-learn", "scipy")
 
 
@@ -79,11 +81,14 @@ def provenance_tags(device: str) -> dict[str, str]:
 
 
 def made_with(tags: Mapping[str, str]) -> dict[str, str]:
-    """What a run says it was made with, by name: each package's version, mmtune's commit, the device."""
+    """What a run says it was made with, by name: each package's version, mmtune's commit, the user's own code, the
+    device.
+    """
     commit, _, changes = tags.get("mmtune.git_commit", "").partition("+")
     shown = (commit[:12] or "unknown") + ("+changes" if changes else "")
     versions = json.loads(tags.get("mmtune.versions", "{}"))
-    return {**versions, "commit": shown, "device": tags.get("mmtune.device", "unknown")}
+    own = {"own code": tags[OWN_CODE]} if OWN_CODE in tags else {}
+    return {**versions, "commit": shown, **own, "device": tags.get("mmtune.device", "unknown")}
 
 
 def mixture(made: Iterable[tuple[int, Mapping[str, str]]], to_come: Mapping[str, str]) -> str:

@@ -44,7 +44,7 @@ def from_arrays(
     uint8 (N, H, W) or (N, C, H, W) are pictures, int16 (N, samples) waveforms at 16 kHz, all other numbers become
     float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each row, such as a speaker.
     test: which rows are for the test (N,), or what share of them is drawn, every class in proportion and no content on
-    both sides; keep_apart: the group that then is on one side only.
+    both sides; keep_apart: the group that is on one side only, of the test as of a study's usual split.
     `mmtune.run` keeps it beside its runs, `mmtune.data.save` in a folder of your choice.
     Raises InputError where shapes do not agree.
     """
@@ -58,9 +58,13 @@ def from_arrays(
     whole = Partition(banks=made, labels=numbers, groups=own)
     known = {bank: (forms or {}).get(bank, ready(own)) for bank, own in made.items()}
     check_partition(whole, known, classes, name)
+    if keep_apart:
+        require_known(whole, keep_apart)
     mask = hold_out(whole, float(test), keep_apart, seed) if isinstance(test, float | int) else np.asarray(test, bool)
     if mask.shape != (rows,):
         raise InputError(f"test must say of each of {rows} rows whether it is for the test, got shape {mask.shape}")
+    if keep_apart:
+        require_apart(whole, keep_apart, mask)
     train, held = (whole.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
     parts = [train, held] if len(held) else [train]
     for what, part in zip(("training rows", "test rows"), parts, strict=False):
@@ -74,7 +78,22 @@ def from_arrays(
         test=held if len(held) else None,
         digest=content_digest(classes, *parts),
         provenance={"source": "arrays in memory", "seed": seed},
+        keep_apart=keep_apart,
     )
+
+
+def require_known(whole: Partition, group: str) -> None:
+    """Raise InputError unless it is a group of which every row is known."""
+    if not whole.known(group):
+        there = ", ".join(own for own in whole.groups if whole.known(own)) or "none"
+        raise InputError(f"keep_apart must be a group that is known of every row ({there}), got {group!r:.80}")
+
+
+def require_apart(whole: Partition, group: str, test: NDArray[np.bool_]) -> None:
+    """Raise InputError unless no one of a group is on both sides."""
+    both = np.intersect1d(whole.groups[group][test], whole.groups[group][~test])
+    if len(both):
+        raise InputError(f"test must keep every {group} on one side, {both[0]} is on both")
 
 
 def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Rows]:

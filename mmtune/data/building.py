@@ -43,7 +43,7 @@ def build(what: Folders | Table, out: Path, how: How | None = None, on_progress:
     require_writable(out.resolve())
     parts = of_table(what, how, report) if isinstance(what, Table) else of_folders(what, how, report)
     report("features", 0, 2)
-    dataset = finished(name, *parts)
+    dataset = replace(finished(name, *parts), keep_apart=how.keep_apart)
     report("writing", 1, 2)
     saved = save(dataset, out)
     report("done", 2, 2)

@@ -92,6 +92,7 @@ class Dataset:
     classes: the names of the labels. forms: by bank, what its values are and how a file becomes one.
     test: None where there is none, as for sequences, whose test are the folds that are held out.
     digest: SHA-256 over the content of both partitions, independent of how the files store it.
+    keep_apart: the group that a study's usual split keeps apart, as a test that was drawn; "" for none.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Dataset:
     test: Partition | None
     digest: str
     provenance: Mapping[str, Any]
+    keep_apart: str = ""
 
     def __repr__(self) -> str:
         sizes = " + ".join(f"{len(rows)} {name}" for name, rows in self.partitions.items())

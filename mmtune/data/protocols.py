@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
-from mmtune.data.dataset import RECORDING, SPEAKER, Partition, Rows
+from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition, Rows
 from mmtune.data.identity import equal_rows, joined
 
 RANDOM, DISJOINT, CONTENT = "random", "disjoint:", "content"
@@ -52,9 +52,11 @@ def meaning(protocol: str) -> str:
     return NAMED.get(protocol, protocol)
 
 
-def usual_protocol(partition: Partition) -> str:
-    """What a study uses unless told otherwise: no recording on both sides, where there are any."""
-    return "clip_disjoint" if RECORDING in partition.groups else f"{DISJOINT}{CONTENT}"
+def usual_protocol(dataset: Dataset) -> str:
+    """What a study uses unless told otherwise: what the test keeps apart, or recordings, where there are any."""
+    if dataset.keep_apart:
+        return f"{DISJOINT}{dataset.keep_apart}"
+    return "clip_disjoint" if RECORDING in dataset.train.groups else f"{DISJOINT}{CONTENT}"
 
 
 def split(partition: Partition, protocol: str, seed: int) -> Split:
@@ -67,6 +69,7 @@ def split(partition: Partition, protocol: str, seed: int) -> Split:
 
     unit = units(partition, protocol)
     if is_mixed(protocol):
+        require_groups(protocol, int(unit.max()) + 1, 2)
         return checked(partition, best_groups(unit, partition.labels, seed, SHARE), protocol)
     labels = label_of(unit, partition.labels)
     require_members(labels, 2, protocol)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def save(dataset: Dataset, folder: str | Path, *, keep: bool = False) -> Dataset
         "classes": list(dataset.classes),
         "forms": {name: form_to_json(form) for name, form in dataset.forms.items()},
         "groups": list(dataset.train.groups),
+        "keep_apart": dataset.keep_apart,
         "partitions": list(parts),
         "provenance": dict(dataset.provenance),
     }
@@ -74,7 +76,8 @@ def kept(dataset: Dataset, root: Path) -> Dataset:
     if dataset.folder.name:
         return dataset
     folder = root / f"{dataset.name}-{dataset.digest[:16]}"
-    return load(folder) if (folder / MANIFEST).is_file() else save(dataset, folder, keep=True)
+    found = load(folder) if (folder / MANIFEST).is_file() else save(dataset, folder, keep=True)
+    return replace(found, keep_apart=dataset.keep_apart)
 
 
 def require_contract(dataset: Dataset, folder: Path) -> None:
@@ -144,6 +147,7 @@ def load_own(folder: Path, verify: bool) -> Dataset:
         test=parts.get(TEST),
         digest=manifest["digest"],
         provenance=manifest["provenance"],
+        keep_apart=manifest.get("keep_apart", ""),
     )
     if verify:
         require_contract(dataset, folder)
@@ -185,6 +189,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     require_classes(manifest["classes"], str(path))
     require_bank_names(list(manifest["forms"]), str(path))
     require_group_names(manifest["groups"], str(path))
+    if manifest.get("keep_apart", "") not in ("", *manifest["groups"]):
+        raise InputError(f"{path}: keep_apart must be one of the groups, got {manifest['keep_apart']!r:.200}")
     if manifest["partitions"] not in ([TRAIN], [TRAIN, TEST]):
         raise InputError(f"{path}: partitions must be train, or train and test, got {manifest['partitions']!r:.200}")
     return manifest

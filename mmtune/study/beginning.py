@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder
-from mmtune.study.definition import require_name
+from mmtune.study.checks import require_name
 from mmtune.study.finding import HERE, study_files
 
 TEMPLATE, ITS_NAME = Path(__file__).with_name("template.py"), "my_study"

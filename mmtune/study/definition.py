@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmtune.base.errors import InputError
-from mmtune.base.fields import flatten, has_fields, replace_path, replace_paths
+from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
+from mmtune.study.checks import require_contract, require_drawable, require_kind, require_name, require_plain
 from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
-from mmtune.study.space import Categorical, Space, Value, pin
+from mmtune.study.space import Space, Value, combinations, grid, pin
 from mmtune.train.objective import Metric, objective_of
 from mmtune.train.recipe import TrialConfig
 
@@ -74,8 +74,7 @@ class Study:
             twice = next(path for path in space if [choice.path for choice in self.space].count(path) > 1)
             raise InputError(f"study {self.name}: the space must name a choice once, it names {twice} twice")
         for choice in self.space:
-            for value in choice.values if isinstance(choice, Categorical) else (choice.low, choice.high):
-                require_kind(self.name, choice.path, value, known[choice.path])
+            require_drawable(self.name, choice, self.base)
         for listed in (self.grid or {}, *(phase.varied for phase in self.phases)):
             for path, values in listed.items():
                 if path not in space:
@@ -99,50 +98,17 @@ class Study:
 
     @property
     def sampler(self) -> str:
-        """The usual sampler: what makes the trials that the report made."""
-        listed = "tries" if self.tries else "phases" if self.phases else ""
-        return listed or ("tpe" if self.grid is None else "grid")
+        """The usual sampler: what makes the trials that the report made; each combination once where they are few."""
+        if self.tries or self.phases:
+            return "tries" if self.tries else "phases"
+        few = combinations(self.space) <= self.trials
+        return "tpe" if self.grid is None and not few else "grid"
 
     @property
     def epochs(self) -> tuple[int, int]:
         """The least and the most epochs of a trial that the report made."""
         own = [int(values["train.epochs"]) for values in self.tries.values() if "train.epochs" in values]
         return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
-
-
-def require_kind(study: str, path: str, value: object, usual: object) -> None:
-    """Raise InputError unless a value that may be drawn is of the kind that the field usually holds."""
-    kind = type(usual)
-    fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
-    if usual is not None and not fits:
-        raise InputError(f"study {study}: {path} must be of type {kind.__name__} as {usual!r} is, got {value!r}")
-
-
-def require_name(name: str) -> None:
-    """Raise InputError unless this can be the name of a study, of its file, of its experiment and of its model."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,79}", name):
-        raise InputError(f"a study must have a name such as my_study, got {name!r}")
-
-
-def require_contract(study: str, model: Any) -> None:
-    """Raise InputError unless a configuration says what its network reads, and builds it."""
-    reads = getattr(model, "reads", None)
-    if (
-        not has_fields(model)
-        or not callable(getattr(model, "build", None))
-        or not isinstance(reads, tuple | list)
-        or not reads
-    ):
-        rule = "model must be an instance of a dataclass with build(shapes) and reads, the names of its banks"
-        raise InputError(f"study {study}: {rule}; got {type(model).__name__} with reads {reads!r:.80}")
-
-
-def require_plain(study: str, path: str, value: object) -> None:
-    """Raise InputError unless a field holds what a card, a run and a worker can be told as it is."""
-    parts = value if isinstance(value, tuple) else (value,)
-    if not all(part is None or isinstance(part, str | int | float | bool) for part in parts):
-        kinds = "a text, a number, a truth value, a tuple of such, or another configuration"
-        raise InputError(f"study {study}: {path} must be {kinds}, got {type(value).__name__}")
 
 
 def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
@@ -174,8 +140,11 @@ def schedule(
         case "reported":
             made: Schedule = Enumerated(space=(), points=({},))
         case "grid":
-            axes = {path: values for path, values in (study.grid or {}).items() if path not in fixed}
-            made = Enumerated(space=(), points=()) if study.grid is None else enumerated(axes)
+            if study.grid is not None:
+                made = enumerated({path: values for path, values in study.grid.items() if path not in fixed})
+            else:
+                listed = study.tries or study.phases
+                made = Enumerated(space=space, points=() if listed else tuple(grid(space, flatten(base))))
         case "tries":
             own = fixed if epochs is None else {**fixed, "train.epochs": epochs}
             tries = {name: {**values, **own} for name, values in study.tries.items()}

@@ -69,12 +69,24 @@ def load_study(name: str) -> Study:
         return load_file(Path(name))
     there = study_files()
     if name not in there:
-        raise InputError(f"NAME must be one of {', '.join(there)}, or the path of a study's file, got {name!r}")
+        rule = f"NAME must be one of {', '.join(there)}, or the path of a study's file, got {name!r}"
+        raise InputError(f"{rule}; one that a script or a notebook makes has its report and promotion there")
     first, *others = there[name]
     if others:
         files = " and ".join(map(str, there[name]))
         raise InputError(f"{name} must be one study, {files} have that name: give the path of one, or rename one")
     return load_file(first)
+
+
+def require_own_name(study: Study) -> None:
+    """Raise InputError where a study that a script makes has the name of another one that is shipped."""
+    if study.name not in shipped_names():
+        return
+    shipped = load_file(files_in(SHIPPED)[study.name])
+    if type(study.base.model) is not type(shipped.base.model):
+        made, own = (type(one.base.model).__name__ for one in (shipped, study))
+        rule = f"a study named {study.name} is shipped, whose network is of {made}"
+        raise InputError(f"{rule}: give this one, of {own}, a name of its own")
 
 
 def load_file(path: Path) -> Study:

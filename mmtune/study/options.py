@@ -29,9 +29,9 @@ def option(default: object, meaning: str) -> Any:
 class Options:
     """What may be said of a run of a study. None stands for the study's own number or sampler, or the machine's."""
 
-    trials: int | None = option(None, "How many trials; the whole grid if not given.")
-    epochs: int | None = option(None, "Epochs of a trial; the paper's if not given.")
-    sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the paper's own if not given.")
+    trials: int | None = option(None, "How many trials; the study's number, or its whole grid, if not given.")
+    epochs: int | None = option(None, "Epochs of a trial; the study's if not given.")
+    sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the study's own if not given.")
     protocol: str | None = option(None, "The split: " + " | ".join(PROTOCOLS) + " | random | disjoint:GROUP")
     seed: int = option(0, "Decides the split, every trial's weights, and what samplers draw.")
     folds: int = option(0, "Cross-validate every trial on so many folds; 0 for one split.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Value = str | int | float | bool
 When = tuple[str, Value]
 FEW_TRIALS = 200
+MOST_COMBINATIONS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +125,28 @@ def sample(space: Space, base: Mapping[str, Any], trial: optuna.Trial) -> dict[s
     return draw(space, base, lambda choice: choice.suggest(trial))
 
 
+def combinations(space: Space) -> float:
+    """How many combinations there are at most, without an end where a choice is a real number."""
+    return math.prod(math.inf if own is None else len(own) for own in map(listed, space))
+
+
+def listed(choice: Choice) -> Sequence[Value] | None:
+    """The values of a choice, None for a real number."""
+    if isinstance(choice, Categorical):
+        return choice.values
+    return range(choice.low, choice.high + 1) if isinstance(choice, Integer) else None
+
+
 def grid(space: Space, base: Mapping[str, Any]) -> list[dict[str, Value]]:
-    """Every combination exactly once, the last choice varying fastest; InputError for a space with ranges."""
-    ranges = [choice.path for choice in space if not isinstance(choice, Categorical)]
-    if ranges:
-        raise InputError(f"a grid takes listed values only, got a range for {', '.join(ranges)}")
-    axes = [[(choice.path, value) for value in choice.values] for choice in space if isinstance(choice, Categorical)]
-    combinations = (dict(combination) for combination in itertools.product(*axes))
-    drawn = [draw(space, base, lambda choice, c=c: c[choice.path]) for c in combinations]  # type: ignore[misc]
-    return [values for n, values in enumerate(drawn) if values not in drawn[:n]]
+    """Every combination exactly once, the last choice varying fastest; InputError for a real number, or too many."""
+    endless = [choice.path for choice in space if listed(choice) is None]
+    if endless:
+        raise InputError(f"a grid takes listed values and whole numbers, {', '.join(endless)} is a real number")
+    if combinations(space) > MOST_COMBINATIONS:
+        raise InputError(f"a grid takes {MOST_COMBINATIONS} combinations at most, got {combinations(space):,.0f}")
+    axes = [[(choice.path, value) for value in listed(choice) or ()] for choice in space]
+    drawn = [draw(space, base, lambda choice, c=dict(c): c[choice.path]) for c in itertools.product(*axes)]  # type: ignore[misc]
+    return [*{tuple(values.items()): values for values in drawn}.values()]
 
 
 def describe(space: Space) -> list[str]:

@@ -15,6 +15,12 @@ OPTIMIZERS = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "adadelta"
 SCHEDULES = ("constant", "cosine", "one-cycle", "step")
 
 
+def require_banks(name: str, value: object) -> None:
+    """Raise InputError unless `value` says something by bank."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} must be by bank, such as {{'image': PictureAugmentation()}}, got {value!r:.80}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train(Checked):
     """How a model is trained: the recipe. 0 stands for "without it".
@@ -54,7 +60,7 @@ class Train(Checked):
     ema: float = number(0.0, 0.0, 0.999999)
     mixup: float = number(0.0, 0.0, 100.0)
     modality_dropout: float = number(0.0, 0.0, 0.95)
-    augment: Mapping[str, Augmentation] = field(default_factory=dict)
+    augment: Mapping[str, Augmentation] = field(default_factory=dict, metadata={"rule": require_banks})
     class_weights: bool = choice(False, (True, False))
     keep_final: bool = choice(False, (True, False))
     precision: str = choice("float32", PRECISIONS)

@@ -7,12 +7,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mmtune.base.code import own_code
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, inner_of
+from mmtune.base.provenance import OWN_CODE
+from mmtune.networks.kinds import parts_of
 from mmtune.study import Study
 from mmtune.study.schedule import Schedule
 from mmtune.study.space import exact
 from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.train.objective import Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.plan import Plan
 
@@ -27,6 +31,13 @@ def made_from(study: Study, base: TrialConfig, schedule: Schedule) -> list[str]:
     varied = {choice.path for choice in schedule.space} | {"train.epochs"}
     common = [f"{path}={value!r}" for path, value in flatten(base).items() if path not in varied]
     return [*exact(schedule.space), *schedule.lines(), *common, f"repeats={study.repeats}"]
+
+
+def own_tags(base: TrialConfig, objective: Objective) -> dict[str, str]:
+    """A tag on the code of what a trial uses of the user's own, {} where it uses nothing of theirs."""
+    functions = [own.function for own in objective.metrics if own.function is not None]
+    code = own_code([*map(type, parts_of(base)), *functions])
+    return {OWN_CODE: code} if code else {}
 
 
 def as_tag(lines: Sequence[str]) -> str:

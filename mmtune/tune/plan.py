@@ -66,7 +66,7 @@ class Plan:
 
 def protocol_of(options: Options, dataset: Dataset) -> str:
     """The split that was asked for, or the usual one for this data."""
-    return options.protocol or usual_protocol(dataset.train)
+    return options.protocol or usual_protocol(dataset)
 
 
 def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:

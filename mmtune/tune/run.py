@@ -52,7 +52,7 @@ from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
-from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
+from mmtune.tune.made import MADE, as_tag, made_from, own_tags, require_unchanged
 from mmtune.tune.plan import Plan, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
@@ -145,7 +145,8 @@ def run_study(
     base = with_encoders(base, folders)
     trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
     runs = {bank: trial.run_id for bank, trial in encoders.items()}
-    plan = make_plan(study, base, trials, dataset, options, runs, folders, made_by(options, spec.device))
+    made = {**made_by(options, spec.device), **own_tags(base, objective)}
+    plan = make_plan(study, base, trials, dataset, options, runs, folders, made)
     tags = {**study_tags(study, base, plan, dataset), **plan.tags}
     note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
     refusal = f"study {plan.key.slug} already runs, and one coordinator at a time may write it"

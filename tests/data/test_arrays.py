@@ -68,6 +68,7 @@ def test_a_drawn_test_shares_nothing_with_training(seed: int, doubled: int) -> N
     owners = [f"o{n % 7}" for n in range(60)]
     apart = from_arrays(labels=LABELS, groups={"owner": owners}, keep_apart="owner", **arrays(seed))
     assert not set(apart.train.groups["owner"]) & set(apart.require_test().groups["owner"])
+    assert apart.keep_apart == "owner"
 
 
 def test_a_row_of_nan_has_nothing() -> None:
@@ -101,7 +102,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": np.zeros((60, 2)), "test": np.arange(60) % 3 == 0}, "every class must have rows"),
     ({"x": np.zeros((60, 2)), "test": 1.0}, "share of the test"),
     ({"x": np.zeros((60, 2)), "name": "a/b"}, "name must be printable"),
-    ({"x": np.zeros((60, 2)), "keep_apart": "who"}, "needs the group who"),
+    ({"x": np.zeros((60, 2)), "keep_apart": "who"}, "keep_apart must be a group that is known of every row (none)"),
+    ({"x": np.zeros((60, 2)), "groups": {"a": ["", *"b" * 59]}, "keep_apart": "a"}, "known of every row (none), got"),
+    (
+        {"x": np.eye(60), "groups": {"who": ["a"] * 60}, "keep_apart": "who", "test": np.arange(60) < 20},
+        "test must keep every who on one side, a is on both",
+    ),
 ]
 
 

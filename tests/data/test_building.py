@@ -266,6 +266,7 @@ def test_another_corpus_is_the_test(images: Path, fsdd: Path, tmp_path: Path, di
 def test_a_group_to_keep_apart_draws_the_test_anew(fsdd: Path, tmp_path: Path) -> None:
     made = build(Folders(audio=fsdd), tmp_path / "set", How(keep_apart="speaker"))
     assert {*made.train.groups["speaker"]} ^ {*made.require_test().groups["speaker"]} == {"ann", "bob"}
+    assert load(made.folder).keep_apart == "speaker"
 
 
 def test_voices_that_only_the_training_knows_are_unknown_in_the_test(fsdd: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from filesets import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtune.base.errors import InputError
+from mmtune.data.arrays import from_arrays
 from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Partition
 from mmtune.data.drawing import TEST_SHARE, hold_out
 from mmtune.data.protocols import (
@@ -169,10 +171,20 @@ def test_rows_that_have_nothing_in_a_bank_leak_nothing() -> None:
     assert leakage(lacking, parts)["equal audio"] == 0
 
 
-def test_the_usual_protocol_keeps_recordings_or_content_apart() -> None:
-    made = partition()
-    assert usual_protocol(made) == "clip_disjoint"
-    assert usual_protocol(replace(made, groups={})) == "disjoint:content"
+def test_the_usual_protocol_keeps_apart_what_the_test_does_or_recordings_or_content() -> None:
+    rows = np.arange(60)
+    made = from_arrays(labels=rows % 3, x=rows[:, None] + [0.0, 0.5], groups={"who": rows % 4}, keep_apart="who")
+    assert usual_protocol(made) == "disjoint:who"
+    parts = split(made.train, usual_protocol(made), 0)
+    assert leakage(made.train, parts)["who"] == 0
+    assert usual_protocol(replace(made, train=partition(), keep_apart="")) == "clip_disjoint"
+    assert usual_protocol(replace(made, keep_apart="")) == "disjoint:content"
+
+
+def test_a_group_of_one_cannot_be_divided() -> None:
+    made = replace(partition(), groups={"who": np.array(["a"] * len(partition()))})
+    with pytest.raises(InputError, match="disjoint:who needs at least 2 groups here, got 1"):
+        split(made, "disjoint:who", 0)
 
 
 @pytest.mark.parametrize("call", [split, lambda p, protocol, seed: folds(p, protocol, 3, seed)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,8 +15,8 @@ from mmtune.networks.config import AudioRNNConfig
 from mmtune.study import Study, parse_fixed, settled
 from mmtune.study.definition import schedule
 from mmtune.study.schedule import Sampled
-from mmtune.study.space import Categorical, Integer, Real
-from mmtune.train.recipe import TrialConfig
+from mmtune.study.space import Categorical, Choice, Integer, Real
+from mmtune.train.recipe import Train, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,51 @@ MINE = Study(name="mine", base=TrialConfig(model=Net()), space=(WIDTH,))
 
 
 def test_name_base_and_space_are_enough() -> None:
-    assert MINE.sampler == "tpe"
-    made = schedule(MINE, MINE.sampler, MINE.base, {})
+    own = replace(MINE, space=(replace(WIDTH, high=99),))
+    assert own.sampler == "tpe"
+    made = schedule(own, own.sampler, own.base, {})
     assert isinstance(made, Sampled)
-    assert made.trials == MINE.trials
-    assert schedule(MINE, "random", MINE.base, {}, trials=4).trials == 4
-    assert schedule(MINE, "reported", MINE.base, {}).trials == 1
-    assert MINE.epochs == (10, 10)
+    assert made.trials == own.trials
+    assert schedule(own, "random", own.base, {}, trials=4).trials == 4
+    assert schedule(own, "reported", own.base, {}).trials == 1
+    assert own.epochs == (10, 10)
+
+
+def test_where_there_are_few_combinations_each_is_a_trial() -> None:
+    tanh = Categorical(path="model.act", values=("relu", "tanh"))
+    few = replace(MINE, space=(replace(WIDTH, high=3, when=("model.act", "relu")), tanh)[::-1], trials=6)
+    assert few.sampler == "grid"
+    made = schedule(few, few.sampler, few.base, {})
+    assert [made.draw(index, ()).given for index in range(made.trials)] == [
+        *({"model.act": "relu", WIDTH.path: width} for width in (1, 2, 3)),
+        {"model.act": "tanh"},
+    ]
+    fixed = {"model.act": "tanh"}
+    assert schedule(few, "grid", settled(few, fixed, None), fixed).trials == 1
+    assert replace(few, trials=5).sampler == "tpe"
+    assert replace(MINE, space=()).sampler == "grid"
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (Categorical(path="train.optimizer", values=("adam", "Lion")), "optimizer must be one of adam, adamw"),
+        (Real(path="train.batch_size", low=8, high=64), "train.batch_size must be an Integer as 64 is, got a Real"),
+        (Integer(path="train.batch_size", low=1, high=64), "train.batch_size must be a whole number from 2"),
+        (Real(path="train.momentum", low=0.5, high=1.5), "train.momentum must be a number from 0 to 0.9999, got 1.5"),
+        (Real(path=WIDTH.path, low=1, high=2), "model.encoders.image.width must be an Integer as 3 is, got a Real"),
+        (Integer(path="train.epochs", low=1, high=9), "the epochs are its budget, so the space must not have"),
+    ],
+    ids=str,
+)
+def test_what_no_trial_could_be_made_of_is_not_in_a_space(choice: Choice, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        replace(MINE, space=(choice,))
+
+
+def test_augmentations_that_are_not_by_bank_are_refused() -> None:
+    with pytest.raises(InputError, match=r"augment must be by bank, such as .*, got \['image'\]"):
+        Train(augment=["image"])  # type: ignore[arg-type]
 
 
 def test_a_choice_in_a_part_by_name_is_settled_by_its_path() -> None:

@@ -36,8 +36,10 @@ def test_a_grid_has_every_combination_once_and_conditions_prune_it() -> None:
 
 
 def test_a_grid_refuses_ranges() -> None:
-    with pytest.raises(InputError, match="listed values only, got a range for c, d"):
+    with pytest.raises(InputError, match="listed values and whole numbers, c is a real number"):
         grid(SPACE, {})
+    with pytest.raises(InputError, match="100000 combinations at most, got 160,000"):
+        grid(tuple(Integer(path=path, low=1, high=20) for path in "abcd"), {})
 
 
 def test_conditions_are_met_by_the_base_where_the_space_leaves_them_open() -> None:
