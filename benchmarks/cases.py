@@ -16,7 +16,7 @@ from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.store import load, save
 from mmtune.networks.shapes import shapes_of
-from mmtune.study import Study, load_study, settled
+from mmtune.study import Study, load_study, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.trying import DIGITS
@@ -44,7 +44,7 @@ class Case:
     def configs(self) -> list[TrialConfig]:
         """The configuration of each trial, as mmtune itself would make it."""
         study = self.made
-        base = settled(study, {}, self.epochs)
+        base = with_fixed(study, {}, self.epochs)
         trials = schedule(study, study.sampler, base, {}, self.trials, self.epochs)
         if self.trials > trials.trials:
             raise InputError(f"trials of {self.study} must be at most {trials.trials} here, got {self.trials}")

@@ -27,7 +27,7 @@ from mmtune.data.bundled import sample_folder
 from mmtune.data.protocols import split
 from mmtune.data.store import load
 from mmtune.train.batches import Resident, Rows
-from mmtune.train.device import settle
+from mmtune.train.device import prepare_torch
 from mmtune.train.fit import fit
 from mmtune.train.learner import prepared, step_of
 from mmtune.train.recipe import PRECISIONS, TrialConfig
@@ -169,7 +169,7 @@ def run(given: argparse.Namespace) -> None:
         if name not in EPOCHS:
             raise InputError(f"a network must be one of {', '.join(EPOCHS)}, got {name!r}")
     device, path = resolve_device(given.device), result_path(given.out, "precision")
-    settle(torch.device(device))
+    prepare_torch(torch.device(device))
     for name in given.names or EPOCHS:
         entry = measure(name, given, device)
         keep(path, "networks", f"{name} {device}", entry, table)

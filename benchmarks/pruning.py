@@ -133,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.pruning", description=__doc__.splitlines()[0])
     parser.add_argument("--study", default="audio_rnn")
     parser.add_argument("--sampler", default="random", choices=["random", "tpe", "gp", "cmaes"])
-    parser.add_argument("--fix", action="append", metavar="NAME=VALUE", help="settle a choice; if none is, view=step")
+    parser.add_argument("--fix", action="append", metavar="NAME=VALUE", help="fix a choice; if none is, view=step")
     parser.add_argument("--trials", type=whole, default=27)
     parser.add_argument("--epochs", type=whole, default=27)
     parser.add_argument("--seeds", type=whole, default=5, help="how many, from 0; 2 at least")

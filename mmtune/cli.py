@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from mmtune.tracking import MlflowTracker, StudyRun
     from mmtune.tune.run import Outcome
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__.split("\n")[0]
-)
+WHAT = "Search, train, compare and promote small networks that read several kinds of data."
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=WHAT)
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, build and look at data sets.")
 app.add_typer(data_app, name="data")
 console = Console()
@@ -38,7 +38,7 @@ Name = Annotated[str, typer.Argument(help="A study, as `mmtune studies` lists th
 Store = Annotated[Path, typer.Option(help="Where runs, models and what is under way are kept.")]
 Data = Annotated[Path | None, typer.Option(help="A data set's folder; the bundled sample if not given.")]
 AnyData = Annotated[Path | None, typer.Option(help="A data set's folder; any if not given, the last that was run.")]
-Fix = Annotated[list[str] | None, typer.Option(help="Settle a choice, as NAME=VALUE; may be repeated.")]
+Fix = Annotated[list[str] | None, typer.Option(help="Fix a choice, as NAME=VALUE; may be repeated.")]
 Studies = Annotated[Path | None, typer.Option(help="A folder of studies, beside `studies` here and the shipped ones.")]
 AnyProtocol = Annotated[str | None, typer.Option(help="The split; any if not given.")]
 AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")]
@@ -74,6 +74,24 @@ def refuse(error: Exception) -> NoReturn:
     """End with a line on what the user can mend."""
     sys.stderr.write(f"mmtune: {error}\n")
     sys.exit(2)
+
+
+def show_version(wanted: bool) -> None:
+    """Print mmtune's version and end, if it is wanted."""
+    if wanted:
+        from mmtune import __version__
+
+        typer.echo(f"mmtune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take what comes before a command."""
 
 
 @app.command()
@@ -138,7 +156,8 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
     """
     ui = command_line("ui", store=where["store"])
     if outcome.failed:
-        typer.echo(f"{outcome.failed} of {outcome.trials} trials failed; `{ui}` shows the reason of each")
+        of = f"{outcome.failed} of {outcome.trials} trial{'s' * (outcome.trials > 1)}"
+        typer.echo(f"{of} failed; `{ui}` shows the reason of each")
     if outcome.best is None:
         raise typer.Exit(1)
     best, objective = outcome.best, outcome.key.objective
@@ -325,7 +344,7 @@ def for_optuna(
     told, tracker = load_study(name), open_tracker(store)
     own, _ = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds, run)
     made = export(tracker, own, out, told)
-    typer.echo(f"{len(made.trials)} trials of {made.study_name} for Optuna")
+    typer.echo(f"{made.study_name} for Optuna, trials: {len(made.trials)}")
 
 
 @app.command()

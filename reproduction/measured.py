@@ -10,7 +10,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.tables import last_line, percent
 from mmtune.serve.scoring import score_test
-from mmtune.study import Study, StudyKey, load_study, settled
+from mmtune.study import Study, StudyKey, load_study, with_fixed
 from mmtune.tracking import COMPLETE, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.encoders import best_encoder, needed_encoders
 from mmtune.tune.plan import make_key
@@ -53,7 +53,7 @@ class Result:
 def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> StudyRun | None:
     """What the task's command tracks, in whatever state; None also while an encoder that it needs is missing."""
     options = task.options(study)
-    base = settled(study, options.fixed, options.epochs)
+    base = with_fixed(study, options.fixed, options.epochs)
     needed = needed_encoders(study, base, options)
     trials = {
         bank: best_encoder(tracker, name, dataset.digest, task.protocol, options) for bank, name in needed.items()

@@ -12,7 +12,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
 from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.data.protocols import PROTOCOLS
-from mmtune.study import Study, load_study, parse_fixed, settled
+from mmtune.study import Study, load_study, parse_fixed, with_fixed
 from mmtune.study.finding import shipped_names
 from mmtune.study.options import Options
 from mmtune.tune.machine import default_workers
@@ -54,7 +54,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One call of `mmtune study`. epochs: None for the report's own; fixed: choices settled, as NAME=VALUE."""
+    """One call of `mmtune study`. epochs: None for the report's own; fixed: choices fixed, as NAME=VALUE."""
 
     study: str
     protocol: str
@@ -166,7 +166,7 @@ def is_shorter(task: Task, study: Study) -> bool:
 
 
 def adapted(study: Study, dataset: Dataset) -> tuple[str, ...]:
-    """What has to be settled for this data: a network that hears waveforms reads features where there are no others."""
+    """What has to be fixed for this data: a network that hears waveforms reads features where there are no others."""
     deaf = "waveform" in study.base.model.reads and "waveform" not in dataset.train.banks
     return ("view=mfcc",) if deaf else ()
 
@@ -175,7 +175,7 @@ def obstacle(task: Task, study: Study, dataset: Dataset) -> str:
     """Why a task cannot run on this data, "" where it can."""
     try:
         options = task.options(study)
-        model = settled(study, options.fixed, options.epochs).model
+        model = with_fixed(study, options.fixed, options.epochs).model
         require_network(model, dataset)
         make_splits(dataset, options)
     except InputError as error:

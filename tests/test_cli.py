@@ -208,9 +208,9 @@ def test_told_to_train_jointly_it_needs_no_encoders(tiny: Dataset, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_with_every_choice_settled_one_trial_is_left(tiny: Dataset, tmp_path: Path) -> None:
-    settled = ("--fix", "hidden=64", "--fix", "layers=1")
-    words = ["study", "audio_rnn", "--data", str(tiny.folder), "--epochs", "1", *settled]
+def test_with_every_choice_fixed_one_trial_is_left(tiny: Dataset, tmp_path: Path) -> None:
+    fixed = ("--fix", "hidden=64", "--fix", "layers=1")
+    words = ["study", "audio_rnn", "--data", str(tiny.folder), "--epochs", "1", *fixed]
     done = mmtune(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[1/1]" in done.stdout

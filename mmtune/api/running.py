@@ -48,7 +48,7 @@ def run(
     store: where runs, models and what is under way are kept. Runs go where MLFLOW_TRACKING_URI or
         `mlflow.set_tracking_uri` says, if one of them does.
     quiet: whether to print nothing.
-    fix: choices to settle, by path (`model.width`) or by its last part where that is enough (`width`).
+    fix: choices to fix, by path (`model.width`) or by its last part where that is enough (`width`).
     chosen: the options of `mmtune study` by their names: trials, epochs, sampler, protocol, seed, folds, repeats,
         workers, device, pool, ray_address, gpus_per_trial, prune, keep, checkpoint_every, hung_after, patience.
 

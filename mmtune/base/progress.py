@@ -100,12 +100,14 @@ class Progress(Watched):
 
     def finish(self, number: int, state: str, told: str) -> None:
         """A training ended; told: what it has come to, or why it failed."""
-        name = self.running.pop(number).name
+        own = self.running.pop(number)
+        # Of patience, of its seconds, or because it was hopeless.
+        early = f" after {own.epoch} of {own.epochs} epochs" if state != "FAIL" and 0 < own.epoch < own.epochs else ""
         self.done += state != "FAIL"
         self.failed += state == "FAIL"
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
-        self.say(f"[{self.done}/{self.trials}] trial {name}: {state.lower()}, {told}{tail}")
+        self.say(f"[{self.done}/{self.trials}] trial {own.name}: {state.lower()}{early}, {told}{tail}")
 
     def rate(self, name: str, score: float) -> None:
         """A trial is complete with this objective."""

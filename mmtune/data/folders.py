@@ -66,11 +66,11 @@ def read_recordings(folder: Path, form: Form, wanted: Sequence[str], how: How, r
 def list_files(folder: Path, kind: str, paths: Sequence[str], wanted: Sequence[str], how: How) -> Listed:
     label = regex(how.label, "--label") if how.label else None
     layout = recognise(folder, kind, paths, wanted, label)
-    names, classes = settle_classes(folder, kind, [one.label for one in layout.named], wanted)
+    names, classes = known_classes(folder, kind, [one.label for one in layout.named], wanted)
     return Listed(folder, kind, layout, classes, names)
 
 
-def settle_classes(
+def known_classes(
     folder: Path, kind: str, labels: Sequence[str], wanted: Sequence[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """The class of each label that is one, and all classes; InputError unless each of those wanted is there."""
@@ -143,7 +143,7 @@ def read_mnist(
 ) -> tuple[Source, Form]:
     """IDX files as a source: their pixels are taken as they are."""
     idx = read_idx_set(folder, files)
-    names, classes = settle_classes(folder, "pictures", idx.labels, wanted)
+    names, classes = known_classes(folder, "pictures", idx.labels, wanted)
     height, width = idx.pixels.shape[1:]
     plain = set(classes) <= set(DIGITS) and (height, width) == Digit().shape
     form = form or (Digit() if plain else Picture(height=height, width=width))

@@ -95,7 +95,7 @@ def recognise(
         found = {path: label.search(path) for path in own}
         hits = {path: match[1] for path, match in found.items() if match and match[1]}
         named = [Named(path, ENDING.sub("", path), own, "", None) for path, own in hits.items()]
-        return settled(Layout("--label", named, [], []), paths)
+        return with_ignored(Layout("--label", named, [], []), paths)
     for root in ROOTS:
         inside = [path for path in own if path.startswith(root)]
         if not inside:
@@ -106,14 +106,14 @@ def recognise(
         layouts = [read_names(folder, home, naming, by_part(inside, len(home))) for home in homes for naming in namings]
         fits = [fit(layout, wanted, len(inside)) for layout in layouts]
         if max(fits) > (0, False):
-            return settled(layouts[fits.index(max(fits))], paths)
+            return with_ignored(layouts[fits.index(max(fits))], paths)
     known = "FSDD, Speech Commands or AudioMNIST, or lie in label/*" if kind == "recordings" else "label/*"
     raise InputError(
         f"{folder}: {kind} ({', '.join(SUFFIXES[kind])}) must be named as in {known}; --label names other ways"
     )
 
 
-def settled(layout: Layout, paths: Iterable[str]) -> Layout:
+def with_ignored(layout: Layout, paths: Iterable[str]) -> Layout:
     """A layout that says what of all paths it ignores."""
     used = {one.path for one in layout.named} | {*layout.strays}
     return layout._replace(ignored=[path for path in paths if path not in used])

@@ -145,11 +145,11 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
     import torch
 
     from mmtune.train.batches import Resident
-    from mmtune.train.device import settle
+    from mmtune.train.device import prepare_torch
     from mmtune.train.fit import require_trainable
 
     device = torch.device(spec.device)
-    settle(device)
+    prepare_torch(device)
     try:
         data = Resident(read(), spec.classes, device, spec.missing)
         if spec.base is not None:

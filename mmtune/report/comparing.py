@@ -147,7 +147,7 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
     if study.key.folds and count > 1:
         raise InputError(
             f"a cross-validated study that is compared must have one trial, {study.key.slug} has {count}, and every "
-            "row that was held out helped to choose among them; use --sampler reported, or settle choices with --fix"
+            "row that was held out helped to choose among them; use --sampler reported, or fix choices with --fix"
         )
     choice = f" (trial {best.name}, best of {count} by validation)" if count > 1 else ""
     held = held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)

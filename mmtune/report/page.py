@@ -67,7 +67,7 @@ def write_report(
         "choices": choices,
         "protocol_note": protocol_note(run.key.protocol),
         "is_random": meaning(run.key.protocol) == RANDOM,
-        "settled": {path: value for path, value in trials[0].params.items() if path not in choices},
+        "shared": {path: value for path, value in trials[0].params.items() if path not in choices},
         "runs": [(own, tracker.tally(own.run_id), tracker.best(own.run_id, own.key.objective)) for own in compared],
         "runs_left_out": max(0, len(others) - MOST_OTHERS),
         "most_rows": MOST_ROWS,

@@ -230,7 +230,8 @@ def champion_folder(root: Path, name: str, version: int | str | None = None) -> 
     number = registry.champion() if version is None else str(version)
     if number is None or number not in registry.numbers():
         asked = f"{name}@{CHAMPION}" if version is None else f"{name} version {version}"
-        raise InputError(f"{asked} is not registered in {root}, {known_models(tracker)}")
+        its = [f"of {name} version {', '.join(sorted(registry.numbers(), key=int))}"] if registry.numbers() else []
+        raise InputError(f"{asked} is not registered in {root}, {'; '.join([known_models(tracker), *its])}")
     return registry.folder(number)
 
 

@@ -1,7 +1,7 @@
 """What a study is: its space, its trials, its key, and the file that it stands in. Free of torch and Optuna."""
 
 from mmtune.study import catalogue
-from mmtune.study.definition import Study, parse_fixed, paths_fixed, settled
+from mmtune.study.definition import Study, parse_fixed, paths_fixed, with_fixed
 from mmtune.study.finding import load_file, load_study, study_files
 from mmtune.study.key import StudyKey
 from mmtune.study.space import under
@@ -16,7 +16,7 @@ __all__ = [
     "load_study",
     "parse_fixed",
     "paths_fixed",
-    "settled",
     "study_files",
     "under",
+    "with_fixed",
 ]

@@ -111,8 +111,8 @@ class Study:
         return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
 
 
-def settled(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
-    """The base configuration with choices settled by the user, and with another budget if one is given."""
+def with_fixed(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
+    """The base configuration with the choices that the user fixed, and another budget if one is given."""
     known = flatten(study.base)
     for path, value in fixed.items():
         if path not in known:
@@ -196,7 +196,7 @@ def path_of(name: str, flat: Mapping[str, Any], text: str) -> str:
     if len(exact) != 1:
         raise InputError(f"--fix takes NAME=VALUE with one of {', '.join(exact or flat)}, got {text!r}")
     if exact[0] == "train.epochs":
-        raise InputError(f"--fix settles what is searched, the budget is --epochs; got {text!r}")
+        raise InputError(f"--fix is for what is searched, the budget is --epochs; got {text!r}")
     return exact[0]
 
 
@@ -206,7 +206,7 @@ def parse_value(path: str, raw: str, kind: type[Any]) -> Value:
         require_choice(path, raw, ("True", "False"))
         return raw == "True"
     if kind not in (str, int, float):
-        raise InputError(f"--fix settles a text, a number or a truth value, {path} is of type {kind.__name__}")
+        raise InputError(f"--fix takes a text, a number or a truth value, {path} is of type {kind.__name__}")
     try:
         return kind(raw)
     except ValueError as error:

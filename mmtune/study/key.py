@@ -23,7 +23,7 @@ class StudyKey:
     data: the data set's name, digest: of its content. prune: whether hopeless trials are stopped early.
     folds: of the cross-validation of every trial, 0 for the one split of the protocol. repeats: how often each fold,
         or the split, is trained on, every time with another seed.
-    fixed: choices settled by the user, as (path, value). encoders: the runs it starts from, as (bank, run id).
+    fixed: choices fixed by the user, as (path, value). encoders: the runs it starts from, as (bank, run id).
     objective: what it searches for; whoever ranks its trials asks this.
     """
 
@@ -64,8 +64,8 @@ class StudyKey:
     def title(self) -> str:
         """What sets this study apart from others of its name, in words."""
         facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
-        settled = [f"{path}={value}" for path, value in self.fixed]
-        return ", ".join([*facts, *self.searched, *self.division, *settled])
+        fixed = [f"{path}={value}" for path, value in self.fixed]
+        return ", ".join([*facts, *self.searched, *self.division, *fixed])
 
     @property
     def slug(self) -> str:
@@ -75,9 +75,9 @@ class StudyKey:
         searched = [] if self.objective.is_usual else [f"by-{self.objective.slug}"]
         division = [words.replace(" ", "-") for words in self.division]
         how = [self.sampler + ("-pruned" if self.prune else ""), *searched, *division]
-        settled = [f"{path}={value}" for path, value in self.fixed]
+        fixed = [f"{path}={value}" for path, value in self.fixed]
         started = [f"{bank}-{run_id[:8]}" for bank, run_id in self.encoders]
-        text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *settled, *started]))
+        text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *fixed, *started]))
         # Names of files end at 255 bytes, suffixes included.
         if len(text) <= LONGEST_SLUG:
             return text

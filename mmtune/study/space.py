@@ -107,7 +107,7 @@ def under(prefix: str, space: Space) -> Space:
 
 
 def pin(space: Space, fixed: Mapping[str, Value]) -> Space:
-    """The space without the choices that `fixed` settles, with values that need not be among those it would draw."""
+    """The space without the choices in `fixed`, with values that need not be among those it would draw."""
     return tuple(choice for choice in space if choice.path not in fixed)
 
 

@@ -14,7 +14,7 @@ from mmtune.train.batches import Rows
 CPU_BATCH, GPU_BATCH = 512, 4096
 
 
-def settle(device: torch.device) -> None:
+def prepare_torch(device: torch.device) -> None:
     """Set torch's switches for a worker that trains on `device`; for the whole process, once.
 
     float32 stays float32 on a GPU (no TF32), and only deterministic convolutions are used.

@@ -19,7 +19,7 @@ from mmtune.train.recipe import TrialConfig
 def needed_encoders(study: Study, base: TrialConfig, options: Options) -> Mapping[str, str]:
     """By bank, the study whose best model this one starts from; none where it trains from fresh weights.
 
-    Raises InputError where the options settle what such an encoder decides, or hold out what it has seen.
+    Raises InputError where the options fix what such an encoder decides, or hold out what it has seen.
     """
     needed = study.encoders if getattr(base.model, "frozen", False) else {}
     if needed and options.folds:
@@ -29,7 +29,7 @@ def needed_encoders(study: Study, base: TrialConfig, options: Options) -> Mappin
         )
     for path in options.fixed:
         if any(path.startswith(f"model.{bank}.") for bank in needed):
-            raise InputError(f"{path} is decided by the trained encoder; settle it with --fix encoders=joint, or there")
+            raise InputError(f"{path} is decided by the trained encoder; fix it with --fix encoders=joint, or there")
     return needed
 
 

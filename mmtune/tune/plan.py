@@ -144,7 +144,7 @@ def make_plan(
     encoders: Mapping[str, Path],
     tags: Mapping[str, str],
 ) -> Plan:
-    """A plan from what was settled for this data, and what its encoders are."""
+    """A plan from what was fixed for this data, and what its encoders are."""
     key = make_key(study, dataset, options, base.train.epochs, encoder_runs)
     return Plan(
         key=key,

@@ -23,7 +23,7 @@ from mmtune.networks.card import MODEL
 from mmtune.networks.kinds import remember
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
-from mmtune.study import Study, StudyKey, load_study, settled
+from mmtune.study import Study, StudyKey, load_study, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.study.options import Options
 from mmtune.study.space import describe
@@ -117,7 +117,7 @@ def run_study(
     require_monitor()
     remember(study.base.model, study.name)
     sampler = options.sampler or study.sampler
-    base = settled(study, options.fixed, options.epochs)
+    base = with_fixed(study, options.fixed, options.epochs)
     require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
     objective, splits = objective_of(study.objective), make_splits(dataset, options)

@@ -108,6 +108,17 @@ def last(text: str) -> Any:
 
 
 @pytest.mark.slow
+def test_a_network_that_is_edited_between_two_calls_is_said_and_recorded(here: Path) -> None:
+    python(here, "ink.py", json.dumps({"trials": 1}))
+    text = (here / "ink.py").read_text()
+    (here / "ink.py").write_text(text.replace('print("begins")', "# a comment"))
+    assert "different code" not in python(here, "ink.py", json.dumps({"trials": 2}))
+    (here / "ink.py").write_text(text.replace("embedding.relu()", "embedding.tanh()"))
+    told = python(here, "ink.py")
+    assert re.search("made with different code: trials 0-1 with own code [0-9a-f]{12}; the others with own", told)
+
+
+@pytest.mark.slow
 def test_a_study_has_the_same_scores_from_main_from_another_script_and_from_the_command_line(here: Path) -> None:
     """And its model, trained by a class of `__main__`, is the one that the study's file names."""
     first = python(here, "ink.py")

@@ -22,7 +22,7 @@ FULL = [0.90, 0.92, 0.97, 0.91]
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """`settle` is for the whole process, and this one is the tests'."""
+    """`prepare_torch` is for the whole process, and this one is the tests'."""
     matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     threads, products = torch.get_num_threads(), matmul.fp32_precision
     deterministic = torch.backends.cudnn.deterministic

@@ -15,7 +15,7 @@ from tracked import OBJECTIVE
 from mmtune.base.fields import flatten
 from mmtune.data.dataset import Dataset
 from mmtune.networks.storage import load_model
-from mmtune.study import load_study, settled
+from mmtune.study import load_study, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.tracking import COMPLETE, PARENT, PRUNED, STATUS, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.tune.halving import rungs
@@ -166,7 +166,7 @@ def check_trial(tracker: MlflowTracker, trial: TrialRun, epochs: int) -> None:
 def search_of(parent: StudyRun) -> Search:
     """The empty search of a study of mmtune's own, as its key has it."""
     key, study = parent.key, load_study(parent.key.study)
-    base = settled(study, dict(key.fixed), key.epochs)
+    base = with_fixed(study, dict(key.fixed), key.epochs)
     made = schedule(study, key.sampler, base, dict(key.fixed), epochs=key.epochs)
     divided = len(parts_of(key.folds, key.repeats)) > 1
     return Search(

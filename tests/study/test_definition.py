@@ -12,7 +12,7 @@ import pytest
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.study import Study, parse_fixed, settled
+from mmtune.study import Study, parse_fixed, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.study.schedule import Sampled
 from mmtune.study.space import Categorical, Choice, Integer, Real
@@ -63,7 +63,7 @@ def test_where_there_are_few_combinations_each_is_a_trial() -> None:
         {"model.act": "tanh"},
     ]
     fixed = {"model.act": "tanh"}
-    assert schedule(few, "grid", settled(few, fixed, None), fixed).trials == 1
+    assert schedule(few, "grid", with_fixed(few, fixed, None), fixed).trials == 1
     assert replace(few, trials=5).sampler == "tpe"
     assert replace(MINE, space=()).sampler == "grid"
 
@@ -90,10 +90,10 @@ def test_augmentations_that_are_not_by_bank_are_refused() -> None:
         Train(augment=["image"])  # type: ignore[arg-type]
 
 
-def test_a_choice_in_a_part_by_name_is_settled_by_its_path() -> None:
+def test_a_choice_in_a_part_by_name_is_fixed_by_its_path() -> None:
     fixed = parse_fixed(["model.encoders.table.width=7", "act=tanh"], MINE.base)
     assert fixed == {"model.encoders.table.width": 7, "model.act": "tanh"}
-    base = settled(MINE, fixed, 2)
+    base = with_fixed(MINE, fixed, 2)
     assert base.model.encoders == {"image": Encoder(3), "table": Encoder(7)}
     assert flatten(base)["train.epochs"] == 2
     with pytest.raises(InputError, match=r"with one of model\.encoders\.image\.width, model\.encoders\.table"):
@@ -101,9 +101,9 @@ def test_a_choice_in_a_part_by_name_is_settled_by_its_path() -> None:
 
 
 @pytest.mark.parametrize("extra", [None, (5, 3)], ids=str)
-def test_what_no_text_can_say_is_not_settled_by_one(extra: Any) -> None:
+def test_what_no_text_can_say_is_not_fixed_by_one(extra: Any) -> None:
     base = TrialConfig(model=Net(extra=extra))
-    with pytest.raises(InputError, match=r"--fix settles a text, a number or a truth value, model\.extra is of type"):
+    with pytest.raises(InputError, match=r"--fix takes a text, a number or a truth value, model\.extra is of type"):
         parse_fixed(["extra=5-3"], base)
 
 

@@ -93,11 +93,11 @@ def test_a_study_without_such_trials_is_refused() -> None:
         schedule(ladder, "grid", ladder.base, {})
 
 
-def test_a_settled_choice_leaves_the_phases() -> None:
+def test_a_fixed_choice_leaves_the_phases() -> None:
     study = load_study("spectrogram_fusion")
     whole = schedule(study, "phases", study.base, {})
-    settled = schedule(study, "phases", study.base, {"train.batch_size": 32, "model.hidden": 64})
-    assert whole.trials - settled.trials == 6 + 1
+    fixed = schedule(study, "phases", study.base, {"train.batch_size": 32, "model.hidden": 64})
+    assert whole.trials - fixed.trials == 6 + 1
 
 
 @pytest.mark.parametrize(

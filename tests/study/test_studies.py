@@ -14,7 +14,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.study import Study, load_study, parse_fixed, settled, study_files
+from mmtune.study import Study, load_study, parse_fixed, study_files, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.study.schedule import Schedule
 from mmtune.study.space import Categorical, Choice, Integer, Value, draw
@@ -103,11 +103,11 @@ def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp
     assert wanted <= written <= wanted | {"maps.npz"}
 
 
-def test_choices_are_settled_by_name_and_checked() -> None:
+def test_choices_are_fixed_by_name_and_checked() -> None:
     study = load_study("image_cnn")
     fixed = parse_fixed(["kernel=5", "train.learning_rate=0.001"], study.base)
     assert fixed == {"model.kernel": 5, "train.learning_rate": 0.001}
-    base = settled(study, fixed, None)
+    base = with_fixed(study, fixed, None)
     assert flatten(base)["model.kernel"] == 5
     assert [choice.path for choice in schedule(study, "grid", base, fixed).space] == ["model.norm", "model.activation"]
     for text, said in [
@@ -118,16 +118,16 @@ def test_choices_are_settled_by_name_and_checked() -> None:
         with pytest.raises(InputError, match=said):
             parse_fixed([text], study.base)
     with pytest.raises(InputError, match="kernel must be a whole number from 1 to 27, got 0"):
-        settled(study, {"model.kernel": 0}, None)
+        with_fixed(study, {"model.kernel": 0}, None)
     with pytest.raises(InputError, match=r"model.kernel must be of type int as 3 is, got '7'"):
-        settled(study, {"model.kernel": "7"}, None)
+        with_fixed(study, {"model.kernel": "7"}, None)
 
 
 def test_what_a_paper_tried_binds_nobody() -> None:
     """A filter of 7 and a rate of 1 are in no paper, and a study's own values are its own."""
     study = load_study("image_cnn")
     fixed = parse_fixed(["kernel=7", "learning_rate=1"], study.base)
-    base = settled(study, fixed, None)
+    base = with_fixed(study, fixed, None)
     left = schedule(study, "tpe", base, fixed).space
     assert flatten(base)["model.kernel"] == 7
     assert not {"model.kernel", "train.learning_rate"} & {choice.path for choice in left}
