@@ -79,9 +79,9 @@ def refuse(error: Exception) -> NoReturn:
 def show_version(wanted: bool) -> None:
     """Print mmtune's version and end, if it is wanted."""
     if wanted:
-        from mmtune import __version__
+        from mmtune.base.provenance import installed
 
-        typer.echo(f"mmtune {__version__}")
+        typer.echo(f"mmtune {installed('mmtune')}")
         raise typer.Exit
 
 

@@ -113,7 +113,7 @@ def test_what_cannot_run_says_why(tiny: Dataset) -> None:
     assert task.fixed == ()
     alone = spoken_by(tiny, "one")
     said = obstacle(Task(study="image_cnn", protocol="speaker_disjoint"), load_study("image_cnn"), alone)
-    assert said == "holding groups out needs at least 2 groups here, got 1"
+    assert said == "speaker_disjoint needs at least 2 groups here, got 1"
 
 
 def test_the_epochs_of_all_trainings_count() -> None:
