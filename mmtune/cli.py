@@ -344,7 +344,7 @@ def for_optuna(
     told, tracker = load_study(name), open_tracker(store)
     own, _ = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds, run)
     made = export(tracker, own, out, told)
-    typer.echo(f"{made.study_name} for Optuna, trials: {len(made.trials)}")
+    typer.echo(f"{len(made.trials)} trial{'s' * (len(made.trials) != 1)} of {made.study_name} for Optuna")
 
 
 @app.command()

@@ -284,7 +284,7 @@ def test_a_study_named_by_its_file_goes_all_the_way(ran: Ran, tmp_path: Path) ->
         (["report", file], "report of birds.birds-"),
         (["promote", file], "version 1 is champion, as there was none before"),
         (["promote", file, "--history"], "birds.birds-"),
-        (["optuna", file, "--out", f"sqlite:///{tmp_path}/o.db"], "1 trials of birds.birds-"),
+        (["optuna", file, "--out", f"sqlite:///{tmp_path}/o.db"], "1 trial of birds.birds-"),
     ):
         made = CliRunner().invoke(cli.app, [*verb, *out])
         assert made.exception is None
