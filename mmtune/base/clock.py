@@ -31,6 +31,11 @@ class Clock:
         """A time on record, which no time told from now on is before."""
         self.latest = max(self.latest, moment)
 
+    def show_milliseconds(self, since_1970: int) -> None:
+        """The same as MLflow counts; one that no calendar has counts for nothing."""
+        with suppress(OverflowError):
+            self.show(EPOCH + timedelta(milliseconds=since_1970))
+
     def show_text(self, moment: str) -> None:
         """The same of a time in ISO 8601; one that a hand has made unreadable counts for nothing."""
         with suppress(ValueError, TypeError):

@@ -9,11 +9,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmtune.base.clock import CLOCK, EPOCH
+from mmtune.base.clock import CLOCK
 from mmtune.base.errors import InputError
 from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
@@ -191,7 +190,7 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
     def on_saved() -> None:
         line.send(Saved(number=job.number))
 
-    CLOCK.show(EPOCH + timedelta(milliseconds=job.after))
+    CLOCK.show_milliseconds(job.after)
     try:
         origin = Origin(encoders=job.encoders, checkpoint=job.checkpoint)
         split = spec.splits[job.split]

@@ -50,7 +50,7 @@ def score_test(
         with tempfile.TemporaryDirectory() as folder:
             write_test(Path(folder), found, dataset.classes)
             # The tag is written last: whatever carries it has its scores and its file.
-            tracker.add_files(trial.run_id, Path(folder))
+            tracker.replace_files(trial.run_id, Path(folder))
             told = Point(epoch=0, time=milliseconds(), metrics=scores)
             tracker.log(trial.run_id, [told], tags={TEST_DIGEST: dataset.digest})
     path = tracker.artifact(trial.run_id, TEST)

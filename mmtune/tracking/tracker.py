@@ -305,6 +305,13 @@ class MlflowTracker:
         sqlite.secure(sqlite_path(self.uri))
         sqlite.analyse(sqlite_path(self.uri))
 
+    def last_said(self, parent: str, metric: str) -> int:
+        """When a study's run last said how it stands, in milliseconds since 1970; 0 where it never has."""
+        with reached(self.uri):
+            ended = self.client.get_run(parent).info.end_time
+            told = self.client.get_metric_history(parent, metric)
+        return max([ended or 0, *(point.timestamp for point in told)])
+
     def experiment(self, name: str) -> str:
         """MLflow's experiment of a study's name, made if there is none."""
         if name in self.experiment_ids:
@@ -398,6 +405,16 @@ class MlflowTracker:
         """Keep what is in a folder with a run."""
         with self._writing() as client:
             client.log_artifacts(run_id, str(folder))
+
+    def replace_files(self, run_id: str, folder: Path) -> None:
+        """Keep the files of a folder with a run, in the place of those that it has by the same names."""
+        uri = self._artifact_uri(run_id)
+        with self._writing() as client:
+            for path in sorted(folder.iterdir()):
+                if urlparse(uri).scheme == "file":
+                    # MLflow copies times as well, which only the owner of a file may set: it may be a colleague's.
+                    (path_of(uri) / path.name).unlink(missing_ok=True)
+                client.log_artifact(run_id, str(path))
 
     def remove_files(self, run_id: str, names: Sequence[str]) -> None:
         """Remove files or folders, by their path among a run's own, and say so in the run.

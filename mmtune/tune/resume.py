@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +63,13 @@ def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, 
     tracked = tracker.trials(parent)
     tracked_parts = tracker.parts(parent) if len(parts) > 1 else []
     for run in (*tracked, *tracked_parts):
-        show(run.started)
+        CLOCK.show_milliseconds(run.started)
     by_id = {run.tags.get("mmtune.id", ""): run for run in (*tracked, *tracked_parts)}
     staged = [trial for trial in read_staged(staging, parts, objective) if not forget_if_ended(trial, by_id)]
     for own in (own for trial in staged for own in trial.runs):
         own.run_id = by_id[own.id].run_id if own.id in by_id else ""
-        show(own.started)
+        for time in (own.started, *(point.time for point in read_epochs(own.folder))):
+            CLOCK.show_milliseconds(time)
     stray = strays(tracked, tracked_parts, staged)
     for run_id in sorted(stray):
         end_lost(tracker, run_id, LOST)
@@ -80,11 +80,6 @@ def look(tracker: MlflowTracker, parent: str, staging: Path, parts: tuple[Part, 
         staged=staged,
         states={run.run_id: run.state for run in (*tracked, *tracked_parts)},
     )
-
-
-def show(started: int) -> None:
-    """Let no time that is told from now on be before that."""
-    CLOCK.show(datetime.fromtimestamp(started / 1000, UTC))
 
 
 def strays(trials: Iterable[TrialRun], parts: Iterable[TrialRun], staged: Iterable[StagedTrial]) -> set[str]:

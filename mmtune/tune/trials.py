@@ -16,7 +16,7 @@ from typing import Any
 
 from optuna.samplers import BaseSampler
 
-from mmtune.base.clock import milliseconds
+from mmtune.base.clock import CLOCK, milliseconds
 from mmtune.base.errors import InputError
 from mmtune.base.fields import short_names
 from mmtune.base.progress import Progress
@@ -311,6 +311,8 @@ class Trials:
     def advance(self, ticket: int, point: Point, new: bool) -> bool | None:
         """Take note of an epoch, new or on record from before; whether to go on, None where nobody asks."""
         index, part, live = self._place(ticket)
+        # A worker's clock may be another machine's, or have jumped since.
+        CLOCK.show_milliseconds(point.time)
         if new:
             self.recorder.epoch(live.running[part], point)
         score = point.metrics[self.objective.first.curve]
