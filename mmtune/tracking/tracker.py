@@ -316,6 +316,9 @@ class MlflowTracker:
         """MLflow's experiment of a study's name, made if there is none."""
         if name in self.experiment_ids:
             return self.experiment_ids[name]
+        # Found out now, and not when the first trial has ended.
+        if not self.uri.startswith("http"):
+            make_folder(self.root / "artifacts" / name)
         # Opening a store takes the lock too.
         client, path, folder = self.client, sqlite_path(self.uri), self.root / "artifacts" / name
         with locked((path.parent if path else self.root) / store.LOCK), reached(self.uri):
