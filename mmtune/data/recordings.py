@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.base.bounds import MEBIBYTE, open_bounded
+from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
+from mmtune.data.riff import filled
 
 SAMPLE_RATE = 16_000
 SIXTEEN_BIT = 32768.0
@@ -19,7 +20,8 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
-CODINGS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+UNPACKED = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+CODINGS = (*UNPACKED, "MPEG_LAYER_III", "VORBIS", "OPUS")
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -45,9 +47,9 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     """Samples (n, channels) and the rate, checked before anything is decoded."""
     import soundfile
 
-    require_recording(path)
+    content = read_recording(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(BytesIO(content)) as file:
             frames, rate, channels = file.frames, file.samplerate, file.channels
             if not MIN_RATE <= rate <= MAX_RATE:
                 raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
@@ -71,21 +73,22 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     return samples, rate
 
 
-def require_recording(path: Path) -> None:
-    """Raise InputError unless a file begins as WAV or FLAC, which of all that libsndfile reads are the best tried.
-
-    A RIFF file may not be shorter than its header says: libsndfile would read it silently.
-    """
-    with open_bounded(path, MOST_BYTES) as file:
-        head, size = file.read(12), os.fstat(file.fileno()).st_size
-    if not size:
+def read_recording(path: Path) -> bytes:
+    """The content of a file that begins as one of the kinds that are read, its lengths filled in."""
+    content = read_bounded(path, MOST_BYTES)
+    if not content:
         raise InputError(f"{path}: must be an audio file, is empty (0 bytes)")
-    if not (head[:4] == b"fLaC" or (head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE")):
-        raise InputError(f"{path}: must be an audio file that can be decoded, WAV or FLAC, begins with {head!r}")
-    said = int.from_bytes(head[4:8], "little")
-    streamed = said in (0, 0xFFFFFFFF)  # written to a pipe: the length was never filled in
-    if head[:4] == b"RIFF" and not streamed and said + 8 > size + 1:
-        raise InputError(f"{path}: must be complete, has {size} of {said + 8} bytes")
+    if not is_recording(content[:12]):
+        kinds = "WAV, FLAC, MP3 or Ogg"
+        raise InputError(f"{path}: must be an audio file that can be decoded, {kinds}, begins with {content[:12]!r}")
+    return filled(content, path)
+
+
+def is_recording(head: bytes) -> bool:
+    """Whether a file begins as WAV, FLAC, Ogg or MP3 do."""
+    wav = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
+    mp3 = head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2)
+    return wav or mp3 or head[:4] in (b"fLaC", b"OggS")
 
 
 def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ def test_a_hostile_picture_is_refused(name: str, world: World, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda p, m: hostile.wav(p, riff=2**32 - 16), "must be complete"),
+        (lambda p, m: hostile.wav(p, riff=2**28), "must be complete"),
         (lambda p, m: hostile.loud_flac(p, 2**36 - 1, 8000), "at most 60 s"),
         (hostile.bare_pickle, "WAV or FLAC"),
         (hostile.torch_pt, "WAV or FLAC"),
