@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
+from mmtune.data.paper import mark_of
 
 SIDE = 28
 IMAGE_SHAPE = (SIDE, SIDE)
@@ -22,7 +23,7 @@ MOST_BYTES = 64 * MEBIBYTE
 JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
 MAX_SCANS = 100  # encoders write ten or so
 MIN_CONTRAST = 32.0  # of 255
-INK, FAINT = 0.25, 0.1  # of the darkest ink: what bounds the digit, and what is paper or noise
+INK = 0.25  # of the darkest ink: what bounds the digit
 
 
 def read_digit(path: Path) -> NDArray[np.uint8]:
@@ -39,22 +40,15 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
         raise InputError(
             f"{path}: ink must stand out by {MIN_CONTRAST:g} of 255 levels, the picture spans {contrast:.0f}"
         )
-    paper = paper_level(grey)
-    light_ink = paper <= (low + high) / 2
-    if not light_ink:
-        grey, paper, high = 255 - grey, 255.0 - paper, 255.0 - low
-    if grey.shape == IMAGE_SHAPE and (light_ink or paper == 0):
-        return np.rint(grey).astype(np.uint8)
-    return normalise(ink_of(grey, paper, high))
-
-
-def ink_of(grey: NDArray[Any], paper: float, darkest: float) -> NDArray[np.float32]:
-    """Grey levels as shares of the darkest ink, (height, width) in [0, 1]; what is faint is none."""
-    ink = grey.astype(np.float32)
-    ink -= paper  # in place: a photograph is large
-    ink /= darkest - paper
-    ink[ink < FAINT] = 0.0
-    return np.minimum(ink, 1.0, out=ink)
+    if grey.shape == IMAGE_SHAPE:
+        paper = paper_level(grey)
+        light = paper <= (low + high) / 2
+        if light or paper == high == 255:
+            return np.rint(grey if light else 255 - grey).astype(np.uint8)
+    try:
+        return normalise(mark_of(grey))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def read_picture(path: Path, height: int, width: int, colour: bool) -> NDArray[np.uint8]:
@@ -97,7 +91,7 @@ def opened(path: Path, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
                     size = f"{picture.width} x {picture.height}"
                     raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {size}")
                 frames = getattr(picture, "n_frames", 1)
-                if frames > 1:
+                if frames > 1 and picture.format != "MPO":
                     raise InputError(f"{path}: must be a single picture, has {frames} frames")
                 return convert(ImageOps.exif_transpose(picture))
     except InputError:
