@@ -16,7 +16,10 @@ from mmtune.data.checks import require_names
 from mmtune.data.classes import classes_among, digit_of, likeness
 from mmtune.data.sources import test_parts
 
-SUFFIXES = {"pictures": ("png", "jpg", "jpeg"), "recordings": ("wav", "flac")}
+SUFFIXES = {
+    "pictures": ("png", "jpg", "jpeg", "mpo", "webp", "heic", "heif"),
+    "recordings": ("wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "webm"),
+}
 ENDING = re.compile(rf"(\.({'|'.join(sum(SUFFIXES.values(), ()))}))+$", re.IGNORECASE)
 # Of each naming what it looks like, and the same for a path below the source without its suffix. Earlier ones win.
 NAMINGS = {

@@ -37,7 +37,7 @@ def mark_of(grey: NDArray[Any]) -> Grey:
     """How much ink is where, (h, w) in [0, 1], of the one mark that grey levels (H, W) in 0..255 show.
 
     Ink may be darker or lighter than its ground, which may be lit unevenly and ruled. Raises InputError where there are
-    several marks of about one size.
+    several marks of about one size, or none.
     """
     small = shrunk(grey.astype(np.float32), LONGEST)
     ink = freed(ink_of(small, is_light(small)))
@@ -173,6 +173,8 @@ def one_mark(mask: Mask) -> Mask:
     from scipy.ndimage import binary_dilation, find_objects, label
 
     mask = inside(mask)
+    if not mask.any():
+        raise InputError("must show one digit, nothing in it hangs together")
     named, count = label(mask, np.ones((3, 3)))
     areas = np.bincount(named.ravel(), minlength=count + 1)[1:]
     largest = int(np.argmax(areas)) + 1

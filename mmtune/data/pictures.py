@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -19,6 +20,10 @@ SIDE = 28
 IMAGE_SHAPE = (SIDE, SIDE)
 BOX = 20  # MNIST's digits fit a box of 20 x 20 pixels
 MAX_SIDE = 4096
+MOST_PIXELS = 200_000_000
+"""Of a JPEG, which is decoded at a reduced scale."""
+KINDS = "PNG, JPEG or WebP"
+HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 MOST_BYTES = 64 * MEBIBYTE
 JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
 MAX_SCANS = 100  # encoders write ten or so
@@ -27,10 +32,11 @@ INK = 0.25  # of the darkest ink: what bounds the digit
 
 
 def read_digit(path: Path) -> NDArray[np.uint8]:
-    """(28, 28) uint8 of a PNG or JPEG, whatever its size, colour, depth, alpha or polarity.
+    """(28, 28) uint8 of a PNG, JPEG, WebP or HEIC, whatever its size, colour, depth, alpha or polarity.
 
     A 28 x 28 picture with light ink passes unchanged. Raises InputError where the file is no such picture, is
-    truncated, has several frames, is larger than 4096 pixels a side or 64 MiB, or shows nothing.
+    truncated, has several frames, is larger than 4096 pixels a side (a JPEG 200 megapixels) or 64 MiB, or shows nothing or
+    several marks.
     """
     path = Path(path)
     grey = read_grey(path)
@@ -52,7 +58,7 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
 
 
 def read_picture(path: Path, height: int, width: int, colour: bool) -> NDArray[np.uint8]:
-    """A PNG or JPEG, upright, over white where it is transparent, stretched to so many pixels.
+    """A picture, upright, over white where it is transparent, stretched to so many pixels.
 
     (height, width) uint8 in grey, or (3, height, width) in colour. Raises InputError as `read_digit` does.
     """
@@ -78,31 +84,64 @@ def opened(path: Path, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
     from PIL import Image, ImageOps
 
     content = read_bounded(path, MOST_BYTES)
-    scans = content.count(START_OF_SCAN) if content.startswith(JPEG) else 0
-    if scans > MAX_SCANS:  # each may be a few bytes long and yet goes over the whole picture
-        raise InputError(f"{path}: must have at most {MAX_SCANS} scans, has {scans}")
-    stream = BytesIO(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream, formats=("PNG", "JPEG")) as picture:  # which decodes nothing yet
+            with pillow(path, content) as picture:  # which decodes nothing yet
                 if max(picture.size) > MAX_SIDE:
                     size = f"{picture.width} x {picture.height}"
                     raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {size}")
                 frames = getattr(picture, "n_frames", 1)
-                if frames > 1 and picture.format != "MPO":
+                if frames > 1:
                     raise InputError(f"{path}: must be a single picture, has {frames} frames")
                 return convert(ImageOps.exif_transpose(picture))
     except InputError:
         raise
     except Exception as error:  # a broken picture, or its Exif data, make Pillow raise errors of many kinds
-        reason = " ".join(str(error).split()).replace(f" file {stream!r}", " it") or type(error).__name__
-        raise InputError(f"{path}: must be a whole PNG or JPEG picture: {reason}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = re.sub(r" file <_io\.BytesIO[^>]*>", " it", reason)
+        raise InputError(f"{path}: must be a whole {KINDS} picture: {reason}") from error
+
+
+def pillow(path: Path, content: bytes) -> Any:
+    """A picture as Pillow opens it, a large JPEG at a reduced scale; InputError where that would take too much."""
+    from PIL import Image
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    if content[4:8] == b"ftyp" and content[8:12] in HEIC:
+        return heic(path, content)
+    if not content.startswith(JPEG):
+        return Image.open(BytesIO(content), formats=("PNG", "WEBP"))
+    scans = content.count(START_OF_SCAN)
+    if scans > MAX_SCANS:  # each may be a few bytes long and yet goes over the whole picture
+        raise InputError(f"{path}: must have at most {MAX_SCANS} scans, has {scans}")
+    # Of several pictures in one file, as cameras write them (MPO), this is the first.
+    picture = JpegImageFile(BytesIO(content))
+    if max(picture.size) > MAX_SIDE:
+        # Of a progressive one all coefficients would be held, whatever the scale.
+        most = MAX_SIDE**2 if picture.info.get("progressive") else MOST_PIXELS
+        if picture.width * picture.height > most:
+            size = f"{picture.width} x {picture.height}"
+            raise InputError(f"{path}: must have at most {most:,} pixels, is {size}")
+        picture.draft(picture.mode, (MAX_SIDE // 2, MAX_SIDE // 2))
+    return picture
+
+
+def heic(path: Path, content: bytes) -> Any:
+    """A picture of a phone that writes HEIC; InputError where nothing here reads them."""
+    try:
+        from pillow_heif import open_heif
+    except ImportError as error:
+        raise InputError(f"{path}: HEIC pictures need pillow-heif: pip install 'mmtune[media]'") from error
+    picture = open_heif(BytesIO(content), convert_hdr_to_8bit=True)
+    if max(picture.size) > MAX_SIDE:
+        raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {picture.size[0]} x {picture.size[1]}")
+    return picture.to_pillow()
 
 
 def to_grey(picture: Any) -> NDArray[Any]:
-    """Grey levels of a picture of any mode that Pillow reads from PNG and JPEG."""
+    """Grey levels of a picture of any mode that Pillow reads."""
     if picture.mode.startswith("I"):  # 16 bits of grey
         return np.asarray(picture).astype(np.float32) / np.float32(257)
     if not picture.has_transparency_data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -21,11 +22,13 @@ MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
 UNPACKED = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+MATROSKA = b"\x1a\x45\xdf\xa3"
+KINDS = "WAV, FLAC, MP3, Ogg, M4A or WebM"
 CODINGS = (*UNPACKED, "MPEG_LAYER_III", "VORBIS", "OPUS")
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
-    """A WAV or FLAC recording as mono samples (n,) float32, channels averaged, and its rate in Hz.
+    """A recording (WAV, FLAC, MP3, Ogg, M4A, WebM) as mono samples (n,) float32, channels averaged, and its rate in Hz.
 
     Raises InputError where the file is missing, empty, truncated, no such recording, silent, not finite, absurdly
     loud, longer than 60 s, or holds more than MAX_SAMPLES in all channels together.
@@ -45,43 +48,72 @@ def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
 
 def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     """Samples (n, channels) and the rate, checked before anything is decoded."""
-    import soundfile
-
-    content = read_recording(path)
+    content = read_bounded(path, MOST_BYTES)
+    if not content:
+        raise InputError(f"{path}: must be an audio file, is empty (0 bytes)")
+    is_contained = content[4:8] == b"ftyp" or content[:4] == MATROSKA
+    if not is_contained and not is_recording(content[:12]):
+        raise InputError(f"{path}: must be an audio file that can be decoded, {KINDS}, begins with {content[:12]!r}")
+    content = filled(content, path)
     try:
-        with soundfile.SoundFile(BytesIO(content)) as file:
-            frames, rate, channels = file.frames, file.samplerate, file.channels
-            if not MIN_RATE <= rate <= MAX_RATE:
-                raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
-            if frames <= 0:
-                raise InputError(f"{path}: must hold samples, holds none")
-            if frames / rate > MAX_SECONDS:
-                raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
-            if frames * channels > MAX_SAMPLES:
-                found = f"{frames} in each of {channels} channels"
-                raise InputError(f"{path}: must hold at most {MAX_SAMPLES} samples, holds {found}")
-            if file.subtype not in CODINGS:
-                raise InputError(f"{path}: samples must be PCM, floats or companded, are {file.subtype}")
-            samples = file.read(dtype="float32", always_2d=True)
+        return contained(path, content) if is_contained else by_soundfile(path, content)
     except InputError:
         raise
-    except Exception as error:  # a broken header makes libsndfile, and soundfile itself, raise errors of many kinds
-        reason = " ".join(str(error).split()).replace(str(path), "file")
+    except Exception as error:  # a broken header makes libraries raise errors of many kinds
+        reason = re.sub(r"<_io\.BytesIO[^>]*>", "file", " ".join(str(error).split()))
         raise InputError(f"{path}: must be an audio file that can be decoded: {reason}") from error
+
+
+def by_soundfile(path: Path, content: bytes) -> tuple[NDArray[np.float32], int]:
+    """`decode` of what libsndfile reads."""
+    import soundfile
+
+    with soundfile.SoundFile(BytesIO(content)) as file:
+        frames, rate, channels = file.frames, file.samplerate, file.channels
+        require_size(path, frames, rate, channels)
+        if file.subtype not in CODINGS:
+            raise InputError(f"{path}: samples must be PCM, floats or companded, are {file.subtype}")
+        samples = file.read(dtype="float32", always_2d=True)
     if len(samples) != frames:
         raise InputError(f"{path}: must be complete, has {len(samples)} of {frames} samples")
     return samples, rate
 
 
-def read_recording(path: Path) -> bytes:
-    """The content of a file that begins as one of the kinds that are read, its lengths filled in."""
-    content = read_bounded(path, MOST_BYTES)
-    if not content:
-        raise InputError(f"{path}: must be an audio file, is empty (0 bytes)")
-    if not is_recording(content[:12]):
-        kinds = "WAV, FLAC, MP3 or Ogg"
-        raise InputError(f"{path}: must be an audio file that can be decoded, {kinds}, begins with {content[:12]!r}")
-    return filled(content, path)
+def contained(path: Path, content: bytes) -> tuple[NDArray[np.float32], int]:
+    """`decode` of M4A and WebM, whose sound lies in a container."""
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"{path}: M4A and WebM recordings need PyAV: pip install 'mmtune[media]'") from error
+    with av.open(BytesIO(content), format="mov" if content[4:8] == b"ftyp" else "matroska") as file:
+        if not file.streams.audio:
+            raise InputError(f"{path}: must hold a recording, it has no sound")
+        stream = file.streams.audio[0]
+        rate, channels = stream.rate, stream.channels
+        require_size(path, 1, rate, channels)
+        planes, total = [], 0
+        resampler = av.AudioResampler(format="fltp", rate=rate)
+        for frame in file.decode(stream):
+            for part in resampler.resample(frame):
+                planes.append(part.to_ndarray())
+                total += part.samples
+            # What it says of its length is nothing to go by.
+            require_size(path, total, rate, channels)
+    require_size(path, total, rate, channels)
+    return np.concatenate(planes, axis=1).T.astype(np.float32), rate
+
+
+def require_size(path: Path, frames: int, rate: int, channels: int) -> None:
+    """Raise InputError unless a recording has samples, at a known rate, and not too many."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise InputError(f"{path}: sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
+    if frames <= 0:
+        raise InputError(f"{path}: must hold samples, holds none")
+    if frames / rate > MAX_SECONDS:
+        raise InputError(f"{path}: must be at most {MAX_SECONDS:g} s long, is {frames / rate:.0f} s")
+    if frames * channels > MAX_SAMPLES:
+        found = f"{frames} in each of {channels} channels"
+        raise InputError(f"{path}: must hold at most {MAX_SAMPLES} samples, holds {found}")
 
 
 def is_recording(head: bytes) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from mmtune.base.errors import InputError
 from mmtune.data.pictures import normalise, read_digit
@@ -39,12 +40,49 @@ def photographed(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)).convert("RGB")
 
 
+def lit(picture: Image.Image, light: NDArray[np.float64], rules: NDArray[np.float64] | float = 0.0) -> Image.Image:
+    """Dark ink on paper with rules so much darker than it, under a light (H, W) in [0, 1]."""
+    ink = np.asarray(picture, np.float64) / 255
+    paper = (225 - rules) * (1 - ink) + 30 * ink
+    return Image.fromarray(np.clip(paper * light, 0, 255).astype(np.uint8))
+
+
+def shadowed(picture: Image.Image) -> Image.Image:
+    """Half of it in hard shadow, whose edge goes through the digit."""
+    across = np.broadcast_to(np.arange(picture.width), picture.size[::-1])
+    return lit(picture, np.where(across < 290, 1.0, 0.45))
+
+
+def ruled(picture: Image.Image, down: bool = False) -> Image.Image:
+    """Lines that lean a little, across and, if asked for, down."""
+    y, x = np.mgrid[: picture.height, : picture.width]
+    rules = 70.0 * ((y + x // 80) % 30 < 2)
+    return lit(picture, np.ones(rules.shape), np.maximum(rules, 70.0 * (x % 30 < 2)) if down else rules)
+
+
+def heic(picture: Image.Image, path: Path) -> None:
+    pillow_heif.from_pillow(ImageOps.invert(picture).convert("RGB")).save(path)
+
+
+def mpo(picture: Image.Image, path: Path) -> None:
+    """A camera's file of two pictures, of which the first counts."""
+    first, second = ImageOps.invert(picture).convert("RGB"), Image.new("RGB", picture.size, "white")
+    first.save(path, format="MPO", save_all=True, append_images=[second])
+
+
 FORMS: dict[str, Draw] = {
     "grey": lambda p, f: p.save(f.with_suffix(".png")),
     "dark on light": lambda p, f: ImageOps.invert(p).save(f.with_suffix(".png")),
     "jpeg": lambda p, f: ImageOps.invert(p).convert("RGB").save(f.with_suffix(".jpg"), quality=90),
     "cmyk": lambda p, f: ImageOps.invert(p).convert("CMYK").save(f.with_suffix(".jpg"), quality=95),
     "photo": lambda p, f: photographed(p).save(f.with_suffix(".jpg"), quality=80),
+    "half in shadow": lambda p, f: shadowed(p).save(f.with_suffix(".jpg"), quality=90),
+    "ruled": lambda p, f: ruled(p).save(f.with_suffix(".jpg"), quality=90),
+    "squared": lambda p, f: ruled(p, down=True).save(f.with_suffix(".jpg"), quality=90),
+    "chalk": lambda p, f: ImageOps.invert(shadowed(p)).save(f.with_suffix(".jpg"), quality=90),
+    "webp": lambda p, f: ImageOps.invert(p).save(f.with_suffix(".webp"), quality=90),
+    "heic": lambda p, f: heic(p, f.with_suffix(".heic")),
+    "mpo": lambda p, f: mpo(p, f.with_suffix(".jpg")),
     "blue on yellow": lambda p, f: ImageOps.colorize(p, "yellow", "navy").save(f.with_suffix(".png")),
     "palette": lambda p, f: ImageOps.invert(p).convert("RGB").quantize(32).save(f.with_suffix(".png")),
     "16 bit": lambda p, f: Image.fromarray(np.asarray(p).astype(np.uint16) * 257).save(f.with_suffix(".png")),
@@ -56,6 +94,10 @@ FORMS: dict[str, Draw] = {
 }
 
 
+SOFT = ("tiny", "half in shadow", "ruled", "squared", "chalk")
+"""In which a digit may be more like another one of its kind than like itself, but not less than so."""
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_digit_comes_out_as_the_digit(tmp_path: Path, digits: Digits, form: str) -> None:
     for digit in digits[0][::20]:
@@ -65,8 +107,8 @@ def test_every_form_of_a_digit_comes_out_as_the_digit(tmp_path: Path, digits: Di
         assert (read.shape, read.dtype.name) == ((28, 28), "uint8")
         alike = [np.corrcoef(read.ravel(), other.ravel())[0, 1] for other in digits[0]]
         itself = float(np.corrcoef(read.ravel(), digit.ravel())[0, 1])  # up to resampling
-        assert itself > 0.9
-        assert itself == pytest.approx(max(alike)) or form == "tiny"
+        assert itself > (0.8 if form in SOFT else 0.9)
+        assert itself == pytest.approx(max(alike)) or form in SOFT
         path.unlink()
 
 
@@ -119,17 +161,33 @@ def animated(path: Path) -> None:
     frames[0].save(path, format="PNG", save_all=True, append_images=frames[1:])
 
 
+def two(path: Path) -> None:
+    """A seven, and a one beside it."""
+    picture = Image.new("L", (600, 400), 255)
+    pen = ImageDraw.Draw(picture)
+    pen.line([(80, 100), (240, 100), (160, 320)], fill=0, width=20)
+    pen.line([(450, 90), (450, 320)], fill=0, width=20)
+    picture.save(path)
+
+
+def large(path: Path, width: int, height: int, progressive: bool = False) -> None:
+    Image.new("L", (width, height), 255).save(path, format="JPEG", quality=10, progressive=progressive)
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "white": (lambda p: Image.new("L", (50, 50), 255).save(p), "ink must stand out"),
     "black": (lambda p: Image.new("RGB", (28, 28), 0).save(p), "ink must stand out"),
     "clear": (lambda p: Image.new("RGBA", (60, 60), (9, 9, 9, 0)).save(p), "ink must stand out"),
     "faint": (lambda p: Image.fromarray(np.eye(40, dtype=np.uint8) * 20).save(p), "the picture spans 20"),
     "one pixel": (lambda p: Image.new("L", (1, 1), 9).save(p), "ink must stand out"),
-    "empty": (lambda p: p.write_bytes(b""), "must be a whole PNG or JPEG"),
-    "text": (lambda p: p.write_text("a digit"), "must be a whole PNG or JPEG"),
-    "gif": (lambda p: drawn(np.full((28, 28), 99, np.uint8)).save(p, format="GIF"), "must be a whole PNG or JPEG"),
-    "cut": (cut, "must be a whole PNG or JPEG"),
+    "empty": (lambda p: p.write_bytes(b""), "must be a whole PNG, JPEG or WebP"),
+    "text": (lambda p: p.write_text("a digit"), "must be a whole PNG, JPEG or WebP"),
+    "gif": (lambda p: drawn(np.full((28, 28), 99, np.uint8)).save(p, format="GIF"), "must be a whole PNG, JPEG or WebP"),
+    "cut": (cut, "must be a whole PNG, JPEG or WebP"),
     "animated": (animated, "has 2 frames"),
+    "two digits": (lambda p: two(p), "must show one digit, shows 2 marks of about one size"),
+    "a JPEG of 202 megapixels": (lambda p: large(p, 14_200, 14_200), "must have at most 200,000,000 pixels"),
+    "a progressive JPEG": (lambda p: large(p, 4_200, 4_200, progressive=True), "must have at most 16,777,216 pixels"),
     "wide": (lambda p: p.write_bytes(png_of(4097, 10, bytes(40980))), "at most 4096 pixels a side, is 4097 x 10"),
     "bomb": (lambda p: p.write_bytes(png_of(60000, 60000)), "must be"),
     "folder": (lambda p: p.mkdir(), "is no file"),
@@ -147,3 +205,19 @@ def test_a_bad_picture_is_refused_in_one_line(tmp_path: Path, name: str) -> None
     assert line.startswith(str(tmp_path / "x.png"))
     assert said in line
     assert "\n" not in line
+
+
+def test_a_photograph_of_a_hundred_megapixels_is_read_at_a_reduced_scale(tmp_path: Path, digits: Digits) -> None:
+    small = ImageOps.invert(drawn(digits[0][60]))
+    small.save(tmp_path / "small.png")
+    small.resize((12_000, 9_600)).save(tmp_path / "x.jpg", quality=60)
+    seen, expected = (read_digit(tmp_path / name) for name in ("x.jpg", "small.png"))
+    assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("noise", [3.0, 40.0])
+def test_paper_without_a_mark_is_refused(tmp_path: Path, noise: float) -> None:
+    paper = np.random.default_rng(0).normal(180, noise, (300, 400))
+    Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: (ink must stand out|must show one digit)"):
+        read_digit(tmp_path / "x.png")

@@ -260,7 +260,7 @@ SOURCES = {
     "too many pictures unpacked": case(f"idx/{IMAGES}", lambda p: hostile.idx_bomb(p, 120, 2**28), "has more"),
     "a GiB of pictures": case(f"idx/{IMAGES}", lambda p: hostile.idx_bomb(p, 2**21, 2**20), "can hold"),
     "a pipe for IDX": case(f"idx/{IMAGES}", fifo, "is no file"),
-    "a pickle for a recording": running("fsdd/recordings/0_ann_0.wav", hostile.bare_pickle, "WAV or FLAC"),
+    "a pickle for a recording": running("fsdd/recordings/0_ann_0.wav", hostile.bare_pickle, "WAV, FLAC, MP3"),
     "a WAV of 256 MiB": case("fsdd/recordings/0_ann_0.wav", lambda p: hostile.wav(p, riff=2**28), "must be complete"),
     "a thousand channels": case(
         "fsdd/recordings/0_ann_0.wav", lambda p: hostile.wav(p, channels=1000, rate=2_000_000), "sample rate"

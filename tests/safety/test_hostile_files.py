@@ -20,7 +20,7 @@ from mmtune.train.answers import NUMBERS, read_answers
 # ---- what is predicted from
 
 PICTURES = {
-    "30,000 x 30,000": (lambda p: hostile.png(p, 30_000, 30_000), "must be a whole PNG or JPEG"),
+    "30,000 x 30,000": (lambda p: hostile.png(p, 30_000, 30_000), "must be a whole PNG, JPEG or WebP"),
     "8,000 x 8,000": (lambda p: hostile.png(p, 8_000, 8_000), "at most 4096 pixels a side"),
     "a comment of 256 MiB": (hostile.text_png, "must be a whole PNG"),
     "20,000 scans": (hostile.many_scans_jpeg, "at most 100 scans"),
@@ -45,8 +45,8 @@ def test_a_hostile_picture_is_refused(name: str, world: World, tmp_path: Path) -
     [
         (lambda p, m: hostile.wav(p, riff=2**28), "must be complete"),
         (lambda p, m: hostile.loud_flac(p, 2**36 - 1, 8000), "at most 60 s"),
-        (hostile.bare_pickle, "WAV or FLAC"),
-        (hostile.torch_pt, "WAV or FLAC"),
+        (hostile.bare_pickle, "WAV, FLAC, MP3"),
+        (hostile.torch_pt, "WAV, FLAC, MP3"),
         (lambda p, m: endless(p), "is no file"),
     ],
     ids=["4 GB claimed", "endless", "pickle", "torch", "device"],

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+import pillow_heif
 import soundfile
 from hostile import idx_bytes
 from PIL import Image
@@ -97,6 +99,8 @@ def make_picture(name: str) -> Callable[[Path], None]:
             exif = Image.Exif()
             exif[0x0112] = 6
             picture.save(folder / name, exif=exif, progressive=True)
+        elif name.endswith(".heic"):
+            pillow_heif.from_pillow(picture.convert("RGB")).save(folder / name)
         else:
             picture.convert("RGBA").save(folder / name)
 
@@ -107,6 +111,22 @@ def make_recording(name: str, subtype: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         wave = 0.4 * np.sin(np.arange(700) / 5)
         soundfile.write(folder / name, np.stack([wave, wave], axis=1), 8000, subtype=subtype)
+
+    return make
+
+
+def make_contained(name: str, codec: str, size: int) -> Callable[[Path], None]:
+    """A recording of 0.1 s in a container; size: of the frames that its codec takes."""
+
+    def make(folder: Path) -> None:
+        wave = (0.4 * np.sin(np.arange(4800) / 5)).astype(np.float32)[None]
+        with av.open(folder / name, "w") as file:
+            stream = file.add_stream(codec, rate=48_000, layout="mono")
+            for start in range(0, wave.shape[1], size):
+                frame = av.AudioFrame.from_ndarray(wave[:, start : start + size], format="fltp", layout="mono")
+                frame.sample_rate = 48_000
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
 
     return make
 
@@ -186,8 +206,15 @@ DATA_READERS: Mapping[str, Reader] = {
     "idx.gz": file_of(make_idx, "x.gz", idx_images),
     "png": file_of(make_picture("x.png"), "x.png", read_digit),
     "jpeg": file_of(make_picture("x.jpg"), "x.jpg", read_digit),
+    "webp": file_of(make_picture("x.webp"), "x.webp", read_digit),
+    "heic": file_of(make_picture("x.heic"), "x.heic", read_digit),
     "wav": file_of(make_recording("x.wav", "PCM_16"), "x.wav", heard),
     "float-wav": file_of(make_recording("x.wav", "FLOAT"), "x.wav", heard),
     "flac": file_of(make_recording("x.flac", "PCM_16"), "x.flac", heard),
+    "mp3": file_of(make_recording("x.mp3", "MPEG_LAYER_III"), "x.mp3", heard),
+    "vorbis": file_of(make_recording("x.ogg", "VORBIS"), "x.ogg", heard),
+    "opus": file_of(make_recording("x.ogg", "OPUS"), "x.ogg", heard),
+    "m4a": file_of(make_contained("x.m4a", "aac", 1024), "x.m4a", heard),
+    "webm": file_of(make_contained("x.webm", "libopus", 960), "x.webm", heard),
     "list": file_of(make_list, "testing_list.txt", testing_list),
 }
