@@ -1,4 +1,4 @@
-"""A mark on paper, or on a board, as its photograph shows it: light levelled, ruled lines taken out, specks left out."""
+"""A mark on paper, or on a board, as its photograph shows it: light levelled, ruled lines and specks left out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRONGEST = 0.001
 SURE, PERHAPS, FAINT = 0.5, 0.25, 0.1
 """Shares of that: what is ink, what is if it hangs together with ink, and what is if it is the soft edge of such."""
 LIGHT, DARK, UNLIKELY = 140, 80, 0.4
-"""A ground above or below such a level has dark or light ink, unless that stands out by less than so much of the other."""
+"""Grounds above or below these levels have dark or light ink, unless it stands out by less than that share."""
 ALIKE = 0.85
 """What stands out less than so much of what stands out to the other side is no ink."""
 DARKEST = 32.0
@@ -184,7 +184,7 @@ def one_mark(mask: Mask) -> Mask:
     near, _ = label(binary_dilation(mask, iterations=max(1, reach // 2)), np.ones((3, 3)))
     own = mask & (near == near[named == largest][0])
     others = mask & ~own
-    rest, found = label(others, np.ones((3, 3)))
+    rest, _ = label(others, np.ones((3, 3)))
     sides = [max(part.stop - part.start for part in parts) for parts in find_objects(rest)]
     several = sum(size >= 0.5 * side for size in sides)
     if several:

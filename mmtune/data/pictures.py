@@ -35,8 +35,8 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
     """(28, 28) uint8 of a PNG, JPEG, WebP or HEIC, whatever its size, colour, depth, alpha or polarity.
 
     A 28 x 28 picture with light ink passes unchanged. Raises InputError where the file is no such picture, is
-    truncated, has several frames, is larger than 4096 pixels a side (a JPEG 200 megapixels) or 64 MiB, or shows nothing or
-    several marks.
+    truncated, has several frames, is larger than 4096 pixels a side (a JPEG 200 megapixels) or 64 MiB, or shows
+    nothing or several marks.
     """
     path = Path(path)
     grey = read_grey(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from mmtune.base.errors import InputError
 
-RIFF = {b"RIFF": "little", b"RIFX": "big"}
+Order = Literal["little", "big"]
+RIFF: dict[bytes, Order] = {b"RIFF": "little", b"RIFX": "big"}
 UNFILLED = 2**29
 """A length from here on stands for one that was not known: 0x7fffffff, 0x80000000, two thousand million and others."""
 SLACK = 8
@@ -42,7 +44,7 @@ def is_known(length: int) -> bool:
     return 0 < length < UNFILLED
 
 
-def data_chunk(content: bytes, order: str) -> tuple[int, int] | None:
+def data_chunk(content: bytes, order: Order) -> tuple[int, int] | None:
     """Where the chunk of samples begins, and its length as it stands there; None where there is no such chunk."""
     place = 12
     while place + 8 <= len(content):

@@ -182,7 +182,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "one pixel": (lambda p: Image.new("L", (1, 1), 9).save(p), "ink must stand out"),
     "empty": (lambda p: p.write_bytes(b""), "must be a whole PNG, JPEG or WebP"),
     "text": (lambda p: p.write_text("a digit"), "must be a whole PNG, JPEG or WebP"),
-    "gif": (lambda p: drawn(np.full((28, 28), 99, np.uint8)).save(p, format="GIF"), "must be a whole PNG, JPEG or WebP"),
+    "gif": (
+        lambda p: drawn(np.full((28, 28), 99, np.uint8)).save(p, format="GIF"),
+        "must be a whole PNG, JPEG or WebP",
+    ),
     "cut": (cut, "must be a whole PNG, JPEG or WebP"),
     "animated": (animated, "has 2 frames"),
     "two digits": (lambda p: two(p), "must show one digit, shows 2 marks of about one size"),
