@@ -365,8 +365,8 @@ def test_many_bad_files_are_counted(tmp_path: Path) -> None:
 def test_folders_that_hold_nothing_of_use_are_refused(images: Path, fsdd: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for asked, said in (
-        (Folders(tmp_path / "empty", fsdd), "pictures (png, jpg, jpeg) must be named as in label/*"),
-        (Folders(images, tmp_path / "empty"), "recordings (wav, flac) must be named as in FSDD"),
+        (Folders(tmp_path / "empty", fsdd), "pictures (png, jpg, jpeg, mpo, webp, heic, heif) must be named"),
+        (Folders(images, tmp_path / "empty"), "recordings (wav, flac, mp3, ogg, oga, opus, m4a, webm) must be named"),
         (Folders(tmp_path / "none", fsdd), "none: must be a folder, is missing"),
         (Folders(images, tmp_path / "none"), "none: must be a folder, is missing"),
         (Folders(), "must be built of --images, --audio or both"),

@@ -119,7 +119,7 @@ def test_pictures_are_read_by_their_folder() -> None:
 
 def test_what_no_naming_fits_is_refused() -> None:
     for paths in ([], ["a.wav", "b.wav"], ["notes.txt"], ["only/a.wav"]):
-        assert "recordings (wav, flac) must be named as in FSDD" in refusal(lambda own=paths: read(own))
+        assert "webm) must be named as in FSDD" in refusal(lambda own=paths: read(own))
 
 
 def test_files_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
