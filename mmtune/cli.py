@@ -24,6 +24,7 @@ from mmtune.study.options import Options, with_options
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
+    from mmtune.study import Study
     from mmtune.tracking import MlflowTracker, StudyRun
     from mmtune.tune.run import Outcome
 
@@ -266,7 +267,16 @@ def promote(
         typer.echo(made.describe())
     show(console, history_table(versions.history(tracker, name)))
     if not history:
-        typer.echo(f"next: {command_line('predict', None, model=name, store=store, studies=studies)} with its inputs")
+        inputs = example_inputs(found, None if rollback else dataset)
+        typer.echo(f"next: {command_line('predict', None, model=name, **inputs, store=store, studies=studies)}")
+
+
+def example_inputs(study: Study, dataset: Dataset | None) -> dict[str, str]:
+    """What a study's model may be given, as options of `predict`: a file, or numbers, for each bank that it reads."""
+    options = {"picture": ("image", "FILE"), "recording": ("audio", "FILE")}
+    forms = {} if dataset is None else {bank: dataset.forms[bank] for bank in study.base.model.reads}
+    told = [options.get(form.source, ("input", f"{bank}=...")) for bank, form in forms.items() if form.source]
+    return dict(told)
 
 
 @app.command()
