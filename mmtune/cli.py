@@ -273,7 +273,9 @@ def promote(
 
 def example_inputs(study: Study, dataset: Dataset | None) -> dict[str, str]:
     """What a study's model may be given, as options of `predict`: a file, or numbers, for each bank that it reads."""
-    options = {"picture": ("image", "FILE"), "recording": ("audio", "FILE")}
+    from mmtune.serve.given import KINDS
+
+    options = {source: (option, "FILE") for option, source in KINDS.items()}
     forms = {} if dataset is None else {bank: dataset.forms[bank] for bank in study.base.model.reads}
     told = [options.get(form.source, ("input", f"{bank}=...")) for bank, form in forms.items() if form.source]
     return dict(told)

@@ -1,6 +1,6 @@
 """A digest of what a user's own functions and classes do, by which a change of them between two calls is seen.
 
-Of bytecode: a comment or an empty line changes nothing. A file of modules tells nothing in a notebook.
+Of bytecode, as a notebook has no file to compare: a comment or an empty line changes nothing.
 """
 
 from __future__ import annotations

@@ -89,11 +89,17 @@ def ground_of(grey: Grey) -> Grey:
     return found
 
 
-def extent(mask: Mask) -> float:
+def extent(mask: Mask) -> int:
     """The area of the rectangle around what does not touch the border, or around all where everything does."""
-    inner = inside(mask)
-    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
-    return float((np.ptp(rows) + 1) * (np.ptp(columns) + 1)) if len(rows) else 0.0
+    height, width = sides_of(inside(mask))
+    return height * width
+
+
+def sides_of(mask: Mask) -> tuple[int, int]:
+    """Height and width of the rectangle around a mask, 0 of an empty one."""
+    places = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    height, width = (int(np.ptp(own)) + 1 if len(own) else 0 for own in places)
+    return height, width
 
 
 def inside(mask: Mask) -> Mask:
@@ -147,14 +153,13 @@ def without_lines(ink: Grey) -> Grey:
 
 def lines_out(ink: Grey) -> Grey:
     """Without lines across, which may lean a little."""
-    from scipy.ndimage import binary_closing, binary_dilation, binary_opening, label
+    from scipy.ndimage import binary_dilation, binary_opening, label
 
     height, width = ink.shape
     seen = ink >= FAINT
     thin = seen & ~binary_opening(seen, np.ones((max(4, height // THINNEST), 1)))
     # Over the lines that cross it; and a pixel more above and below makes long runs of what leans.
-    whole = binary_closing(np.pad(thin, 8), np.ones((1, 9)))[8:-8, 8:-8]
-    runs = binary_opening(binary_dilation(whole, np.ones((3, 1))), np.ones((1, max(3, width // RUN))))
+    runs = binary_opening(binary_dilation(closed(thin, (1, 9)), np.ones((3, 1))), np.ones((1, max(3, width // RUN))))
     named, _ = label(runs, np.ones((3, 3)))
     # What is written cuts a line in two.
     edge = max(1, width // EDGE)
@@ -164,8 +169,16 @@ def lines_out(ink: Grey) -> Grey:
     lines |= thin & binary_dilation(lines, np.ones((1, width)))
     rest = np.where(lines, 0.0, ink).astype(np.float32)
     thick = round(float(lines.sum(axis=0).mean()) / max(1, label(lines[:, width // 2])[1])) + 3
-    crossed = binary_closing(np.pad(rest >= PERHAPS, thick), np.ones((thick, 1)))[thick:-thick, thick:-thick]
-    return np.where(lines & crossed, ink, rest).astype(np.float32)
+    return np.where(lines & closed(rest >= PERHAPS, (thick, 1)), ink, rest).astype(np.float32)
+
+
+def closed(mask: Mask, sides: tuple[int, int]) -> Mask:
+    """A mask with what gaps it has that a rectangle does not fit into, those at its border too."""
+    from scipy.ndimage import binary_closing
+
+    reach = max(sides)
+    found: Mask = binary_closing(np.pad(mask, reach), np.ones(sides))[reach:-reach, reach:-reach]
+    return found
 
 
 def one_mark(mask: Mask) -> Mask:
@@ -183,8 +196,7 @@ def one_mark(mask: Mask) -> Mask:
     reach = max(1, round(GAP * side))
     near, _ = label(binary_dilation(mask, iterations=max(1, reach // 2)), np.ones((3, 3)))
     own = mask & (near == near[named == largest][0])
-    others = mask & ~own
-    rest, _ = label(others, np.ones((3, 3)))
+    rest, _ = label(mask & ~own, np.ones((3, 3)))
     sides = [max(part.stop - part.start for part in parts) for parts in find_objects(rest)]
     several = sum(size >= 0.5 * side for size in sides)
     if several:
@@ -197,8 +209,7 @@ def thickened(ink: Grey, mask: Mask) -> Grey:
     """Ink with strokes of the width that a pen of MNIST's had, where they are thinner."""
     from scipy.ndimage import distance_transform_edt, grey_dilation
 
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    side = max(np.ptp(rows), np.ptp(columns)) + 1
+    side = max(sides_of(mask))
     # Along a stroke of width w the distances to its edge have the mean w / 4.
     width = 4 * float(distance_transform_edt(mask)[mask].mean())
     if width >= THIN * side:

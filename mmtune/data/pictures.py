@@ -89,9 +89,7 @@ def opened(path: Path, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with pillow(path, content) as picture:  # which decodes nothing yet
-                if max(picture.size) > MAX_SIDE:
-                    size = f"{picture.width} x {picture.height}"
-                    raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {size}")
+                require_side(path, picture.size)
                 frames = getattr(picture, "n_frames", 1)
                 if frames > 1:
                     raise InputError(f"{path}: must be a single picture, has {frames} frames")
@@ -135,9 +133,14 @@ def heic(path: Path, content: bytes) -> Any:
     except ImportError as error:
         raise InputError(f"{path}: HEIC pictures need pillow-heif: pip install 'mmtune[media]'") from error
     picture = open_heif(BytesIO(content), convert_hdr_to_8bit=True)
-    if max(picture.size) > MAX_SIDE:
-        raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {picture.size[0]} x {picture.size[1]}")
+    require_side(path, picture.size)
     return picture.to_pillow()
+
+
+def require_side(path: Path, size: tuple[int, int]) -> None:
+    """Raise InputError where a picture of this width and height is too large to be decoded."""
+    if max(size) > MAX_SIDE:
+        raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {size[0]} x {size[1]}")
 
 
 def to_grey(picture: Any) -> NDArray[Any]:

@@ -21,10 +21,10 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
-UNPACKED = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 MATROSKA = b"\x1a\x45\xdf\xa3"
 KINDS = "WAV, FLAC, MP3, Ogg, M4A or WebM"
-CODINGS = (*UNPACKED, "MPEG_LAYER_III", "VORBIS", "OPUS")
+PCM = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
+CODINGS = (*PCM, "FLOAT", "DOUBLE", "ULAW", "ALAW", "MPEG_LAYER_III", "VORBIS", "OPUS")
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:

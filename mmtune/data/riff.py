@@ -33,10 +33,10 @@ def filled(content: bytes, path: Path) -> bytes:
         length = size - start
     if length > size - start + SLACK:
         raise InputError(f"{path}: must be complete, has {size} of {start + length} bytes")
-    made = bytearray(content)
-    made[4:8] = (size - 8).to_bytes(4, order)
-    made[place + 4 : start] = min(length, size - start).to_bytes(4, order)
-    return bytes(made)
+    lengths = [own.to_bytes(4, order) for own in (size - 8, min(length, size - start))]
+    if lengths == [content[4:8], content[place + 4 : start]]:
+        return content
+    return b"".join([content[:4], lengths[0], content[8 : place + 4], lengths[1], memoryview(content)[start:]])
 
 
 def is_known(length: int) -> bool:

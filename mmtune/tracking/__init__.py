@@ -22,6 +22,7 @@ from mmtune.tracking.runs import (
     TrialRun,
     best_trial,
     front_trials,
+    of_key,
 )
 from mmtune.tracking.store import exists
 from mmtune.tracking.tracker import DataInput, MlflowTracker
@@ -54,6 +55,7 @@ __all__ = [
     "best_trial",
     "exists",
     "front_trials",
+    "of_key",
     "study_note",
     "view_tag",
 ]

@@ -82,6 +82,11 @@ class StudyRun:
     tags: Mapping[str, str]
 
 
+def of_key(studies: Iterable[StudyRun], key: StudyKey) -> StudyRun | None:
+    """The one of some studies that has a key, None where none has."""
+    return next((study for study in studies if study.key.slug == key.slug), None)
+
+
 def best_trial(trials: Iterable[TrialRun], objective: Objective) -> TrialRun | None:
     """The complete trial with the best value of the first metric; of equals, the one with the lowest number."""
     complete = [t for t in trials if t.state == COMPLETE and not math.isnan(t.metrics.get(objective.name, math.nan))]

@@ -46,6 +46,7 @@ from mmtune.tracking.runs import (
     best_trial,
     front_trials,
     key_to_json,
+    of_key,
     study_run,
     trial_run,
 )
@@ -144,7 +145,7 @@ class MlflowTracker:
 
     def study(self, key: StudyKey) -> StudyRun | None:
         """The study of a key, None where it is not tracked."""
-        return next((study for study in self.studies(key.study) if study.key.slug == key.slug), None)
+        return of_key(self.studies(key.study), key)
 
     def trials(self, parent: str, tags: Names = None, metrics: Names = None) -> list[TrialRun]:
         """Every attempt at every trial of a study, by trial number, then time.
@@ -316,11 +317,12 @@ class MlflowTracker:
         """MLflow's experiment of a study's name, made if there is none."""
         if name in self.experiment_ids:
             return self.experiment_ids[name]
+        folder = self.root / "artifacts" / name
         # Found out now, and not when the first trial has ended.
         if not self.uri.startswith("http"):
-            make_folder(self.root / "artifacts" / name)
+            make_folder(folder)
         # Opening a store takes the lock too.
-        client, path, folder = self.client, sqlite_path(self.uri), self.root / "artifacts" / name
+        client, path = self.client, sqlite_path(self.uri)
         with locked((path.parent if path else self.root) / store.LOCK), reached(self.uri):
             found = client.get_experiment_by_name(name) or self._new_experiment(name, folder)
         if found.lifecycle_stage != "active":

@@ -40,6 +40,7 @@ from mmtune.tracking import (
     TakenOverError,
     TrialRun,
     exists,
+    of_key,
     study_note,
     view_tag,
 )
@@ -194,13 +195,14 @@ def opened(
     """
     tracker = MlflowTracker(root)
     heartbeat = Heartbeat(tracker, plan.key.slug, note)
-    before = tracker.study(plan.key)
+    tracked = tracker.studies(plan.key.study)
+    before = of_key(tracked, plan.key)
     heartbeat.require_free(before)
     if before is not None:
         require_unchanged(plan, before.tags.get(MADE, ""), tags[MADE])
         CLOCK.show_milliseconds(tracker.last_said(before.run_id, plan.key.objective.name))
     # Of several runs of a study the last one counts, whatever the clock of this machine says.
-    for own in tracker.studies(plan.key.study):
+    for own in tracked:
         CLOCK.show_text(own.opened)
     parent = tracker.open_study(plan.key, tags)
     tracker.add_inputs(parent, plan.inputs)
