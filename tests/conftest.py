@@ -24,6 +24,7 @@ from mmtune.data.forms import Digit, Ready, Waveform
 from mmtune.data.identity import distinct
 from mmtune.data.store import save
 from mmtune.tracking import MlflowTracker
+from mmtune.train.device import prepare_torch
 
 PRODUCTS = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
 
@@ -35,8 +36,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     # Sums depend on both in their last digits, and another test may have set them.
     torch.set_num_threads(1)
     torch.backends.mkldnn.matmul.fp32_precision = PRODUCTS  # type: ignore[attr-defined]
-    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
+    if item.get_closest_marker("cuda"):
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+        # As in a worker: without TF32, and with the convolutions that give the same twice.
+        prepare_torch(torch.device("cuda"))
 
 
 @pytest.fixture

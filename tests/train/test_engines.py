@@ -36,7 +36,7 @@ MODELS: list[ModelConfig] = [
     ImageCNNConfig(dropout=0.0),
     AudioRNNConfig(hidden=24),
     AudioRNNConfig(hidden=24, view="sequence", layers=2),
-    LatentFusionConfig(encoders="joint", audio=AudioRNNConfig(hidden=24)),
+    LatentFusionConfig(encoders="joint", image=ImageCNNConfig(dropout=0.0), audio=AudioRNNConfig(hidden=24)),
     MultiheadFusionConfig(dropout=0.0),
     DualCNNConfig(dropout=0.0),
     SpectrogramFusionConfig(filters=8, hidden=16, dropout=0.0),
