@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from mmtune.base.errors import InputError
 from mmtune.data.checks import require_bank_names
-from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Sound, Vector, Waveform
+from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Sound, Speech, Vector, Waveform
 from mmtune.data.sources import Asked
 
-IMAGE, AUDIO, WAVEFORM = "image", "audio", "waveform"
-SOUNDS: dict[str, type[Sound]] = {"mfcc": Mfcc, "logmel": LogMel, "waveform": Waveform}
-USUAL = ("mfcc", "waveform")
+IMAGE, AUDIO = "image", "audio"
+SOUNDS: dict[str, type[Sound]] = {"mfcc": Mfcc, "logmel": LogMel, "waveform": Waveform, "speech": Speech}
+USUAL = ("mfcc", "waveform", "speech")
+NAMED = ("waveform", "speech")
+"""Banks of a folder's recordings that are called as their form is."""
 EXAMPLES = {"--image": "32x32:rgb", "--array": "39x13"}
 
 
@@ -74,12 +76,12 @@ def table_of(
 
 
 def sounds(texts: Sequence[str]) -> list[Asked]:
-    """What is made of a folder's recordings: `waveform`, `audio`, and further ones as audio_KIND."""
+    """What is made of a folder's recordings: `waveform`, `speech`, `audio`, and further ones as audio_KIND."""
     found: list[Asked] = []
     for text in texts or USUAL:
         form = sound_form(text, "--audio-form")
         taken = any(one.bank == AUDIO for one in found)
-        bank = WAVEFORM if form.kind == WAVEFORM else f"{AUDIO}_{form.kind}" if taken else AUDIO
+        bank = form.kind if form.kind in NAMED else f"{AUDIO}_{form.kind}" if taken else AUDIO
         found.append(Asked(bank, AUDIO, form))
     require_asked(found)
     return found
@@ -114,10 +116,10 @@ def picture_form(text: str, option: str) -> Form:
 
 
 def sound_form(text: str, option: str) -> Sound:
-    """mfcc, logmel or waveform, with :SECONDS where it is not one; mfcc if nothing is said."""
+    """mfcc, logmel, waveform or speech, with :SECONDS where it is not one; mfcc if nothing is said."""
     match = re.fullmatch(rf"({'|'.join(SOUNDS)})(?::([0-9]{{1,4}}(?:\.[0-9]{{1,6}})?)s?)?", text or Mfcc.kind)
     if match is None:
-        raise InputError(f"{option} must be of a form such as mfcc, logmel, waveform or logmel:2.5s, got {text!r}")
+        raise InputError(f"{option} must be of a form such as mfcc, logmel, waveform, speech or logmel:2.5s, got {text!r}")
     return SOUNDS[match[1]](seconds=float(match[2] or 1))
 
 

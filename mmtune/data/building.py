@@ -19,7 +19,7 @@ from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
 from mmtune.data.drawing import divided
 from mmtune.data.folders import read_pictures, read_recordings
 from mmtune.data.forms import Form, Sound
-from mmtune.data.identity import is_identity
+from mmtune.data.identity import distinct, is_identity
 from mmtune.data.pairing import pair
 from mmtune.data.reading import require_sound, skipped
 from mmtune.data.sources import Asked, How, Source
@@ -167,7 +167,7 @@ def finished(
             raise InputError(f"{one.bank} must have a value in training, has none")
         forms[one.bank] = one.form.fit(values[0])
         for made, bank, unscaled in zip(banks, raw, values, strict=True):
-            made[one.bank] = replace(bank, values=scaled(forms[one.bank], unscaled))
+            made[one.bank] = through(bank, scaled(forms[one.bank], unscaled))
     return Dataset(
         name=name,
         folder=Path(),
@@ -178,6 +178,14 @@ def finished(
         digest="",
         provenance=provenance,
     )
+
+
+def through(bank: Bank, values: NDArray[Any]) -> Bank:
+    """The rows of a bank over what its values were made, (M, ...); different sounds may have become the same."""
+    if values is bank.values:
+        return bank
+    made = distinct(values)
+    return replace(made, index=np.append(made.index, -1)[bank.index])
 
 
 def with_groups(part: Partition, other: Partition) -> dict[str, Names]:

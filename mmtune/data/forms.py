@@ -19,7 +19,8 @@ from mmtune.base.rules import require_count
 from mmtune.data.archives import open_npy
 from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
 from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
-from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, to_int16
+from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, resampled, to_int16
+from mmtune.data.speech import around, only_word, spoken
 
 MOST_VALUES = 2**24
 PART = 2**18
@@ -124,7 +125,11 @@ class Sound(Form):
 
     def wave(self, path: Path) -> NDArray[np.int16]:
         """(samples,) int16 of a recording."""
-        return to_int16(at_rate(*read_wav(path), self.samples))
+        return self.cut(resampled(*read_wav(path)), str(path))
+
+    def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
+        """(samples,) int16 of (n,) samples at 16 kHz."""
+        return to_int16(at_rate(sound, SAMPLE_RATE, self.samples))
 
     def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
         """(M, samples) to unscaled values."""
@@ -144,6 +149,20 @@ class Waveform(Sound):
 
     def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
         return waves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech(Waveform):
+    """The samples of what is spoken: the word found and trimmed, in the middle, its peak 1 (`mmtune.data.speech`)."""
+
+    kind: ClassVar[str] = "speech"
+
+    def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
+        """What lies around the word; InputError where nothing is said, or more than one word."""
+        return around(sound, only_word(sound, where), self.samples)
+
+    def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
+        return spoken(waves)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,7 +348,7 @@ class Ready(Sided):
 
 
 FORMS: dict[str, type[Any]] = {
-    form.kind: form for form in (Digit, Picture, Waveform, Mfcc, LogMel, Vector, Array, Ready)
+    form.kind: form for form in (Digit, Picture, Waveform, Speech, Mfcc, LogMel, Vector, Array, Ready)
 }
 
 

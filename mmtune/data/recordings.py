@@ -128,8 +128,7 @@ def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -
 
     What is shorter is padded with zeros on both sides; of what is longer the loudest part is kept.
     """
-    if rate != SAMPLE_RATE:
-        samples = resampled(samples, rate)
+    samples = resampled(samples, rate)
     if len(samples) > count:
         energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
         start = int(np.argmax(energy[count:] - energy[:-count]))
@@ -141,6 +140,8 @@ def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -
 
 def resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     """The same sound at 16 kHz, of as many samples, rounded up, as its length in seconds needs."""
+    if rate == SAMPLE_RATE:
+        return samples
     import soxr
 
     made: NDArray[np.float32] = soxr.resample(samples, rate, SAMPLE_RATE)

@@ -98,11 +98,14 @@ class LogSpectrogram(nn.Module):
         return ((power if self.filters is None else power @ self.filters) + FLOOR).log()
 
 
-def mel_filters(bins: int, mels: int, sample_rate: int) -> Tensor:
-    """Weights (bins, mels) of triangles evenly spaced on HTK's mel scale from 0 Hz to half the sample rate."""
+def mel_filters(bins: int, mels: int, sample_rate: int, lowest: float = 0.0, highest: float | None = None) -> Tensor:
+    """Weights (bins, mels) of triangles evenly spaced on HTK's mel scale between two frequencies in Hz.
+
+    They are of `bins` frequencies up to half the sample rate, which is the highest if none is given.
+    """
     hertz = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
-    top = math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** torch.linspace(0, top, mels + 2, dtype=torch.float64) - 1)
+    bottom, top = (math.log10(1 + own / 700) for own in (lowest, highest or sample_rate / 2))
+    edges = 700 * (10 ** torch.linspace(bottom, top, mels + 2, dtype=torch.float64) - 1)
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (hertz[:, None] - low) / (peak - low), (high - hertz[:, None]) / (high - peak)
     return torch.minimum(rising, falling).clamp(min=0).float()

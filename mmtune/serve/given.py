@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Form, Sound, Vector, dtype_of
-from mmtune.data.recordings import SAMPLE_RATE, at_rate, to_float, to_int16
+from mmtune.data.recordings import to_float
 
 Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any] | ArrayLike
 """What may be given for a bank."""
@@ -52,7 +52,7 @@ def values_given(name: str, given: Given, form: Form, data: str) -> NDArray[Any]
         given = by_column(name, given, form)
     array = as_array(name, given, form)
     if isinstance(form, Sound):
-        return of_samples(array, form)
+        return of_samples(name, array, form)
     return form.scaled(array) if isinstance(form, Vector) else array
 
 
@@ -128,9 +128,9 @@ def in_range(rows: NDArray[Any], rule: str) -> NDArray[np.float32]:
     return rows.astype(np.float32)
 
 
-def of_samples(waves: NDArray[np.float32], form: Sound) -> NDArray[Any]:
+def of_samples(name: str, waves: NDArray[np.float32], form: Sound) -> NDArray[Any]:
     """The values of waves (B, n) at 16 kHz, as files of them would give."""
-    cut = np.stack([to_int16(at_rate(wave, SAMPLE_RATE, form.samples)) for wave in waves])
+    cut = np.stack([form.cut(wave, f"{name}, row {row}") for row, wave in enumerate(waves)])
     return form.scaled(form.of_waves(cut))
 
 

@@ -109,6 +109,13 @@ SMALL_RESNET: Space = (
     WIDTH,
     DROPOUT,
 )
+LOG_MEL_RESNET: Space = (
+    Categorical(path="channels", values=(16, 24, 32), source="50 to 500 thousand weights"),
+    Categorical(path="standardise", values=("clip", "band"), source="Atal 1974 (band)"),
+    Categorical(path="hop", values=(160, 320), source="10 and 20 ms at 16 kHz"),
+    Real(path="mask", low=0.0, high=0.35, source="SpecAugment, Park et al. 2019 (27 of 80 bands)"),
+    DROPOUT,
+)
 RECURRENT: Space = (
     Categorical(path="cell", values=("rnn", "gru", "lstm"), source="Joshi 2.2 (rnn), XFlow (lstm)"),
     Categorical(path="hidden", values=(32, 64, 128, 256), source="Joshi 2.4 (320 to 400)"),
@@ -184,6 +191,12 @@ WAVEFORM_AUGMENTATION: Space = (
     Real(path="gain", low=0.0, high=12.0, source="audiomentations, Gain (12)"),
     Real(path="noise", low=0.0, high=0.5, source="audiomentations, AddGaussianSNR (.01 to .56)"),
     TIME_MASK,
+)
+SPEECH_AUGMENTATION: Space = (
+    Real(path="speed", low=0.0, high=0.4, source="Ko et al. 2015 (.1)"),
+    Real(path="tilt", low=0.0, high=9.0, source="dB an octave; voices and microphones differ by as much"),
+    Real(path="room", low=0.05, high=0.8, source="Ko et al. 2017, small and medium rooms"),
+    Real(path="snr", low=0.0, high=20.0, source="Ko et al. 2017 (0 to 20 dB)"),
 )
 NOISE = Real(path="noise", low=0.0, high=0.5, source="Bishop 1995; no range printed")
 FEATURE_AUGMENTATION: Space = (

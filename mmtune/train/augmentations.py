@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mmtune.networks.config.base import Checked, number
+from mmtune.networks.config.base import Checked, count, number
 from mmtune.networks.shapes import Shape
 
 if TYPE_CHECKING:
@@ -81,6 +81,36 @@ class SoundAugmentation(Checked):
         from mmtune.train.distort import of_sounds
 
         return of_sounds(self, shape, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechAugmentation(Checked):
+    """Of waveforms (samples,) with a voice in them: another speaker, in another room, by another microphone.
+
+    speed: .25 for factors from 1 / 1.25 to 1.25, their logarithms uniform, about the middle of the waveform; pitch and
+        formants go with it, as those of a smaller or larger speaker (Ko et al., "Audio augmentation", 2015).
+    shift: seconds by which a sound moves either way; zeros come in.
+    tilt: dB an octave, either way, by which a spectrum rises or falls about 1 kHz.
+    room: seconds in which the sound of the largest room falls by 60 dB; the rooms are noise that decays, from .05 s on,
+        and reach from 25 dB below to as loud as the voice (Ko et al., "Reverberant speech", 2017, in the small).
+    noise: share of the waveforms that get any; snr: dB of the quietest voice's loudest 25 ms over it, of the clearest
+        40. Its spectrum is uniform between falling by 6 dB an octave and rising by 2.
+    sample_rate: in Hz.
+    A waveform that would leave [-1, 1) is made as quiet as that needs, and not clipped.
+    """
+
+    speed: float = number(0.0, 0.0, 4.0)
+    shift: float = number(0.0, 0.0, 60.0)
+    tilt: float = number(0.0, 0.0, 24.0)
+    room: float = number(0.0, 0.0, 4.0)
+    noise: float = number(0.0, 0.0, 1.0)
+    snr: float = number(5.0, -20.0, 40.0)
+    sample_rate: int = count(16_000, 1_000, 384_000)
+
+    def build(self, shape: Shape, values: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
+        from mmtune.train.acoustics import of_speech
+
+        return of_speech(self, shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,8 @@ class Learner:
     """Trains a configuration's network on rows, an epoch at a time; everything random follows from the seed.
 
     encoders: state dicts by bank for a fusion model. start: where an earlier training stopped, to go on from.
-    history: the metrics of each epoch so far; best_epoch: the one that `metric` likes best, from 1, 0 before the first.
+    history: the metrics of each epoch so far; best_epoch: the one whose weights count, from 1, 0 before the first: that
+    which `metric` likes best, or the last.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Learner:
             raise DivergenceError(f"{name} must be a number, got {scores[name]}")
         self.history.append({**scores, "epoch_seconds": time.perf_counter() - before})
         best = self.history[self.best_epoch - 1][self.metric.curve] if self.best_epoch else None
-        if self.metric.better(found, best):
+        if self.recipe.weights == "last" or self.metric.better(found, best):
             self.best_epoch, self.best_weights = len(self.history), copied(self.step.evaluated.state_dict())
         return self.history[-1]
 
@@ -101,7 +102,7 @@ class Learner:
         return checkpoint_of(self.model, self.step.optimizer)
 
     def best(self) -> nn.Module:
-        """The model with the weights of its best epoch; it is trained no further."""
+        """The model with the weights that count; it is trained no further."""
         self.trained.load_state_dict(self.best_weights)
         return self.model.eval()
 

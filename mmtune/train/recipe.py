@@ -27,6 +27,8 @@ class Train(Checked):
 
     epochs: how many at most. seconds: after so many no epoch begins; such a training cannot be repeated to the digit.
     patience: it also ends after so many epochs in a row that were no better than the best.
+    weights: those that count are of the "best" epoch by validation, or of the "last". Where a rate falls to nothing the
+        last is the better choice as soon as validation tells its epochs apart by a few rows.
     optimizer: its name in torch.optim, in small letters. momentum: of sgd and muon. muon trains matrices, and leaves
         everything else to adamw (Jordan et al., 2024; its rates are adamw's).
     learning_rate: the highest one; schedule: how it goes on from there, by steps: "cosine" to nothing (Loshchilov and
@@ -47,6 +49,7 @@ class Train(Checked):
     epochs: int = count(10, 1, 100_000)
     seconds: float = number(0.0, 0.0, 1e7)
     patience: int = count(0, 0, 100_000)
+    weights: str = choice("best", ("best", "last"))
     batch_size: int = count(64, 2, 65_536)
     optimizer: str = choice("adam", OPTIMIZERS)
     learning_rate: float = number(1e-3, 1e-8, 10.0)
@@ -64,6 +67,11 @@ class Train(Checked):
     class_weights: bool = choice(False, (True, False))
     keep_final: bool = choice(False, (True, False))
     precision: str = choice("float32", PRECISIONS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights == "last" and self.patience:
+            raise InputError(f"patience must be 0 where the weights of the last epoch count, got {self.patience}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from mmtune.networks.config import (
     Head,
     ImageCNNConfig,
     LatentFusionConfig,
+    LogMelResNet,
     LowRank,
     MultiheadFusionConfig,
     Recurrent,
@@ -31,7 +32,7 @@ from mmtune.networks.config import (
 )
 from mmtune.study import catalogue
 from mmtune.study.space import Categorical, Choice, Integer, Space, Value, draw, under
-from mmtune.train.augmentations import PictureAugmentation, SoundAugmentation, VectorAugmentation
+from mmtune.train.augmentations import PictureAugmentation, SoundAugmentation, SpeechAugmentation, VectorAugmentation
 from mmtune.train.recipe import Train
 
 OWNERS: dict[str, Any] = {
@@ -51,6 +52,7 @@ OWNERS: dict[str, Any] = {
     "SPECTROGRAM_CNN": SpectrogramCNN(),
     "CONV1D": Conv1dEncoder(),
     "SMALL_RESNET": SmallResNet(),
+    "LOG_MEL_RESNET": LogMelResNet(),
     "RECURRENT": Recurrent(),
     "SMALL_TRANSFORMER": SmallTransformer(),
     "PERCEPTRON": MLP(),
@@ -69,6 +71,7 @@ OWNERS: dict[str, Any] = {
     "WAVEFORM_AUGMENTATION": SoundAugmentation(),
     "FEATURE_AUGMENTATION": SoundAugmentation(),
     "MEL_AUGMENTATION": SoundAugmentation(),
+    "SPEECH_AUGMENTATION": SpeechAugmentation(),
     "VECTOR_AUGMENTATION": VectorAugmentation(),
 }
 SPACES: dict[str, Space] = {
@@ -106,7 +109,7 @@ def test_whatever_is_drawn_keeps_the_rules(name: str) -> None:
 
 def test_the_recipe_tries_every_field_that_the_recipe_has() -> None:
     """What is left out is the budget, the files, or not a matter of taste."""
-    left = {"epochs", "seconds", "patience", "keep_final", "precision"}
+    left = {"epochs", "seconds", "patience", "weights", "keep_final", "precision"}
     whole = catalogue.RECIPE + catalogue.PENALTIES + catalogue.MIXUP + catalogue.MODALITY_DROPOUT
     offered = {choice.path for choice in whole}
     assert offered | left == set(flatten(Train()))

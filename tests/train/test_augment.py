@@ -20,7 +20,13 @@ from mmtune.networks.shapes import Shapes
 from mmtune.study import catalogue
 from mmtune.study.space import Real, Space
 from mmtune.train.augment import augmenter, dropped, larger_share, mixed
-from mmtune.train.augmentations import Augmentation, PictureAugmentation, SoundAugmentation, VectorAugmentation
+from mmtune.train.augmentations import (
+    Augmentation,
+    PictureAugmentation,
+    SoundAugmentation,
+    SpeechAugmentation,
+    VectorAugmentation,
+)
 from mmtune.train.batches import Held, Rows
 
 CLASSES, ROWS = 5, 64
@@ -28,6 +34,7 @@ AUGMENT: Mapping[str, Augmentation] = {
     "image": PictureAugmentation(shift=0.1, rotate=15, scale=0.2, erase=0.3),
     "clip": SoundAugmentation(shift=0.2, mel_shift=0.2, gain=0.5, noise=0.2, frequency_mask=0.3, time_mask=0.3),
     "wave": SoundAugmentation(shift=0.1, gain=6, noise=0.2, time_mask=0.2),
+    "speech": SpeechAugmentation(speed=0.3, shift=0.001, tilt=6, room=0.1, noise=0.8),
     "body": VectorAugmentation(noise=0.3),
 }
 
@@ -41,6 +48,7 @@ def rows_on(device: str = "cpu") -> Rows:
         "image": torch.randint(0, 256, (ROWS, 8, 9), dtype=torch.uint8, generator=make),
         "clip": clips,
         "wave": torch.randint(-9000, 9000, (ROWS, 100), dtype=torch.int16, generator=make),
+        "speech": torch.randint(-9000, 9000, (ROWS, 800), dtype=torch.int16, generator=make),
         "body": 100 * torch.randn(ROWS, 3, generator=make),
     }
     index = torch.arange(ROWS, device=device)
@@ -91,7 +99,7 @@ def test_means_and_deviations_are_of_the_rows_that_are_trained_on() -> None:
         (
             "photo",
             PictureAugmentation(),
-            "banks that the network reads, image, clip, wave, body, got 'photo'",
+            "banks that the network reads, image, clip, wave, speech, body, got 'photo'",
         ),
         ("clip", PictureAugmentation(), r"augment\.clip: PictureAugmentation must be given a picture .*\(12, 5\)"),
         ("wave", SoundAugmentation(mel_shift=0.1), r"augment\.wave: mel_shift must be 0 for a waveform .*got 0\.1"),

@@ -17,6 +17,7 @@ from mmtune.networks.config.encoders import (
 from mmtune.networks.config.fusions import Concatenation, CrossAttention, Gated, Head, LowRank, Sum
 from mmtune.networks.config.joshi import NORM_CODES, AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.late import EarlyFusion, LateFusion
+from mmtune.networks.config.log_mel import LogMelResNet
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.config.venkatachalam import MultiheadFusionConfig
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
@@ -35,6 +36,7 @@ __all__ = [
     "ImageCNNConfig",
     "LateFusion",
     "LatentFusionConfig",
+    "LogMelResNet",
     "LowRank",
     "MultiheadFusionConfig",
     "Recurrent",

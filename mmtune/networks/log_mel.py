@@ -1,0 +1,127 @@
+"""`LogMelResNet`: spectrograms of which neither the level nor the moment counts, and residual blocks over them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmtune.base.errors import InputError
+from mmtune.networks.config.log_mel import LogMelResNet
+from mmtune.networks.encoders import OneChannel, Residual, dropouts, mel_filters, require_kind
+from mmtune.networks.layers import BatchNorm2d
+from mmtune.networks.shapes import Shape
+
+LEAST_POWER, LEAST_DEVIATION = 1e-12, 1e-5
+"""What silence has, so that its logarithm is a number and its spectrogram standardised is 0."""
+
+
+class FlooredLogMel(nn.Module):
+    """Waveforms (B, samples) to the logarithms of the power in mel bands, (B, frames, mels).
+
+    The window is Hann's, and no frame reaches beyond the ends; of each waveform nothing lies further below its
+    greatest power than `floor` dB.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: LogMelResNet) -> None:
+        super().__init__()
+        self.n_fft, self.hop = fft_of(config.window), config.hop
+        self.share = 10 ** (-config.floor / 10)
+        self.register_buffer("window", centred_window(config.window, self.n_fft), persistent=False)
+        filters = mel_filters(self.n_fft // 2 + 1, config.mels, config.sample_rate, config.low, config.high)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        made = torch.stft(waves, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        power = torch.view_as_real(made).square().sum(-1).transpose(1, 2) @ self.filters
+        least = (power.amax((1, 2), keepdim=True) * self.share).clamp(min=LEAST_POWER)
+        return power.maximum(least).log()
+
+
+def fft_of(window: int) -> int:
+    """The power of 2 that a window of so many samples is filled up to."""
+    return 2 ** math.ceil(math.log2(window))
+
+
+def centred_window(length: int, n_fft: int) -> Tensor:
+    """Hann's window of a length in the middle of (n_fft,), zeros around it."""
+    before = (n_fft - length) // 2
+    return nn.functional.pad(torch.hann_window(length), (before, n_fft - length - before))
+
+
+class StandardisedClips(nn.Module):
+    """Features over time (B, T, F), each clip to mean 0 and deviation 1; by_band: each band's own mean is taken away."""
+
+    def __init__(self, by_band: bool) -> None:
+        super().__init__()
+        self.over = (1,) if by_band else (1, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        centred = features - features.mean(self.over, keepdim=True)
+        deviation = centred.square().mean((1, 2), keepdim=True).sqrt()
+        return centred / (deviation + LEAST_DEVIATION)
+
+
+class HiddenBands(nn.Module):
+    """Features (B, T, F) with one stretch of bands at 0, of at most a share of them, while a network is trained."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return features
+        bands, device = features.shape[2], features.device
+        drawn = torch.rand(2, len(features), 1, device=device)
+        width = (drawn[0] * (self.share * bands + 1)).floor()
+        first = (drawn[1] * (bands - width + 1)).floor()
+        n = torch.arange(bands, device=device)
+        return features.masked_fill(((n >= first) & (n < first + width)).unsqueeze(1), 0.0)
+
+
+class MaximaOverTime(nn.Module):
+    """Maps (B, C, T, F) to (B, parts * C): their means over frequency, the greatest of each of `parts` stretches."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, maps: Tensor) -> Tensor:
+        stretches = maps.mean(3).tensor_split(self.parts, dim=2)
+        return torch.cat([part.amax(2) for part in stretches], dim=1)
+
+
+def log_mel_resnet(config: LogMelResNet, shape: Shape) -> nn.Sequential:
+    """Waveforms (B, samples), or features over time (B, T, F), to (B, width)."""
+    require_kind(config, shape, 1, 2)
+    waves = len(shape) == 1
+    if waves and shape[0] < fft_of(config.window):
+        raise InputError(f"LogMelResNet must be given {fft_of(config.window)} samples or more, got {shape[0]}")
+    steps = 1 + (shape[0] - fft_of(config.window)) // config.hop if waves else shape[0]
+    blocks, steps = residual_blocks(config, steps, config.mels if waves else shape[1])
+    if steps < config.parts:
+        raise InputError(f"parts must be at most the {steps} steps that so many stages leave, got {config.parts}")
+    front = [FlooredLogMel(config)] if waves else []
+    last = config.channels * 2 ** (config.stages - 1) * config.parts
+    ending = [MaximaOverTime(config.parts), *dropouts(config.dropout), nn.Linear(last, config.width), nn.ReLU()]
+    whole = (*front, StandardisedClips(config.standardise == "band"), HiddenBands(config.mask), OneChannel())
+    return nn.Sequential(*whole, *blocks, *ending)
+
+
+def residual_blocks(config: LogMelResNet, steps: int, bands: int) -> tuple[list[nn.Module], int]:
+    """The convolutions for maps (B, 1, steps, bands), and how many steps they leave; the first pools bands alone."""
+    channels = config.channels
+    layers: list[nn.Module] = [nn.Conv2d(1, channels, 3, padding=1, bias=False), BatchNorm2d(channels), nn.ReLU()]
+    sides = [steps, bands]
+    for stage in range(config.stages):
+        pool = (1 if stage == 0 else min(sides[0], 2), min(sides[1], 2))
+        sides = [side // by for side, by in zip(sides, pool, strict=True)]
+        after = config.channels * 2**stage
+        layers += [nn.MaxPool2d(pool), Residual(channels, after, 1)]
+        channels = after
+    return layers, sides[0]
