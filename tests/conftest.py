@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition
 from mmtune.data.digits import DIGITS
-from mmtune.data.forms import Digit, Ready, Waveform
+from mmtune.data.forms import Digit, Ready, Speech, Waveform
 from mmtune.data.identity import distinct
 from mmtune.data.store import save
 from mmtune.tracking import MlflowTracker
@@ -81,6 +81,7 @@ def make_partition(rows: int, clips_per_class: int, seed: int) -> Partition:
             "image": distinct(pictures),
             "audio": distinct(clips.astype(np.float32)[index]),
             "waveform": distinct(waveforms.astype(np.int16)[index]),
+            "speech": distinct(waveforms.astype(np.int16)[index]),
         },
         labels=y,
         groups={RECORDING: names[index], SPEAKER: speakers[index]},
@@ -94,7 +95,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         name="tiny",
         folder=Path(),
         classes=DIGITS,
-        forms={"image": Digit(), "audio": Ready(sides=(39, 13)), "waveform": Waveform()},
+        forms={"image": Digit(), "audio": Ready(sides=(39, 13)), "waveform": Waveform(), "speech": Speech()},
         train=make_partition(300, 12, seed=1),
         test=make_partition(120, 4, seed=2),
         digest="",

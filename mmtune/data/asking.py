@@ -119,7 +119,9 @@ def sound_form(text: str, option: str) -> Sound:
     """mfcc, logmel, waveform or speech, with :SECONDS where it is not one; mfcc if nothing is said."""
     match = re.fullmatch(rf"({'|'.join(SOUNDS)})(?::([0-9]{{1,4}}(?:\.[0-9]{{1,6}})?)s?)?", text or Mfcc.kind)
     if match is None:
-        raise InputError(f"{option} must be of a form such as mfcc, logmel, waveform, speech or logmel:2.5s, got {text!r}")
+        raise InputError(
+            f"{option} must be of a form such as mfcc, logmel, waveform, speech or logmel:2.5s, got {text!r}"
+        )
     return SOUNDS[match[1]](seconds=float(match[2] or 1))
 
 

@@ -136,7 +136,7 @@ def require_banks(partition: Partition, reads: Sequence[str], allowed: Sequence[
     """
     for name in reads:
         if name not in partition.banks:
-            more = "; build it from recordings with `mmtune data build`" if name == "waveform" else ""
+            more = "; build it from recordings with `mmtune data build`" if name in ("waveform", "speech") else ""
             raise InputError(f"this model reads {name}, the data set has {', '.join(partition.banks)}{more}")
         missing = int((partition.banks[name].index < 0).sum())
         if missing and name not in allowed:

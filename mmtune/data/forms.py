@@ -158,8 +158,9 @@ class Speech(Waveform):
     kind: ClassVar[str] = "speech"
 
     def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
-        """What lies around the word; InputError where nothing is said, or more than one word."""
-        return around(sound, only_word(sound, where), self.samples)
+        """The whole of it, or what lies around the word; InputError where nothing is said, or more than one word."""
+        word = only_word(sound, where)
+        return super().cut(sound, where) if len(sound) <= self.samples else around(sound, word, self.samples)
 
     def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
         return spoken(waves)

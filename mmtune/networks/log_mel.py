@@ -14,14 +14,14 @@ from mmtune.networks.layers import BatchNorm2d
 from mmtune.networks.shapes import Shape
 
 LEAST_POWER, LEAST_DEVIATION = 1e-12, 1e-5
-"""What silence has, so that its logarithm is a number and its spectrogram standardised is 0."""
+"""What silence is divided by, so that it stays 0."""
 
 
 class FlooredLogMel(nn.Module):
-    """Waveforms (B, samples) to the logarithms of the power in mel bands, (B, frames, mels).
+    """Waveforms (B, samples) to the logarithms of the power in mel bands over a floor, (B, frames, mels), 0 or more.
 
-    The window is Hann's, and no frame reaches beyond the ends; of each waveform nothing lies further below its
-    greatest power than `floor` dB.
+    The floor of each waveform lies `floor` dB below its own greatest power; of silence all is 0. The window is Hann's,
+    and no frame reaches beyond the ends.
     """
 
     window: Tensor
@@ -38,8 +38,8 @@ class FlooredLogMel(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         made = torch.stft(waves, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
         power = torch.view_as_real(made).square().sum(-1).transpose(1, 2) @ self.filters
-        least = (power.amax((1, 2), keepdim=True) * self.share).clamp(min=LEAST_POWER)
-        return power.maximum(least).log()
+        least = power.amax((1, 2), keepdim=True).clamp(min=LEAST_POWER) * self.share
+        return (power / least).clamp(min=1).log()
 
 
 def fft_of(window: int) -> int:
@@ -54,7 +54,10 @@ def centred_window(length: int, n_fft: int) -> Tensor:
 
 
 class StandardisedClips(nn.Module):
-    """Features over time (B, T, F), each clip to mean 0 and deviation 1; by_band: each band's own mean is taken away."""
+    """Features over time (B, T, F), each clip to mean 0 and deviation 1.
+
+    by_band: whether each band's own mean is taken away, not that of all.
+    """
 
     def __init__(self, by_band: bool) -> None:
         super().__init__()

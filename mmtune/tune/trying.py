@@ -20,7 +20,7 @@ from mmtune.study.finding import place_of
 from mmtune.train.objective import MOST_RANKED, Metric, Objective
 
 OURS = "mmtune."
-DIGITS = {"image": (1, 28, 28), "audio": (39, 13), "waveform": (16_000,)}
+DIGITS = {"image": (1, 28, 28), "audio": (39, 13), "waveform": (16_000,), "speech": (16_000,)}
 """What a network's banks are of a written digit and its spoken name."""
 
 

@@ -148,7 +148,7 @@ def test_words_that_no_picture_shows_are_left_out_and_pictures_without_words_are
     assert made.classes == tuple("0123456789")
     alone = build(Folders(audio=tmp_path / "audio"), tmp_path / "alone")
     assert alone.classes == tuple(sorted((*WORDS, "cat")))
-    assert list(alone.forms) == ["audio", "waveform"]
+    assert list(alone.forms) == ["audio", "waveform", "speech"]
     shutil.rmtree(tmp_path / "audio" / "four")
     assert "none are of 4" in refusal(lambda: build(Folders(images, tmp_path / "audio"), tmp_path / "no"))
 

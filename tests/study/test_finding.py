@@ -125,7 +125,7 @@ def test_files_that_begin_with_an_underscore_are_no_studies(here: Path) -> None:
 def test_a_study_is_loaded_by_a_path_too(here: Path) -> None:
     path = write(here / "deep" / "mine.py", 8)
     assert width(str(path)) == width("deep/mine.py") == 8
-    with pytest.raises(InputError, match=r"NAME must be one of audio_rnn, .*, got 'mine'"):
+    with pytest.raises(InputError, match=r"NAME must be one of audio_mel, .*, got 'mine'"):
         load_study("mine")
     with pytest.raises(InputError, match=r"deep/other\.py must be a study's file, there is none"):
         load_study("deep/other.py")

@@ -25,6 +25,8 @@ from mmtune.train.trial import run_trial
 TRIALS = {
     "image_cnn": 12,
     "audio_rnn": 6,
+    "audio_mel": 8,
+    "mel_fusion": 8,
     "latent_fusion": 2,
     "multihead_fusion": 13,
     "dual_cnn_fusion": 16,
@@ -138,5 +140,5 @@ def test_what_a_paper_tried_binds_nobody() -> None:
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"NAME must be one of audio_rnn, dual_cnn_fusion, .*, got 'audio'"):
+    with pytest.raises(InputError, match=r"NAME must be one of audio_mel, audio_rnn, dual_cnn_fusion, .*, got 'audio'"):
         load_study("audio")
