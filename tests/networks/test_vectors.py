@@ -1,0 +1,88 @@
+"""What a network makes of each bank comes from that bank alone, and asking for it changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
+from mmtune.networks.config.encoders import MLP, SmallCNN, SmallTransformer
+from mmtune.networks.config.late import EarlyFusion, LateFusion
+from mmtune.networks.output import Output, answer
+from mmtune.networks.shapes import Shapes
+from mmtune.networks.vectors import TOGETHER, bank_vectors
+
+SHAPES = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=4)
+ENCODERS = {"image": SmallCNN(width=8), "audio": SmallTransformer(width=8)}
+
+
+def inputs(seed: int = 0, rows: int = 3) -> dict[str, Tensor]:
+    drawn = torch.Generator().manual_seed(seed)
+    return {bank: torch.rand((rows, *shape), generator=drawn) for bank, shape in SHAPES.banks.items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "banks"),
+    [
+        (ImageCNNConfig(), ("image",)),
+        (AudioRNNConfig(), ("audio",)),
+        (LatentFusionConfig(), ("image", "audio")),
+        (LateFusion(encoders=ENCODERS), ("image", "audio")),
+        (LateFusion(encoders={"audio": MLP(width=8)}), ("audio",)),
+    ],
+    ids=lambda own: type(own).__name__,
+)
+def test_a_banks_vectors_are_its_own(config: LateFusion, banks: tuple[str, ...]) -> None:
+    model = config.build(SHAPES).eval()
+    given = {bank: inputs()[bank] for bank in banks}
+    found = bank_vectors(model, given)
+    assert found.keys() == set(banks)
+    for bank in banks:
+        changed = bank_vectors(model, {**given, bank: inputs(1)[bank]})
+        assert not torch.equal(changed[bank], found[bank])
+        assert all(torch.equal(changed[other], found[other]) for other in banks if other != bank)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_layer_before_the_first_linear_one_is_asked() -> None:
+    model = ImageCNNConfig().build(SHAPES).eval()
+    pictures = inputs()["image"]
+    found = bank_vectors(model, {"image": pictures})["image"]
+    torch.testing.assert_close(found, model.convolutions(pictures).detach())
+
+
+def test_an_encoder_without_such_a_layer_has_its_part_of_the_embedding() -> None:
+    model = LateFusion(encoders=ENCODERS).build(SHAPES).eval()
+    found = bank_vectors(model, inputs())
+    assert torch.equal(found["audio"], answer(model, inputs()).embedding[:, 8:])
+
+
+def test_banks_that_meet_at_once_are_told_together() -> None:
+    model = EarlyFusion(reads=("image", "audio")).build(SHAPES).eval()
+    found = bank_vectors(model, inputs())
+    assert torch.equal(found[TOGETHER], answer(model, inputs()).embedding)
+
+
+def test_a_users_network_with_nothing_but_logits_has_those() -> None:
+    class Own(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.flatten(1)[:, :4]
+
+    found = bank_vectors(Own(), {"image": inputs()["image"]})
+    assert torch.equal(found["image"], inputs()["image"].flatten(1)[:, :4])
+
+
+def test_hooks_go_where_a_network_fails() -> None:
+    class Failing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, image: Tensor) -> Output:
+            raise RuntimeError("no")
+
+    model = Failing()
+    with pytest.raises(RuntimeError, match="no"):
+        bank_vectors(model, {"image": torch.zeros(2, 4)})
+    assert not model.layer._forward_pre_hooks
