@@ -7,7 +7,7 @@ from .data.dataset import Dataset
 from .serve.predictor import Prediction, Predictor
 from .study import Metric, Study, catalogue, under
 from .study.space import Categorical, Integer, Real
-from .train.augmentations import PictureAugmentation, SoundAugmentation, VectorAugmentation
+from .train.augmentations import PictureAugmentation, SoundAugmentation, SpeechAugmentation, VectorAugmentation
 from .train.recipe import Train, TrialConfig
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Predictor",
     "Real",
     "SoundAugmentation",
+    "SpeechAugmentation",
     "Study",
     "Train",
     "Trial",
