@@ -6,7 +6,7 @@ A form is written beside its values as JSON and read again from files of unknown
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,7 +20,7 @@ from mmtune.data.archives import open_npy
 from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
 from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
 from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, resampled, to_int16
-from mmtune.data.speech import around, only_word, spoken
+from mmtune.data.speech import around, only_word, require_heard, spoken
 
 MOST_VALUES = 2**24
 PART = 2**18
@@ -120,12 +120,21 @@ class Sound(Form):
     def samples(self) -> int:
         return round(self.seconds * SAMPLE_RATE)
 
-    def extract(self, path: Path) -> NDArray[Any]:
-        return self.of_waves(self.wave(path)[None])[0]
+    def read(self, path: Path) -> NDArray[Any]:
+        return self.of_sounds([resampled(*read_wav(path))], [str(path)])[0]
 
-    def wave(self, path: Path) -> NDArray[np.int16]:
-        """(samples,) int16 of a recording."""
-        return self.cut(resampled(*read_wav(path)), str(path))
+    def extract(self, path: Path) -> NDArray[Any]:
+        return self.of_waves(to_int16(at_rate(*read_wav(path), self.samples))[None])[0]
+
+    def of_sounds(self, sounds: Sequence[NDArray[np.float32]], where: Sequence[str]) -> NDArray[Any]:
+        """The values of sounds (n,) at 16 kHz that a model is given; InputError, saying where, where one has nothing.
+
+        What a data set is built from may be as faint as it is.
+        """
+        for sound, name in zip(sounds, where, strict=True):
+            require_heard(sound, name)
+        cut = [self.cut(sound, name) for sound, name in zip(sounds, where, strict=True)]
+        return self.scaled(self.of_waves(np.stack(cut)))
 
     def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
         """(samples,) int16 of (n,) samples at 16 kHz."""
@@ -158,7 +167,7 @@ class Speech(Waveform):
     kind: ClassVar[str] = "speech"
 
     def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
-        """The whole of it, or what lies around the word; InputError where nothing is said, or more than one word."""
+        """The whole of it, or what lies around the word; InputError where it is more than one."""
         word = only_word(sound, where)
         return super().cut(sound, where) if len(sound) <= self.samples else around(sound, word, self.samples)
 

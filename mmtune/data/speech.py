@@ -66,11 +66,15 @@ def background_of(level: NDArray[np.float64]) -> float:
     return float(np.percentile(sounding, 10)) if len(sounding) else float(level.min())
 
 
-def only_word(wave: NDArray[np.float32], where: str) -> Part:
-    """The word of (n,) samples at 16 kHz; InputError, naming `where`, where there is none or more than one."""
+def require_heard(wave: NDArray[np.float32], where: str) -> None:
+    """Raise InputError, naming `where`, where (n,) samples at 16 kHz are a faint background and nothing else."""
     if is_background(wave):
         top = float(levels(wave).max())
         raise InputError(f"{where}: nothing is said in it: at most {top:.0f} dB, and the same all the time")
+
+
+def only_word(wave: NDArray[np.float32], where: str) -> Part:
+    """The word of (n,) samples at 16 kHz; InputError, naming `where`, where there is more than one."""
     found = words(wave)
     if len(found) > 1:
         at = ", ".join(f"{part.start / SAMPLE_RATE:.1f}" for part in found[:SHOWN])

@@ -130,8 +130,7 @@ def in_range(rows: NDArray[Any], rule: str) -> NDArray[np.float32]:
 
 def of_samples(name: str, waves: NDArray[np.float32], form: Sound) -> NDArray[Any]:
     """The values of waves (B, n) at 16 kHz, as files of them would give."""
-    cut = np.stack([form.cut(wave, f"{name}, row {row}") for row, wave in enumerate(waves)])
-    return form.scaled(form.of_waves(cut))
+    return form.of_sounds(list(waves), [f"{name}, row {row}" for row in range(len(waves))])
 
 
 def check_inputs(given: Mapping[str, Any], forms: Mapping[str, Form]) -> int:

@@ -13,7 +13,7 @@ from scipy.signal import correlate
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Speech, Waveform
 from mmtune.data.recordings import SAMPLE_RATE, to_int16
-from mmtune.data.speech import HOP, WINDOW, around, is_background, levels, only_word, spoken, words
+from mmtune.data.speech import HOP, WINDOW, around, is_background, levels, only_word, require_heard, spoken, words
 
 Wave = NDArray[np.float32]
 
@@ -108,7 +108,7 @@ def test_a_faint_background_is_nothing_said(deviation: float) -> None:
     with pytest.raises(
         InputError, match=r"^my\.wav: nothing is said in it: at most -\d+ dB, and the same all the time$"
     ):
-        only_word(hiss(2.0, deviation), "my.wav")
+        require_heard(hiss(2.0, deviation), "my.wav")
 
 
 def test_a_whisper_over_it_and_a_loud_noise_are_something() -> None:

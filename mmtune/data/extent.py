@@ -1,0 +1,94 @@
+"""How far the training values of a bank reach, in a few plain measures, so that a value far outside can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.data.forms import Form, Sound, Speech, Waveform
+from mmtune.data.recordings import SAMPLE_RATE, SIXTEEN_BIT
+
+Values = NDArray[Any]
+Extents = dict[str, tuple[float, float]]
+"""By measure, the least and the greatest that counts as usual."""
+MOST = 10_000
+USUAL = (0.1, 99.9)
+"""Percentiles of training values: one file that was misread does not widen what is usual."""
+FAR = 0.25
+"""Of the distance between them, how much further out a value is far."""
+LEAST = 1e-9
+
+
+def flat(values: Values) -> NDArray[np.float64]:
+    """(M, ...) to (M, n)."""
+    return values.reshape(len(values), -1).astype(np.float64)
+
+
+def brightness(values: Values) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = flat(values).mean(axis=1) / 255
+    return found
+
+
+def contrast(values: Values) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = flat(values).std(axis=1) / 255
+    return found
+
+
+def level(values: Values) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = 10 * np.log10(np.square(flat(values) / SIXTEEN_BIT).mean(axis=1) + LEAST)
+    return found
+
+
+def seconds(values: Values) -> NDArray[np.float64]:
+    """From the first sample that is not zero to the last."""
+    sounding = values != 0
+    first, behind = sounding.argmax(axis=1), sounding[:, ::-1].argmax(axis=1)
+    found: NDArray[np.float64] = np.where(sounding.any(axis=1), values.shape[1] - first - behind, 0) / SAMPLE_RATE
+    return found
+
+
+def mean(values: Values) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = flat(values).mean(axis=1)
+    return found
+
+
+def deviation(values: Values) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = flat(values).std(axis=1)
+    return found
+
+
+Measure = Callable[[Values], NDArray[np.float64]]
+PICTURE: dict[str, Measure] = {"brightness": brightness, "contrast": contrast}
+WAVEFORM: dict[str, Measure] = {"level in dB": level}
+SPEECH: dict[str, Measure] = {"length in s": seconds}
+ANY: dict[str, Measure] = {"mean": mean, "deviation": deviation}
+
+
+def measures(form: Form) -> Mapping[str, Measure]:
+    """What is measured of the values of a form."""
+    if isinstance(form, Speech):
+        return SPEECH
+    if isinstance(form, Waveform):
+        return WAVEFORM
+    return PICTURE if form.source == "picture" and not isinstance(form, Sound) else ANY
+
+
+def extents(form: Form, values: Values) -> Extents:
+    """What is usual of training values (M, *shape), M >= 1: between two percentiles, of at most MOST of them."""
+    some = values[:: max(1, -(-len(values) // MOST))]
+    ends = {name: np.percentile(measure(some), USUAL) for name, measure in measures(form).items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def outside(form: Form, usual: Extents, value: Values) -> list[str]:
+    """What of a value (*shape) lies far outside of what is usual, each as a few words."""
+    found = []
+    for name, measure in measures(form).items():
+        low, high = usual[name]
+        own, further = float(measure(value[None])[0]), FAR * (high - low)
+        if not low - further <= own <= high + further:
+            found.append(f"{name} {own:.3g}, in training {low:.3g} to {high:.3g}")
+    return found
