@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
-from mmtune.networks.encoders import OneChannel, Residual, dropouts, mel_filters, require_kind
+from mmtune.networks.encoders import Residual, dropouts, mel_filters, require_kind
 from mmtune.networks.layers import BatchNorm2d
 from mmtune.networks.shapes import Shape
 
@@ -87,6 +87,24 @@ class HiddenBands(nn.Module):
         return features.masked_fill(((n >= first) & (n < first + width)).unsqueeze(1), 0.0)
 
 
+class WithDeltas(nn.Module):
+    """Features (B, T, F) to (B, 1 + orders, T, F): beside them how fast they change, and how fast that does.
+
+    Central differences of steps (Furui, "Speaker-independent isolated word recognition", 1986, in the small).
+    """
+
+    def __init__(self, orders: int) -> None:
+        super().__init__()
+        self.orders = orders
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = [features]
+        for _ in range(self.orders):
+            found.append(torch.gradient(found[-1], dim=1)[0])
+        # With the channels last, as convolutions on a CPU want them.
+        return torch.stack(found, dim=-1).movedim(-1, 1)
+
+
 class MaximaOverTime(nn.Module):
     """Maps (B, C, T, F) to (B, parts * C): their means over frequency, the greatest of each of `parts` stretches."""
 
@@ -112,14 +130,20 @@ def log_mel_resnet(config: LogMelResNet, shape: Shape) -> nn.Sequential:
     front = [FlooredLogMel(config)] if waves else []
     last = config.channels * 2 ** (config.stages - 1) * config.parts
     ending = [MaximaOverTime(config.parts), *dropouts(config.dropout), nn.Linear(last, config.width), nn.ReLU()]
-    whole = (*front, StandardisedClips(config.standardise == "band"), HiddenBands(config.mask), OneChannel())
+    whole = (
+        *front,
+        StandardisedClips(config.standardise == "band"),
+        HiddenBands(config.mask),
+        WithDeltas(config.deltas),
+    )
     return nn.Sequential(*whole, *blocks, *ending)
 
 
 def residual_blocks(config: LogMelResNet, steps: int, bands: int) -> tuple[list[nn.Module], int]:
-    """The convolutions for maps (B, 1, steps, bands), and how many steps they leave; the first pools bands alone."""
+    """Convolutions for maps (B, 1 + deltas, steps, bands), and the steps they leave; the first pools bands alone."""
     channels = config.channels
-    layers: list[nn.Module] = [nn.Conv2d(1, channels, 3, padding=1, bias=False), BatchNorm2d(channels), nn.ReLU()]
+    stem = nn.Conv2d(1 + config.deltas, channels, 3, padding=1, bias=False)
+    layers: list[nn.Module] = [stem, BatchNorm2d(channels), nn.ReLU()]
     sides = [steps, bands]
     for stage in range(config.stages):
         pool = (1 if stage == 0 else min(sides[0], 2), min(sides[1], 2))

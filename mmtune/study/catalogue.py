@@ -113,6 +113,7 @@ LOG_MEL_RESNET: Space = (
     Categorical(path="channels", values=(16, 24, 32), source="50 to 500 thousand weights"),
     Categorical(path="standardise", values=("clip", "band"), source="Atal 1974 (band)"),
     Categorical(path="hop", values=(160, 320), source="10 and 20 ms at 16 kHz"),
+    Categorical(path="deltas", values=(0, 1, 2), source="Furui 1986"),
     Real(path="mask", low=0.0, high=0.35, source="SpecAugment, Park et al. 2019 (27 of 80 bands)"),
     DROPOUT,
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
 from mmtune.networks.encoders import mel_filters
-from mmtune.networks.log_mel import FlooredLogMel, HiddenBands, MaximaOverTime, StandardisedClips
+from mmtune.networks.log_mel import FlooredLogMel, HiddenBands, MaximaOverTime, StandardisedClips, WithDeltas
 from mmtune.networks.output import count_parameters
 
 RATE = 16_000
@@ -71,6 +71,15 @@ def test_one_stretch_of_bands_is_hidden_while_training_and_none_after() -> None:
     assert set(edges.tolist()) <= {0, 2}, "one stretch"
     assert gone.any(0).all()
     assert torch.equal(hide.eval()(x), x)
+
+
+def test_deltas_are_numpys_gradients_along_time() -> None:
+    x = torch.randn(2, 9, 5)
+    found = WithDeltas(2)(x)
+    first = np.gradient(x.numpy(), axis=1)
+    for channel, expected in enumerate([x.numpy(), first, np.gradient(first, axis=1)]):
+        np.testing.assert_allclose(found[:, channel], expected, atol=1e-5)
+    assert LogMelResNet(channels=4, deltas=2).build((20, 12))(torch.randn(3, 20, 12)).shape == (3, 64)
 
 
 def test_maxima_keep_the_order_of_sounds() -> None:

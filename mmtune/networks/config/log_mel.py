@@ -26,6 +26,7 @@ class LogMelResNet(Checked):
     twice as many. The last maps, their mean over frequency, become their maxima in each of `parts` stretches of time
     (as many as that, so that the order of sounds counts), and go through dropout and one linear layer with ReLU.
     mask: share of the bands of which one stretch is hidden while it is trained (SpecAugment, Park et al., 2019).
+    deltas: how many orders of change over time are channels beside the spectrogram.
     sample_rate, low, high: in Hz; window, hop: in samples, 25 ms every 20 ms; mels: how many bands from low to high,
     which is what a telephone passes, so that it is of no account what a recording was made with. Features ignore these.
     """
@@ -36,6 +37,7 @@ class LogMelResNet(Checked):
     parts: int = count(3, 1, 64)
     dropout: float = rate(0.2)
     mask: float = number(0.15, 0.0, 1.0)
+    deltas: int = count(0, 0, 2)
     standardise: str = choice("clip", ("clip", "band"))
     floor: float = number(50.0, 10.0, 120.0)
     mels: int = count(40, 8, 512)
