@@ -8,7 +8,7 @@ import torch
 
 from mmtune.networks.shapes import Shapes
 
-DIGITS = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13), "waveform": (16_000,)}, classes=10)
+DIGITS = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13), "waveform": (16_000,), "speech": (16_000,)}, classes=10)
 
 
 def built(config: Any, shapes: Shapes = DIGITS) -> Any:
