@@ -20,10 +20,12 @@ from mmtune.analysis.embeddings import split_parts
 from mmtune.base.files import write_whole
 from mmtune.data.dataset import Rows as RowNumbers
 from mmtune.data.protocols import Split
-from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
+from mmtune.networks.card import CALIBRATION, FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.networks.output import count_parameters
 from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
+from mmtune.train.calibration import calibrate
+from mmtune.train.calibration_file import write_calibration
 from mmtune.train.checkpoint import (
     DamagedError,
     Moment,
@@ -69,8 +71,9 @@ def run_trial(
     """Train where the data are, leave everything in `folder`, and last how it ended, which is returned too.
 
     Every so many seconds the folder gets a checkpoint, and `on_saved` is called; where it has one of this training,
-    that goes on from there. Written in its `files/`: `model/`, `validation.npz`; for a fold `held.npz`, what it says of
-    the rows held out; `final/`, the last epoch, where the configuration keeps it; `maps.npz`, where the model has maps.
+    that goes on from there. Written in its `files/`: `model/`, `validation.npz`, `calibration.json`; for a fold
+    `held.npz`, what it says of the rows held out; `final/`, the last epoch, where the configuration keeps it;
+    `maps.npz`, where the model has maps.
     """
     rows, units = data.rows(config.model.reads), data.units
     train, validation = take(rows, split.train), take(rows, split.validation)
@@ -100,12 +103,18 @@ def run_trial(
     lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
     if lacking:
         raise DivergenceError(f"{lacking} must be a number for a trial to be told from others, this one has none")
+    if not all(bool(own.isfinite().all()) for own in (found.logits, *found.alone.values())):
+        raise DivergenceError("logits of validation rows must be finite for a trial to say how sure it is")
     save_model(files / MODEL, result.model, config.model, data.shapes)
     write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
+    calibration = calibrate(found, units[split.validation], present(validation))
+    write_calibration(files / CALIBRATION, calibration)
+    metrics |= calibration.metrics()
     if split.held is not None:
         held = evaluate(result.model, take(rows, split.held))
         write_whole(files / HELD, rows_file(held, split.held, units[split.held]))
         metrics |= finite(held.scores("held", *every_metric(objective, data.shapes.classes)))
+        metrics |= held.scaled("held", calibration.fused.temperature)
     if result.final is not None:
         save_checkpoint(files / FINAL, result.final, config.model, data.shapes)
         final = load_model(files / FINAL).model
@@ -131,6 +140,11 @@ def tell_again(moment: Moment | None, folder: Path, on_epoch: OnEpoch) -> None:
 def take(rows: Rows, numbers: RowNumbers) -> Rows:
     """The rows of the given numbers."""
     return rows.take(torch.from_numpy(numbers).to(rows.labels.device))
+
+
+def present(rows: Rows) -> dict[str, NDArray[np.bool_]]:
+    """By bank, which rows have a value in it, (N,)."""
+    return {name: (held.index >= 0).cpu().numpy() for name, held in rows.banks.items()}
 
 
 def final_metrics(

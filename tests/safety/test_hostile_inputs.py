@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from calibrated import never_wrong
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
@@ -19,6 +20,7 @@ from valid import READERS, require_sound
 from valid_data import Reader, heard
 
 from mmtune.base.errors import LONGEST, InputError, one_line
+from mmtune.base.sealed import write_sealed
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import FORMS, Digit, Form, Mfcc, Ready, Waveform, dtype_of, form_from_json, form_to_json
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, SpectrogramFusionConfig
@@ -26,7 +28,7 @@ from mmtune.networks.kinds import model_from_json
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import INPUTS, MODEL, Predictor, write_sealed
+from mmtune.serve.predictor import FORMAT, INPUTS, MODEL, Predictor
 from mmtune.serve.versions import Event
 
 CONFIGS = {
@@ -56,7 +58,9 @@ def predictors() -> dict[str, Predictor]:
 def predictor(config: Any) -> Predictor:
     loaded = Loaded(model=config.build(SHAPES).eval(), config=config, shapes=SHAPES)
     forms = {name: GIVEN[name] for name in config.reads}
-    return Predictor(loaded=loaded, card={"data": {"name": "made"}}, classes=DIGITS, forms=forms, missing=())
+    calibration = never_wrong(*(config.reads if isinstance(config, LatentFusionConfig) else ()))
+    card = {"data": {"name": "made"}}
+    return Predictor(loaded=loaded, card=card, classes=DIGITS, forms=forms, missing=(), calibration=calibration)
 
 
 def require_line(refusal: InputError) -> None:

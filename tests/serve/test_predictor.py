@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from calibrated import never_wrong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -34,8 +35,9 @@ from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
 from mmtune.serve.loader import _load_pyfunc, columns, write_pyfunc
-from mmtune.serve.predictor import Predictor, describe, save_predictor
+from mmtune.serve.predictor import Predictor, save_predictor
 from mmtune.serve.scoring import predict_partition, write_submission
+from mmtune.serve.telling import describe
 from mmtune.train.batches import as_input
 
 RATE = 16_000
@@ -62,15 +64,21 @@ FORMS: dict[str, Form] = {"image": Digit(), "audio": AUDIO, "waveform": Waveform
 SHAPES = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13), "waveform": (RATE,)}, classes=10)
 
 
-def card_of(forms: dict[str, Form]) -> dict[str, Any]:
+def card_of(forms: dict[str, Form], *alone: str) -> dict[str, Any]:
     told = {name: form_to_json(form) for name, form in forms.items()}
-    return {"forms": told, "classes": list(DIGITS), "data": {"name": "buzz", "digest": "d"}}
+    data = {"name": "buzz", "digest": "d"}
+    return {"forms": told, "classes": list(DIGITS), "data": data, "calibration": never_wrong(*alone).told()}
+
+
+def alone_in(config: ModelConfig) -> tuple[str, ...]:
+    """The banks that have answers of their own."""
+    return ("image", "audio") if isinstance(config, LatentFusionConfig) else ()
 
 
 def write_predictor(folder: Path, config: ModelConfig, forms: dict[str, Form] = FORMS) -> Path:
     torch.manual_seed(1)
     save_model(folder / "saved", config.build(SHAPES), config, SHAPES)
-    save_predictor(folder / "ready", folder / "saved", card_of(forms))
+    save_predictor(folder / "ready", folder / "saved", card_of(forms, *alone_in(config)))
     return folder / "ready"
 
 
@@ -247,7 +255,7 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
     assert light.label.shape == (1,)
     assert set(light.alone) == {"image", "audio"}
     np.testing.assert_allclose(light.probabilities, dark.probabilities, atol=1e-3)
-    lines = describe(light).splitlines()
+    lines = describe(fusion, light).splitlines()
     assert [line.split()[0] for line in lines] == ["class", "image", "audio"]
     assert f"{light.names[0]}  probability {light.probability[0]:.4f}" in lines[0]
     assert f"{light.alone['audio'].names[0]}  probability {light.alone['audio'].probability[0]:.4f}" in lines[2]
@@ -462,7 +470,7 @@ def test_lists_that_come_to_mlflows_server_are_answered_as_arrays(
     from mlflow.pyfunc import load_model
     from mlflow.pyfunc.scoring_server import invocations
 
-    write_pyfunc(tmp_path / "made", folders["fusion"] / "model", card_of(FORMS), "run")
+    write_pyfunc(tmp_path / "made", folders["fusion"] / "model", card_of(FORMS, "image", "audio"), "run")
     model = load_model(str(tmp_path / "made"))
     lists = {"image": IMAGES[:4].tolist(), "audio": CLIPS[:4].tolist()}
     rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
