@@ -44,6 +44,11 @@ class Risk:
         fits = np.flatnonzero(bound <= error)
         return self.confidence[fits[0]] if len(fits) else math.inf
 
+    def kept(self, error: float) -> float:
+        """The share of rows that `threshold` lets through."""
+        least = self.threshold(error)
+        return self.rows[self.confidence.index(least)] / self.rows[0] if least in self.confidence else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:

@@ -34,7 +34,7 @@ from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionC
 from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
-from mmtune.serve.loader import _load_pyfunc, columns, write_pyfunc
+from mmtune.serve.loader import TRUST, _load_pyfunc, columns, write_pyfunc
 from mmtune.serve.predictor import Predictor, save_predictor
 from mmtune.serve.scoring import predict_partition, write_submission
 from mmtune.serve.telling import describe
@@ -256,7 +256,7 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
     assert set(light.alone) == {"image", "audio"}
     np.testing.assert_allclose(light.probabilities, dark.probabilities, atol=1e-3)
     lines = describe(fusion, light).splitlines()
-    assert [line.split()[0] for line in lines] == ["class", "image", "audio"]
+    assert [line.split()[0] for line in lines] == ["class", "image", "audio", "set"]
     assert f"{light.names[0]}  probability {light.probability[0]:.4f}" in lines[0]
     assert f"{light.alone['audio'].names[0]}  probability {light.alone['audio'].probability[0]:.4f}" in lines[2]
 
@@ -307,7 +307,7 @@ def test_a_model_of_waveforms_hears_recordings(tmp_path: Path, files: dict[str, 
     expected = predictor.predict_values(image=read_digit(Path(files["light"]))[None], waveform=wave[None])
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     served = _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": np.stack([wave] * 2)})
-    assert list(served.columns) == ["class", "probability"] == list(columns(predictor))
+    assert list(served.columns) == ["class", "probability", *TRUST] == list(columns(predictor))
     for wrong in ([wave.tolist()] * 2, np.zeros((2, RATE), np.float32)):
         with pytest.raises(InputError, match=r"waveform must be an array \(B, 16000\) of int16"):
             _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": wrong})
@@ -330,7 +330,6 @@ def test_missing_extra_and_broken_files_are_refused(
     image = Predictor.load(folders["image"])
     light, wav = files["light"], files["wav"]
     wrong: list[tuple[Predictor, dict[str, Any], str]] = [
-        (fusion, {"image": light}, "takes image and audio, got image"),
         (fusion, {}, "got nothing"),
         (image, {"image": light, "audio": wav}, "takes image (picture), got audio"),
         (fusion, {"image": tmp_path / "none.png", "audio": wav}, "none.png"),
@@ -487,7 +486,7 @@ def test_served_rubbish_is_refused(folders: dict[str, Path]) -> None:
     image, audio = IMAGES[:2], CLIPS[:2]
     wrong: list[tuple[Any, str]] = [
         ({"image": image, "audio": audio, "video": image}, "got image and audio and video"),
-        ({"image": image}, "got image"),
+        ({"video": image}, "got video"),
         ({}, "got nothing"),
         ([image, audio], "got list"),
         (
