@@ -113,19 +113,22 @@ def as_prediction(
     known = {bank: scale for bank, scale in calibration.alone.items() if bank in alone}
     said = {bank: scaled(alone[bank], scale, classes, caution) for bank, scale in known.items()}
     found = scaled(logits, calibration.fused, classes, caution)
-    agree = agreeing(said, calibration.agreement or 0.0, present)
-    return replace(found, alone=said, agree=agree & found.agree, abstained=found.abstained | ~agree)
+    apart = contradicting(said, calibration.agreement or 0.0, present) & np.ones(len(found), np.bool_)
+    return replace(found, alone=said, agree=~apart, abstained=found.abstained | apart)
 
 
-def agreeing(
+def contradicting(
     said: Mapping[str, Prediction], least: float, present: Mapping[str, NDArray[np.bool_]]
 ) -> NDArray[np.bool_]:
-    """Of each row, (B,), whether no two banks that have a value in it name different classes and agree too little."""
-    found = np.ones(len(next(iter(said.values()))) if said else 1, np.bool_)
+    """Of each row, (B,), whether two banks that have a value in it name different classes and agree less than that.
+
+    One value, False, where there are no two.
+    """
+    found = np.zeros(1, np.bool_)
     for one, other in itertools.combinations(said, 2):
         both = [torch.from_numpy(said[bank].probabilities).double() for bank in (one, other)]
         apart = (said[one].label != said[other].label) & (agreement(both) < least).numpy()
-        found &= ~(apart & present.get(one, True) & present.get(other, True))
+        found = found | (apart & present.get(one, True) & present.get(other, True))
     return found
 
 
@@ -134,7 +137,7 @@ def scaled(logits: Tensor, scale: Scale, classes: tuple[str, ...], caution: Caut
     if not bool(torch.isfinite(logits).all()):
         raise InputError("the model's scores must be finite, got NaN or infinity: an input is absurdly large")
     label = logits.argmax(1, keepdim=True)
-    shares = (logits / scale.temperature).double().softmax(1)
+    shares = (logits.double() / scale.temperature).softmax(1)
     sure = shares.gather(1, label)[:, 0].float().numpy()
     threshold = 0.0 if caution.abstain_at is None else scale.risk.threshold(caution.abstain_at)
     members = (shares >= scale.least(caution.coverage)).scatter(1, label, True)

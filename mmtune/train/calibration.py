@@ -73,7 +73,9 @@ def scale_of(logits: Tensor, labels: Tensor, units: Tensor) -> Scale:
     """The Scale of logits (N, C) against labels (N,)."""
     temperature = fit_temperature(logits, labels)
     right, own = (logits.argmax(1) == labels).cpu().numpy(), units.cpu().numpy()
-    true = by_rows(lambda part, label: probable(part / temperature).gather(1, label[:, None])[:, 0], logits, labels)
+    true = by_rows(
+        lambda part, label: probable(part.double() / temperature).gather(1, label[:, None])[:, 0], logits, labels
+    )
     apart = cross_fitted(logits, labels, units)
     return Scale(
         temperature=temperature,
@@ -97,7 +99,7 @@ def least_agreement(
     temperatures = [scales[bank].temperature for bank in given]
 
     def of_rows(*logits: Tensor) -> Tensor:
-        return agreement([probable(own / by) for own, by in zip(logits, temperatures, strict=True)])
+        return agreement([probable(own.double() / by) for own, by in zip(logits, temperatures, strict=True)])
 
     reached = by_rows(of_rows, *(found.alone[bank][whole] for bank in given)).sort().values
     count = len(np.unique(units[whole.cpu().numpy()]))

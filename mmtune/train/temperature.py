@@ -17,7 +17,7 @@ LIMIT = 3.0
 """The natural logarithm of a temperature lies in [-LIMIT, LIMIT]."""
 CELLS = 2**20
 """Of so many logits at once probabilities are made."""
-PRECISION = 1e-6
+PRECISION = 1e-4
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -63,7 +63,7 @@ def by_rows(function: Callable[..., Tensor], logits: Tensor, *others: Tensor) ->
 
 def scaled_confidence(logits: Tensor, temperature: float) -> Tensor:
     """The probability of the class that is predicted from logits / temperature, (N,) float64."""
-    return by_rows(lambda part: confidence_of(part / temperature), logits)
+    return by_rows(lambda part: confidence_of(part.double() / temperature), logits)
 
 
 def cross_fitted(logits: Tensor, labels: Tensor, units: Tensor) -> Tensor | None:
