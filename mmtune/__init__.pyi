@@ -4,7 +4,8 @@ from .api.outcome import Outcome, Trial
 from .api.running import run
 from .base.errors import InputError
 from .data.dataset import Dataset
-from .serve.predictor import Prediction, Predictor
+from .serve.prediction import Prediction
+from .serve.predictor import Predictor
 from .study import Metric, Study, catalogue, under
 from .study.space import Categorical, Integer, Real
 from .train.augmentations import PictureAugmentation, SoundAugmentation, SpeechAugmentation, VectorAugmentation

@@ -47,6 +47,8 @@ AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many f
 Run = Annotated[str | None, typer.Option(help="A run of the study by its id in MLflow, or how it begins.")]
 Out = Annotated[Path | None, typer.Option(help="Where to write.")]
 MLRUNS = Path("mlruns")
+ABSTAINED = 3
+"""The exit code of a prediction that is better not relied on."""
 
 
 def main() -> None:
@@ -293,10 +295,17 @@ def predict(
     data: Annotated[Path | None, typer.Option(help="Score this data set's test partition instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="The CSV that --data writes.")] = None,
     version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
+    abstain_at: Annotated[
+        str | None, typer.Option(help="Give no answer where more than this share of such is wrong, such as 1%.")
+    ] = None,
+    coverage: Annotated[str, typer.Option(help="How often the set of classes is to hold the true one.")] = "95%",
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Predict a class from a picture, a recording and whatever else a model reads, or score a data set into a CSV."""
+    """Predict a class from a picture, a recording and whatever else a model reads, or score a data set into a CSV.
+
+    Ends with 3 where it abstains: parts contradict each other, or the answer is less sure than --abstain-at asks for.
+    """
     inputs = {"image": image, "audio": audio}
     files = {name: str(path) for name, path in inputs.items() if path is not None} | parse_inputs(given or [])
     if (data is None) == (not files):
@@ -305,16 +314,22 @@ def predict(
         raise InputError("predict takes --data and --out together, got one of them")
     look_in(studies)
     from mmtune.api.loading import load
-    from mmtune.serve.predictor import describe
+    from mmtune.serve.prediction import read_share
     from mmtune.serve.scoring import predict_partition, write_submission
+    from mmtune.serve.telling import describe
 
-    predictor = load(model, version=version, store=store)
+    error = None if abstain_at is None else read_share("--abstain-at", abstain_at)
+    kept = read_share("--coverage", coverage)
+    predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)
     if data is not None and out is not None:
         dataset = open_data(data)
         write_submission(out, predict_partition(predictor, dataset))
         typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
     else:
-        typer.echo(describe(predictor.predict(**files)))
+        found = predictor.predict(**files)
+        typer.echo(describe(predictor, found))
+        if found.abstained.any():
+            raise typer.Exit(ABSTAINED)
 
 
 def parse_inputs(given: list[str]) -> dict[str, str]:

@@ -161,7 +161,7 @@ def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
     scored = mmtune("predict", "--model", "latent_fusion", "--data", str(tiny.folder), "--out", "out.csv", cwd=ran)
     assert scored.returncode == 0, scored.stderr
     rows = (ran / "out.csv").read_text().splitlines()
-    assert rows[0] == "row,class,probability"
+    assert rows[0] == "row,class,probability,abstained,agree,set"
     assert len(rows) == 1 + len(tiny.test)
     named = [row.split(",")[1] for row in rows[1:]]
     hits = sum(name == tiny.classes[label] for name, label in zip(named, tiny.test.labels, strict=True))

@@ -272,6 +272,55 @@ def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
     )
 
 
+def reliability(series: Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[float]]]) -> go.Figure:
+    """The share that is right against the mean confidence of each bin, a line a name, beside the diagonal.
+
+    series: by name rows, right rows and summed confidence of each bin; bins without a row are left out.
+    """
+    fig = figure(
+        {"title": "mean confidence of the bin (%)", "range": [0, 102]},
+        {"title": "right (%)", "range": [0, 102]},
+        showlegend=True,
+        legend={"x": 0.02, "y": 0.98},
+    )
+    diagonal = {"color": FAINT, "width": 1, "dash": "dot"}
+    fig.add_scatter(x=[0, 100], y=[0, 100], mode="lines", line=diagonal, hoverinfo="skip", showlegend=False)
+    for colour, (name, bins) in zip(PALETTE, series.items(), strict=False):
+        some = [(count, right, total) for count, right, total in zip(*bins, strict=True) if count]
+        fig.add_scatter(
+            x=[100 * total / count for count, _, total in some],
+            y=[100 * right / count for count, right, _ in some],
+            name=label(name),
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"size": 7},
+            text=[f"{count:,}" for count, _, _ in some],
+            hovertemplate="%{text} rows, confidence %{x:.2f} %<br>right %{y:.2f} %<extra>%{fullData.name}</extra>",
+        )
+    return fig
+
+
+def bin_counts(series: Mapping[str, Sequence[int]]) -> go.Figure:
+    """How many rows each bin of confidence has, a bar a name, by powers of ten, as most are in the last."""
+    fig = figure(
+        {"title": "confidence (%)", "range": [0, 100]},
+        {"title": "rows, log axis", "type": "log", "dtick": 1},
+        showlegend=True,
+        legend={"x": 0.02, "y": 0.98},
+        bargap=0.15,
+    )
+    for colour, (name, counts) in zip(PALETTE, series.items(), strict=False):
+        ends = np.linspace(0, 100, len(counts) + 1)
+        fig.add_bar(
+            x=((ends[1:] + ends[:-1]) / 2).tolist(),
+            y=[count or None for count in counts],
+            name=label(name),
+            marker={"color": colour},
+            hovertemplate="%{y:,} rows about %{x:.1f} %<extra>%{fullData.name}</extra>",
+        )
+    return fig
+
+
 def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64], names: Sequence[str]) -> go.Figure:
     """Counts by label and prediction; errors are coloured by their share of the label's rows, hits are not."""
     counts = counted(labels, predictions, least=len(names))

@@ -16,6 +16,8 @@ WEIGHTS, CARD = "weights.safetensors", "model.json"
 MODEL, FINAL = "model", "final"
 # What a trial says of rows: those that validate it, and those that its fold holds out.
 VALIDATION, HELD = "validation.npz", "held.npz"
+# What validation says of a model's confidence.
+CALIBRATION = "calibration.json"
 # The maps of a network with connections, and in that file the sound that they were made from.
 MAPS, SOUND = "maps.npz", "sound"
 

@@ -15,12 +15,17 @@ from mmtune.report.tables import differing, title
 from mmtune.study import StudyKey
 from mmtune.study.space import Space, importances
 from mmtune.tracking import MlflowTracker, TrialRun
+from mmtune.train.calibration import Calibration
 from mmtune.train.objective import Metric, Objective
+from mmtune.train.scale import SURE, Scale
+from mmtune.train.temperature import at_limit
 
 # Importances are estimated from so many complete trials at most; more take seconds and tell little.
 MOST_STRIP, MOST_IMPORTANCE = 500, 500
 # A matrix of more classes is megabytes of cells that nobody can tell apart.
 MOST_MATRIX = 500
+# The share of answers that may be wrong where the page says how many rows are answered.
+ERROR = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +139,38 @@ def front_section(
         for n, (metric, (x, scale)) in enumerate(zip(objective.metrics, axes, strict=True))
         if n
     ]
+
+
+def calibration_section(found: Calibration) -> dict[str, Any]:
+    """Reliability before and after the temperature, and a line of the network's scale and of each bank's own."""
+    bins = {"before": found.fused.before} | ({} if found.fused.after is None else {"after": found.fused.after})
+    scales = {"all together": found.fused, **{f"{bank} alone": own for bank, own in found.alone.items()}}
+    return {
+        "reliability": figures.reliability({name: (own.rows, own.right, own.confidence) for name, own in bins.items()}),
+        "counts": figures.bin_counts({name: own.rows for name, own in bins.items()}),
+        "lines": [scale_line(name, own) for name, own in scales.items()],
+        "at_limit": [name for name, own in scales.items() if at_limit(own.temperature)],
+        "never_wrong": [name for name, own in scales.items() if not own.risk.wrong[0]],
+        "rows": found.fused.rows,
+        "units": found.fused.units,
+        "agreement": found.agreement,
+        "sure": SURE,
+        "error": ERROR,
+    }
+
+
+def scale_line(name: str, scale: Scale) -> dict[str, Any]:
+    """What a scale says of validation rows; kept: the share that is answered where ERROR of answers may be wrong."""
+    kept = scale.risk.kept(ERROR)
+    return {
+        "name": name,
+        "accuracy": 1 - scale.risk.wrong[0] / scale.rows,
+        "temperature": scale.temperature,
+        "before": scale.before.error,
+        "after": None if scale.after is None else scale.after.error,
+        "threshold": scale.risk.threshold(ERROR),
+        "kept": kept,
+    }
 
 
 def class_section(validation: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mmtune.analysis.figures import shown
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning
-from mmtune.networks.card import VALIDATION
+from mmtune.networks.card import CALIBRATION, VALIDATION
 from mmtune.report import figures as drawn
 from mmtune.report import tables
 from mmtune.report.embeddings import embedding_section
@@ -31,6 +31,7 @@ from mmtune.report.maps import map_section
 from mmtune.study import Study
 from mmtune.tracking import CLASSES, COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial, front_trials
 from mmtune.train.answers import read_answers
+from mmtune.train.calibration_file import read_calibration
 from mmtune.train.objective import MILLISECONDS_SPREAD, MOST_RANKED
 
 FIELDS = ("row", "label", "prediction", "embedding", "parts", "widths")
@@ -119,6 +120,7 @@ def plots_of(
         "strips": drawn.strip_section(complete, choices, key.seed, objective),
         "fronts": drawn.front_section(complete, front_trials(complete, objective), choices, key),
         "classes": drawn.class_section(validation, names),
+        "calibration": drawn.calibration_section(read_calibration(tracker.artifact(best.run_id, CALIBRATION))),
         "embeddings": embedding_section(best, validation, key, names),
         "maps": map_section(tracker, best, names),
         "folds": fold_table(tracker, key, best),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -164,7 +165,7 @@ def measured(
     weights = {"": (objective.at_best, "test")}
     if f"{FINAL}_val_accuracy" in best.metrics:
         weights[", last epoch"] = (f"{FINAL}_{{}}".format, f"{FINAL}_test")
-    return [
+    whole = [
         {
             "name": KNOWN[name].words + which if name in KNOWN else name + which,
             "reported": percent(reported.get(name)),
@@ -174,6 +175,24 @@ def measured(
         for which, (validation, test) in weights.items()
         for name in names
     ]
+    return [*whole, *(alone_line(best, bank, rows, test_rows) for bank in banks_alone(best.metrics))]
+
+
+def banks_alone(metrics: Mapping[str, float]) -> list[str]:
+    """The banks of which a run tells how often they are right without the others."""
+    found = [re.fullmatch("val_accuracy_(.+)_alone", name) for name in metrics]
+    return sorted(own[1] for own in found if own)
+
+
+def alone_line(best: TrialRun, bank: str, rows: int, test_rows: int) -> dict[str, Any]:
+    """The accuracy of what a bank says by itself, which is what is left where the others are missing."""
+    name = f"accuracy_{bank}_alone"
+    return {
+        "name": f"accuracy, {bank} alone",
+        "reported": percent(None),
+        **measured_on("validation", best, f"val_{name}", None, rows),
+        **measured_on("test", best, f"test_{name}", None, test_rows),
+    }
 
 
 def measured_on(split: str, best: TrialRun, name: str, paper: float | None, rows: int) -> dict[str, str]:

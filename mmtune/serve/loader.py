@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REGISTERED, PREDICTOR = "registered", "predictor"
 WHAT = {"class": "string", "probability": "double"}
+TRUST = {"abstained": "boolean", "agree": "boolean", "set": "string"}
+"""What is said of a whole row; the names in a set are joined by ", ", the most probable first."""
 
 
 class ServedPredictor:
@@ -37,10 +39,11 @@ class ServedPredictor:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
-        """Arrays by bank, as `Predictor.predict_values` takes them, to class and probability, one row per input row.
+        """Arrays by bank, as `Predictor.predict_values` takes them, to a row of `columns` per input row.
 
-        A fusion model adds what each bank says alone, as image_class, image_probability and so on. Lists that come to a
-        model server MLflow has made arrays by the signature. Raises InputError as `Predictor.predict_values` does, and
+        That is class, probability, what is in TRUST, and of a fusion model what each bank says alone, as image_class,
+        image_probability and so on, None where it was not given. Lists that come to a model server MLflow has made
+        arrays by the signature. Raises InputError as `Predictor.predict_values` does, and
         on any `params`.
         """
         import pandas as pd
@@ -54,9 +57,10 @@ class ServedPredictor:
         check_inputs(model_input, self.predictor.asked(model_input))
         found = self.predictor.predict_values(**model_input)
         said = {"": found, **{f"{name}_": own for name, own in found.alone.items()}}
-        columns: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}
-        columns |= {f"{name}probability": own.probability.astype(np.float64) for name, own in said.items()}
-        return pd.DataFrame(columns)[[f"{name}{what}" for name in said for what in WHAT]]
+        made: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}
+        made |= {f"{name}probability": own.probability.astype(np.float64) for name, own in said.items()}
+        made |= {"abstained": found.abstained, "agree": found.agree, "set": [", ".join(own) for own in found.set]}
+        return pd.DataFrame(made).reindex(columns=list(columns(self.predictor)))
 
 
 def _load_pyfunc(path: str) -> ServedPredictor:
@@ -111,6 +115,5 @@ def signature(predictor: Predictor) -> Any:
 
 def columns(predictor: Predictor) -> dict[str, str]:
     """The columns that a model returns, and their MLflow types."""
-    zeros = {name: np.zeros((1, *form.shape), dtype_of(form)) for name, form in predictor.forms.items()}
-    names = ["", *(f"{bank}_" for bank in predictor.predict_values(**zeros).alone)]
-    return {f"{name}{what}": kind for name in names for what, kind in WHAT.items()}
+    alone = {f"{bank}_{what}": kind for bank in predictor.calibration.alone for what, kind in WHAT.items()}
+    return {**WHAT, **TRUST, **alone}

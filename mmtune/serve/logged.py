@@ -10,17 +10,19 @@ from typing import Any
 
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import form_to_json
-from mmtune.networks.card import MODEL
+from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.serve.loader import write_pyfunc
 from mmtune.tracking import COMPLETE, MISSING, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun, front_trials
 from mmtune.tracking.reading import pages
 from mmtune.tracking.tracker import LONGEST_DIGEST
 from mmtune.tracking.trouble import reached
+from mmtune.train.calibration_file import read_calibration
 
 MOST = 20
 """So many of a study's best models are logged; all of them have their files with their runs."""
 SCORES = ("val_macro_f1", "val_accuracy", "val_loss")
 READY = "READY"
+DROPOUT = "train.modality_dropout"
 
 
 def log_models(
@@ -100,12 +102,21 @@ def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: Tr
     card = {
         "forms": {name: form_to_json(form) for name, form in dataset.forms.items()},
         "classes": list(dataset.classes),
-        "missing": [bank for bank in study.tags.get(MISSING, "").split(",") if bank],
+        "missing": missing_in(study, trial, list(dataset.forms)),
         "data": {"name": dataset.name, "digest": dataset.digest},
         "scores": scores_of(study, trial),
+        "calibration": read_calibration(tracker.artifact(trial.run_id, CALIBRATION)).told(),
         **facts(study, trial),
     }
     write_pyfunc(target, model, card, trial.run_id)
+
+
+def missing_in(study: StudyRun, trial: TrialRun, banks: Sequence[str]) -> list[str]:
+    """The banks without which a model has learnt to answer: rows of the data, or modality dropout, lacked them."""
+    dropped = trial.params.get(DROPOUT, 0.0)
+    if isinstance(dropped, int | float) and dropped > 0:
+        return list(banks)
+    return [bank for bank in study.tags.get(MISSING, "").split(",") if bank]
 
 
 def scores_of(study: StudyRun, trial: TrialRun) -> dict[str, float]:

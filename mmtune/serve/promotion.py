@@ -6,6 +6,7 @@ A version becomes champion only if it is not significantly worse than the one th
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels, score_test
 from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
 from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
+from mmtune.train.evaluate import SCALED
 from mmtune.train.objective import MACRO_F1, Objective
 
 SIGNIFICANT = 0.05
@@ -66,10 +68,20 @@ class Promotion:
         of_test = [(own, found[f"test_{own.name}"]) for own in asked if f"test_{own.name}" in found]
         tested = ", ".join(f"test {own.words} {own.show(value)}" for own, value in of_test)
         scores = f"{self.objective.show(self.objective.values(found))}, {tested}"
-        lines = [f"{self.name} version {self.version}: trial {self.trial.name}, {scores}", self.reason]
+        lines = [f"{self.name} version {self.version}: trial {self.trial.name}, {scores}", *self.trust(), self.reason]
         if not self.is_champion:
             lines.append(f"champion stays version {self.champion_before}; --force overrides")
         return "\n".join(lines)
+
+    def trust(self) -> list[str]:
+        """What is left of the accuracy where one bank is all that is given, and how well calibrated the model is."""
+        alone = [re.fullmatch("test_accuracy_(.+)_alone", name) for name in sorted(self.trial.metrics)]
+        told = [f"{own[1]} {self.trial.metrics[own[0]]:.4f}" for own in alone if own]
+        before, after = (self.trial.metrics.get(f"test_{name}") for name in ("calibration_error", SCALED))
+        lines = [f"test accuracy with one bank alone: {', '.join(told)}"] if told else []
+        if before is not None and after is not None:
+            lines.append(f"test calibration error {before:.4f}, with the temperature {after:.4f}")
+        return lines
 
 
 def promote(

@@ -17,12 +17,15 @@ from mmtune.base.files import write_whole
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.info import of_columns
-from mmtune.networks.card import FINAL, MODEL
+from mmtune.networks.card import CALIBRATION, FINAL, MODEL
 from mmtune.networks.storage import load_model
-from mmtune.serve.predictor import Prediction, Predictor, as_prediction
+from mmtune.serve.prediction import Caution, Prediction, as_prediction
+from mmtune.serve.predictor import Predictor
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.train.batches import rows_of
+from mmtune.train.calibration import Calibration
+from mmtune.train.calibration_file import read_calibration
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.metrics import every_metric
 from mmtune.train.objective import MACRO_F1, Objective
@@ -44,11 +47,13 @@ def score_test(
     if trial.tags.get(TEST_DIGEST) != dataset.digest:
         found = scored(tracker.artifact(trial.run_id, MODEL), dataset)
         more = every_metric(objective, len(dataset.classes))
+        calibration = read_calibration(tracker.artifact(trial.run_id, CALIBRATION))
         scores = {**found.scores("test", *more), **found.details("test")}
+        scores |= found.scaled("test", calibration.fused.temperature)
         if f"{FINAL}_val_accuracy" in trial.metrics:
             scores |= scored(tracker.artifact(trial.run_id, FINAL), dataset).scores(f"{FINAL}_test")
         with tempfile.TemporaryDirectory() as folder:
-            write_test(Path(folder), found, dataset.classes)
+            write_test(Path(folder), found, dataset, calibration)
             # The tag is written last: whatever carries it has its scores and its file.
             tracker.replace_files(trial.run_id, Path(folder))
             told = Point(epoch=0, time=milliseconds(), metrics=scores)
@@ -67,9 +72,10 @@ def scored(folder: Path, dataset: Dataset) -> Evaluation:
     return evaluate(loaded.model, rows_of(dataset.require_test(), len(dataset.classes), banks, missing=banks))
 
 
-def write_test(folder: Path, found: Evaluation, classes: tuple[str, ...]) -> None:
+def write_test(folder: Path, found: Evaluation, dataset: Dataset, calibration: Calibration) -> None:
     """Write row, label, prediction (N,) int64 and probability (N, C) float32 of the test rows, and the CSV."""
-    said = as_prediction(found.logits, classes, {})
+    present = {name: bank.index >= 0 for name, bank in dataset.require_test().banks.items()}
+    said = as_prediction(found.logits, found.alone, dataset.classes, calibration, Caution(), present)
     arrays = {
         "row": np.arange(len(found.labels)),
         "label": found.labels.numpy(),
@@ -81,12 +87,17 @@ def write_test(folder: Path, found: Evaluation, classes: tuple[str, ...]) -> Non
 
 
 def write_submission(path: Path, prediction: Prediction) -> None:
-    """Write a CSV of row, class, probability, whole or not at all; InputError where it cannot be written."""
+    """Write a CSV of row, class, probability, abstained, agree and set, whole or not at all.
+
+    Classes in a set are joined by ", ". Raises InputError where it cannot be written.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "class", "probability"])
-    for row, (name, probability) in enumerate(zip(prediction.names, prediction.probability, strict=True)):
-        writer.writerow([row, name, f"{probability:.6f}"])
+    writer.writerow(["row", "class", "probability", "abstained", "agree", "set"])
+    columns = (prediction.probability, prediction.abstained, prediction.agree, prediction.set)
+    told = zip(prediction.names, *columns, strict=True)
+    for row, (name, probability, abstained, agree, own) in enumerate(told):
+        writer.writerow([row, name, f"{probability:.6f}", int(abstained), int(agree), ", ".join(own)])
     if path.is_dir():
         raise InputError(f"{path} must be a file to write to, it is a folder")
     try:
@@ -104,7 +115,8 @@ def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
         name: Bank(values=on_scale(predictor, dataset, name), index=test.banks[name].index).of_rows(every)
         for name in predictor.forms
     }
-    return predictor.predict_values(**given)
+    present = {name: test.banks[name].index >= 0 for name in predictor.forms}
+    return predictor.predict_rows(given, present)
 
 
 def predicted_labels(predictor: Predictor, dataset: Dataset) -> NDArray[np.int64]:

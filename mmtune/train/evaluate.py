@@ -12,11 +12,14 @@ from torch.nn.functional import cross_entropy
 from mmtune.networks.output import Output, answer, parts_of
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
-from mmtune.train.metrics import confusion, f1_per_class, measure, scores
+from mmtune.train.metrics import calibration_error, confusion, f1_per_class, measure, scores
 from mmtune.train.objective import Metric
+from mmtune.train.temperature import scaled_confidence
 
 MOST_DETAILED = 50
 """Of more classes a metric each would bury the others."""
+SCALED = "calibration_error_scaled"
+"""What a calibration error is called that is taken by a temperature fitted on other rows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +52,11 @@ class Evaluation:
         return found | {
             name: measure(own, self.logits, self.labels) for name, own in asked.items() if name not in found
         }
+
+    def scaled(self, prefix: str, temperature: float) -> dict[str, float]:
+        """The calibration error as {prefix}_calibration_error_scaled, by a temperature from other rows."""
+        confidence = scaled_confidence(self.logits, temperature)
+        return {f"{prefix}_{SCALED}": calibration_error(confidence, self.predictions == self.labels)}
 
     def details(self, prefix: str) -> dict[str, float]:
         """F1 of each class as {prefix}_f1_0 and so on, up to MOST_DETAILED classes; for a fusion model also

@@ -25,7 +25,7 @@ MILLISECONDS_SPREAD = "milliseconds_iqr"
 SHARES = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "calibration_error")
 WORDS = {"macro_f1": "macro-F1", "auroc": "AUROC"}
 # What else a run has by names of this form.
-TAKEN = r"f1_\d+|accuracy_.+_alone|(ari|nmi|purity|silhouette)(_.+)?|.+_(at_best|sd|low|high)"
+TAKEN = r"f1_\d+|accuracy_.+_alone|calibration_error_.+|(ari|nmi|purity|silhouette)(_.+)?|.+_(at_best|sd|low|high)"
 
 
 @dataclass(frozen=True, kw_only=True)

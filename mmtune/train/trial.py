@@ -20,10 +20,12 @@ from mmtune.analysis.embeddings import split_parts
 from mmtune.base.files import write_whole
 from mmtune.data.dataset import Rows as RowNumbers
 from mmtune.data.protocols import Split
-from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
+from mmtune.networks.card import CALIBRATION, FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.networks.output import count_parameters
 from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
+from mmtune.train.calibration import calibrate
+from mmtune.train.calibration_file import write_calibration
 from mmtune.train.checkpoint import (
     DamagedError,
     Moment,
@@ -69,10 +71,11 @@ def run_trial(
     """Train where the data are, leave everything in `folder`, and last how it ended, which is returned too.
 
     Every so many seconds the folder gets a checkpoint, and `on_saved` is called; where it has one of this training,
-    that goes on from there. Written in its `files/`: `model/`, `validation.npz`; for a fold `held.npz`, what it says of
-    the rows held out; `final/`, the last epoch, where the configuration keeps it; `maps.npz`, where the model has maps.
+    that goes on from there. Written in its `files/`: `model/`, `validation.npz`, `calibration.json`; for a fold
+    `held.npz`, what it says of the rows held out; `final/`, the last epoch, where the configuration keeps it;
+    `maps.npz`, where the model has maps.
     """
-    rows, units = data.rows(config.model.reads), data.units
+    rows = data.rows(config.model.reads)
     train, validation = take(rows, split.train), take(rows, split.validation)
     checkpoint = None if origin.checkpoint is None else load_checkpoint(origin.checkpoint)
     encoders = {bank: load_model(saved).model.state_dict() for bank, saved in origin.encoders.items()}
@@ -100,12 +103,10 @@ def run_trial(
     lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
     if lacking:
         raise DivergenceError(f"{lacking} must be a number for a trial to be told from others, this one has none")
+    if not all(bool(own.isfinite().all()) for own in (found.logits, *found.alone.values())):
+        raise DivergenceError("logits of validation rows must be finite for a trial to say how sure it is")
     save_model(files / MODEL, result.model, config.model, data.shapes)
-    write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
-    if split.held is not None:
-        held = evaluate(result.model, take(rows, split.held))
-        write_whole(files / HELD, rows_file(held, split.held, units[split.held]))
-        metrics |= finite(held.scores("held", *every_metric(objective, data.shapes.classes)))
+    metrics |= write_rows(files, result.model, found, rows, data.units, split, objective)
     if result.final is not None:
         save_checkpoint(files / FINAL, result.final, config.model, data.shapes)
         final = load_model(files / FINAL).model
@@ -131,6 +132,26 @@ def tell_again(moment: Moment | None, folder: Path, on_epoch: OnEpoch) -> None:
 def take(rows: Rows, numbers: RowNumbers) -> Rows:
     """The rows of the given numbers."""
     return rows.take(torch.from_numpy(numbers).to(rows.labels.device))
+
+
+def write_rows(
+    files: Path, model: nn.Module, found: Evaluation, rows: Rows, units: RowNumbers, split: Split, objective: Objective
+) -> dict[str, float]:
+    """Write what a model says of the rows that validate and of those held out, and how sure it may be; its metrics."""
+    write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
+    calibration = calibrate(found, units[split.validation], present(take(rows, split.validation)))
+    write_calibration(files / CALIBRATION, calibration)
+    if split.held is None:
+        return calibration.metrics()
+    held = evaluate(model, take(rows, split.held))
+    write_whole(files / HELD, rows_file(held, split.held, units[split.held]))
+    scores = finite(held.scores("held", *every_metric(objective, rows.shapes.classes)))
+    return {**calibration.metrics(), **scores, **held.scaled("held", calibration.fused.temperature)}
+
+
+def present(rows: Rows) -> dict[str, NDArray[np.bool_]]:
+    """By bank, which rows have a value in it, (N,)."""
+    return {name: (held.index >= 0).cpu().numpy() for name, held in rows.banks.items()}
 
 
 def final_metrics(

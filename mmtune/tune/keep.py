@@ -6,14 +6,14 @@ import bisect
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from mmtune.networks.card import FINAL, HELD, MAPS, MODEL, VALIDATION
+from mmtune.networks.card import CALIBRATION, FINAL, HELD, MAPS, MODEL, VALIDATION
 from mmtune.tracking import COMPLETE, Recorder
 from mmtune.tracking.recorder import Tracked
 from mmtune.train.objective import MACRO_F1, Objective, front
 from mmtune.tune.search import Attempt
 
 # What takes room.
-KEPT = (MODEL, FINAL, VALIDATION, HELD, MAPS)
+KEPT = (MODEL, FINAL, VALIDATION, CALIBRATION, HELD, MAPS)
 
 
 class Keeper:

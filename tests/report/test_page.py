@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibrated import never_wrong
 from sklearn.datasets import load_digits
 from tracked import FIRST, track_study, track_trial
 
@@ -42,6 +43,7 @@ from mmtune.report.tables import (
 )
 from mmtune.study import StudyKey, load_study
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
+from mmtune.train.calibration_file import write_calibration
 from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import Point
@@ -121,6 +123,7 @@ def validation(folder: Path, joined: bool = False) -> Path:
         parts=np.array(list(parts)),
         widths=np.full(len(parts), 64),
     )
+    write_calibration(folder / "calibration.json", never_wrong(*(parts if joined else ())))
     return folder
 
 
@@ -419,6 +422,7 @@ def test_more_classes_than_digits_are_reported(store: Path, tmp_path: Path) -> N
     file = tmp_path / "trial" / "validation.npz"
     named = {"parts": np.array(["image"]), "widths": np.array([26])}
     np.savez(file, row=np.arange(260), label=labels, prediction=labels, embedding=embedding, **named)
+    write_calibration(file.with_name("calibration.json"), never_wrong())
     per_class = {f"val_f1_{label}": 0.5 + label / 100 for label in range(26)}
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9, **per_class), folder=file.parent)
     page = write(tracker, study, tmp_path / "page.html")
@@ -438,6 +442,7 @@ def named_study(tracker: MlflowTracker, folder: Path, names: Sequence[str], **ta
     parts = {"parts": np.array(["image"]), "widths": np.array([8])}
     rows = {"row": np.arange(len(labels)), "label": labels, "prediction": predictions}
     np.savez(folder / "validation.npz", **rows, embedding=embedding, **parts)
+    write_calibration(folder / "calibration.json", never_wrong())
     track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=folder)
     return study
 
@@ -795,3 +800,20 @@ def test_a_reader_can_sort_colour_and_look_closer(page: Page, tmp_path: Path) ->
     for raw, smooth in zip(result["before"], result["smooth"], strict=True):
         assert smooth == pytest.approx([np.mean(raw[max(0, i - 4) : i + 1]) for i in range(len(raw))])
     assert result["range"] == pytest.approx(json.loads(page.scripts[0])["close"]["curve-val_macro_f1"])
+
+
+def test_the_page_shows_how_far_confidence_is_to_be_believed(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study, folder = track_study(tracker, key("latent_fusion")), validation(tmp_path / "trial", joined=True)
+    alone = {"val_accuracy_image_alone": 0.875, "val_accuracy_audio_alone": 0.75}
+    track(tracker, study, 0, LatentFusionConfig(), scores(0.9, **alone), folder=folder)
+    page = write(tracker, study, tmp_path / "page.html")
+    lines = page.rows("scales")
+    assert [line.partition(" 100.00 1.000 ")[0] for line in lines] == ["all together", "image alone", "audio alone"]
+    assert any("accuracy, image alone" in row and "87.50" in row for row in page.rows("result"))
+    drawn = page.figures["reliability"]["data"]
+    assert [own.get("name") for own in drawn[1:]] == ["before", "after"]
+    assert drawn[1]["y"] == [100.0]
+    assert sum(count or 0 for count in page.figures["bin-counts"]["data"][0]["y"]) == 40
+    assert "40 validation rows of 40 independent units" in page.text
+    assert "no row is wrong, so the temperature stays 1" in page.text

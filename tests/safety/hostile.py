@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmtune.serve.predictor import seal
+from mmtune.base.sealed import seal
 
 MEBIBYTE = 2**20
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from calibrated import never_wrong
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
@@ -19,6 +20,7 @@ from valid import READERS, require_sound
 from valid_data import Reader, heard
 
 from mmtune.base.errors import LONGEST, InputError, one_line
+from mmtune.base.sealed import write_sealed
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import FORMS, Digit, Form, Mfcc, Ready, Waveform, dtype_of, form_from_json, form_to_json
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, SpectrogramFusionConfig
@@ -26,7 +28,7 @@ from mmtune.networks.kinds import model_from_json
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import INPUTS, MODEL, Predictor, write_sealed
+from mmtune.serve.predictor import FORMAT, INPUTS, MODEL, Predictor
 from mmtune.serve.versions import Event
 
 CONFIGS = {
@@ -56,7 +58,9 @@ def predictors() -> dict[str, Predictor]:
 def predictor(config: Any) -> Predictor:
     loaded = Loaded(model=config.build(SHAPES).eval(), config=config, shapes=SHAPES)
     forms = {name: GIVEN[name] for name in config.reads}
-    return Predictor(loaded=loaded, card={"data": {"name": "made"}}, classes=DIGITS, forms=forms, missing=())
+    calibration = never_wrong(*(config.reads if isinstance(config, LatentFusionConfig) else ()))
+    card = {"data": {"name": "made"}}
+    return Predictor(loaded=loaded, card=card, classes=DIGITS, forms=forms, missing=(), calibration=calibration)
 
 
 def require_line(refusal: InputError) -> None:
@@ -151,7 +155,8 @@ def test_what_may_be_missing_is_made_for_sound_rows_alone(image: Any, predictors
     given = {"image": np.ones((2, 28, 28), np.uint8)}
     found = predictors["either"].predict_values(**given)
     served = ServedPredictor(predictors["either"]).predict(given)
-    assert served["class"].tolist() == found.names == predictors["fusion"].predict_values(**given, audio=NO_CLIP).names
+    assert served["class"].tolist() == found.names
+    assert found.names == predictors["fusion"].predict_values(**given, audio=NO_CLIP).alone["image"].names
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=2))
@@ -284,10 +289,11 @@ def test_a_model_of_other_inputs_or_classes_is_not_served(tmp_path: Path) -> Non
     """Whoever forges the inputs of a sound model changes what it would be given, or what its answers are called."""
     config = AudioRNNConfig(hidden=2)
     save_model(tmp_path / MODEL, config.build(SHAPES), config, SHAPES)
-    sound = {"forms": {"audio": form_to_json(Mfcc())}, "classes": list(DIGITS), "data": {"name": "made"}}
+    card = {"forms": {"audio": form_to_json(Mfcc())}, "classes": list(DIGITS), "data": {"name": "made"}}
+    sound = {**card, "calibration": never_wrong().told()}
 
     def told(**other: object) -> None:
-        write_sealed(tmp_path / INPUTS, sound | other)
+        write_sealed(tmp_path / INPUTS, FORMAT, sound | other)
 
     told()
     assert Predictor.load(tmp_path).classes == DIGITS

@@ -27,7 +27,7 @@ from mmtune.data.protocols import split
 from mmtune.data.recordings import SAMPLE_RATE as RATE
 from mmtune.data.store import save
 from mmtune.networks.kinds import KNOWN
-from mmtune.serve.loader import _load_pyfunc
+from mmtune.serve.loader import TRUST, _load_pyfunc
 from mmtune.serve.predictor import Prediction, Predictor
 from mmtune.serve.promotion import promote
 from mmtune.serve.scoring import predict_partition
@@ -209,12 +209,17 @@ def test_the_command_line_answers_from_files_and_into_a_csv(ran: Ran, tmp_path: 
     files = ("--image", given["image"], "--input", f"call={given['audio']}", "--input", f"body={given['body']}")
     studies = ("--studies", str(ran.folder / "studies"))
     one = mmtune(ran, "predict", "--model", "birds", *files, *studies)
-    assert one == f"class  {whole.names[2]}  probability {whole.probability[2]:.4f}\n"
+    assert one.splitlines() == [
+        f"class  {whole.names[2]}  probability {whole.probability[2]:.4f}",
+        f"set    {', '.join(whole.set[2])}  holds the true class 95 % of the time",
+        "its parts cannot be compared: this network has no answer of each bank alone",
+    ]
     data = ("--data", str(ran.folder / "set"), "--out", "out.csv")
     assert "35 rows of birds" in mmtune(ran, "predict", "--model", "birds", *data, *studies)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["row", "class", "probability"]
+    assert list(rows[0]) == ["row", "class", "probability", *TRUST]
+    assert [row["set"] for row in rows] == [", ".join(own) for own in whole.set]
     assert [row["class"] for row in rows] == whole.names
     assert len(set(whole.names)) > 3
 
@@ -242,7 +247,7 @@ def test_mlflow_serves_it_by_its_signature(ran: Ran, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MMTUNE_STUDIES", str(ran.folder / "studies"))
     served = _load_pyfunc(str(folder))
     frame = served.predict({name: bank.of_rows(np.arange(35)) for name, bank in test.banks.items()})
-    assert list(frame.columns) == ["class", "probability"]
+    assert list(frame.columns) == ["class", "probability", *TRUST]
     assert frame["class"].tolist() == whole.names
     signature = Model.load(str(folder.parents[1])).signature
     assert {
@@ -255,6 +260,7 @@ def test_mlflow_serves_it_by_its_signature(ran: Ran, monkeypatch: pytest.MonkeyP
     assert [(own["name"], own["type"]) for own in signature.outputs.to_dict()] == [
         ("class", "string"),
         ("probability", "double"),
+        *TRUST.items(),
     ]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from calibrated import never_wrong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -33,9 +34,10 @@ from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionC
 from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
-from mmtune.serve.loader import _load_pyfunc, columns, write_pyfunc
-from mmtune.serve.predictor import Predictor, describe, save_predictor
+from mmtune.serve.loader import TRUST, _load_pyfunc, columns, write_pyfunc
+from mmtune.serve.predictor import Predictor, save_predictor
 from mmtune.serve.scoring import predict_partition, write_submission
+from mmtune.serve.telling import describe
 from mmtune.train.batches import as_input
 
 RATE = 16_000
@@ -62,15 +64,21 @@ FORMS: dict[str, Form] = {"image": Digit(), "audio": AUDIO, "waveform": Waveform
 SHAPES = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13), "waveform": (RATE,)}, classes=10)
 
 
-def card_of(forms: dict[str, Form]) -> dict[str, Any]:
+def card_of(forms: dict[str, Form], *alone: str) -> dict[str, Any]:
     told = {name: form_to_json(form) for name, form in forms.items()}
-    return {"forms": told, "classes": list(DIGITS), "data": {"name": "buzz", "digest": "d"}}
+    data = {"name": "buzz", "digest": "d"}
+    return {"forms": told, "classes": list(DIGITS), "data": data, "calibration": never_wrong(*alone).told()}
+
+
+def alone_in(config: ModelConfig) -> tuple[str, ...]:
+    """The banks that have answers of their own."""
+    return ("image", "audio") if isinstance(config, LatentFusionConfig) else ()
 
 
 def write_predictor(folder: Path, config: ModelConfig, forms: dict[str, Form] = FORMS) -> Path:
     torch.manual_seed(1)
     save_model(folder / "saved", config.build(SHAPES), config, SHAPES)
-    save_predictor(folder / "ready", folder / "saved", card_of(forms))
+    save_predictor(folder / "ready", folder / "saved", card_of(forms, *alone_in(config)))
     return folder / "ready"
 
 
@@ -247,8 +255,8 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
     assert light.label.shape == (1,)
     assert set(light.alone) == {"image", "audio"}
     np.testing.assert_allclose(light.probabilities, dark.probabilities, atol=1e-3)
-    lines = describe(light).splitlines()
-    assert [line.split()[0] for line in lines] == ["class", "image", "audio"]
+    lines = describe(fusion, light).splitlines()
+    assert [line.split()[0] for line in lines] == ["class", "image", "audio", "set"]
     assert f"{light.names[0]}  probability {light.probability[0]:.4f}" in lines[0]
     assert f"{light.alone['audio'].names[0]}  probability {light.alone['audio'].probability[0]:.4f}" in lines[2]
 
@@ -299,7 +307,7 @@ def test_a_model_of_waveforms_hears_recordings(tmp_path: Path, files: dict[str, 
     expected = predictor.predict_values(image=read_digit(Path(files["light"]))[None], waveform=wave[None])
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     served = _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": np.stack([wave] * 2)})
-    assert list(served.columns) == ["class", "probability"] == list(columns(predictor))
+    assert list(served.columns) == ["class", "probability", *TRUST] == list(columns(predictor))
     for wrong in ([wave.tolist()] * 2, np.zeros((2, RATE), np.float32)):
         with pytest.raises(InputError, match=r"waveform must be an array \(B, 16000\) of int16"):
             _load_pyfunc(str(ready)).predict({"image": IMAGES[:2], "waveform": wrong})
@@ -322,7 +330,6 @@ def test_missing_extra_and_broken_files_are_refused(
     image = Predictor.load(folders["image"])
     light, wav = files["light"], files["wav"]
     wrong: list[tuple[Predictor, dict[str, Any], str]] = [
-        (fusion, {"image": light}, "takes image and audio, got image"),
         (fusion, {}, "got nothing"),
         (image, {"image": light, "audio": wav}, "takes image (picture), got audio"),
         (fusion, {"image": tmp_path / "none.png", "audio": wav}, "none.png"),
@@ -462,7 +469,7 @@ def test_lists_that_come_to_mlflows_server_are_answered_as_arrays(
     from mlflow.pyfunc import load_model
     from mlflow.pyfunc.scoring_server import invocations
 
-    write_pyfunc(tmp_path / "made", folders["fusion"] / "model", card_of(FORMS), "run")
+    write_pyfunc(tmp_path / "made", folders["fusion"] / "model", card_of(FORMS, "image", "audio"), "run")
     model = load_model(str(tmp_path / "made"))
     lists = {"image": IMAGES[:4].tolist(), "audio": CLIPS[:4].tolist()}
     rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
@@ -479,7 +486,7 @@ def test_served_rubbish_is_refused(folders: dict[str, Path]) -> None:
     image, audio = IMAGES[:2], CLIPS[:2]
     wrong: list[tuple[Any, str]] = [
         ({"image": image, "audio": audio, "video": image}, "got image and audio and video"),
-        ({"image": image}, "got image"),
+        ({"video": image}, "got video"),
         ({}, "got nothing"),
         ([image, audio], "got list"),
         (

@@ -270,7 +270,7 @@ def test_a_significantly_worse_trial_is_registered_but_not_champion(
     assert found.mcnemar is not None
     assert found.mcnemar.p_value < 0.05
     assert "significantly worse than champion version 1" in found.reason
-    assert found.describe().splitlines()[1:] == [found.reason, "champion stays version 1; --force overrides"]
+    assert found.describe().splitlines()[2:] == [found.reason, "champion stays version 1; --force overrides"]
     assert Registry(tracker, "audio_rnn").champion() == "1"
     tags = tracker.client.get_model_version("audio_rnn", "2").tags
     assert float(tags["mmtune.mcnemar_p_value"]) == found.mcnemar.p_value
@@ -603,7 +603,11 @@ def test_fusion_loads_by_alias_in_a_fresh_process_elsewhere_and_refuses_rubbish(
 ) -> None:
     study = track(tracker, dataset, trained["fusion"], study="latent_fusion")
     found = promote(tracker, study, dataset)
-    assert {"test_accuracy_image_alone", "test_accuracy_audio_alone"} <= set(found.trial.metrics)
+    metrics = found.trial.metrics
+    alone = ", ".join(f"{bank} {metrics[f'test_accuracy_{bank}_alone']:.4f}" for bank in ("audio", "image"))
+    assert f"test accuracy with one bank alone: {alone}" in found.describe()
+    errors = [metrics[f"test_calibration_error{end}"] for end in ("", "_scaled")]
+    assert "test calibration error {:.4f}, with the temperature {:.4f}".format(*errors) in found.describe()
     asked = {name: bank.of_rows(np.arange(50)) for name, bank in dataset.test.banks.items()}
     np.savez(tmp_path / "given.npz", **asked)
     elsewhere = tmp_path / "elsewhere"

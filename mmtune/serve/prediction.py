@@ -1,0 +1,154 @@
+"""What a model says of rows, how sure it is, and where it would rather not say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmtune.base.errors import InputError
+from mmtune.train.calibration import Calibration, agreement
+from mmtune.train.scale import Scale
+
+SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caution:
+    """What a user asks of answers.
+
+    abstain_at: the share of answers that may be wrong; where a row's answer would not keep to it, none is given.
+    coverage: how often the set of classes is to hold the true one.
+    """
+
+    abstain_at: float | None = None
+    coverage: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name, share in (("abstain_at", self.abstain_at), ("coverage", self.coverage)):
+            number = isinstance(share, int | float) and not isinstance(share, bool)
+            if share is not None and not (number and 0 < share < 1):
+                raise InputError(f"{name} must be a share between 0 and 1 such as 0.05, got {share!r}")
+
+
+def read_share(name: str, text: str) -> float:
+    """A share as it is given to a command, 1% or 0.01; InputError where it is none."""
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) / (100 if number != text.strip() else 1)
+    except ValueError as error:
+        raise InputError(f"{name} must be a share such as 1% or 0.01, got {text!r}") from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Prediction:
+    """What a model says of B rows; `alone`, for a fusion model, what each bank that was given says without the others.
+
+    label (B,) int64, the number of the class; probability (B,) float32, of that class, and probabilities (B, C)
+    float32, by the temperature that validation gave. classes: their names.
+    members (B, C) bool: the classes of the set that holds the true one as often as was asked for, at least `label`'s.
+    agree (B,) bool: False where two banks alone name different classes and contradict each other more than all but a
+    hundredth of validation rows do; True too where fewer than two banks have answers of their own (`comparable`).
+    abstained (B,) bool: the row is better not answered, as its banks contradict each other or its probability is less
+    than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
+    missing: the banks that were not given; by: the one whose own answer stands for all, "" where the fusion's does.
+    """
+
+    label: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    classes: tuple[str, ...]
+    alone: Mapping[str, Prediction]
+    members: NDArray[np.bool_]
+    agree: NDArray[np.bool_]
+    abstained: NDArray[np.bool_]
+    threshold: float = 0.0
+    missing: tuple[str, ...] = ()
+    by: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each row's class."""
+        return [self.classes[number] for number in self.label]
+
+    @property
+    def set(self) -> list[tuple[str, ...]]:
+        """The names of each row's `members`, the most probable first."""
+        return [
+            tuple(self.classes[number] for number in np.argsort(-shares, kind="stable") if own[number])
+            for shares, own in zip(self.probabilities, self.members, strict=True)
+        ]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether at least two banks have answers of their own, so that `agree` says something."""
+        return len(self.alone) > 1
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __repr__(self) -> str:
+        first = [f"{name} {share:.4f}" for name, share in zip(self.names[:SHOWN], self.probability, strict=False)]
+        return f"Prediction({', '.join(first)}{f', ... {len(self)} rows' if len(self) > SHOWN else ''})"
+
+
+def as_prediction(
+    logits: Tensor,
+    alone: Mapping[str, Tensor],
+    classes: tuple[str, ...],
+    calibration: Calibration,
+    caution: Caution,
+    present: Mapping[str, NDArray[np.bool_]] = {},
+) -> Prediction:
+    """A Prediction from logits (B, C) and those of each bank alone, of the banks that a calibration knows.
+
+    present (B,): by bank, which rows have a value in it, all if not given; what is said of no value contradicts none.
+    Raises InputError where logits are not finite, as inputs of absurd size can make them.
+    """
+    known = {bank: scale for bank, scale in calibration.alone.items() if bank in alone}
+    said = {bank: scaled(alone[bank], scale, classes, caution) for bank, scale in known.items()}
+    found = scaled(logits, calibration.fused, classes, caution)
+    apart = contradicting(said, calibration.agreement or 0.0, present) & np.ones(len(found), np.bool_)
+    return replace(found, alone=said, agree=~apart, abstained=found.abstained | apart)
+
+
+def contradicting(
+    said: Mapping[str, Prediction], least: float, present: Mapping[str, NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """Of each row, (B,), whether two banks that have a value in it name different classes and agree less than that.
+
+    One value, False, where there are no two.
+    """
+    found = np.zeros(1, np.bool_)
+    for one, other in itertools.combinations(said, 2):
+        both = [torch.from_numpy(said[bank].probabilities).double() for bank in (one, other)]
+        apart = (said[one].label != said[other].label) & (agreement(both) < least).numpy()
+        found = found | (apart & present.get(one, True) & present.get(other, True))
+    return found
+
+
+def scaled(logits: Tensor, scale: Scale, classes: tuple[str, ...], caution: Caution) -> Prediction:
+    """A Prediction of one scale: the class is that of the greatest logit, also where probabilities are equal."""
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError("the model's scores must be finite, got NaN or infinity: an input is absurdly large")
+    label = logits.argmax(1, keepdim=True)
+    shares = (logits.double() / scale.temperature).softmax(1)
+    sure = shares.gather(1, label)[:, 0].float().numpy()
+    threshold = 0.0 if caution.abstain_at is None else scale.risk.threshold(caution.abstain_at)
+    members = (shares >= scale.least(caution.coverage)).scatter(1, label, True)
+    return Prediction(
+        label=label[:, 0].numpy(),
+        probability=sure,
+        probabilities=shares.float().numpy(),
+        classes=classes,
+        alone={},
+        members=members.numpy(),
+        agree=np.ones(len(label), np.bool_),
+        abstained=sure < threshold,
+        threshold=threshold,
+    )

@@ -1,0 +1,96 @@
+"""A prediction in words: the class, what each bank alone would say, and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mmtune.serve.prediction import Prediction
+from mmtune.serve.predictor import Predictor
+from mmtune.train.scale import SURE
+
+MOST_TOLD = 20
+"""Of a larger set of classes so many are named."""
+
+
+def describe(predictor: Predictor, prediction: Prediction, row: int = 0) -> str:
+    """A row in lines to print."""
+    lines = {"class": prediction, **{f"{name} alone": said for name, said in prediction.alone.items()}}
+    width = max(map(len, lines))
+    names = max(len(said.names[row]) for said in lines.values())
+    told = [
+        f"{name:{width}}  {said.names[row]:{names}}  probability {said.probability[row]:.4f}"
+        for name, said in lines.items()
+    ]
+    return "\n".join([*told, set_line(predictor, prediction, row, width), *remarks(predictor, prediction, row)])
+
+
+def set_line(predictor: Predictor, prediction: Prediction, row: int, width: int) -> str:
+    """The set of classes that holds the true one so often, `class` in a column of so many characters."""
+    members = prediction.set[row]
+    more = f" and {len(members) - MOST_TOLD} more" if len(members) > MOST_TOLD else ""
+    said = f"holds the true class {share(predictor.caution.coverage)} of the time"
+    return f"{'set':{width}}  {', '.join(members[:MOST_TOLD])}{more}  {said}"
+
+
+def remarks(predictor: Predictor, prediction: Prediction, row: int) -> list[str]:
+    """What is to be known of a row beside its class: what is missing, who disagrees, why it abstains."""
+    found = [] if not prediction.missing else [without(predictor, prediction)]
+    if not prediction.agree[row]:
+        said = [
+            f"{called(predictor, bank)} says {own.names[row]} ({decimals(own.probability[row])})"
+            for bank, own in prediction.alone.items()
+        ]
+        found.append(", ".join(said))
+    if not prediction.comparable and len(predictor.forms) - len(prediction.missing) > 1:
+        found.append("its parts cannot be compared: this network has no answer of each bank alone")
+    return [*found, *abstaining(predictor, prediction, row)]
+
+
+def without(predictor: Predictor, prediction: Prediction) -> str:
+    """That banks are missing, and what answered."""
+    lacking = words([called(predictor, bank) for bank in prediction.missing])
+    verb = "is" if len(prediction.missing) == 1 else "are"
+    if prediction.by:
+        return f"answered by the {called(predictor, prediction.by)} alone: the {lacking} {verb} missing"
+    return f"answered as learnt without it: the {lacking} {verb} missing"
+
+
+def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[str]:
+    """Why a row is better not answered, [] where it is."""
+    found, asked = [], predictor.caution.abstain_at
+    if not prediction.agree[row]:
+        parts = words([called(predictor, bank) for bank in prediction.alone])
+        found.append(f"abstains: {parts} contradict each other")
+    if asked is not None and prediction.probability[row] < prediction.threshold:
+        scale = predictor.calibration.alone[prediction.by] if prediction.by else predictor.calibration.fused
+        of = f"({share(SURE)} sure, {scale.rows:,} validation rows of {scale.units:,} independent units)"
+        if math.isinf(prediction.threshold):
+            found.append(f"abstains: no probability is known to keep errors to {share(asked)} {of}")
+        else:
+            rule = f"below {prediction.threshold:.4f}, from which on at most {share(asked)} of answers are wrong"
+            found.append(f"abstains: {rule} {of}")
+    return found
+
+
+def called(predictor: Predictor, bank: str) -> str:
+    """What a bank is called in words: a picture or a recording, where only one of that kind is read."""
+    source = predictor.forms[bank].source
+    alike = [name for name, form in predictor.forms.items() if form.source == source]
+    return source if source and len(alike) == 1 else bank
+
+
+def words(names: Sequence[str]) -> str:
+    """Names as they are read."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def share(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:g} %"
+
+
+def decimals(probability: float) -> str:
+    """A probability in two decimals, without its zero."""
+    return f"{probability:.2f}".removeprefix("0")

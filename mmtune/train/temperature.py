@@ -1,0 +1,82 @@
+"""One number that logits are divided by, so that a probability is the share of answers that are right.
+
+Guo et al., "On Calibration of Modern Neural Networks" (2017), section 4.2. No answer becomes another one by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mmtune.train.metrics import confidence_of
+
+LIMIT = 3.0
+"""The natural logarithm of a temperature lies in [-LIMIT, LIMIT]."""
+CELLS = 2**20
+"""Of so many logits at once probabilities are made."""
+PRECISION = 1e-4
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature with the least cross-entropy of logits (N, C) / temperature against labels (N,) int64.
+
+    1 where no row is wrong, or there is none: such rows bear out any confidence, however high. Beyond the limits the
+    nearer one (`at_limit`).
+    """
+    if bool((logits.argmax(1) == labels).all()):
+        return 1.0
+    # The cross-entropy is convex in 1 / temperature: its slope rises, and is 0 once.
+    from scipy.optimize import brentq
+
+    ends = {end: slope(logits, labels, math.exp(end)) for end in (-LIMIT, LIMIT)}
+    if ends[-LIMIT] >= 0:
+        return math.exp(LIMIT)
+    if ends[LIMIT] <= 0:
+        return math.exp(-LIMIT)
+    found = brentq(lambda sharpness: slope(logits, labels, math.exp(sharpness)), -LIMIT, LIMIT, xtol=PRECISION)
+    return math.exp(-float(found))
+
+
+def at_limit(temperature: float) -> bool:
+    """Whether a temperature is as far as it may go, so that another one might have been better."""
+    return abs(math.log(temperature)) > LIMIT - PRECISION
+
+
+def slope(logits: Tensor, labels: Tensor, sharpness: float) -> float:
+    """The slope of the summed cross-entropy of sharpness * logits (N, C) over the sharpness, 1 / temperature."""
+
+    def of_rows(part: Tensor, own: Tensor) -> Tensor:
+        exact = part.double()
+        return (exact * (sharpness * exact).softmax(1)).sum(1) - exact.gather(1, own[:, None])[:, 0]
+
+    return float(by_rows(of_rows, logits, labels).sum())
+
+
+def by_rows(function: Callable[..., Tensor], logits: Tensor, *others: Tensor) -> Tensor:
+    """What a function (B, C), ... -> (B,) makes of N rows, asked for so many at a time that its copies stay small."""
+    rows = max(1, CELLS // logits.shape[1])
+    return torch.cat([function(*part) for part in zip(*(own.split(rows) for own in (logits, *others)), strict=True)])
+
+
+def scaled_confidence(logits: Tensor, temperature: float) -> Tensor:
+    """The probability of the class that is predicted from logits / temperature, (N,) float64."""
+    return by_rows(lambda part: confidence_of(part.double() / temperature), logits)
+
+
+def cross_fitted(logits: Tensor, labels: Tensor, units: Tensor) -> Tensor | None:
+    """The confidence (N,) float64 of rows by a temperature that was fitted on others; None where all are one unit.
+
+    units (N,) int64: rows of one unit are not independent. Every second unit is in one half, and each half is measured
+    by the temperature of the other.
+    """
+    _, number = torch.unique(units, return_inverse=True)
+    second = number % 2 == 1
+    if not bool(second.any()):
+        return None
+    found = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
+    for own in (second, ~second):
+        found[own] = scaled_confidence(logits[own], fit_temperature(logits[~own], labels[~own]))
+    return found
