@@ -109,7 +109,7 @@ def to_recordings(
 
 
 def handwriting(seed: int, rng: np.random.Generator) -> list[Partition]:
-    """scikit-learn's digits, each by a hand and a camera of its own, for training and for test, classes in proportion."""
+    """scikit-learn's digits, each by a hand and a camera of its own, for training and test, classes in proportion."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -86,6 +86,7 @@ def with_gap(ink: Ink, width: float, turn: float, offset: float) -> Ink:
 
 def shown(ink: Ink, shift: tuple[float, float], blur: float) -> Ink:
     """Moved by pixels down and to the right, and blurred with a deviation of so many."""
-    from scipy.ndimage import gaussian_filter, shift as moved
+    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import shift as moved
 
     return gaussian_filter(moved(ink, shift, order=1), blur)

@@ -58,7 +58,7 @@ def record(spoken: NDArray[np.float32], rate: int, rng: np.random.Generator, con
     def mostly(span: Span) -> float:
         return span[0] + (span[1] - span[0]) * float(rng.random(DRAWS).mean())
 
-    word = trimmed(resampled(spoken, rate * mostly(conditions.speed)).astype(np.float64))
+    word = trimmed(resampled(spoken, round(rate * mostly(conditions.speed))).astype(np.float64))
     room = impulse_response(evenly(conditions.decay), evenly(conditions.direct), rng)
     heard = placed(reverberant(word, room), SECONDS, mostly(conditions.place))
     background = coloured_noise(len(heard), evenly(conditions.colour), rng)
@@ -97,7 +97,7 @@ def impulse_response(decay: float, direct: float, rng: np.random.Generator) -> W
     """
     times = np.arange(1, round(decay * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(times)) * 10.0 ** (-3.0 * times / decay)
-    return np.concatenate([[1.0], tail / np.sqrt(np.square(tail).sum()) / decibels(direct)])
+    return np.concatenate([[1.0], tail / (np.sqrt(np.square(tail).sum()) * decibels(direct))])
 
 
 def reverberant(wave: Wave, room: Wave) -> Wave:
@@ -130,8 +130,9 @@ def filtered(wave: Wave, gain: Callable[[Wave], Wave]) -> Wave:
     from scipy.fft import irfft, next_fast_len, rfft
 
     count = next_fast_len(len(wave), real=True)
-    spectrum = rfft(wave, count) * gain(np.fft.rfftfreq(count, 1 / SAMPLE_RATE))
-    return irfft(spectrum, count)[: len(wave)]
+    hertz: Wave = np.fft.rfftfreq(count, 1 / SAMPLE_RATE).astype(np.float64)
+    made: Wave = irfft(rfft(wave, count) * gain(hertz), count)
+    return made[: len(wave)]
 
 
 def at_peak(wave: Wave, level: float) -> Wave:
