@@ -44,9 +44,10 @@ def test_it_is_as_large_and_varied_as_promised(dataset: Dataset) -> None:
     speakers = [set(part.groups["speaker"]) for part in (train, test)]
     assert len(speakers[0]) >= 30
     assert not speakers[0] & speakers[1]
-    variants = [{name.split("+")[1] for name in own} for own in speakers]
-    assert not variants[0] & variants[1]
-    assert len({name.split("+")[0] for name in speakers[0]}) >= 5
+    voices = [[name.split("_")[1] for name in np.unique(part.groups["recording"])] for part in (train, test)]
+    accents = [{name.split("+")[0] for name in own} for own in voices]
+    assert not accents[0] & accents[1]
+    assert min(map(len, accents)) >= 3
     for part in (train, test):
         assert np.all(np.bincount(part.labels, minlength=10) >= 29)
 
@@ -75,13 +76,18 @@ def test_its_features_are_those_of_its_waveforms(dataset: Dataset) -> None:
     assert np.array_equal(dataset.forms["audio"].scaled(raw), dataset.train.banks["audio"].values)
 
 
-def test_both_modalities_can_be_learned_by_speakers_never_heard(dataset: Dataset) -> None:
+def test_both_modalities_can_be_learned_by_speakers_never_heard_but_not_at_once(dataset: Dataset) -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
     train, test = dataset.train, dataset.require_test()
     for bank in ("image", "audio"):
         ours, theirs = (part.banks[bank].of_rows(np.arange(len(part))).reshape(len(part), -1) for part in (train, test))
-        assert KNeighborsClassifier(1).fit(ours, train.labels).score(theirs, test.labels) > 0.85
+        assert 0.5 < KNeighborsClassifier(1).fit(ours, train.labels).score(theirs, test.labels) < 0.95
+
+
+def test_nothing_is_digital_silence(dataset: Dataset) -> None:
+    waves = dataset.train.banks["waveform"].values
+    assert all(wave.reshape(20, -1).std(axis=1).min() > 0 for wave in waves.astype(np.float64))
 
 
 @pytest.mark.slow
