@@ -286,14 +286,22 @@ def example_inputs(study: Study, dataset: Dataset | None) -> dict[str, str]:
 @app.command()
 def predict(
     model: Annotated[str, typer.Option(help="A registered model, as named by its study.")],
-    image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A recording.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", "--images", help="A picture, or a folder of many; see --audio.")
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="A recording, or a folder; files of two folders go together by their names.")
+    ] = None,
     given: Annotated[
         list[str] | None,
         typer.Option("--input", help="What a bank gets, as BANK=FILE or BANK=NUMBERS; may be repeated."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Score this data set's test partition instead.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The CSV that --data writes.")] = None,
+    table: Annotated[Path | None, typer.Option(help="A CSV file with a column for each bank: many rows.")] = None,
+    data: Annotated[Path | None, typer.Option(help="This data set's test partition instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write many answers, as a CSV file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print each row as JSON, on a line.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to print of each of many rows.")] = 1,
+    every: Annotated[bool, typer.Option("--all", help="Answer every word of a recording.")] = False,
     version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
     abstain_at: Annotated[
         str | None, typer.Option(help="Give no answer where more than this share of such is wrong, such as 1%.")
@@ -302,34 +310,41 @@ def predict(
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Predict a class from a picture, a recording and whatever else a model reads, or score a data set into a CSV.
+    """Predict the class of a picture, a recording and whatever else a model reads, of one row or of many.
 
-    Ends with 3 where it abstains: parts contradict each other, or the answer is less sure than --abstain-at asks for.
+    Ends with 3 where it abstains: parts contradict each other, something is like nothing in training, or the answer is
+    less sure than --abstain-at asks for. Of many rows it says how many, and ends with 2 where some were refused.
     """
     inputs = {"image": image, "audio": audio}
     files = {name: str(path) for name, path in inputs.items() if path is not None} | parse_inputs(given or [])
-    if (data is None) == (not files):
-        raise InputError("predict takes --image, --audio or --input, or --data with --out, got both or neither")
-    if (data is None) != (out is None):
+    if sum((bool(files), data is not None, table is not None)) != 1:
+        raise InputError("predict takes one of --image with --audio and --input, --table, and --data")
+    if data is not None and out is None:
         raise InputError("predict takes --data and --out together, got one of them")
     look_in(studies)
     from mmtune.api.loading import load
+    from mmtune.serve.batch import Asked, predict_many
     from mmtune.serve.prediction import read_share
-    from mmtune.serve.scoring import predict_partition, write_submission
+    from mmtune.serve.tally import as_json, one
     from mmtune.serve.telling import describe
 
     error = None if abstain_at is None else read_share("--abstain-at", abstain_at)
     kept = read_share("--coverage", coverage)
     predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)
-    if data is not None and out is not None:
-        dataset = open_data(data)
-        write_submission(out, predict_partition(predictor, dataset))
-        typer.echo(f"{len(dataset.require_test())} rows of {dataset.name}: {out}")
+    asked = Asked(files=files, table=table, data=None if data is None else open_data(data), every=every)
+    if asked.is_many:
+        with data_progress() as advance:
+            told = predict_many(predictor, asked, out, top, advance)
+        for line in told.json if json else told.lines:
+            typer.echo(line)
+        for line in told.summary:
+            typer.echo(line, err=json)
+        code = told.code
     else:
         found = predictor.predict(**files)
-        typer.echo(describe(predictor, found))
-        if found.abstained.any():
-            raise typer.Exit(ABSTAINED)
+        typer.echo(as_json(one(found, top)) if json else describe(predictor, found))
+        code = ABSTAINED if found.abstained.any() else 0
+    raise typer.Exit(code)
 
 
 def parse_inputs(given: list[str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from mmtune.data.archives import open_npy
 from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
 from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
 from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, resampled, to_int16
-from mmtune.data.speech import around, only_word, require_heard, spoken
+from mmtune.data.speech import Part, around, only_word, require_heard, spoken, words
 
 MOST_VALUES = 2**24
 PART = 2**18
@@ -170,6 +170,14 @@ class Speech(Waveform):
         """The whole of it, or what lies around the word; InputError where it is more than one."""
         word = only_word(sound, where)
         return super().cut(sound, where) if len(sound) <= self.samples else around(sound, word, self.samples)
+
+    def each(self, path: Path) -> tuple[list[float], NDArray[Any]]:
+        """When each word of a file begins, in seconds, and the values of all; InputError where nothing is said."""
+        sound = resampled(*read_wav(path))
+        require_heard(sound, str(path))
+        found = words(sound)
+        alone = [around(sound[part.start : part.end], Part(0, part.end - part.start), self.samples) for part in found]
+        return [part.start / SAMPLE_RATE for part in found], self.of_waves(np.stack(alone))
 
     def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
         return spoken(waves)

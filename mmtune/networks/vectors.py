@@ -9,15 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmtune.networks.output import answer, parts_of
+from mmtune.networks.output import Output, answer, parts_of
 
 TOGETHER = "together"
 """For a network that has nothing of its banks one by one, what its embedding goes by."""
 
 
-@torch.no_grad()
 def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By bank a vector (B, F) of each row: what the bank's own module hands to its first linear layer.
+    """The vectors of `answer_and_vectors`."""
+    return answer_and_vectors(model, inputs)[1]
+
+
+@torch.no_grad()
+def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Output, dict[str, Tensor]]:
+    """What a network says, and by bank a vector (B, F) of each row: what its own module gives its first linear layer.
 
     The convolutions and states before that layer still tell letters from digits, which an embedding no longer does.
     A bank's module is the model where it reads one bank, else `model.encoders[bank]` or the attribute of that name.
@@ -27,14 +32,15 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
     modules = {bank: own for bank in inputs if (own := module_of(model, bank, len(inputs) == 1)) is not None}
     with ExitStack() as stack:
         handed = {bank: stack.enter_context(first_vectors(own)) for bank, own in modules.items()}
-        embedding = answer(model, inputs).embedding
+        output = answer(model, inputs)
+    embedding = output.embedding
     found = {bank: own[0] for bank, own in handed.items() if own}
     parts = parts_of(model, embedding)
     split = dict(zip(parts, embedding.split(list(parts.values()), dim=1), strict=True))
     found |= {bank: split[bank] for bank in inputs if bank not in found and bank in split}
     if len(inputs) == 1:
-        return {bank: found.get(bank, embedding) for bank in inputs}
-    return found if len(found) == len(inputs) else {**found, TOGETHER: embedding}
+        return output, {bank: found.get(bank, embedding) for bank in inputs}
+    return output, found if len(found) == len(inputs) else {**found, TOGETHER: embedding}
 
 
 def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:

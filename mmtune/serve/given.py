@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +16,13 @@ from mmtune.data.recordings import to_float
 
 Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any] | ArrayLike
 """What may be given for a bank."""
+T = TypeVar("T")
 KINDS = {"image": "picture", "audio": "recording"}
 
 
-def assigned(given: Mapping[str, Given], forms: Mapping[str, Form], missing: Collection[str] = ()) -> dict[str, Given]:
+def assigned(given: Mapping[str, T], forms: Mapping[str, Form], missing: Collection[str] = ()) -> dict[str, T]:
     """By bank what was given for it; InputError where something is given for none, or for a bank nothing."""
-    found: dict[str, Given] = {}
+    found: dict[str, T] = {}
     for name, value in given.items():
         of_kind = [bank for bank, form in forms.items() if KINDS.get(name) == form.source]
         own = [name] if name in forms else of_kind

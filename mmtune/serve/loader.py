@@ -21,6 +21,7 @@ from mmtune.networks.card import read_card
 from mmtune.networks.kinds import KNOWN, kinds_in
 from mmtune.serve.given import check_inputs
 from mmtune.serve.predictor import MODEL, Predictor, save_predictor
+from mmtune.serve.usual import NOTHING, Usual
 from mmtune.study import load_study, study_files
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 REGISTERED, PREDICTOR = "registered", "predictor"
 WHAT = {"class": "string", "probability": "double"}
-TRUST = {"abstained": "boolean", "agree": "boolean", "set": "string"}
+TRUST = {"abstained": "boolean", "agree": "boolean", "familiar": "boolean", "set": "string"}
 """What is said of a whole row; the names in a set are joined by ", ", the most probable first."""
 
 
@@ -59,7 +60,8 @@ class ServedPredictor:
         said = {"": found, **{f"{name}_": own for name, own in found.alone.items()}}
         made: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}
         made |= {f"{name}probability": own.probability.astype(np.float64) for name, own in said.items()}
-        made |= {"abstained": found.abstained, "agree": found.agree, "set": [", ".join(own) for own in found.set]}
+        made |= {"abstained": found.abstained, "agree": found.agree, "familiar": found.familiar}
+        made["set"] = [", ".join(own) for own in found.set]
         return pd.DataFrame(made).reindex(columns=list(columns(self.predictor)))
 
 
@@ -80,7 +82,7 @@ def know_network(folder: Path) -> None:
             load_study(study)
 
 
-def write_pyfunc(target: Path, model: Path, card: Mapping[str, Any], run_id: str) -> None:
+def write_pyfunc(target: Path, model: Path, card: Mapping[str, Any], run_id: str, usual: Usual = NOTHING) -> None:
     """Write a predictor as a pyfunc model into the new folder `target`; MLflow reads it and nothing is pickled."""
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
@@ -89,7 +91,7 @@ def write_pyfunc(target: Path, model: Path, card: Mapping[str, Any], run_id: str
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example was not provided")
         made = Path(folder) / PREDICTOR
-        save_predictor(made, model, card)
+        save_predictor(made, model, card, usual)
         save_model(
             str(target),
             loader_module=__name__,

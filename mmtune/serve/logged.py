@@ -12,6 +12,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.forms import form_to_json
 from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.serve.loader import write_pyfunc
+from mmtune.serve.usual import NOTHING, Usual
 from mmtune.tracking import COMPLETE, MISSING, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun, front_trials
 from mmtune.tracking.reading import pages
 from mmtune.tracking.tracker import LONGEST_DIGEST
@@ -96,7 +97,9 @@ def log_one(
     client.finalize_logged_model(made.model_id, READY)
 
 
-def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> None:
+def write_trial(
+    target: Path, tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset, usual: Usual = NOTHING
+) -> None:
     """Write what predicts as a trial's model does into the new folder `target`."""
     model = tracker.artifact(trial.run_id, MODEL)
     card = {
@@ -108,7 +111,7 @@ def write_trial(target: Path, tracker: MlflowTracker, study: StudyRun, trial: Tr
         "calibration": read_calibration(tracker.artifact(trial.run_id, CALIBRATION)).told(),
         **facts(study, trial),
     }
-    write_pyfunc(target, model, card, trial.run_id)
+    write_pyfunc(target, model, card, trial.run_id, usual)
 
 
 def missing_in(study: StudyRun, trial: TrialRun, banks: Sequence[str]) -> list[str]:

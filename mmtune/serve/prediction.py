@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -54,8 +54,10 @@ class Prediction:
     members (B, C) bool: the classes of the set that holds the true one as often as was asked for, at least `label`'s.
     agree (B,) bool: False where two banks alone name different classes and contradict each other more than all but a
     hundredth of validation rows do; True too where fewer than two banks have answers of their own (`comparable`).
-    abstained (B,) bool: the row is better not answered, as its banks contradict each other or its probability is less
-    than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
+    abstained (B,) bool: the row is better not answered, as its banks contradict each other, one of them is strange, or
+    its probability is less than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
+    strange: by bank that was given, why its value in each row is like nothing in training, "" where it is not; what a
+    network does not tell apart by bank has the name TOGETHER (`mmtune.networks.vectors`).
     missing: the banks that were not given; by: the one whose own answer stands for all, "" where the fusion's does.
     """
 
@@ -68,6 +70,7 @@ class Prediction:
     agree: NDArray[np.bool_]
     abstained: NDArray[np.bool_]
     threshold: float = 0.0
+    strange: Mapping[str, list[str]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     by: str = ""
 
@@ -83,6 +86,18 @@ class Prediction:
             tuple(self.classes[number] for number in np.argsort(-shares, kind="stable") if own[number])
             for shares, own in zip(self.probabilities, self.members, strict=True)
         ]
+
+    @property
+    def familiar(self) -> NDArray[np.bool_]:
+        """Whether all that was given in a row is like what the model was trained on, as far as it can tell, (B,)."""
+        return np.array(
+            [not any(why) for why in zip(*self.strange.values(), strict=True)] or [True] * len(self), np.bool_
+        )
+
+    def doubted(self, strange: Mapping[str, list[str]]) -> Prediction:
+        """The same, abstaining where something is strange."""
+        found = replace(self, strange=strange)
+        return replace(found, abstained=found.abstained | ~found.familiar)
 
     @property
     def comparable(self) -> bool:

@@ -1,7 +1,8 @@
 """Raw or prepared inputs to classes with probabilities; everything that comes in is checked.
 
-A predictor is a folder: `model/` (see `mmtune.networks.storage`) and `inputs.json`, which says what the model was
-trained on, what its classes are called, and how a file becomes its input. Nothing in it can run code.
+A predictor is a folder: `model/` (see `mmtune.networks.storage`), what is familiar to it (see
+`mmtune.train.familiarity`), and `inputs.json`, which says what the model was trained on, what its classes are called,
+and how a file becomes its input. Nothing in it can run code.
 """
 
 from __future__ import annotations
@@ -23,33 +24,36 @@ from mmtune.base.sealed import read_sealed, write_sealed
 from mmtune.data.checks import require_bank_names, require_classes
 from mmtune.data.forms import Form, dtype_of, form_from_json
 from mmtune.networks.card import CARD, WEIGHTS
-from mmtune.networks.output import answer
 from mmtune.networks.shapes import as_read
 from mmtune.networks.storage import Loaded, load_model
+from mmtune.networks.vectors import TOGETHER, answer_and_vectors
 from mmtune.serve.given import Given, assigned, check_inputs, require_taken, values_given
 from mmtune.serve.prediction import SHOWN, Caution, Prediction, as_prediction
+from mmtune.serve.usual import NOTHING, Usual, extents_from
 from mmtune.train.batches import as_input
 from mmtune.train.calibration import Calibration
 from mmtune.train.calibration_file import calibration_from
 from mmtune.train.device import CPU_BATCH
+from mmtune.train.familiarity import Vectors, load_familiarity, save_familiarity
 
-FORMAT = 3
+FORMAT = 4
 MODEL, INPUTS = "model", "inputs.json"
 # No bank has such a name.
 LOGITS, EMBEDDING = "logits of all", "embedding of all"
 
 
-def save_predictor(folder: Path, model: Path, card: Mapping[str, Any]) -> None:
+def save_predictor(folder: Path, model: Path, card: Mapping[str, Any], usual: Usual = NOTHING) -> None:
     """Write a predictor into the new folder `folder`, from a saved model's folder and its card.
 
     card: at least `forms` and `classes`, as the data set has them, `data` with its name, and `calibration` as
-    `Calibration.told` has it.
+    `Calibration.told` has it. usual: what the model was trained on.
     """
     (folder / MODEL).mkdir(parents=True)
     # These two and no others: what else lies there, or is linked from there, was never checked.
     for name in (CARD, WEIGHTS):
         shutil.copyfile(inside(model, name), folder / MODEL / name)
-    write_sealed(folder / INPUTS, FORMAT, card)
+    save_familiarity(folder, usual.near)
+    write_sealed(folder / INPUTS, FORMAT, {**card, "usual": usual.extents})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -58,7 +62,7 @@ class Predictor:
 
     card: what `inputs.json` holds. classes: their names; forms: by bank that the model reads, what its values are;
     missing: the banks that need not be given, for which the model then gets zeros. calibration: what validation said of
-    its confidence. caution: what is asked of its answers.
+    its confidence. usual: what it was trained on. caution: what is asked of its answers.
     """
 
     loaded: Loaded
@@ -67,6 +71,7 @@ class Predictor:
     forms: Mapping[str, Form]
     missing: tuple[str, ...]
     calibration: Calibration
+    usual: Usual = NOTHING
     caution: Caution = field(default_factory=Caution)
 
     @classmethod
@@ -99,6 +104,10 @@ class Predictor:
         calibration = calibration_from(card.get("calibration"), f"{path}: calibration")
         if not calibration.alone.keys() <= own.keys():
             raise InputError(f"{path}: calibration must be of {', '.join(own)}, is of {', '.join(calibration.alone)}")
+        near = load_familiarity(folder)
+        if not near.keys() <= own.keys() | {TOGETHER}:
+            raise InputError(f"{folder}: what is familiar must be of {', '.join(own)}, is of {', '.join(near)}")
+        usual = Usual(extents=extents_from(card.get("usual"), own, f"{path}: usual"), near=near)
         return cls(
             loaded=loaded,
             card=card,
@@ -106,6 +115,7 @@ class Predictor:
             forms=own,
             missing=tuple(missing),
             calibration=calibration,
+            usual=usual,
         )
 
     @property
@@ -136,7 +146,7 @@ class Predictor:
     def embed(self, **given: Given) -> NDArray[np.float32]:
         """The embedding (B, E) of rows that are given as to `predict`: what the network's Output has, or its logits."""
         by_bank = assigned(given, self.forms, self.missing)
-        return self._answers(self._values(by_bank))[EMBEDDING].numpy()
+        return self._answers(self._values(by_bank))[0][EMBEDDING].numpy()
 
     def predict_values(self, **banks: NDArray[Any]) -> Prediction:
         """Predict B >= 1 rows from the values of each bank that the model reads, as a data set has them, (B, *shape).
@@ -149,15 +159,16 @@ class Predictor:
         self, banks: Mapping[str, NDArray[Any]], present: Mapping[str, NDArray[np.bool_]] = {}
     ) -> Prediction:
         """As `predict_values`; present (B,): by bank, which rows have a value in it, where some have zeros instead."""
-        answers = self._answers(banks)
+        answers, vectors = self._answers(banks)
+        strange = self.usual.strange(self.forms, banks, vectors, present)
         alone = {bank: logits for bank, logits in answers.items() if bank in banks}
         missing = tuple(name for name in self.forms if name not in banks)
         by = self._speaker(banks)
         if by:
             own = as_prediction(alone[by], {}, self.classes, self.calibration.of(by), self.caution)
-            return replace(own, alone={by: own}, missing=missing, by=by)
+            return replace(own, alone={by: own}, missing=missing, by=by).doubted(strange)
         found = as_prediction(answers[LOGITS], alone, self.classes, self.calibration, self.caution, present)
-        return replace(found, missing=missing)
+        return replace(found, missing=missing).doubted(strange)
 
     def _assigned(self, given: Mapping[str, Given]) -> dict[str, Given]:
         """By bank what was given for it; InputError where the model can be asked by no such banks."""
@@ -175,15 +186,19 @@ class Predictor:
         ready = self.card["data"]["name"]
         return {name: values_given(name, own, self.forms[name], ready) for name, own in by_bank.items()}
 
-    def _answers(self, banks: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-        """What the model says of values: LOGITS (B, C), EMBEDDING (B, E), and by bank the logits of it alone."""
+    def _answers(self, banks: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Tensor], dict[str, Vectors]]:
+        """What the model says of values: LOGITS (B, C), EMBEDDING (B, E), and by bank the logits of it alone.
+
+        Beside it what `bank_vectors` gives.
+        """
         count = check_inputs(banks, self.asked(banks))
         whole = dict(banks)
         for name in self.forms.keys() - banks.keys():
             form = self.forms[name]
             whole[name] = np.broadcast_to(np.zeros(form.shape, dtype_of(form)), (count, *form.shape))
         outputs = [self._answer(whole, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
-        return {name: torch.cat([part[name] for part in outputs]) for name in outputs[0]}
+        said, vectors = (joined([part[side] for part in outputs]) for side in (0, 1))
+        return said, {name: own.float().numpy() for name, own in vectors.items()}
 
     def asked(self, given: Collection[object]) -> Mapping[str, Form]:
         """By bank, the forms of what must be given, and of what is given; of all where that would be nothing."""
@@ -193,8 +208,12 @@ class Predictor:
         found = {name: form for name, form in self.forms.items() if name in given or name not in self.missing}
         return found or self.forms
 
-    @torch.no_grad()
-    def _answer(self, given: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, Tensor]:
+    def _answer(self, given: Mapping[str, NDArray[Any]], rows: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         tensors = {name: as_input(torch.from_numpy(given[name][rows].copy())) for name in self.forms}
-        output = answer(self.model, tensors)
-        return {LOGITS: output.logits, EMBEDDING: output.embedding, **output.alone}
+        output, vectors = answer_and_vectors(self.model, tensors)
+        return {LOGITS: output.logits, EMBEDDING: output.embedding, **output.alone}, vectors
+
+
+def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, tensors one after the other."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -26,6 +26,7 @@ from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels, score_test
+from mmtune.serve.usual import learnt
 from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
 from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.evaluate import SCALED
@@ -165,8 +166,9 @@ def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Data
     there = [str(version.version) for version in registry.versions() if version.run_id == trial.run_id]
     if there:
         return there[0]
+    usual = learnt(registry.tracker.artifact(trial.run_id, MODEL), dataset, study.key.protocol, study.key.seed)
     with tempfile.TemporaryDirectory() as folder:
-        write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset)
+        write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset, usual)
         registry.tracker.add_files(trial.run_id, Path(folder))
     objective = study.key.objective
     numbers = {name: repr(value) for name, value in scores_of(study, trial).items()}

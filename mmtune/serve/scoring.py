@@ -87,17 +87,17 @@ def write_test(folder: Path, found: Evaluation, dataset: Dataset, calibration: C
 
 
 def write_submission(path: Path, prediction: Prediction) -> None:
-    """Write a CSV of row, class, probability, abstained, agree and set, whole or not at all.
+    """Write a CSV of row, class, probability, abstained, agree, familiar and set, whole or not at all.
 
     Classes in a set are joined by ", ". Raises InputError where it cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "class", "probability", "abstained", "agree", "set"])
-    columns = (prediction.probability, prediction.abstained, prediction.agree, prediction.set)
+    writer.writerow(["row", "class", "probability", "abstained", "agree", "familiar", "set"])
+    columns = (prediction.probability, prediction.abstained, prediction.agree, prediction.familiar, prediction.set)
     told = zip(prediction.names, *columns, strict=True)
-    for row, (name, probability, abstained, agree, own) in enumerate(told):
-        writer.writerow([row, name, f"{probability:.6f}", int(abstained), int(agree), ", ".join(own)])
+    for row, (name, probability, *flags, own) in enumerate(told):
+        writer.writerow([row, name, f"{probability:.6f}", *map(int, flags), ", ".join(own)])
     if path.is_dir():
         raise InputError(f"{path} must be a file to write to, it is a folder")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
 from mmtune.train.scale import SURE
@@ -44,6 +45,9 @@ def remarks(predictor: Predictor, prediction: Prediction, row: int) -> list[str]
         found.append(", ".join(said))
     if not prediction.comparable and len(predictor.forms) - len(prediction.missing) > 1:
         found.append("its parts cannot be compared: this network has no answer of each bank alone")
+    unknown = [called(predictor, bank) for bank in prediction.strange if not predictor.usual.covers(bank)]
+    if unknown:
+        found.append(f"not known of the {words(unknown)}: whether it is like anything in training")
     return [*found, *abstaining(predictor, prediction, row)]
 
 
@@ -58,7 +62,12 @@ def without(predictor: Predictor, prediction: Prediction) -> str:
 
 def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[str]:
     """Why a row is better not answered, [] where it is."""
-    found, asked = [], predictor.caution.abstain_at
+    found = [
+        f"abstains: {subject(predictor, bank)} like nothing in training ({why[row]})"
+        for bank, why in prediction.strange.items()
+        if why[row]
+    ]
+    asked = predictor.caution.abstain_at
     if not prediction.agree[row]:
         parts = words([called(predictor, bank) for bank in prediction.alone])
         found.append(f"abstains: {parts} contradict each other")
@@ -71,6 +80,11 @@ def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[s
             rule = f"below {prediction.threshold:.4f}, from which on at most {share(asked)} of answers are wrong"
             found.append(f"abstains: {rule} {of}")
     return found
+
+
+def subject(predictor: Predictor, bank: str) -> str:
+    """The beginning of a sentence about what was given for a bank, or for all."""
+    return "all of it together is" if bank == TOGETHER else f"the {called(predictor, bank)} is"
 
 
 def called(predictor: Predictor, bank: str) -> str:

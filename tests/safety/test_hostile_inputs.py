@@ -30,6 +30,7 @@ from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.loader import ServedPredictor
 from mmtune.serve.predictor import FORMAT, INPUTS, MODEL, Predictor
 from mmtune.serve.versions import Event
+from mmtune.train.familiarity import save_familiarity
 
 CONFIGS = {
     "image": ImageCNNConfig(),
@@ -290,7 +291,8 @@ def test_a_model_of_other_inputs_or_classes_is_not_served(tmp_path: Path) -> Non
     config = AudioRNNConfig(hidden=2)
     save_model(tmp_path / MODEL, config.build(SHAPES), config, SHAPES)
     card = {"forms": {"audio": form_to_json(Mfcc())}, "classes": list(DIGITS), "data": {"name": "made"}}
-    sound = {**card, "calibration": never_wrong().told()}
+    sound = {**card, "calibration": never_wrong().told(), "usual": {}}
+    save_familiarity(tmp_path, {})
 
     def told(**other: object) -> None:
         write_sealed(tmp_path / INPUTS, FORMAT, sound | other)

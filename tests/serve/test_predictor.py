@@ -256,7 +256,7 @@ def test_files_give_what_their_arrays_give_whatever_the_polarity(fusion: Predict
     assert set(light.alone) == {"image", "audio"}
     np.testing.assert_allclose(light.probabilities, dark.probabilities, atol=1e-3)
     lines = describe(fusion, light).splitlines()
-    assert [line.split()[0] for line in lines] == ["class", "image", "audio", "set"]
+    assert [line.split()[0] for line in lines] == ["class", "image", "audio", "set", "not"]
     assert f"{light.names[0]}  probability {light.probability[0]:.4f}" in lines[0]
     assert f"{light.alone['audio'].names[0]}  probability {light.alone['audio'].probability[0]:.4f}" in lines[2]
 

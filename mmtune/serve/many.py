@@ -1,0 +1,174 @@
+"""Many rows at once: of folders whose files go together by name, or of a table, one answer or one refusal each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.base.errors import InputError
+from mmtune.data.classes import classes_among
+from mmtune.data.dataset import Progress
+from mmtune.data.forms import Form, Speech, Vector
+from mmtune.data.layouts import ENDING, SUFFIXES, files_of, recognise
+from mmtune.data.tables import LABEL, read_cells
+from mmtune.serve.given import KINDS, assigned, require_taken
+from mmtune.serve.prediction import Prediction
+from mmtune.serve.predictor import Predictor
+
+CHUNK = 256
+"""Rows that are read and answered together; thousands at once would fill the memory."""
+SPEAKER = "speaker"
+FILES = {"picture": "pictures", "recording": "recordings"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """N rows that are to be answered.
+
+    names: what each is called. given: by bank the file, or the numbers as a text, of each row, "" where it has none.
+    labels: the true class of each, "" where it is not known; groups: by name, such as the speaker of each.
+    """
+
+    names: Sequence[str]
+    given: Mapping[str, Sequence[str]]
+    labels: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Answer(NamedTuple):
+    """What became of a row: its place in a Prediction, or why it was refused."""
+
+    prediction: Prediction | None
+    row: int
+    refused: str
+
+
+def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
+    """The files of folders, by the name of what is given or of a bank; of several, those of one path go together.
+
+    Labels and speakers are what their paths say, where they say it. InputError where a folder has no files of its
+    kind, or a file of one has no partner in another.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, folder in folders.items():
+        kind = FILES.get(KINDS.get(name, ""), "")
+        own = [path for path in files_of(folder) if not kind or path.lower().endswith(SUFFIXES[kind])]
+        if not own:
+            raise InputError(f"{folder}: must hold {kind or 'files'}, holds none")
+        found[name] = {ENDING.sub("", path): path for path in own}
+    first, *others = found
+    for other in others:
+        lacking = sorted(found[first].keys() ^ found[other].keys())
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            both = f"{folders[first]} and {folders[other]}"
+            raise InputError(f"{both} must hold files of the same names, {lacking[0]}{more} is in one alone")
+    names = list(found[first])
+    given = {name: [str(folders[name] / paths[own]) for own in names] for name, paths in found.items()}
+    labels, groups = said_by_paths(folders[first], first, [found[first][own] for own in names], predictor.classes)
+    return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=groups)
+
+
+def said_by_paths(
+    folder: Path, name: str, paths: Sequence[str], classes: Sequence[str]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """The class of each path, and the speakers, as far as the paths say them; ([], {}) where they name no classes."""
+    kind = FILES.get(KINDS.get(name, ""), "")
+    try:
+        layout = recognise(folder, kind, paths, classes) if kind else None
+    except InputError:
+        return [], {}
+    if layout is None:
+        return [], {}
+    named = {one.path: one for one in layout.named}
+    known = classes_among([one.label for one in layout.named], classes)
+    labels = [known.get(named[path].label, "") if path in named else "" for path in paths]
+    speakers = [named[path].speaker if path in named else "" for path in paths]
+    return labels if any(labels) else [], {SPEAKER: speakers} if any(speakers) else {}
+
+
+def of_table(path: Path, predictor: Predictor) -> Rows:
+    """The rows of a CSV file: a column for each bank, or `image` and `audio`, whose paths are relative to the table.
+
+    The column `label`, if there is one, has the true classes, and every other one is a group. A vector is made of the
+    columns of its own names. InputError where no column is of any use.
+    """
+    cells = read_cells(path)
+    columns = dict(cells.columns)
+    labels = columns.pop(LABEL, [])
+    given: dict[str, list[str]] = {}
+    for bank, form in predictor.forms.items():
+        if isinstance(form, Vector) and set(form.columns) <= columns.keys():
+            own = [columns.pop(column) for column in form.columns]
+            given[bank] = [",".join(row) if all(row) else "" for row in zip(*own, strict=True)]
+    for name in [name for name in columns if name in predictor.forms or name in KINDS]:
+        files = columns.pop(name)
+        given[name] = [str(path.parent / cell) if cell else "" for cell in files]
+    if not given:
+        wanted = " or ".join(predictor.forms)
+        raise InputError(f"{path}: must have a column for {wanted}, has {', '.join(cells.columns)}")
+    unknown = sorted({label for label in labels if label} - set(predictor.classes))
+    if unknown:
+        raise InputError(f"{path}: labels must be classes of the model, {unknown[0]!r} is none")
+    names = [f"{path.name}, line {line}" for line in cells.lines]
+    return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=columns)
+
+
+def answers(predictor: Predictor, rows: Rows, report: Progress) -> Iterator[Answer]:
+    """What becomes of each row, in their order; one that cannot be read is refused, and the others go on."""
+    count = len(rows.names)
+    for start in range(0, count, CHUNK):
+        chunk = range(start, min(start + CHUNK, count))
+        given = [{bank: own[row] for bank, own in rows.given.items() if own[row]} for row in chunk]
+        yield from answered(predictor, given)
+        report("rows", chunk.stop, count)
+
+
+def answered(predictor: Predictor, given: Sequence[Mapping[str, str]]) -> list[Answer]:
+    """What becomes of some rows by bank; those that have the same banks are asked together."""
+    found: list[Answer] = [Answer(None, 0, "")] * len(given)
+    together: dict[tuple[str, ...], list[tuple[int, dict[str, NDArray[Any]]]]] = {}
+    for place, own in enumerate(given):
+        try:
+            require_taken(own, predictor.asked(own))
+            read = {bank: value_of(predictor.forms[bank], text) for bank, text in own.items()}
+            together.setdefault(tuple(own), []).append((place, read))
+        except InputError as error:
+            found[place] = Answer(None, 0, str(error))
+    for banks, members in together.items():
+        values = {bank: np.stack([read[bank] for _, read in members]) for bank in banks}
+        prediction = predictor.predict_values(**values)
+        for row, (place, _) in enumerate(members):
+            found[place] = Answer(prediction, row, "")
+    return found
+
+
+def value_of(form: Form, text: str) -> NDArray[Any]:
+    """The value of a file, or of numbers in a text."""
+    return form.parse(text) if isinstance(form, Vector) else form.read(Path(text))
+
+
+def every_word(predictor: Predictor, given: Mapping[str, str]) -> tuple[Rows, list[Answer]]:
+    """Every word of the recording that is given, each beside whatever else is.
+
+    InputError where the model hears no recordings as speech.
+    """
+    by_bank = assigned(given, predictor.forms, predictor.forms)
+    heard = {bank: form for bank, form in predictor.forms.items() if isinstance(form, Speech) and bank in by_bank}
+    if not heard:
+        raise InputError("--all is for a model that reads speech, and a recording, got none")
+    spoken = {bank: form.each(Path(by_bank[bank])) for bank, form in heard.items()}
+    starts, _ = next(iter(spoken.values()))
+    values = {bank: own for bank, (_, own) in spoken.items()}
+    for bank in by_bank.keys() - values.keys():
+        alone = value_of(predictor.forms[bank], by_bank[bank])
+        values[bank] = np.repeat(alone[None], len(starts), axis=0)
+    require_taken(values, predictor.asked(values))
+    prediction = predictor.predict_values(**values)
+    rows = Rows(names=[f"at {start:.1f} s" for start in starts], given={})
+    return rows, [Answer(prediction, row, "") for row in range(len(starts))]

@@ -1,0 +1,131 @@
+"""Many answers as lines, as JSON and as a CSV file, and what they are worth where the true classes are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmtune.base.errors import InputError
+from mmtune.base.files import write_whole
+from mmtune.serve.many import Answer, Rows
+from mmtune.serve.prediction import Prediction
+from mmtune.serve.predictor import Predictor
+from mmtune.serve.telling import decimals, remarks
+from mmtune.train.metrics import calibration_error, confusion, macro_f1
+
+COLUMNS = ("row", "class", "probability", "abstained", "agree", "familiar", "set", "label", "refused")
+Record = dict[str, Any]
+
+
+def record(rows: Rows, answer: Answer, place: int, top: int) -> Record:
+    """A row by its name, with its label if that is known: `one`, or why it was refused."""
+    label = rows.labels[place] if rows.labels else ""
+    known = {"label": label} if label else {}
+    found = answer.prediction
+    told = {"refused": answer.refused} if found is None else one(found, top, answer.row)
+    return {"row": rows.names[place], **told, **known}
+
+
+def one(found: Prediction, top: int, row: int = 0) -> Record:
+    """One row as plain JSON: the most probable classes, what each bank says alone, and whether to believe it."""
+    return {
+        "class": found.names[row],
+        "probability": round(float(found.probability[row]), 6),
+        "top": best(found, row, top),
+        "set": list(found.set[row]),
+        "abstained": bool(found.abstained[row]),
+        "agree": bool(found.agree[row]),
+        "familiar": bool(found.familiar[row]),
+        "alone": {bank: best(own, row, 1) for bank, own in found.alone.items()},
+        "missing": list(found.missing),
+        "strange": {bank: why[row] for bank, why in found.strange.items() if why[row]},
+    }
+
+
+def best(found: Prediction, row: int, top: int) -> dict[str, float]:
+    """The most probable classes of a row with their probabilities."""
+    shares = found.probabilities[row]
+    order = [int(found.label[row]), *(n for n in np.argsort(-shares, kind="stable") if n != found.label[row])]
+    return {found.classes[number]: round(float(shares[number]), 6) for number in order[:top]}
+
+
+def line(predictor: Predictor, rows: Rows, answer: Answer, place: int, top: int) -> str:
+    """One row to print."""
+    name, found = rows.names[place], answer.prediction
+    if found is None:
+        return f"{name}  refused: {answer.refused}"
+    told = ", ".join(f"{own} {decimals(share)}" for own, share in best(found, answer.row, top).items())
+    label = rows.labels[place] if rows.labels else ""
+    wrong = [f"is {label}"] if label and label != found.names[answer.row] else []
+    return "  ".join([name, told, *wrong, *remarks(predictor, found, answer.row)])
+
+
+def write_csv(path: Path, records: Sequence[Record]) -> None:
+    """Write a CSV file of COLUMNS, whole or not at all; InputError where it cannot be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for own in records:
+        flags: Record = {name: int(own[name]) for name in ("abstained", "agree", "familiar") if name in own}
+        writer.writerow({**own, **flags, "set": ", ".join(own.get("set", []))})
+    if path.is_dir():
+        raise InputError(f"{path} must be a file to write to, it is a folder")
+    try:
+        write_whole(path, text.getvalue().encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def as_json(own: Record) -> str:
+    """A record on one line."""
+    return json.dumps(own, ensure_ascii=False)
+
+
+def summary(records: Sequence[Record], groups: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[str]:
+    """How many rows were answered, and of those whose class is known how many rightly, by group too."""
+    refused, abstained = (sum(bool(own.get(name)) for own in records) for name in ("refused", "abstained"))
+    lines = [f"{len(records):,} rows: {refused:,} refused, {abstained:,} better not answered"]
+    places = [n for n, own in enumerate(records) if "label" in own and "class" in own]
+    if not places:
+        return lines
+    known = [records[n] for n in places]
+    right = np.array([own["class"] == own["label"] for own in known])
+    lines.append(f"of {len(known):,} with a label: {', '.join(scores(known, right, classes))}")
+    answered = np.array([not own["abstained"] for own in known])
+    if answered.any() and not answered.all():
+        lines.append(f"of the {int(answered.sum()):,} answered: accuracy {right[answered].mean():.4f}")
+    for name, own in groups.items():
+        lines += by_group(name, [own[n] for n in places], right)
+    return lines
+
+
+def scores(known: Sequence[Record], right: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Accuracy, macro-F1 and calibration error of labelled records."""
+    number = {name: place for place, name in enumerate(classes)}
+    labels, said = (torch.tensor([number[own[name]] for own in known]) for name in ("label", "class"))
+    sure = torch.tensor([own["probability"] for own in known], dtype=torch.float64)
+    return [
+        f"accuracy {right.mean():.4f}",
+        f"macro-F1 {macro_f1(confusion(labels, said, len(classes))):.4f}",
+        f"calibration error {calibration_error(sure, torch.from_numpy(right)):.4f}",
+    ]
+
+
+def by_group(name: str, members: Sequence[str], right: np.ndarray) -> list[str]:
+    """The mean accuracy over the members of a group and the worst, where there are several and no row has its own."""
+    own = np.array(members)
+    there = [member for member in np.unique(own) if member]
+    if not 1 < len(there) <= len(own) / 2:
+        return []
+    shares = {member: float(right[own == member].mean()) for member in there}
+    worst = min(there, key=lambda member: shares[member])
+    count = int((own == worst).sum())
+    mean = float(np.mean(list(shares.values())))
+    return [f"{name}: mean accuracy {mean:.4f} of {len(there)}, worst {worst} {shares[worst]:.4f} of {count} rows"]

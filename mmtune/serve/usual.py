@@ -1,0 +1,112 @@
+"""What a promoted model was trained on, so that what is like nothing of it can be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.data.extent import Extents, extents, measures, outside
+from mmtune.data.forms import Form
+from mmtune.data.protocols import split
+from mmtune.networks.storage import load_model
+from mmtune.networks.vectors import TOGETHER
+from mmtune.train.batches import rows_of
+from mmtune.train.familiar_banks import familiar_banks
+from mmtune.train.familiarity import Familiarity, Vectors
+
+Present = Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Usual:
+    """By bank, between what its training values lie by plain measures, and where they lie to the network.
+
+    near may have TOGETHER, for a network that has nothing of its banks one by one.
+    """
+
+    extents: Mapping[str, Extents] = field(default_factory=dict)
+    near: Mapping[str, Familiarity] = field(default_factory=dict)
+
+    def strange(
+        self,
+        forms: Mapping[str, Form],
+        values: Mapping[str, NDArray[Any]],
+        vectors: Mapping[str, Vectors],
+        there: Present,
+    ) -> dict[str, list[str]]:
+        """By bank why each value (B, *shape) is like nothing in training, "" where it is not.
+
+        vectors: by bank, as `bank_vectors` gives them. there (B,): by bank which rows have a value, all if not given.
+        """
+        found = {bank: self.of_bank(bank, forms[bank], own, vectors.get(bank)) for bank, own in values.items()}
+        if TOGETHER in self.near and TOGETHER in vectors and len(values) == len(forms) and not there:
+            found[TOGETHER] = far(self.near[TOGETHER], vectors[TOGETHER])
+        return {bank: where(why, there.get(bank)) for bank, why in found.items()}
+
+    def of_bank(self, bank: str, form: Form, values: NDArray[Any], vectors: Vectors | None) -> list[str]:
+        """Why each value of a bank is strange: far outside of what is usual, or far from all training values."""
+        usual, near = self.extents.get(bank), self.near.get(bank)
+        told = [", ".join(outside(form, usual, value)) for value in values] if usual else [""] * len(values)
+        distant = far(near, vectors) if near is not None and vectors is not None else told
+        return [plain or other for plain, other in zip(told, distant, strict=True)]
+
+    def covers(self, bank: str) -> bool:
+        """Whether anything can be told of a bank's values."""
+        return bank in self.near or TOGETHER in self.near
+
+
+NOTHING = Usual()
+"""Of a model that was not promoted: nothing is strange to it."""
+
+
+def far(near: Familiarity, vectors: Vectors) -> list[str]:
+    """Of each vector (B, F) how far it lies from training, "" where that is usual."""
+    distances = near.distances(vectors)
+    return [
+        f"distance {distance:.2f}, in training up to {near.threshold:.2f}" if distance > near.threshold else ""
+        for distance in distances
+    ]
+
+
+def where(why: list[str], there: NDArray[np.bool_] | None) -> list[str]:
+    """Reasons of those rows alone that have a value."""
+    return why if there is None else [reason if own else "" for reason, own in zip(why, there, strict=True)]
+
+
+def learnt(model: Path, dataset: Dataset, protocol: str, seed: int) -> Usual:
+    """What is usual to a saved model, of the training and validation rows of one split of its own data set."""
+    loaded = load_model(model)
+    reads = tuple(loaded.config.reads)
+    rows = rows_of(dataset.train, len(dataset.classes), reads, missing=reads)
+    sides = split(dataset.train, protocol, seed)
+    near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed)
+    banks = {bank: dataset.train.banks[bank] for bank in reads}
+    used = {bank: np.unique(own.index[sides.train]) for bank, own in banks.items()}
+    reach = {bank: extents(dataset.forms[bank], banks[bank].values[own[own >= 0]]) for bank, own in used.items()}
+    return Usual(extents=reach, near=near)
+
+
+def extents_from(data: object, forms: Mapping[str, Form], name: str) -> dict[str, Extents]:
+    """By bank what a card says is usual; InputError, naming it, unless it has the measures of those forms."""
+    if not isinstance(data, dict) or not data.keys() <= forms.keys():
+        raise InputError(f"{name} must be by bank of {', '.join(forms)}, got {data!r:.200}")
+    for bank, own in data.items():
+        wanted = measures(forms[bank])
+        if not isinstance(own, dict) or own.keys() != wanted.keys() or not all(map(is_span, own.values())):
+            raise InputError(f"{name}: {bank} must have {', '.join(wanted)}, two numbers each, got {own!r:.200}")
+    return {bank: {measure: (low, high) for measure, (low, high) in own.items()} for bank, own in data.items()}
+
+
+def is_span(value: object) -> bool:
+    """Whether a value of a card is two finite floats, the lower one first."""
+    if not isinstance(value, list) or len(value) != 2 or not all(type(own) is float for own in value):
+        return False
+    return all(map(math.isfinite, value)) and bool(value[0] <= value[1])
