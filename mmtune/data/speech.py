@@ -16,7 +16,7 @@ BELOW = 30.0  # dB below its loudest moment that a word still reaches
 ABOVE, CLEAR = 8.0, 15.0  # dB above the background that a word reaches, and below its loudest moment at most
 GAP = 0.3  # s: a longer pause parts two words, a shorter one may be the stop within "six" or "eight"
 SHORTEST = 0.06  # s: what is shorter is a click
-WEAKEST = 15.0  # dB below the loudest word, the loudest moment of what is no word
+WEAKEST = 10.0  # dB that a word may have less energy than the one that has most: what has still less is a noise
 SHOWN = 10
 NOTHING = 1e-9  # mean square of digital silence
 FAINT, FLAT = -50.0, 6.0  # dB of its loudest moment, and of its dynamics: a background with nothing said in it
@@ -50,14 +50,12 @@ def words(wave: NDArray[np.float32]) -> list[Part]:
     top, background = float(level.max()), background_of(level)
     loud = np.flatnonzero(level >= max(top - BELOW, min(background + ABOVE, top - CLEAR)))
     parts = np.split(loud, np.flatnonzero(np.diff(loud) * HOP > GAP * SAMPLE_RATE) + 1)
-    kept = [own for own in parts if is_word(level[own], top)]
-    longest = max(parts, key=lambda own: float(level[own].max()))
-    return [Part(int(own[0]) * HOP, int(own[-1]) * HOP + WINDOW) for own in kept or [longest]]
-
-
-def is_word(level: NDArray[np.float64], top: float) -> bool:
-    """Whether a stretch is long enough, and nearly as loud as the loudest moment of all."""
-    return len(level) * HOP >= SHORTEST * SAMPLE_RATE and float(level.max()) >= top - WEAKEST
+    energies = [float((10 ** (level[own] / 10)).sum()) for own in parts]
+    least = max(energies) * 10 ** (-WEAKEST / 10)
+    long = [len(own) * HOP >= SHORTEST * SAMPLE_RATE for own in parts]
+    kept = [own for own, energy, lasts in zip(parts, energies, long, strict=True) if lasts and energy >= least]
+    strongest = parts[energies.index(max(energies))]
+    return [Part(int(own[0]) * HOP, int(own[-1]) * HOP + WINDOW) for own in kept or [strongest]]
 
 
 def background_of(level: NDArray[np.float64]) -> float:
