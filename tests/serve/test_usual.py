@@ -1,0 +1,126 @@
+"""What is like nothing in training is told, by bank, and what a predictor's folder says of it is checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from calibrated import never_wrong
+
+from mmtune.base.errors import InputError
+from mmtune.base.sealed import write_sealed
+from mmtune.data.dataset import Dataset
+from mmtune.data.forms import form_to_json
+from mmtune.data.protocols import split
+from mmtune.networks import Conv1dEncoder, LateFusion, SmallCNN
+from mmtune.networks.shapes import shapes_of
+from mmtune.networks.storage import save_model
+from mmtune.networks.vectors import TOGETHER
+from mmtune.serve.predictor import FORMAT, INPUTS, Predictor, save_predictor
+from mmtune.serve.telling import describe
+from mmtune.serve.usual import Usual, learnt
+from mmtune.train.familiarity import Familiarity
+
+READS = ("image", "audio")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A predictor with what is usual to it, of a network that has learnt nothing."""
+    home = tmp_path_factory.mktemp("usual")
+    config = LateFusion(encoders={"image": SmallCNN(channels=4, width=8), "audio": Conv1dEncoder(channels=4, width=8)})
+    torch.manual_seed(0)
+    shapes = shapes_of(tiny.train, 10)
+    save_model(home / "saved", config.build(shapes), config, shapes)
+    card = {
+        "forms": {name: form_to_json(form) for name, form in tiny.forms.items()},
+        "classes": list(tiny.classes),
+        "data": {"name": "tiny"},
+        "calibration": never_wrong(*READS).told(),
+        "missing": list(READS),
+    }
+    usual = learnt(home / "saved", tiny, "clip_disjoint", 0)
+    save_predictor(home / "ready", home / "saved", card, usual)
+    return home / "ready"
+
+
+@pytest.fixture(scope="module")
+def predictor(folder: Path) -> Predictor:
+    return Predictor.load(folder)
+
+
+def some(tiny: Dataset, count: int = 60) -> dict[str, np.ndarray[Any, Any]]:
+    rows = split(tiny.train, "clip_disjoint", 0).validation[:count]
+    return {bank: tiny.train.banks[bank].of_rows(rows) for bank in READS}
+
+
+def test_good_rows_are_familiar_and_a_strange_bank_is_told_by_its_name(predictor: Predictor, tiny: Dataset) -> None:
+    given = some(tiny)
+    good = predictor.predict_values(**given)
+    assert good.familiar.mean() > 0.9
+    for bank, other in zip(READS, READS[::-1], strict=True):
+        odd = predictor.predict_values(**{bank: given[bank][::-1] * 0 + given[bank].max(), other: given[other]})
+        assert not odd.familiar.any()
+        assert all(odd.strange[bank])
+        assert odd.strange[other] == good.strange[other]
+        assert odd.abstained.all()
+
+
+def test_it_is_said_in_a_line(predictor: Predictor, tiny: Dataset) -> None:
+    given = some(tiny, 1)
+    odd = predictor.predict_values(image=np.full_like(given["image"], 255), audio=given["audio"])
+    lines = describe(predictor, odd).splitlines()
+    assert any(line.startswith("abstains: the picture is like nothing in training (brightness 1, in") for line in lines)
+
+
+def test_a_bank_that_is_not_there_is_not_asked(predictor: Predictor, tiny: Dataset) -> None:
+    given = some(tiny, 5)
+    alone = predictor.predict_values(image=given["image"])
+    assert list(alone.strange) == ["image"]
+    gaps = predictor.predict_rows({**given, "audio": given["audio"] * 0}, {"audio": np.zeros(5, np.bool_)})
+    assert gaps.strange["audio"] == [""] * 5
+
+
+def test_both_sides_of_the_disk_say_the_same(predictor: Predictor, folder: Path) -> None:
+    again = Predictor.load(folder)
+    assert again.usual.extents == predictor.usual.extents
+    assert again.usual.near.keys() == predictor.usual.near.keys() == set(READS)
+    assert np.array_equal(again.usual.near["image"].places, predictor.usual.near["image"].places)
+
+
+def test_what_goes_by_all_banks_together_is_asked_where_all_are_there(predictor: Predictor, tiny: Dataset) -> None:
+    near = predictor.usual.near["image"]
+    usual = Usual(near={TOGETHER: replace(near, threshold=-1.0)})
+    vectors = {TOGETHER: np.ones((2, len(near.mean)), np.float32)}
+    given = some(tiny, 2)
+    told = usual.strange(predictor.forms, given, vectors, {})
+    assert all(told[TOGETHER])
+    assert TOGETHER not in usual.strange(predictor.forms, {"image": given["image"]}, vectors, {})
+    assert isinstance(near, Familiarity)
+
+
+@pytest.mark.parametrize(
+    ("usual", "rule"),
+    [
+        ({"photo": {}}, "usual must be by bank of image, audio"),
+        ({"image": {"brightness": [0.0, 1.0]}}, "image must have brightness, contrast, two numbers each"),
+        ({"image": {"brightness": [1.0, 0.0], "contrast": [0.0, 1.0]}}, "two numbers each"),
+        ({"image": {"brightness": [0.0, float("inf")], "contrast": [0.0, 1.0]}}, "two numbers each|finite|JSON"),
+        ([], "usual must be by bank"),
+    ],
+)
+def test_a_forged_card_is_refused(folder: Path, tmp_path: Path, usual: object, rule: str) -> None:
+    import shutil
+
+    forged = tmp_path / "forged"
+    shutil.copytree(folder, forged)
+    card = json.loads((folder / INPUTS).read_text())
+    own = {name: value for name, value in card.items() if name not in ("format", "sha256")}
+    write_sealed(forged / INPUTS, FORMAT, {**own, "usual": usual})
+    with pytest.raises(InputError, match=rule):
+        Predictor.load(forged)
