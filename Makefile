@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
 	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TRIAL MODEL IMAGE AUDIO INPUT \
-	ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS
+	TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -116,8 +116,8 @@ compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [D
 promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
 	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)
 
-predict: $(READY) ## Predict a class: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [or DATA= OUT=x.csv] [ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
-	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT DATA OUT ABSTAIN_AT COVERAGE STUDIES STORE)
+predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [OUT=x.csv TOP=3 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP ABSTAIN_AT COVERAGE STUDIES STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)

@@ -67,10 +67,10 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "--seed must be a whole number from 0"),
         (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
         (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
-        (["predict", "--model", "x"], "predict takes --image, --audio or --input, or --data with --out"),
+        (["predict", "--model", "x"], "predict takes one of --image with --audio and --input, --table, and --data"),
         (["predict", "--model", "x", "--input", "body"], "--input takes BANK=FILE or BANK=NUMBERS, each bank once"),
         (["predict", "--model", "x", "--input", "a=1", "--input", "a=2"], "each bank once, got 'a=2'"),
-        (["predict", "--model", "x", "--image", "y", "--data", "d", "--out", "o"], "got both or neither"),
+        (["predict", "--model", "x", "--image", "y", "--data", "d", "--out", "o"], "predict takes one of --image"),
         (["predict", "--model", "x", "--data", "d"], "predict takes --data and --out together"),
         (["data", "info", "nowhere"], "nowhere"),
         (["data", "build", "--images", "no", "--audio", "no", "--out", "o"], "no"),
@@ -161,7 +161,7 @@ def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
     scored = mmtune("predict", "--model", "latent_fusion", "--data", str(tiny.folder), "--out", "out.csv", cwd=ran)
     assert scored.returncode == 0, scored.stderr
     rows = (ran / "out.csv").read_text().splitlines()
-    assert rows[0] == "row,class,probability,abstained,agree,set"
+    assert rows[0] == "row,class,probability,abstained,agree,familiar,set,label,refused"
     assert len(rows) == 1 + len(tiny.test)
     named = [row.split(",")[1] for row in rows[1:]]
     hits = sum(name == tiny.classes[label] for name, label in zip(named, tiny.test.labels, strict=True))

@@ -223,7 +223,7 @@ def mine(**changes: Any) -> mmtune.Study:
 
 
 MISTAKES: dict[str, tuple[Callable[[Dataset], object], str]] = {
-    "no such study": (lambda tiny: mmtune.run("nothing", tiny), "NAME must be one of audio_rnn"),
+    "no such study": (lambda tiny: mmtune.run("nothing", tiny), "NAME must be one of audio_mel"),
     "no such file": (lambda tiny: mmtune.run(Path("no.py"), tiny), "no.py must be a study's file, there is none"),
     "no such data": (lambda tiny: mmtune.run(mine(), "nowhere"), "must be a folder with a data set, is missing"),
     "no trials": (lambda tiny: mmtune.run(mine(), tiny, trials=0), "--trials must be a whole number from 1"),

@@ -215,10 +215,10 @@ def test_the_command_line_answers_from_files_and_into_a_csv(ran: Ran, tmp_path: 
         "its parts cannot be compared: this network has no answer of each bank alone",
     ]
     data = ("--data", str(ran.folder / "set"), "--out", "out.csv")
-    assert "35 rows of birds" in mmtune(ran, "predict", "--model", "birds", *data, *studies)
+    assert mmtune(ran, "predict", "--model", "birds", *data, *studies).startswith("35 rows: 0 refused")
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["row", "class", "probability", *TRUST]
+    assert list(rows[0]) == ["row", "class", "probability", *TRUST, "label", "refused"]
     assert [row["set"] for row in rows] == [", ".join(own) for own in whole.set]
     assert [row["class"] for row in rows] == whole.names
     assert len(set(whole.names)) > 3
