@@ -5,7 +5,8 @@ both vectors goes through one linear layer, so that each adds what it has to say
 dropout, after which the network answers for one of them alone as well.
 
 Command: make study NAME=mel_fusion
-Time, 2 cores: about 15 minutes on the bundled sample, pruned by halving.
+Time, 2 cores: about 10 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
+epochs are enough (EPOCHS=6): half an hour a trial.
 Reported: no number.
 """
 
@@ -21,7 +22,7 @@ STUDY = Study(
     base=TrialConfig(
         model=LateFusion(encoders={"image": SmallResNet(), "speech": LogMelResNet()}, fusion=Sum()),
         train=Train(
-            epochs=120,
+            epochs=40,
             weights="last",
             batch_size=128,
             optimizer="adamw",
