@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
-	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TRIAL MODEL IMAGE AUDIO INPUT \
+	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT \
 	TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
@@ -45,7 +45,7 @@ SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studies init study ui dashboard report compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
+.PHONY: help setup studies init study ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -105,6 +105,9 @@ dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loop
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT=]
 	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT)
+
+robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]
+	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call given,TEST),--test)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
 	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS)

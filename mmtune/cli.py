@@ -205,6 +205,43 @@ def report(
 
 
 @app.command()
+def robustness(
+    name: Name,
+    data: AnyData = None,
+    protocol: AnyProtocol = None,
+    seed: AnySeed = None,
+    folds: AnyFolds = None,
+    run: Run = None,
+    test: Annotated[bool, typer.Option("--test", help="Of the test partition, not of the rows that validate.")] = False,
+    studies: Studies = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Measure the best trial while its pictures, sounds and numbers go wrong; the report then has the curves."""
+    look_in(studies)
+    from mmtune.base.progress import steps
+    from mmtune.data.dataset import TEST
+    from mmtune.report.robustness import robustness_lines, robustness_table
+    from mmtune.report.summary import show
+    from mmtune.serve.measured import VALIDATES
+    from mmtune.serve.promotion import best_of
+    from mmtune.serve.robustness import measure
+    from mmtune.study import load_study
+
+    told, tracker = load_study(name), open_tracker(store)
+    given = open_data(data) if data else None
+    own, _ = pick_study(tracker, told.name, given, protocol, seed, folds, run)
+    dataset, trial = given or open_data(Path(own.tags["mmtune.data_dir"])), best_of(tracker, own)
+    with steps(console) as advance:
+        found = measure(tracker, own, trial, dataset, TEST if test else VALIDATES, advance)
+    typer.echo(f"accuracy (%) of {own.key.slug}, trial {trial.name}, on {found.rows:,} {found.on} rows")
+    show(console, robustness_table(found))
+    for line in robustness_lines(found):
+        typer.echo(line)
+    where = {"data": data, "protocol": protocol, "seed": seed, "folds": folds, "run": run}
+    typer.echo(f"next: {command_line('report', name, **where, studies=studies, store=store)}")
+
+
+@app.command()
 def compare(
     reference: Annotated[str, typer.Argument(help="The study that the others are held against.")],
     others: Annotated[list[str], typer.Argument(help="Studies that were run on the same rows.")],

@@ -127,7 +127,20 @@ def installed(here: Path) -> list[str]:
     return [call.partition("constraints.txt\0")[2].removeprefix("--editable\0").partition("\0")[0] for call in calls]
 
 
-RUNNING = ["studies", "init", "study", "ui", "report", "compare", "reproduce", "promote", "predict", "data", "bench"]
+RUNNING = [
+    "studies",
+    "init",
+    "study",
+    "ui",
+    "report",
+    "robustness",
+    "compare",
+    "reproduce",
+    "promote",
+    "predict",
+    "data",
+    "bench",
+]
 DEVELOPING = ["test", "test-slow", "torture", "lint", "type", "fuzz"]
 
 

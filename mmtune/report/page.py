@@ -28,6 +28,7 @@ from mmtune.report import tables
 from mmtune.report.embeddings import embedding_section
 from mmtune.report.folds import fold_table
 from mmtune.report.maps import map_section
+from mmtune.report.robustness import robustness_section
 from mmtune.study import Study
 from mmtune.tracking import CLASSES, COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial, front_trials
 from mmtune.train.answers import read_answers
@@ -122,6 +123,7 @@ def plots_of(
         "classes": drawn.class_section(validation, names),
         "calibration": drawn.calibration_section(read_calibration(tracker.artifact(best.run_id, CALIBRATION))),
         "embeddings": embedding_section(best, validation, key, names),
+        "robustness": robustness_section(tracker, best),
         "maps": map_section(tracker, best, names),
         "folds": fold_table(tracker, key, best),
         "validation_rows": len(validation["label"]),

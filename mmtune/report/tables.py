@@ -160,7 +160,7 @@ def measured(
 
     An accuracy on one split has Wilson's 95 % interval, the mean over folds or repeats the one that is tracked with it.
     """
-    shares = [own.name for own in objective.metrics if own.is_share]
+    shares = [own.name for own in objective.metrics if own.is_share and own.validates]
     names = list(dict.fromkeys([*reported, "accuracy", "macro_f1", *shares]))
     weights = {"": (objective.at_best, "test")}
     if f"{FINAL}_val_accuracy" in best.metrics:

@@ -88,14 +88,22 @@ def tilted(slope: Tensor, waves: Tensor, rate: int) -> Tensor:
 
 
 def room(own: SpeechAugmentation, waves: Tensor) -> Tensor:
-    """Impulse responses (B, n) of rooms that are drawn: the sound itself, then noise that decays."""
+    """Impulse responses (B, n) of rooms that are drawn."""
     count = min(waves.shape[1], math.ceil(own.room * own.sample_rate))
     least = min(SMALLEST_ROOM, own.room)
     seconds = least + between(0.0, own.room - least, waves)
-    decay = -math.log(1000) * places(count, waves) / (seconds.unsqueeze(1) * own.sample_rate)
-    echoes = torch.randn(len(waves), count, device=waves.device) * decay.exp()
-    level = 10 ** (between(FAINTEST, LOUDEST_ROOM, waves) / 20)
-    echoes = echoes * (level / echoes.square().sum(1).sqrt()).unsqueeze(1)
+    white = torch.randn(len(waves), count, device=waves.device)
+    return echoing(white, seconds, between(FAINTEST, LOUDEST_ROOM, waves), own.sample_rate)
+
+
+def echoing(white: Tensor, seconds: Tensor, level: Tensor, rate: int) -> Tensor:
+    """Impulse responses of rooms, of noise (B, n): the sound itself, then that noise, which decays.
+
+    seconds (B,): in which it falls by 60 dB; level (B,): dB of all of it over the sound itself.
+    """
+    decay = -math.log(1000) * places(white.shape[1], white) / (seconds.unsqueeze(1) * rate)
+    echoes = white * decay.exp()
+    echoes = echoes * (10 ** (level / 20) / echoes.square().sum(1).sqrt()).unsqueeze(1)
     return torch.cat([torch.ones_like(echoes[:, :1]), echoes[:, 1:]], 1)
 
 

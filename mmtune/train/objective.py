@@ -17,12 +17,15 @@ Function = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
 Key = TypeVar("Key", bound=Hashable)
 MOST = 4
 COSTS = ("parameters", "milliseconds")
-"""What a model takes, whatever it answers: they cannot pick an epoch."""
+"""What a model takes, whatever it answers."""
+ROBUSTNESS = "robustness"
+ONCE = (*COSTS, ROBUSTNESS)
+"""What is measured once, when a trial ends: it cannot pick an epoch."""
 MOST_RANKED = 200
 """Of more classes there is no AUROC: each costs a sorting of all rows."""
 MILLISECONDS_SPREAD = "milliseconds_iqr"
 """How far the middle half of the answers lie apart, of which the median is what counts."""
-SHARES = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "calibration_error")
+SHARES = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "calibration_error", ROBUSTNESS)
 WORDS = {"macro_f1": "macro-F1", "auroc": "AUROC"}
 # What else a run has by names of this form.
 TAKEN = r"f1_\d+|accuracy_.+_alone|calibration_error_.+|(ari|nmi|purity|silhouette)(_.+)?|.+_(at_best|sd|low|high)"
@@ -43,7 +46,7 @@ class Metric:
     @property
     def validates(self) -> bool:
         """Whether validation rows tell it, after any epoch."""
-        return self.name not in COSTS
+        return self.name not in ONCE
 
     @property
     def curve(self) -> str:
@@ -93,6 +96,7 @@ KNOWN = {
         "calibration_error": False,
         "parameters": False,
         "milliseconds": False,
+        ROBUSTNESS: True,
     }.items()
 }
 
@@ -186,7 +190,7 @@ def objective_of(told: str | Metric | Sequence[str | Metric]) -> Objective:
     if len(set(names)) < len(names):
         raise InputError(f"objective must have each metric once, got {', '.join(names)}")
     if not metrics[0].validates:
-        raise InputError(f"objective must have one first that picks the best epoch, {names[0]} is the same in all")
+        raise InputError(f"objective must have one first that picks the best epoch, {names[0]} is measured once")
     return Objective(metrics)
 
 

@@ -41,6 +41,7 @@ from mmtune.train.fit import FitResult, OnEpoch, fit
 from mmtune.train.metrics import every_metric
 from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.recipe import TrialConfig
+from mmtune.train.robustness import robustness
 from mmtune.train.staging import CHECKPOINT, FILES, WEIGHTS, Result, now_ms, read_epochs, write_result
 from mmtune.train.step import DivergenceError
 
@@ -100,6 +101,7 @@ def run_trial(
     files.mkdir(parents=True)
     found = evaluate(result.model, validation)
     metrics = final_metrics(result, found, train, seed, objective) | costs(objective, result.model, validation)
+    metrics |= robustness(objective, result.model, validation)
     lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
     if lacking:
         raise DivergenceError(f"{lacking} must be a number for a trial to be told from others, this one has none")
