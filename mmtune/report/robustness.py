@@ -13,9 +13,9 @@ from mmtune.report.summary import unbroken
 from mmtune.report.tables import percent
 from mmtune.serve.measured import FILES, Group, Measured, read_measured
 from mmtune.tracking import MlflowTracker, TrialRun
-from mmtune.train.robustness import Curve, Robustness, Score
+from mmtune.train.robustness import MISSING, Curve, Robustness, Score
 
-FUSED = "fused"
+FUSED, ALONE = "fused", "best alone"
 TOLERATED = 0.003
 """Of accuracy a fusion may lie below its best part before that is said: less is within the noise of 2,000 rows."""
 
@@ -36,17 +36,17 @@ def robustness_table(measured: Measured) -> Table:
     Of a fusion there is a second row each, of the best that any bank says alone.
     """
     found = measured.robustness
-    most = max((len(curve.levels) for curve in found.curves), default=0)
-    table = unbroken("bank", "goes wrong", "in", "answer", CLEAN, *(f"level {n}" for n in range(1, most + 1)))
+    fused, most = bool(found.clean.alone), max((len(curve.levels) for curve in found.curves), default=0)
+    levels = [f"level {n}" for n in range(1, most + 1)]
+    table = unbroken("bank", "goes wrong", *(["answer"] if fused else []), CLEAN, *levels)
     for curve in found.curves:
         scores, blank = (found.clean, *curve.scores), [""] * (most - len(curve.levels))
-        told = ["", *(f" ({level:g})" for level in curve.levels)]
-        answers = {FUSED if found.clean.alone else "": [percent(own.accuracy) for own in scores]}
-        if found.clean.alone:
-            answers["best alone"] = [f"{percent(value)} {bank}" for bank, value in map(best_alone, scores)]
-        for answer, texts in answers.items():
-            cells = [text + level for text, level in zip(texts, told, strict=True)]
-            table.add_row(curve.bank, curve.corruption, curve.unit, answer, *cells, *blank)
+        what, at = (curve.bank, f"{curve.corruption} ({curve.unit})"), ["", *(f" at {x:g}" for x in curve.levels)]
+        cells = [percent(own.accuracy) + level for own, level in zip(scores, at, strict=True)]
+        table.add_row(*what, *([FUSED] if fused else []), *cells, *blank)
+        if fused:
+            best = [f"{percent(accuracy)} {bank}" for bank, accuracy in map(best_alone, scores)]
+            table.add_row(*what, ALONE, *best, *blank)
     return table
 
 
@@ -64,26 +64,31 @@ def robustness_lines(measured: Measured) -> list[str]:
 
 def where(found: Robustness) -> str:
     """At what each bank goes wrong, in words."""
-    at = {curve.bank: curve.at for curve in found.curves}
+    at = {curve.bank: curve.at for curve in found.curves if curve.corruption != MISSING}
     told = {bank: "at the network's input" if own == bank else f"at the bank {own}" for bank, own in at.items()}
     return ", ".join(f"{bank} {own}" for bank, own in told.items()) or "nothing can go wrong with its banks"
 
 
 def fusion_line(found: Robustness) -> str:
     """Whether a fusion is ever worse than the best that one of its banks says alone."""
-    worst = max(falls(found), key=lambda own: own.points)
-    if worst.points <= TOLERATED:
+    below = [own for own in falls(found) if own.points > TOLERATED]
+    if not below:
         return f"fused is nowhere more than {100 * TOLERATED:g} points below its best part"
+    worst = max(below, key=lambda own: own.points)
     return (
-        f"fused falls below its best part, by up to {100 * worst.points:.2f} points: {worst.under}, "
+        f"fused falls below its best part {len(below)} times in {len([*falls(found)])}, "
+        f"by up to {100 * worst.points:.2f} points: {worst.under}, "
         f"{percent(worst.fused)} % against {percent(worst.best)} % of {worst.bank} alone"
     )
 
 
 def falls(found: Robustness) -> Iterator[Fall]:
-    """How far a fusion lies below its best part, clean and at every level of every curve."""
-    under = [(CLEAN, found.clean), *(pair for curve in found.curves for pair in points(curve))]
-    for words, score in under:
+    """How far a fusion lies below its best part, clean and at every level of every curve.
+
+    Of two banks one that is missing is left out: the other one's own answer is then what is predicted.
+    """
+    curves = [own for own in found.curves if own.corruption != MISSING or len(found.clean.alone) > 2]
+    for words, score in [(CLEAN, found.clean), *(pair for curve in curves for pair in points(curve))]:
         bank, best = best_alone(score)
         yield Fall(best - score.accuracy, words, score.accuracy, best, bank)
 
