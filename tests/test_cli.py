@@ -67,6 +67,8 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "--seed must be a whole number from 0"),
         (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
         (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
+        (["robustness", "audio_rnn"], "--store must name a folder with tracked runs"),
+        (["robustness", "nothing"], "NAME must be one of audio_mel, audio_rnn, "),
         (["predict", "--model", "x"], "predict takes one of --image with --audio and --input, --table, and --data"),
         (["predict", "--model", "x", "--input", "body"], "--input takes BANK=FILE or BANK=NUMBERS, each bank once"),
         (["predict", "--model", "x", "--input", "a=1", "--input", "a=2"], "each bank once, got 'a=2'"),
@@ -169,6 +171,30 @@ def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
     (ran / "x.png").write_bytes(b"no picture")
     words = ["--image", "x.png", "--audio", "x.wav"]
     assert "x.png" in refused(mmtune("predict", "--model", "latent_fusion", *words, cwd=ran))
+
+
+def test_how_robust_a_trial_is_is_measured_and_stands_in_its_report(
+    ran: Path,
+    tiny: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refusal: Callable[..., str],
+) -> None:
+    monkeypatch.chdir(ran)
+    monkeypatch.setattr(sys, "argv", ["mmtune", "robustness", "latent_fusion", "--test"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "on 120 test rows" in said
+    rows = [line for line in said.splitlines() if line.startswith("\N{BOX DRAWINGS LIGHT VERTICAL}")]
+    assert len(rows) == 2 * len(
+        [*("noise", "blur", "rotation", "shift"), *("noise", "gain", "shift"), *("missing",) * 2]
+    )
+    assert "speaker: 4 of them, all known from training" in said
+    assert said.splitlines()[-1] == "next: mmtune report latent_fusion"
+    text = refusal(cli.main, "robustness", "latent_fusion", "--seed", "9")
+    assert "latent_fusion must have been run with these options first" in text
 
 
 def test_encoders_come_from_the_best_tracked_trials(ran: Path) -> None:

@@ -20,7 +20,7 @@ def falling(lines: Mapping[str, Sequence[float]], levels: Sequence[float], unit:
     ticks = {"tickvals": places, "ticktext": [CLEAN, *(f"{level:g}" for level in levels)], "showgrid": False}
     x = {"title": label(unit), "range": [-0.3, len(levels) + 0.3], **ticks}
     y = {"title": "accuracy (%)", "range": [100 * low - 3, 103]}
-    fig = figure(x, y, showlegend=len(lines) > 1, legend={"orientation": "h", "y": 1.15})
+    fig = figure(x, y, showlegend=len(lines) > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     for place, (name, values) in enumerate(lines.items()):
         fig.add_scatter(
             x=places,

@@ -59,6 +59,7 @@ def robustness_lines(measured: Measured) -> list[str]:
     """What the curves come to, and the groups, in a line each."""
     found = measured.robustness
     lines = [f"mean macro-F1 over all that goes wrong: {percent(found.mean)} % ({where(found)})"]
+    lines = lines if found.curves else ["nothing is known to go wrong with values of these kinds"]
     return [*lines, *([fusion_line(found)] if found.clean.alone else []), *map(group_line, measured.groups)]
 
 
@@ -66,7 +67,7 @@ def where(found: Robustness) -> str:
     """At what each bank goes wrong, in words."""
     at = {curve.bank: curve.at for curve in found.curves if curve.corruption != MISSING}
     told = {bank: "at the network's input" if own == bank else f"at the bank {own}" for bank, own in at.items()}
-    return ", ".join(f"{bank} {own}" for bank, own in told.items()) or "nothing can go wrong with its banks"
+    return ", ".join(f"{bank} {own}" for bank, own in told.items())
 
 
 def fusion_line(found: Robustness) -> str:
@@ -136,8 +137,8 @@ def section(measured: Measured) -> dict[str, Any]:
 
 
 def drawn(clean: Score, curve: Curve, low: float) -> Any:
-    """A curve, and what each bank says alone."""
+    """A curve, and by its name what each bank says alone."""
     scores = (clean, *curve.scores)
-    alone = {f"{bank} alone": [own.alone.get(bank, 0.0) for own in scores] for bank in clean.alone}
-    accuracies = [own.accuracy for own in scores]
-    return falling({FUSED if alone else "accuracy": accuracies, **alone}, curve.levels, curve.unit, low)
+    alone = {bank: [own.alone.get(bank, 0.0) for own in scores] for bank in clean.alone}
+    fused = [own.accuracy for own in scores]
+    return falling({FUSED if alone else "accuracy": fused, **alone}, curve.levels, curve.unit, low)

@@ -41,11 +41,13 @@ from mmtune.report.tables import (
     ranked,
     tally,
 )
+from mmtune.serve.measured import FILES, Measured, told
 from mmtune.study import StudyKey, load_study
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.calibration_file import write_calibration
 from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import TrialConfig
+from mmtune.train.robustness import Curve, Robustness, Score
 from mmtune.train.staging import Point
 
 DIGITS = load_digits()
@@ -545,6 +547,36 @@ def maps(folder: Path, **arrays: Any) -> Path:
     made = {name: array.astype(np.float32) for name, array in own.items()}
     np.savez(folder / "maps.npz", **{"row": np.array([4, 9, 2]), "label": np.array([8, 6, 0]), **made, **arrays})
     return folder
+
+
+def test_how_robust_the_best_trial_is_stands_there_where_it_was_measured(
+    page: Page, store: Path, tmp_path: Path
+) -> None:
+    assert "Not measured yet: mmtune robustness image_cnn , then this page again" in page.text
+    tracker = MlflowTracker(store)
+    study, files = track_study(tracker, key()), validation(tmp_path / "trial")
+    clean, noisy = (Score(accuracy=f1, macro_f1=f1, alone={"image": f1, "audio": 0.6}) for f1 in (0.9, 0.4))
+    curve = Curve(bank="image", corruption="noise", unit=EVIL, at="image", levels=(0.5, 1.0), scores=(noisy, noisy))
+    own = Robustness(
+        clean=clean, curves=(curve, replace(curve, corruption="missing", levels=(100.0,), scores=(noisy,)))
+    )
+    for on, name in FILES.items():
+        (files / name).write_bytes(told(Measured(on=on, rows=1500, robustness=own, groups=())))
+    run_id = track(tracker, study, 0, ImageCNNConfig(), scores(0.9), folder=files)
+    found = write(tracker, study, tmp_path / "page.html")
+    assert "1,500 validation rows" in found.text
+    assert "1,500 test rows" in found.text
+    assert "fused falls below its best part 2 times in 3, by up to 20.00 points: image noise" in found.text
+    drawn = found.figures["robust-0-0"]
+    fused, image, audio = ({"name": line["name"], "y": line["y"]} for line in drawn["data"])
+    assert fused == {"name": "fused", "y": [90.0, 40.0, 40.0]}
+    assert image["y"] == [90.0, 40.0, 40.0]
+    assert audio == {"name": "audio", "y": [60.0, 60.0, 60.0]}
+    assert drawn["layout"]["xaxis"]["ticktext"] == ["as it is", "0.5", "1"]
+    assert {"robust-0-1", "robust-1-0", "robust-1-1"} <= found.figures.keys()
+    tracker.artifact(run_id, FILES["test"]).write_text("{}")
+    with pytest.raises(InputError, match="must hold what `mmtune robustness` measured"):
+        write(tracker, study, tmp_path / "page.html")
 
 
 def test_maps_of_two_rows_are_drawn_where_the_trial_has_them(page: Page, store: Path, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_an_objective_that_was_changed_by_hand_is_no_key(told: object) -> None:
         (("accuracy", "macro_f1", "loss", "auroc", "parameters"), "1 to 4"),
         ("parameters", "first that picks the best epoch"),
         (("milliseconds", "macro_f1"), "first that picks the best epoch"),
+        ("robustness", "first that picks the best epoch, robustness is measured once"),
         (Metric(name="loss", function=mean_error), "a name of its own"),
         (Metric(name="f1_3", function=mean_error), "a name of its own"),
         (Metric(name="nmi", function=mean_error), "a name of its own"),

@@ -147,6 +147,14 @@ def test_a_study_by_loss_is_the_same_trials_ranked_by_the_lowest_loss(tiny: Data
     assert view["compareRunCharts"][1]["metricKey"] == "best_val_loss"
 
 
+def test_a_study_may_search_for_robustness_too(tiny: Dataset, store: Path) -> None:
+    outcome, _ = ran(replace(SMALL, objective=("macro_f1", "robustness")), tiny, store, trials=2, epochs=1, prune=False)
+    _, trials = trials_of(store)
+    assert all(0 < trial.metrics["robustness"] < 1 for trial in trials)
+    assert {"best_val_macro_f1", "robustness"} == set(outcome.key.objective.names)
+    assert outcome.front
+
+
 def test_with_its_values_negated_a_metric_of_ones_own_ranks_the_other_way_round(tiny: Dataset, store: Path) -> None:
     # One epoch, so that both have the same.
     up = Metric(name="distance", function=mean_distance)
