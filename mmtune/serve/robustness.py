@@ -51,7 +51,7 @@ def measure(
     rows, sources = rows_of(part, len(dataset.classes), banks, missing=banks), sources_of(dataset, part, banks)
     found = evaluate(loaded.model, rows)
     right = (found.predictions == found.labels).numpy()
-    trained = dataset.train.take(trained_rows(tracker, trial, len(dataset.train)))
+    trained = dataset.train.take(trained_rows(tracker, study, trial, len(dataset.train)))
     measured = Measured(
         on=on,
         rows=len(part),
@@ -76,9 +76,9 @@ def rows_on(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset, on: str) 
     return dataset.train, rows
 
 
-def trained_rows(tracker: MlflowTracker, trial: TrialRun, count: int) -> NDArray[np.int64]:
-    """The rows of the training partition that neither validate a trial nor were held out of it."""
-    kept = [VALIDATION, *([HELD] if tracker.has_artifact(trial.run_id, HELD) else [])]
+def trained_rows(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, count: int) -> NDArray[np.int64]:
+    """The rows of the training partition that neither validate a trial nor, of a fold, were held out of it."""
+    kept = (VALIDATION, HELD) if study.key.folds else (VALIDATION,)
     apart = [read_answers(tracker.artifact(trial.run_id, name), ("row",))["row"] for name in kept]
     return np.setdiff1d(np.arange(count), np.concatenate(apart))
 

@@ -22,7 +22,7 @@ from mmtune.networks.card import HELD, MODEL, VALIDATION
 from mmtune.networks.config import LatentFusionConfig
 from mmtune.networks.storage import load_model, save_model
 from mmtune.serve.measured import FILES, VALIDATES, Measured, read_measured, told
-from mmtune.serve.robustness import group_of, measure, remade, sources_of, tells
+from mmtune.serve.robustness import group_of, measure, remade, sources_of, tells, trained_rows
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 from mmtune.train.batches import rows_of
@@ -131,8 +131,11 @@ def test_members_that_only_validate_or_are_held_out_are_not_known(tracked: Track
     folder = tracker.artifact(trial.run_id, VALIDATION).parent
     for name, rows in ((VALIDATION, np.concatenate([chosen, others[:1]])), (HELD, held)):
         (folder / name).write_bytes(npz({"row": rows, "label": heard.train.labels[rows]}))
-    (found,) = measure(tracker, study, trial, heard, VALIDATES, silent).groups
+    folded = replace(study, key=replace(study.key, folds=3))
+    (found,) = measure(tracker, folded, trial, heard, VALIDATES, silent).groups
     assert (found.members, found.trained) == (2, 1)
+    known = np.flatnonzero(~np.isin(speakers, ["speaker0", "speaker1"]))
+    assert trained_rows(tracker, folded, trial, len(speakers)).tolist() == known[known != others[0]].tolist()
 
 
 def test_only_what_waveforms_become_is_made_of_them(heard: Dataset, tiny: Dataset) -> None:
