@@ -57,8 +57,7 @@ class Prediction:
     abstained (B,) bool: the row is better not answered, as its banks contradict each other, one of them is strange, or
     its probability is less than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
     strange: by bank that was given, why its value in each row is like nothing in training, "" where it is not; what a
-    network does not tell apart by bank has the name TOGETHER (`mmtune.networks.vectors`). Where all but one are so,
-    the label and its probabilities are that one's own answer.
+    network does not tell apart by bank has the name TOGETHER (`mmtune.networks.vectors`).
     missing: the banks that were not given; by: the one whose own answer stands for all, "" where the fusion's does.
     """
 
@@ -96,29 +95,9 @@ class Prediction:
         )
 
     def doubted(self, strange: Mapping[str, list[str]]) -> Prediction:
-        """The same, abstaining where something is strange; the one bank that is not then answers instead of all."""
+        """The same, abstaining where something is strange."""
         found = replace(self, strange=strange)
-        for bank in self.alone if self.comparable else ():
-            found = found.answered_by(bank, found.only_familiar(bank))
         return replace(found, abstained=found.abstained | ~found.familiar)
-
-    def only_familiar(self, bank: str) -> NDArray[np.bool_]:
-        """In which rows a bank is the only one that was given and is like what the model was trained on, (B,)."""
-        odd = {name: np.array([bool(reason) for reason in why], np.bool_) for name, why in self.strange.items()}
-        others = [own for name, own in odd.items() if name != bank]
-        none = np.zeros(len(self), np.bool_)
-        return np.logical_and.reduce(others) & ~odd.get(bank, none) if others else none
-
-    def answered_by(self, bank: str, rows: NDArray[np.bool_]) -> Prediction:
-        """The same with a bank's own answers in some rows (B,)."""
-        own = self.alone[bank]
-        return replace(
-            self,
-            label=np.where(rows, own.label, self.label),
-            probability=np.where(rows, own.probability, self.probability),
-            probabilities=np.where(rows[:, None], own.probabilities, self.probabilities),
-            members=np.where(rows[:, None], own.members, self.members),
-        )
 
     @property
     def comparable(self) -> bool:

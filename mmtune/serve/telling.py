@@ -67,8 +67,6 @@ def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[s
         for bank, why in prediction.strange.items()
         if why[row]
     ]
-    relied = [bank for bank in prediction.alone if prediction.comparable and prediction.only_familiar(bank)[row]]
-    found += [f"answered by the {called(predictor, bank)} alone" for bank in relied]
     asked = predictor.caution.abstain_at
     if not prediction.agree[row]:
         parts = words([called(predictor, bank) for bank in prediction.alone])
