@@ -93,7 +93,9 @@ def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
 
 
 def resized(partition: Partition, rows: int) -> Partition:
-    """The partition's rows over and over until there are `rows`, with no waveforms."""
+    """The partition's rows over and over until there are `rows`, with no samples of sounds."""
     chosen = np.resize(np.random.default_rng(0).permutation(len(partition)), rows)
     taken = partition.take(chosen).compact()
-    return replace(taken, banks={name: bank for name, bank in taken.banks.items() if name != "waveform"})
+    return replace(
+        taken, banks={name: bank for name, bank in taken.banks.items() if name not in ("waveform", "speech")}
+    )

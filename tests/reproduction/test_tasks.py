@@ -137,7 +137,7 @@ def test_seeds_are_taken_once_each() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nothing"], "NAME must be one of audio_rnn"),
+        (["nothing"], "NAME must be one of audio_mel"),
         (["--seeds", "x"], "--seeds must be whole numbers from 0, such as '0 1', got 'x'"),
         (["--epochs", "0"], "--epochs must be a whole number from 1"),
         (["--workers", "0"], "--workers must be a whole number from 1"),

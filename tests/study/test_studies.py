@@ -98,7 +98,7 @@ def test_it_trains_for_an_epoch_and_leaves_a_model(name: str, tiny: Dataset, tmp
     assert 0 <= metrics["best_val_macro_f1"] <= 1
     assert {"val_ari", "val_nmi", "val_purity", "val_f1_0", "val_f1_9"} <= set(metrics)
     written = {str(p.relative_to(files)) for p in files.rglob("*") if p.is_file()}
-    wanted = {"model/model.json", "model/weights.safetensors", "validation.npz"}
+    wanted = {"model/model.json", "model/weights.safetensors", "validation.npz", "calibration.json"}
     if config.train.keep_final:
         wanted |= {"final/model.json", "final/weights.safetensors", "final/optimizer.safetensors"}
         assert 0 <= metrics["final_val_macro_f1"] <= 1

@@ -81,7 +81,9 @@ def test_another_unit_changes_nothing(fitted: Familiarity, unit: float) -> None:
     assert again.threshold == pytest.approx(fitted.threshold, abs=5e-3)
 
 
-@pytest.mark.parametrize("strange", [lambda x: -x, lambda x: 40 * x, lambda x: 0 * x, lambda x: np.nan * x], ids=range(4))
+@pytest.mark.parametrize(
+    "strange", [lambda x: -x, lambda x: 40 * x, lambda x: 0 * x, lambda x: np.nan * x], ids=range(4)
+)
 def test_what_lies_elsewhere_or_is_much_larger_is_strange(
     fitted: Familiarity, strange: Callable[[Drawn], Drawn]
 ) -> None:
