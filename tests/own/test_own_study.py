@@ -156,7 +156,7 @@ def test_a_table_and_a_network_of_ones_own_go_the_whole_way(tmp_path: Path) -> N
     assert answer.split()[1] in NAMES
     mmtune(tmp_path, "predict", "--model", "animals", *data, "--out", "answers.csv")
     lines = (tmp_path / "answers.csv").read_text().splitlines()
-    assert lines[0] == "row,class,probability"
+    assert lines[0] == "row,class,probability,abstained,agree,familiar,set,label,refused"
     assert {line.split(",")[1] for line in lines[1:]} <= set(NAMES)
     told = mmtune(tmp_path, "report", "animals").strip().splitlines()[-1]
     page = Path(told.partition(": ")[2]).read_text()
