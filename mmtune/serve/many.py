@@ -60,7 +60,7 @@ def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
         own = [path for path in files_of(folder) if not kind or path.lower().endswith(SUFFIXES[kind])]
         if not own:
             raise InputError(f"{folder}: must hold {kind or 'files'}, holds none")
-        found[name] = {ENDING.sub("", path): path for path in own}
+        found[name] = by_name(folder, own) if len(folders) > 1 else {path: path for path in own}
     first, *others = found
     for other in others:
         lacking = sorted(found[first].keys() ^ found[other].keys())
@@ -72,6 +72,17 @@ def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
     given = {name: [str(folders[name] / paths[own]) for own in names] for name, paths in found.items()}
     labels, groups = said_by_paths(folders[first], first, [found[first][own] for own in names], predictor.classes)
     return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=groups)
+
+
+def by_name(folder: Path, paths: Sequence[str]) -> dict[str, str]:
+    """Files by their paths without the ending; InputError where two have one."""
+    found: dict[str, str] = {}
+    for path in paths:
+        name = ENDING.sub("", path)
+        if name in found:
+            raise InputError(f"{folder}: files must differ in more than their ending, got {found[name]} and {path}")
+        found[name] = path
+    return found
 
 
 def said_by_paths(

@@ -124,6 +124,17 @@ def test_files_without_a_partner_are_named(predictor: Predictor, folders: dict[s
         of_folders(folders, predictor)
 
 
+def test_files_that_differ_in_their_ending_alone_are_no_pairs_and_two_rows(
+    predictor: Predictor, folders: dict[str, Path]
+) -> None:
+    write_wav(folders["audio"] / "1" / "2.flac", "another")
+    with pytest.raises(InputError, match=r"files must differ in more than their ending, got 1/2\.flac and 1/2\.wav"):
+        of_folders(folders, predictor)
+    rows = of_folders({"audio": folders["audio"]}, predictor)
+    assert len(rows.names) == 13
+    assert {"1/2.flac", "1/2.wav"} <= set(rows.names)
+
+
 def test_one_folder_is_answered_by_what_it_is_a_folder_of(predictor: Predictor, folders: dict[str, Path]) -> None:
     rows = of_folders({"audio": folders["audio"]}, predictor)
     assert list(rows.given) == ["speech"]
