@@ -31,8 +31,11 @@ class FlooredLogMel(nn.Module):
         super().__init__()
         self.n_fft, self.hop = fft_of(config.window), config.hop
         self.share = 10 ** (-config.floor / 10)
-        self.register_buffer("window", centred_window(config.window, self.n_fft), persistent=False)
-        filters = mel_filters(self.n_fft // 2 + 1, config.mels, config.sample_rate, config.low, config.high)
+        # Where a network is laid out without memory, torch would import its compiler for these, for half a second.
+        with torch.device("cpu"):
+            window = centred_window(config.window, self.n_fft)
+            filters = mel_filters(self.n_fft // 2 + 1, config.mels, config.sample_rate, config.low, config.high)
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
