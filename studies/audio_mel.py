@@ -4,7 +4,7 @@ Paper: none. What it is worth against the papers' audio networks, on voices and 
 is in studies/RESULTS.md. It reads the bank `speech`, in which the word is found, trimmed and as loud as any other.
 
 Command: make study NAME=audio_mel
-Time, 2 cores: about 10 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
+Time, 2 cores: 10 to 20 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
 epochs are enough (EPOCHS=6): half an hour a trial.
 Reported: no number.
 """

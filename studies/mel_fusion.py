@@ -5,7 +5,7 @@ both vectors goes through one linear layer, so that each adds what it has to say
 dropout, after which the network answers for one of them alone as well.
 
 Command: make study NAME=mel_fusion
-Time, 2 cores: about 10 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
+Time, 2 cores: 10 to 20 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
 epochs are enough (EPOCHS=6): half an hour a trial.
 Reported: no number.
 """
