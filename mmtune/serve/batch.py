@@ -80,4 +80,4 @@ def of_data(predictor: Predictor, dataset: Dataset) -> tuple[Rows, list[Answer]]
     labels = [name if (name := dataset.classes[number]) in known else "" for number in test.labels]
     groups = {name: own.tolist() for name, own in test.groups.items()}
     rows = Rows(names=[str(row) for row in range(len(test))], given={}, labels=labels, groups=groups)
-    return rows, [Answer(prediction, row, "") for row in range(len(test))]
+    return rows, [Answer(prediction.at(row)) for row in range(len(test))]

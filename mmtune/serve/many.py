@@ -41,11 +41,10 @@ class Rows:
 
 
 class Answer(NamedTuple):
-    """What became of a row: its place in a Prediction, or why it was refused."""
+    """What became of a row: a Prediction of it alone, or why it was refused."""
 
     prediction: Prediction | None
-    row: int
-    refused: str
+    refused: str = ""
 
 
 def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
@@ -142,7 +141,7 @@ def answers(predictor: Predictor, rows: Rows, report: Progress) -> Iterator[Answ
 
 def answered(predictor: Predictor, given: Sequence[Mapping[str, str]]) -> list[Answer]:
     """What becomes of some rows by bank; those that have the same banks are asked together."""
-    found: list[Answer] = [Answer(None, 0, "")] * len(given)
+    found: list[Answer] = [Answer(None)] * len(given)
     together: dict[tuple[str, ...], list[tuple[int, dict[str, NDArray[Any]]]]] = {}
     for place, own in enumerate(given):
         try:
@@ -150,12 +149,12 @@ def answered(predictor: Predictor, given: Sequence[Mapping[str, str]]) -> list[A
             read = {bank: value_of(predictor.forms[bank], text) for bank, text in own.items()}
             together.setdefault(tuple(own), []).append((place, read))
         except InputError as error:
-            found[place] = Answer(None, 0, str(error))
+            found[place] = Answer(None, str(error))
     for banks, members in together.items():
         values = {bank: np.stack([read[bank] for _, read in members]) for bank in banks}
         prediction = predictor.predict_values(**values)
         for row, (place, _) in enumerate(members):
-            found[place] = Answer(prediction, row, "")
+            found[place] = Answer(prediction.at(row))
     return found
 
 
@@ -182,4 +181,4 @@ def every_word(predictor: Predictor, given: Mapping[str, str]) -> tuple[Rows, li
     require_taken(values, predictor.asked(values))
     prediction = predictor.predict_values(**values)
     rows = Rows(names=[f"at {start:.1f} s" for start in starts], given={})
-    return rows, [Answer(prediction, row, "") for row in range(len(starts))]
+    return rows, [Answer(prediction.at(row)) for row in range(len(starts))]

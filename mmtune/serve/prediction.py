@@ -99,6 +99,21 @@ class Prediction:
         found = replace(self, strange=strange)
         return replace(found, abstained=found.abstained | ~found.familiar)
 
+    def at(self, row: int) -> Prediction:
+        """One row of it; what is asked of one row of many would else be made for all of them, each time."""
+        own = slice(row, row + 1)
+        return replace(
+            self,
+            label=self.label[own],
+            probability=self.probability[own],
+            probabilities=self.probabilities[own],
+            alone={bank: said.at(row) for bank, said in self.alone.items()},
+            members=self.members[own],
+            agree=self.agree[own],
+            abstained=self.abstained[own],
+            strange={bank: why[own] for bank, why in self.strange.items()},
+        )
+
     @property
     def comparable(self) -> bool:
         """Whether at least two banks have answers of their own, so that `agree` says something."""

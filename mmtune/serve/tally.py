@@ -29,30 +29,30 @@ def record(rows: Rows, answer: Answer, place: int, top: int) -> Record:
     label = rows.labels[place] if rows.labels else ""
     known = {"label": label} if label else {}
     found = answer.prediction
-    told = {"refused": answer.refused} if found is None else one(found, top, answer.row)
+    told = {"refused": answer.refused} if found is None else one(found, top)
     return {"row": rows.names[place], **told, **known}
 
 
-def one(found: Prediction, top: int, row: int = 0) -> Record:
-    """One row as plain JSON: the most probable classes, what each bank says alone, and whether to believe it."""
+def one(found: Prediction, top: int) -> Record:
+    """A row by itself as plain JSON: the most probable classes, what each bank says alone, whether to believe it."""
     return {
-        "class": found.names[row],
-        "probability": round(float(found.probability[row]), 6),
-        "top": best(found, row, top),
-        "set": list(found.set[row]),
-        "abstained": bool(found.abstained[row]),
-        "agree": bool(found.agree[row]),
-        "familiar": bool(found.familiar[row]),
-        "alone": {bank: best(own, row, 1) for bank, own in found.alone.items()},
+        "class": found.names[0],
+        "probability": round(float(found.probability[0]), 6),
+        "top": best(found, top),
+        "set": list(found.set[0]),
+        "abstained": bool(found.abstained[0]),
+        "agree": bool(found.agree[0]),
+        "familiar": bool(found.familiar[0]),
+        "alone": {bank: best(own, 1) for bank, own in found.alone.items()},
         "missing": list(found.missing),
-        "strange": {bank: why[row] for bank, why in found.strange.items() if why[row]},
+        "strange": {bank: why[0] for bank, why in found.strange.items() if why[0]},
     }
 
 
-def best(found: Prediction, row: int, top: int) -> dict[str, float]:
-    """The most probable classes of a row with their probabilities."""
-    shares = found.probabilities[row]
-    order = [int(found.label[row]), *(n for n in np.argsort(-shares, kind="stable") if n != found.label[row])]
+def best(found: Prediction, top: int) -> dict[str, float]:
+    """The most probable classes of a row by itself, with their probabilities."""
+    shares, label = found.probabilities[0], int(found.label[0])
+    order = [label, *(n for n in np.argsort(-shares, kind="stable") if n != label)]
     return {found.classes[number]: round(float(shares[number]), 6) for number in order[:top]}
 
 
@@ -61,10 +61,10 @@ def line(predictor: Predictor, rows: Rows, answer: Answer, place: int, top: int)
     name, found = rows.names[place], answer.prediction
     if found is None:
         return f"{name}  refused: {answer.refused}"
-    told = ", ".join(f"{own} {decimals(share)}" for own, share in best(found, answer.row, top).items())
+    told = ", ".join(f"{own} {decimals(share)}" for own, share in best(found, top).items())
     label = rows.labels[place] if rows.labels else ""
-    wrong = [f"is {label}"] if label and label != found.names[answer.row] else []
-    return "  ".join([name, told, *wrong, *remarks(predictor, found, answer.row)])
+    wrong = [f"is {label}"] if label and label != found.names[0] else []
+    return "  ".join([name, told, *wrong, *remarks(predictor, found, 0)])
 
 
 def write_csv(path: Path, records: Sequence[Record]) -> None:

@@ -262,3 +262,18 @@ def test_the_command_ends_with_3_where_it_abstains(
     assert "image says one" in said
     assert command("--image", one, "--audio", one, "--abstain-at", "0.0001%")[0] == 3
     assert command("--image", one, "--audio", one, "--coverage", "all")[0] == 2
+
+
+def test_a_row_by_itself_says_what_it_said_among_others(model: Predictor) -> None:
+    found = model.predict(image=np.concatenate([ONE, TWO]), audio=np.concatenate([ONE, ONE]))
+    found = found.doubted({"image": ["", "odd"]})
+    for row in range(2):
+        alone = found.at(row)
+        assert len(alone) == 1
+        assert (alone.names[0], alone.set[0]) == (found.names[row], found.set[row])
+        assert (alone.familiar[0], alone.agree[0], alone.abstained[0]) == (
+            found.familiar[row],
+            found.agree[row],
+            found.abstained[row],
+        )
+        assert describe(model, alone) == describe(model, found, row)
