@@ -218,7 +218,6 @@ def robustness(
 ) -> None:
     """Measure the best trial while its pictures, sounds and numbers go wrong; the report then has the curves."""
     look_in(studies)
-    from mmtune.base.progress import steps
     from mmtune.data.dataset import TEST
     from mmtune.report.robustness import robustness_lines, robustness_table
     from mmtune.report.summary import show
@@ -231,7 +230,7 @@ def robustness(
     given = open_data(data) if data else None
     own, _ = pick_study(tracker, told.name, given, protocol, seed, folds, run)
     dataset, trial = given or open_data(Path(own.tags["mmtune.data_dir"])), best_of(tracker, own)
-    with steps(console) as advance:
+    with data_progress() as advance:
         found = measure(tracker, own, trial, dataset, TEST if test else VALIDATES, advance)
     typer.echo(f"accuracy (%) of {own.key.slug}, trial {trial.name}, on {found.rows:,} {found.on} rows")
     show(console, robustness_table(found))

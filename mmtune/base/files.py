@@ -65,6 +65,16 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
         partial.unlink(missing_ok=True)
 
 
+def write_named(path: Path, content: bytes) -> None:
+    """Write a file that a user has named, whole or not at all; InputError where it cannot be written."""
+    if path.is_dir():
+        raise InputError(f"{path} must be a file to write to, it is a folder")
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def append_whole(file: FileIO, content: bytes) -> None:
     """Append to an unbuffered file all of it or, where the disk is full, nothing: the next line stays a line."""
     before = os.fstat(file.fileno()).st_size

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.data.classes import classes_among
-from mmtune.data.dataset import Progress
+from mmtune.data.dataset import SPEAKER, Progress
 from mmtune.data.forms import Form, Speech, Vector
 from mmtune.data.layouts import ENDING, SUFFIXES, files_of, recognise
 from mmtune.data.tables import LABEL, read_cells
@@ -22,7 +22,6 @@ from mmtune.serve.predictor import Predictor
 
 CHUNK = 256
 """Rows that are read and answered together; thousands at once would fill the memory."""
-SPEAKER = "speaker"
 FILES = {"picture": "pictures", "recording": "recordings"}
 
 
@@ -55,7 +54,7 @@ def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
     """
     found: dict[str, dict[str, str]] = {}
     for name, folder in folders.items():
-        kind = FILES.get(KINDS.get(name, ""), "")
+        kind = kind_of(name)
         own = [path for path in files_of(folder) if not kind or path.lower().endswith(SUFFIXES[kind])]
         if not own:
             raise InputError(f"{folder}: must hold {kind or 'files'}, holds none")
@@ -73,6 +72,11 @@ def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
     return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=groups)
 
 
+def kind_of(name: str) -> str:
+    """What files a folder that is given by a name has, pictures or recordings; "" where the name does not say."""
+    return FILES.get(KINDS.get(name, ""), "")
+
+
 def by_name(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     """Files by their paths without the ending; InputError where two have one."""
     found: dict[str, str] = {}
@@ -88,12 +92,12 @@ def said_by_paths(
     folder: Path, name: str, paths: Sequence[str], classes: Sequence[str]
 ) -> tuple[list[str], dict[str, list[str]]]:
     """The class of each path, and the speakers, as far as the paths say them; ([], {}) where they name no classes."""
-    kind = FILES.get(KINDS.get(name, ""), "")
-    try:
-        layout = recognise(folder, kind, paths, classes) if kind else None
-    except InputError:
+    kind = kind_of(name)
+    if not kind:
         return [], {}
-    if layout is None:
+    try:
+        layout = recognise(folder, kind, paths, classes)
+    except InputError:
         return [], {}
     named = {one.path: one for one in layout.named}
     known = classes_among([one.label for one in layout.named], classes)

@@ -24,6 +24,7 @@ from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.train.batches import hold, rows_of
 from mmtune.train.evaluate import evaluate
+from mmtune.train.metrics import by_member
 from mmtune.train.robustness import Source, robustness_of
 
 MOST = 2_000
@@ -123,9 +124,7 @@ def tells(part: Partition, name: str) -> bool:
 
 def group_of(name: str, part: Partition, trained: Partition, right: NDArray[np.bool_]) -> Group:
     """Accuracy by the members of a group, of which rows (N,) are right."""
-    members, of_row = np.unique(part.groups[name], return_inverse=True)
-    counts = np.bincount(of_row)
-    shares = np.bincount(of_row, weights=right) / counts
+    members, counts, shares = by_member(part.groups[name], right)
     worst = int(shares.argmin())
     return Group(
         name=name,

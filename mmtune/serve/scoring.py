@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.clock import milliseconds
 from mmtune.base.errors import InputError
-from mmtune.base.files import write_whole
+from mmtune.base.files import write_named, write_whole
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.info import of_columns
@@ -98,12 +98,7 @@ def write_submission(path: Path, prediction: Prediction) -> None:
     told = zip(prediction.names, *columns, strict=True)
     for row, (name, probability, *flags, own) in enumerate(told):
         writer.writerow([row, name, f"{probability:.6f}", *map(int, flags), ", ".join(own)])
-    if path.is_dir():
-        raise InputError(f"{path} must be a file to write to, it is a folder")
-    try:
-        write_whole(path, text.getvalue().encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    write_named(path, text.getvalue().encode())
 
 
 def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmtune.base.errors import InputError
-from mmtune.base.files import write_whole
+from mmtune.base.files import write_named
 from mmtune.serve.many import Answer, Rows
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.telling import decimals, remarks
-from mmtune.train.metrics import calibration_error, confusion, macro_f1
+from mmtune.train.metrics import by_member, calibration_error, confusion, macro_f1
 
 COLUMNS = ("row", "class", "probability", "abstained", "agree", "familiar", "set", "label", "refused")
 Record = dict[str, Any]
@@ -75,12 +74,7 @@ def write_csv(path: Path, records: Sequence[Record]) -> None:
     for own in records:
         flags: Record = {name: int(own[name]) for name in ("abstained", "agree", "familiar") if name in own}
         writer.writerow({**own, **flags, "set": ", ".join(own.get("set", []))})
-    if path.is_dir():
-        raise InputError(f"{path} must be a file to write to, it is a folder")
-    try:
-        write_whole(path, text.getvalue().encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    write_named(path, text.getvalue().encode())
 
 
 def as_json(own: Record) -> str:
@@ -121,11 +115,9 @@ def scores(known: Sequence[Record], right: np.ndarray, classes: Sequence[str]) -
 def by_group(name: str, members: Sequence[str], right: np.ndarray) -> list[str]:
     """The mean accuracy over the members of a group and the worst, where there are several and no row has its own."""
     own = np.array(members)
-    there = [member for member in np.unique(own) if member]
+    there, counts, shares = by_member(own[own != ""], right[own != ""])
     if not 1 < len(there) <= len(own) / 2:
         return []
-    shares = {member: float(right[own == member].mean()) for member in there}
-    worst = min(there, key=lambda member: shares[member])
-    count = int((own == worst).sum())
-    mean = float(np.mean(list(shares.values())))
-    return [f"{name}: mean accuracy {mean:.4f} of {len(there)}, worst {worst} {shares[worst]:.4f} of {count} rows"]
+    worst = int(shares.argmin())
+    told = f"worst {there[worst]} {shares[worst]:.4f} of {counts[worst]} rows"
+    return [f"{name}: mean accuracy {shares.mean():.4f} of {len(there)}, {told}"]

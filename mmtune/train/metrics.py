@@ -8,6 +8,7 @@ from numbers import Real
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -38,6 +39,15 @@ def macro_f1(counts: Tensor) -> float:
     """The mean of F1 over the classes that occur as a label or a prediction."""
     seen = (counts.sum(0) + counts.sum(1)) > 0
     return float(f1_per_class(counts)[seen].mean())
+
+
+def by_member(
+    members: NDArray[np.str_], right: NDArray[np.bool_]
+) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.float64]]:
+    """The members of a group (G,), by name, how many of N rows each has, and the share of them that is right."""
+    names, of_row = np.unique(members, return_inverse=True)
+    counts = np.bincount(of_row, minlength=len(names))
+    return names, counts, np.bincount(of_row, weights=right, minlength=len(names)) / counts
 
 
 def balanced_accuracy(counts: Tensor) -> float:

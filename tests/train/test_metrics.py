@@ -24,7 +24,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.train.batches import rows_of
 from mmtune.train.costs import costs
-from mmtune.train.metrics import accuracy, area, confusion, every_metric, f1_per_class, macro_f1, measure
+from mmtune.train.metrics import accuracy, area, by_member, confusion, every_metric, f1_per_class, macro_f1, measure
 from mmtune.train.objective import KNOWN, MACRO_F1, MILLISECONDS_SPREAD, MOST_RANKED, Metric, objective_of
 
 
@@ -143,3 +143,12 @@ def test_a_function_that_writes_into_its_labels_changes_nobody_elses() -> None:
     labels, logits = torch.tensor([0, 1, 2, 2]), torch.eye(3)[[0, 1, 2, 2]]
     assert measure(Metric(name="merged", function=merged), logits, labels) == 0.75
     assert labels.tolist() == [0, 1, 2, 2]
+
+
+def test_accuracy_by_member_is_that_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    members, right = rng.choice(["b", "a", "ä"], 50), rng.random(50) < 0.6
+    names, counts, shares = by_member(members, right)
+    assert names.tolist() == sorted(set(members.tolist()))
+    assert counts.tolist() == [int((members == name).sum()) for name in names]
+    assert shares == pytest.approx([right[members == name].mean() for name in names])
