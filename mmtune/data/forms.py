@@ -5,6 +5,7 @@ A form is written beside its values as JSON and read again from files of unknown
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,9 +20,12 @@ from mmtune.base.rules import require_count
 from mmtune.data.archives import open_npy
 from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
 from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
-from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, read_wav, resampled, to_int16
+from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, clipped_share, read_wav, resampled, to_int16
 from mmtune.data.speech import Part, around, only_word, require_heard, spoken, words
 
+LOG = logging.getLogger("mmtune")
+CLIPPED = 0.001
+"""Of a recording's samples so many may stand at its loudest value."""
 MOST_VALUES = 2**24
 PART = 2**18
 Scale = tuple[float, ...]
@@ -121,7 +125,7 @@ class Sound(Form):
         return round(self.seconds * SAMPLE_RATE)
 
     def read(self, path: Path) -> NDArray[Any]:
-        return self.of_sounds([resampled(*read_wav(path))], [str(path)])[0]
+        return self.of_sounds([heard(path)], [str(path)])[0]
 
     def extract(self, path: Path) -> NDArray[Any]:
         return self.of_waves(to_int16(at_rate(*read_wav(path), self.samples))[None])[0]
@@ -143,6 +147,15 @@ class Sound(Form):
     def of_waves(self, waves: NDArray[np.int16]) -> NDArray[Any]:
         """(M, samples) to unscaled values."""
         raise NotImplementedError
+
+
+def heard(path: Path) -> NDArray[np.float32]:
+    """The samples (n,) at 16 kHz of a recording that a model is given; what is clipped is noted in the log."""
+    samples, rate = read_wav(path)
+    share = clipped_share(samples)
+    if share > CLIPPED:
+        LOG.warning("%s: clipped: %.2g %% of its samples stand at its loudest value", path, 100 * share)
+    return resampled(samples, rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +186,7 @@ class Speech(Waveform):
 
     def each(self, path: Path) -> tuple[list[float], NDArray[Any]]:
         """When each word of a file begins, in seconds, and the values of all; InputError where nothing is said."""
-        sound = resampled(*read_wav(path))
+        sound = heard(path)
         require_heard(sound, str(path))
         found = words(sound)
         alone = [around(sound[part.start : part.end], Part(0, part.end - part.start), self.samples) for part in found]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from filesets import refusal, write_wav
 from sklearn.preprocessing import StandardScaler
 
@@ -144,3 +145,16 @@ def test_no_field_takes_what_it_should_not(form: Form, value: Any) -> None:
             assert min(form_from_json(form_to_json(form) | {field.name: value}, "where").shape) >= 1
         except InputError:
             assert refusal(lambda own=field.name: form_from_json(form_to_json(form) | {own: value}, "where"))
+
+
+@pytest.mark.parametrize(("gain", "noted"), [(0.02, False), (1.0, False), (1.5, True), (1e6, True)])
+def test_a_recording_that_is_clipped_is_noted_and_read_all_the_same(
+    gain: float, noted: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A vowel's sum of harmonics, once as faint as a few levels; at full scale nothing is cut off."""
+    seconds = np.arange(16_000) / 16_000
+    wave = sum(np.sin(2 * np.pi * 140 * n * seconds) / n for n in range(1, 9))
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave / wave.max() * gain, 16_000, subtype="PCM_U8" if gain < 1 else "PCM_16")
+    assert Waveform().read(path).shape == (16_000,)
+    assert [("clipped" in own.message, str(path) in own.message) for own in caplog.records] == [(True, True)] * noted
