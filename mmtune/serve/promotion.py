@@ -27,7 +27,16 @@ from mmtune.serve.logged import facts, scores_of, write_trial
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels, score_test
 from mmtune.serve.usual import learnt
-from mmtune.serve.versions import FORCED, PROMOTED, ROLLED_BACK, TAG, Registry, known_models, line_of
+from mmtune.serve.versions import (
+    FORCED,
+    PROMOTED,
+    ROLLED_BACK,
+    TAG,
+    Registry,
+    known_models,
+    line_of,
+    predictor_folder,
+)
 from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.evaluate import SCALED
 from mmtune.train.objective import MACRO_F1, Objective
@@ -194,7 +203,7 @@ def verdict(
     if champion == version:
         return Verdict(True, f"version {version} is champion already")
     try:
-        theirs = predicted_labels(Predictor.load(registry.folder(champion)), dataset)
+        theirs = predicted_labels(Predictor.load(predictor_folder(registry.tracker, registry.name, champion)), dataset)
     except InputError as error:
         return Verdict(False, f"champion version {champion} cannot be compared: {error}")
     labels = dataset.require_test().labels

@@ -20,6 +20,7 @@ from mmtune.base.errors import InputError
 from mmtune.serve.loader import PREDICTOR, REGISTERED
 from mmtune.serve.predictor import INPUTS
 from mmtune.tracking import MlflowTracker, exists
+from mmtune.tracking.reading import is_number
 from mmtune.tracking.trouble import reached
 
 CHAMPION = "champion"
@@ -118,20 +119,6 @@ class Registry:
         tags = {} if model is None else model.tags
         return [Event.from_json(tags[name]) for name in sorted(tags) if name.startswith(EVENT)]
 
-    def folder(self, number: str) -> Path:
-        """Where a version's predictor lies, brought here first if it is elsewhere.
-
-        Raises InputError where it is not there or not of our making.
-        """
-        with self.reached():
-            where = self.client.get_model_version_download_uri(self.name, number)
-        brought = self.tracker.bring(where)
-        folder = inside(brought or self.tracker.root, f"data/{PREDICTOR}")
-        if brought is None or not (folder / INPUTS).is_file():
-            said = f"{self.name} version {number} must have data/{PREDICTOR}/{INPUTS}"
-            raise InputError(f"{said}, {where} has none")
-        return folder
-
     def create(self, run_id: str, tags: Mapping[str, str]) -> str:
         """A version of what a run keeps under `registered`, with its tags; returns its number."""
         with reached(self.tracker.uri):
@@ -225,14 +212,25 @@ def champion_folder(root: Path, name: str, version: int | str | None = None) -> 
     """
     if not exists(root):
         raise InputError(f"{root} must hold a registry, it has none: promote a study first")
-    tracker = MlflowTracker(root)
-    registry = Registry(tracker, name)
-    number = registry.champion() if version is None else str(version)
-    if number is None or number not in registry.numbers():
-        asked = f"{name}@{CHAMPION}" if version is None else f"{name} version {version}"
-        its = [f"of {name} version {', '.join(sorted(registry.numbers(), key=int))}"] if registry.numbers() else []
-        raise InputError(f"{asked} is not registered in {root}, {'; '.join([known_models(tracker), *its])}")
-    return registry.folder(number)
+    return predictor_folder(MlflowTracker(root), name, CHAMPION if version is None else str(version))
+
+
+def predictor_folder(tracker: MlflowTracker, name: str, version: str) -> Path:
+    """Where the predictor of a version lies, by its number or an alias, brought here first if it is elsewhere.
+
+    Raises InputError, with what is registered, where there is no such version, it is not there, or not of our making.
+    """
+    where = tracker.version_uri(name, version)
+    asked = f"{name} version {version}" if is_number(version) else f"{name}@{version}"
+    if where is None:
+        numbers = Registry(tracker, name).numbers()
+        its = [f"of {name} version {', '.join(numbers)}"] if numbers else []
+        raise InputError(f"{asked} is not registered in {tracker.root}, {'; '.join([known_models(tracker), *its])}")
+    brought = tracker.bring(where)
+    folder = inside(brought or tracker.root, f"data/{PREDICTOR}")
+    if brought is None or not (folder / INPUTS).is_file():
+        raise InputError(f"{asked} must have data/{PREDICTOR}/{INPUTS}, {where} has none")
+    return folder
 
 
 def known_models(tracker: MlflowTracker) -> str:

@@ -23,6 +23,8 @@ REVISIONS = {"dc11669786a5"}
 PAGE = 1_000
 # Of values bound to one statement; SQLite's own limit is 32,766.
 MOST_BOUND = 500
+# Of the number of a version; the columns hold 32 bits.
+MOST_DIGITS = 9
 Curves = dict[str, list[tuple[int, float]]]
 Names = Collection[str] | None
 
@@ -47,6 +49,9 @@ class Reading(Protocol):
 
     def locations(self) -> list[str]:
         """Where experiments keep their files, each place once."""
+
+    def version_uri(self, model: str, version: str) -> str | None:
+        """Where the files of a registered model's version are, by its number or an alias; None where there is none."""
 
 
 class ClientReading:
@@ -90,6 +95,23 @@ class ClientReading:
     def locations(self) -> list[str]:
         return sorted({str(e.artifact_location) for e in pages(self.client().search_experiments)})
 
+    def version_uri(self, model: str, version: str) -> str | None:
+        from mlflow.exceptions import MlflowException
+
+        client = self.client()
+        try:
+            number = version if is_number(version) else client.get_model_version_by_alias(model, version).version
+            return str(client.get_model_version_download_uri(model, str(number)))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+
+
+def is_number(version: str) -> bool:
+    """Whether a version is told by its number, not by an alias."""
+    return version.isascii() and version.isdigit()
+
 
 def row_of(run: Run, experiment: str) -> Row:
     """MLflow's run, of the experiment of that name."""
@@ -132,6 +154,12 @@ TAGS = table("tags", *map(column, ("run_uuid", "key", "value")))
 METRICS, LATEST = (
     table(name, *map(column, ("run_uuid", "key", "value", "step", "is_nan"))) for name in ("metrics", "latest_metrics")
 )
+ALIASES = table("registered_model_aliases", *map(column, ("name", "alias", "version", "workspace")))
+VERSIONS = table(
+    "model_versions",
+    *map(column, ("name", "version", "source", "storage_location", "current_stage", "workspace")),
+)
+DELETED, WORKSPACE = "Deleted_Internal", "default"
 OF_EXPERIMENT = EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id
 ACTIVE = EXPERIMENTS.c.lifecycle_stage == "active"
 
@@ -212,6 +240,18 @@ class SqlReading:
         with self.engine.connect() as store:
             found = store.execute(select(EXPERIMENTS.c.artifact_location).where(ACTIVE).distinct())
             return sorted(str(location) for location in found.scalars())
+
+    def version_uri(self, model: str, version: str) -> str | None:
+        kept, alias = VERSIONS.c, ALIASES.c
+        asked = [kept.name == model, kept.workspace == WORKSPACE, kept.current_stage != DELETED]
+        if is_number(version):
+            asked.append(kept.version == int(version))
+        else:
+            asked += [alias.name == model, alias.workspace == WORKSPACE, alias.alias == version]
+            asked.append(kept.version == alias.version)
+        with self.engine.connect() as store:
+            found = store.execute(select(kept.storage_location, kept.source).where(*asked)).first()
+        return None if found is None else str(found.storage_location or found.source)
 
 
 def batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

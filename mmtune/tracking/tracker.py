@@ -28,7 +28,7 @@ from mmtune.base.stopwatch import Stopwatch
 from mmtune.study.key import StudyKey
 from mmtune.tracking import store
 from mmtune.tracking.address import DATABASE, registry_uri, shown, sqlite_path, tracking_uri
-from mmtune.tracking.reading import REVISIONS, ClientReading, Curves, Names, Reading, SqlReading
+from mmtune.tracking.reading import MOST_DIGITS, REVISIONS, ClientReading, Curves, Names, Reading, SqlReading, is_number
 from mmtune.tracking.runs import (
     COMPLETE,
     FORMAT,
@@ -264,6 +264,14 @@ class MlflowTracker:
                 raise InputError(f"run {run_id} must be in {self.name}, it is not")
             self.artifact_uris[run_id] = uri
         return self.artifact_uris[run_id]
+
+    def version_uri(self, model: str, version: str) -> str | None:
+        """Where the files of a registered model's version are, by its number or an alias; None where there is none."""
+        if is_number(version) and len(version) > MOST_DIGITS:
+            return None
+        reading = self.reading if self.registry == self.uri else ClientReading(lambda: self.client)
+        with reached(self.registry):
+            return reading.version_uri(model, version)
 
     # ---- a study
 

@@ -527,7 +527,7 @@ def test_a_version_of_someone_elses_making_is_refused(tracker: MlflowTracker, pr
     tracker.client.set_registered_model_alias("foreign", "champion", "1")
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "foreign")
-    assert "foreign version 1 must have data/predictor/inputs.json, file:///nowhere has none" in one_line(refusal)
+    assert "foreign@champion must have data/predictor/inputs.json, file:///nowhere has none" in one_line(refusal)
     shutil.rmtree(champion_folder(tracker.root, "audio_rnn"))
     with pytest.raises(InputError) as refusal:
         champion_folder(tracker.root, "audio_rnn")

@@ -201,6 +201,26 @@ def test_the_place_of_files_is_known_also_of_a_deleted_run(of_world: World) -> N
     assert tracker.reading.locations() == sorted(located)
 
 
+def test_the_files_of_a_version_are_found_by_its_number_and_by_an_alias(reader: MlflowTracker) -> None:
+    client, name = reader.client, 'it\'s "my" model'
+    if not client.search_registered_models('name = "plain"'):
+        for model in (name, "plain"):
+            client.create_registered_model(model)
+            for number in "123":
+                client.create_model_version(model, f"file:///{len(model)}/{number}")
+            client.set_registered_model_alias(model, "champion", "2")
+        client.delete_model_version("plain", "3")
+    for model in (name, "plain"):
+        for version in ("1", "2"):
+            assert reader.version_uri(model, version) == client.get_model_version_download_uri(model, version)
+        assert reader.version_uri(model, "champion") == reader.version_uri(model, "2") == f"file:///{len(model)}/2"
+        for absent in ("0", "4", "9" * 40, "first", "", "²", "-1", "1 OR 1"):
+            assert reader.version_uri(model, absent) is None
+    assert reader.version_uri(name, "3") is not None
+    assert reader.version_uri("plain", "3") is None
+    assert reader.version_uri("none", "1") is reader.version_uri("none", "champion") is None
+
+
 def test_more_runs_than_a_page_are_all_found(reader: MlflowTracker, monkeypatch: pytest.MonkeyPatch) -> None:
     assert PAGE > 2
     monkeypatch.setattr("mmtune.tracking.reading.PAGE", 2)
