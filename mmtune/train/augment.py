@@ -1,4 +1,4 @@
-"""Batches changed at random while a model is trained: each bank by its augmentation, rows mixed, banks left out.
+"""Batches changed at random while a model is trained: banks augmented, rows mixed, banks made outliers or left out.
 
 All draw from the default generator of the tensors' device, so that a seed repeats and a checkpoint goes on, and none
 waits for the device, so that a CUDA graph can hold them. Tensors that come in are never changed.
@@ -17,6 +17,7 @@ from mmtune.base.errors import InputError
 from mmtune.train.augmentations import Augmentation
 from mmtune.train.batches import Rows, Training, as_input
 from mmtune.train.distort import Distort, per_row
+from mmtune.train.outliers import outliers
 from mmtune.train.recipe import Train, require_read
 
 
@@ -27,27 +28,44 @@ class Others(NamedTuple):
     share: Tensor
 
 
-Change = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Others | None]]
+class Changed(NamedTuple):
+    """A batch by bank as a model is to see it.
+
+    others: what it is mixed with. lost: by bank, (B,) bool, which rows' values say nothing of their class any more.
+    """
+
+    inputs: dict[str, Tensor]
+    others: Others | None = None
+    lost: Mapping[str, Tensor] = {}
+
+
+Change = Callable[[dict[str, Tensor], Tensor], Changed]
 """What is done to a batch by bank, whose labels are (B,) int64, before a model sees it."""
 
 
-def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
+def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> Changed:
     """A batch as it is."""
-    return inputs, None
+    return Changed(inputs)
 
 
 def change_of(recipe: Train, rows: Rows) -> Change:
-    """All that a recipe does to batches of rows: augmented, mixed, banks left out. InputError where it cannot."""
-    if not (recipe.augment or recipe.modality_dropout or recipe.mixup):
+    """All that a recipe does to batches of rows, one after the other. InputError where it cannot."""
+    if not (recipe.augment or recipe.modality_dropout or recipe.mixup or recipe.outliers):
         return unchanged
     augmented = augmenter(recipe.augment, rows)
 
-    def change(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Others | None]:
+    def change(inputs: dict[str, Tensor], labels: Tensor) -> Changed:
         inputs, others = augmented(inputs), None
+        lost: dict[str, Tensor] = {}
         if recipe.mixup:
             inputs, others = mixed(inputs, labels, recipe.mixup)
+        if recipe.outliers:
+            inputs, lost = exposed(inputs, recipe.outliers)
         # Last, so that what a row goes without is zeros.
-        return dropped(inputs, recipe.modality_dropout) if recipe.modality_dropout else inputs, others
+        if recipe.modality_dropout:
+            inputs, without = dropped(inputs, recipe.modality_dropout)
+            lost = {bank: own | without[bank] for bank, own in lost.items()}
+        return Changed(inputs, others, lost)
 
     return change
 
@@ -112,13 +130,27 @@ def larger_share(alpha: float, device: torch.device) -> Tensor:
     return (logs[0] - logs[1]).abs().sigmoid()
 
 
-def dropped(inputs: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
+def exposed(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Banks (B, ...) with outliers in that share of their rows, drawn for each bank; by bank which they are (B,)."""
+    found, lost = dict(inputs), {}
+    for bank, values in inputs.items():
+        drawn = torch.rand(len(values), device=values.device).argsort()
+        rows = drawn[: round(rate * len(values))]
+        if len(rows):
+            found[bank] = values.index_copy(0, rows, outliers(values[rows]))
+        lost[bank] = drawn.argsort() < len(rows)
+    return found, lost
+
+
+def dropped(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Modality dropout (Neverova et al., "ModDrop", 2016): each row of banks (B, ...) loses some, which are zeros.
 
     It loses each bank with probability `rate`, but where it would lose all it keeps one of them, each as likely. A
-    single bank is never lost; a value that is missing counts as one that is there.
+    single bank is never lost; a value that is missing counts as one that is there. Returned too: by bank which (B,).
     """
     some = next(iter(inputs.values()))
     drawn = torch.rand(len(some), len(inputs), device=some.device)
-    kept = ((drawn >= rate) | (drawn == drawn.amax(1, keepdim=True))).float()
-    return {bank: values * per_row(own, values) for (bank, values), own in zip(inputs.items(), kept.T, strict=True)}
+    kept = (drawn >= rate) | (drawn == drawn.amax(1, keepdim=True))
+    by_bank = dict(zip(inputs, kept.T, strict=True))
+    found = {bank: values * per_row(by_bank[bank].float(), values) for bank, values in inputs.items()}
+    return found, {bank: ~own for bank, own in by_bank.items()}

@@ -40,6 +40,8 @@ class Train(Checked):
     ema: how slowly an average follows the weights, as .999; it is the average that is evaluated and kept.
     mixup: rows are mixed with others, in shares of Beta(mixup, mixup) (Zhang et al., 2018).
     modality_dropout: each row loses each bank so often, but never all of them (Neverova et al., 2016).
+    outliers: each bank has in so many rows a value of no class, made of the batch's; a row of nothing else is to be of
+        each class alike (Hendrycks et al., "Outlier exposure", 2019).
     augment: by bank, how its values are changed at random.
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
     keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
@@ -63,6 +65,7 @@ class Train(Checked):
     ema: float = number(0.0, 0.0, 0.999999)
     mixup: float = number(0.0, 0.0, 100.0)
     modality_dropout: float = number(0.0, 0.0, 0.95)
+    outliers: float = number(0.0, 0.0, 0.9)
     augment: Mapping[str, Augmentation] = field(default_factory=dict, metadata={"rule": require_banks})
     class_weights: bool = choice(False, (True, False))
     keep_final: bool = choice(False, (True, False))
@@ -85,14 +88,16 @@ class TrialConfig:
     train: Train = field(default_factory=Train)
 
     def __post_init__(self) -> None:
-        if self.train.augment or self.train.modality_dropout:
+        if self.train.augment or self.train.modality_dropout or self.train.outliers:
             require_changes(self.train, tuple(self.model.reads), getattr(self.model, "frozen", False))
 
 
 def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None:
     """Raise InputError unless what a recipe does to batches can be done for a network that reads these banks."""
-    if recipe.augment and frozen:
-        raise InputError("augment must be empty where encoders stay as they are, which are asked once: train them too")
+    for name, nothing in (("augment", "empty"), ("outliers", "0")):
+        if getattr(recipe, name) and frozen:
+            why = "where encoders stay as they are, which are asked once: train them too"
+            raise InputError(f"{name} must be {nothing} {why}")
     for bank, own in recipe.augment.items():
         if not callable(getattr(own, "build", None)):
             raise InputError(f"augment of {bank} must have a build, such as PictureAugmentation(), got {own!r:.80}")

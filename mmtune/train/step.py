@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from mmtune.networks.output import answer
 from mmtune.train.augment import Change, unchanged
@@ -74,19 +74,19 @@ class Step:
 
     def __call__(self, index: Tensor) -> None:
         inputs, labels = self.rows.batch(index)
-        inputs, others = self.change(inputs, labels)
+        inputs, others, lost = self.change(inputs, labels)
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.half):
             output = answer(self.model, inputs)
 
-        def loss_of(logits: Tensor) -> Tensor:
-            found = self.entropy(logits, labels)
+        def loss_of(logits: Tensor, lost: Tensor | None) -> Tensor:
+            found = self.entropy(logits, labels, lost)
             if others is None:
                 return found
-            return others.share * found + (1 - others.share) * self.entropy(logits, others.labels)
+            return others.share * found + (1 - others.share) * self.entropy(logits, others.labels, lost)
 
         logits = output.logits.float()
-        loss = loss_of(logits)
-        alone = (loss_of(own.float()) for own in output.alone.values())
+        loss = loss_of(logits, torch.stack(list(lost.values())).all(0) if lost else None)
+        alone = (loss_of(own.float(), lost.get(bank)) for bank, own in output.alone.items())
         self.optimizer.zero_grad()
         sum(alone, loss).backward()
         if self.restrained:
@@ -96,9 +96,13 @@ class Step:
             self.average.follow()
         self.note(loss.detach(), labels, logits.detach().argmax(1))
 
-    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean cross-entropy of logits (B, C), as the recipe has it."""
-        return cross_entropy(logits, labels, self.weights, label_smoothing=self.recipe.label_smoothing)
+    def entropy(self, logits: Tensor, labels: Tensor, lost: Tensor | None = None) -> Tensor:
+        """The mean cross-entropy of logits (B, C), as the recipe has it; lost rows (B,) are of each class alike."""
+        smoothing, classes = self.recipe.label_smoothing, logits.shape[1]
+        if lost is None:
+            return cross_entropy(logits, labels, self.weights, label_smoothing=smoothing)
+        shares = one_hot(labels, classes) * ~lost.unsqueeze(1) + lost.unsqueeze(1) / classes
+        return cross_entropy(logits, shares, self.weights, label_smoothing=smoothing)
 
     @torch.no_grad()
     def restrain(self) -> None:

@@ -19,7 +19,7 @@ from mmtune.networks.inputs import valid_steps
 from mmtune.networks.shapes import Shapes
 from mmtune.study import catalogue
 from mmtune.study.space import Real, Space
-from mmtune.train.augment import augmenter, dropped, larger_share, mixed
+from mmtune.train.augment import augmenter, change_of, dropped, exposed, larger_share, mixed
 from mmtune.train.augmentations import (
     Augmentation,
     PictureAugmentation,
@@ -28,6 +28,7 @@ from mmtune.train.augmentations import (
     VectorAugmentation,
 )
 from mmtune.train.batches import Held, Rows
+from mmtune.train.recipe import Train
 
 CLASSES, ROWS = 5, 64
 AUGMENT: Mapping[str, Augmentation] = {
@@ -147,16 +148,45 @@ def test_banks_are_lost_at_their_rate_but_never_all(count: int, rate: float) -> 
     rows = 20_000
     given = {f"bank{n}": torch.ones(rows, *(1,) * n) * (n + 2) for n in range(count)}
     torch.manual_seed(1)
-    found = dropped(given, rate)
+    found, without = dropped(given, rate)
     kept = torch.stack([found[bank].flatten() != 0 for bank in given])
     for bank, value in found.items():
         assert torch.equal(value[value != 0], given[bank][value != 0])
     assert kept.any(0).all()
+    assert torch.equal(torch.stack(list(without.values())), ~kept)
     lost = (~kept).float().mean(1)
     expected = rate - rate**count / count
     torch.testing.assert_close(lost, torch.full_like(lost, expected), rtol=0, atol=5 * math.sqrt(0.25 / rows))
     everything = kept.all(0).float().mean()
     assert float(everything) == pytest.approx((1 - rate) ** count if count > 1 else 1, abs=5 * math.sqrt(0.25 / rows))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.9])
+def test_so_many_rows_of_each_bank_are_outliers_and_no_others_change(rate: float) -> None:
+    rows = rows_on()
+    given = batch_on(rows)
+    torch.manual_seed(2)
+    found, lost = exposed(given, rate)
+    for bank, values in given.items():
+        differ = (found[bank] != values).flatten(1).any(1)
+        assert int(lost[bank].sum()) == round(rate * ROWS)
+        assert not differ[~lost[bank]].any()
+        # A row without a body stays without, and three numbers in pieces may come back in their order.
+        there = values.flatten(1).any(1)
+        assert not differ[~there].any()
+        assert bank == "body" or torch.equal(differ, lost[bank] & there)
+    assert rate == 0 or not torch.equal(lost["image"], lost["wave"])
+
+
+def test_a_bank_is_lost_where_it_is_an_outlier_or_left_out_and_else_is_as_it_was() -> None:
+    rows = rows_on()
+    given = batch_on(rows)
+    torch.manual_seed(3)
+    found = change_of(Train(outliers=0.3, modality_dropout=0.3), rows)(given, rows.labels)
+    for bank, own in found.lost.items():
+        assert torch.equal(found.inputs[bank][~own], given[bank][~own])
+        assert 0.3 < float(own.float().mean()) < 0.8
+    assert not change_of(Train(modality_dropout=0.3), rows)(given, rows.labels).lost
 
 
 CATALOGUE: list[tuple[Any, Space]] = [
@@ -185,13 +215,9 @@ def test_the_catalogue_has_every_field() -> None:
 
 def step(rows: Rows) -> Any:
     """Everything that a step does to its batch, as a function of it."""
-    augment = augmenter(AUGMENT, rows)
-
-    def changed(given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        found, (others, share) = mixed(augment(given), rows.labels, 0.3)
-        return dropped(found, 0.3), others, share
-
-    return changed
+    recipe = Train(augment=AUGMENT, mixup=0.3, outliers=0.4, modality_dropout=0.3)
+    change = change_of(recipe, rows)
+    return lambda given: change(given, rows.labels)
 
 
 HOST = {"_local_scalar_dense", "nonzero", "scalar_tensor", "lift_fresh"}
@@ -255,7 +281,7 @@ def test_nothing_of_it_waits_for_the_gpu() -> None:
     changed(given)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found, _, _ = changed(given)
+        found = changed(given).inputs
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(values.isfinite().all() for values in found.values())
