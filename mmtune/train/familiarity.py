@@ -8,7 +8,6 @@ is a conformal one (Bates et al., "Testing for outliers with conformal p-values"
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from safetensors.numpy import load, save
 
 from mmtune.base.bounds import MEBIBYTE, inside, read_bounded
 from mmtune.base.errors import InputError
-from mmtune.base.files import read_json, write_whole
+from mmtune.base.files import write_whole
 from mmtune.base.rules import require_count, require_range
+from mmtune.base.sealed import read_sealed, write_sealed
 
-FORMAT = 1
+FORMAT = 2
 FAMILIARITY, FACTS = "familiarity.safetensors", "familiarity.json"
 MOST_BYTES = 64 * MEBIBYTE
 MOST_VALUES, MOST_FEATURES, COMPONENTS, NEIGHBOUR = 8_000, 4_096, 64, 5
@@ -187,9 +187,8 @@ def save_familiarity(folder: Path, by_bank: Mapping[str, Familiarity]) -> None:
     tensors = {f"{bank}/{name}": array for bank, own in by_bank.items() for name, array in arrays(own).items()}
     content = save(tensors)
     facts = {bank: {name: getattr(own, name) for name in NUMBERS} for bank, own in by_bank.items()}
-    card = {"format": FORMAT, "banks": facts, "sha256": hashlib.sha256(content).hexdigest()}
     write_whole(folder / FAMILIARITY, content)
-    write_whole(folder / FACTS, json.dumps(card, indent=2).encode())
+    write_sealed(folder / FACTS, FORMAT, {"banks": facts, "arrays": hashlib.sha256(content).hexdigest()})
 
 
 def arrays(own: Familiarity) -> dict[str, NDArray[Any]]:
@@ -201,13 +200,13 @@ def arrays(own: Familiarity) -> dict[str, NDArray[Any]]:
 def load_familiarity(folder: Path) -> dict[str, Familiarity]:
     """The inverse of `save_familiarity`; InputError where a file is missing, changed or misfits."""
     path = inside(folder, FACTS)
-    card = read_json(path)
-    if card.get("format") != FORMAT or not isinstance(card.get("banks"), dict):
-        raise InputError(f"{path} must be of format {FORMAT}, got {card.get('format')!r:.200}")
+    card = read_sealed(path, FORMAT)
+    if not isinstance(card.get("banks"), dict):
+        raise InputError(f"{path} must hold facts by bank, got {card.get('banks')!r:.200}")
     content = read_bounded(inside(folder, FAMILIARITY), MOST_BYTES)
     found = hashlib.sha256(content).hexdigest()
-    if found != card.get("sha256"):
-        raise InputError(f"{folder / FAMILIARITY} must have SHA-256 {card.get('sha256')!r:.80}, got {found}")
+    if found != card.get("arrays"):
+        raise InputError(f"{folder / FAMILIARITY} must have SHA-256 {card.get('arrays')!r:.80}, got {found}")
     try:
         tensors = load(content)
     except Exception as error:  # a header may name types that numpy has not

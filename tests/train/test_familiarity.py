@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from mmtune.base.errors import InputError
+from mmtune.base.sealed import SEAL, seal
 from mmtune.train.familiarity import (
     COMPONENTS,
     FACTS,
@@ -172,10 +173,22 @@ def test_a_changed_byte_is_refused(fitted: Familiarity, tmp_path: Path) -> None:
     ],
 )
 def test_strange_facts_are_refused(fitted: Familiarity, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """Also where whoever changed them has sealed them again."""
     save_familiarity(tmp_path, {"image": fitted})
     path = tmp_path / FACTS
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    content = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps({**content, SEAL: seal({own: content[own] for own in content if own != SEAL})}))
     with pytest.raises(InputError, match=message):
+        load_familiarity(tmp_path)
+
+
+def test_a_changed_threshold_is_refused(fitted: Familiarity, tmp_path: Path) -> None:
+    save_familiarity(tmp_path, {"image": fitted})
+    path = tmp_path / FACTS
+    content = json.loads(path.read_text())
+    content["banks"]["image"]["threshold"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="it was changed or cut"):
         load_familiarity(tmp_path)
 
 
