@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from mmtune.networks.output import Output, answer, parts_of
 
 TOGETHER = "together"
 """For a network that has nothing of its banks one by one, what its embedding goes by."""
+PLACES = 4
+"""Parts of each side over which the last maps are averaged."""
 
 
 def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -22,25 +26,49 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
 
 @torch.no_grad()
 def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Output, dict[str, Tensor]]:
-    """What a network says, and by bank a vector (B, F) of each row: what its own module gives its first linear layer.
+    """What a network says of a batch, and by bank a vector (B, F) of each row: that of its own module (`Seen.vector`).
 
-    The convolutions and states before that layer still tell letters from digits, which an embedding no longer does.
+    What lies before the first linear layer still tells letters from digits, which an embedding no longer does.
     A bank's module is the model where it reads one bank, else `model.encoders[bank]` or the attribute of that name.
     Where it has no such layer, the bank has its part of the embedding; a network without parts by bank has its whole
     embedding, as TOGETHER. The model must be in eval mode.
     """
     modules = {bank: own for bank in inputs if (own := module_of(model, bank, len(inputs) == 1)) is not None}
     with ExitStack() as stack:
-        handed = {bank: stack.enter_context(first_vectors(own)) for bank, own in modules.items()}
+        seen = {bank: stack.enter_context(watched(own)) for bank, own in modules.items()}
         output = answer(model, inputs)
     embedding = output.embedding
-    found = {bank: own[0] for bank, own in handed.items() if own}
+    found = {bank: vector for bank, own in seen.items() if (vector := own.vector()) is not None}
     parts = parts_of(model, embedding)
     split = dict(zip(parts, embedding.split(list(parts.values()), dim=1), strict=True))
     found |= {bank: split[bank] for bank in inputs if bank not in found and bank in split}
     if len(inputs) == 1:
         return output, {bank: found.get(bank, embedding) for bank in inputs}
     return output, found if len(found) == len(inputs) else {**found, TOGETHER: embedding}
+
+
+@dataclass
+class Seen:
+    """What a module made of a batch before its first linear layer, and what it gave that one, (B, F).
+
+    maps: by their number of channels the last ones (B, C, H, W), in the order in which those came.
+    """
+
+    maps: dict[int, Tensor] = field(default_factory=dict)
+    given: Tensor | None = None
+
+    def vector(self) -> Tensor | None:
+        """What the layer was given; where there were maps the directions of three vectors, side by side.
+
+        Of what it was given, of the means of the last maps over PLACES x PLACES parts, as a pooling before the layer
+        leaves nothing of how a shape lies, and of the means and the maxima of all maps, as earlier ones tell strokes.
+        """
+        if self.given is None or not self.maps:
+            return self.given
+        *_, last = self.maps.values()
+        coarse = adaptive_avg_pool2d(last, PLACES).flatten(1)
+        sizes = [size for own in self.maps.values() for size in (own.mean((2, 3)), own.amax((2, 3)))]
+        return torch.cat([normalize(own) for own in (self.given, coarse, torch.cat(sizes, dim=1))], dim=1)
 
 
 def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:
@@ -55,18 +83,25 @@ def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:
 
 
 @contextmanager
-def first_vectors(module: nn.Module) -> Iterator[list[Tensor]]:
-    """A list to which a forward pass adds the vectors (B, F) that a linear layer of the module is given first."""
-    found: list[Tensor] = []
+def watched(module: nn.Module) -> Iterator[Seen]:
+    """What a forward pass makes of a module's batch."""
+    seen = Seen()
 
-    def keep(layer: nn.Module, given: tuple[Any, ...]) -> None:
+    def give(layer: nn.Module, given: tuple[Any, ...]) -> None:
         # Attention is given tokens (B, T, F), which are no vectors of a row.
-        if not found and given[0].ndim == 2:
-            found.append(given[0])
+        if seen.given is None and isinstance(layer, nn.Linear) and given[0].ndim == 2:
+            seen.given = given[0]
 
-    hooks = [layer.register_forward_pre_hook(keep) for layer in module.modules() if isinstance(layer, nn.Linear)]
+    def make(layer: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+        if seen.given is None and isinstance(made, Tensor) and made.ndim == 4:
+            # Out first: a dict keeps the place of a key that is set again.
+            seen.maps.pop(made.shape[1], None)
+            seen.maps[made.shape[1]] = made
+
+    inner = list(module.modules())
+    hooks = [own.register_forward_pre_hook(give) for own in inner] + [own.register_forward_hook(make) for own in inner]
     try:
-        yield found
+        yield seen
     finally:
         for hook in hooks:
             hook.remove()

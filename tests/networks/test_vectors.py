@@ -42,14 +42,38 @@ def test_a_banks_vectors_are_its_own(config: LateFusion, banks: tuple[str, ...])
         changed = bank_vectors(model, {**given, bank: inputs(1)[bank]})
         assert not torch.equal(changed[bank], found[bank])
         assert all(torch.equal(changed[other], found[other]) for other in banks if other != bank)
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
-def test_the_layer_before_the_first_linear_one_is_asked() -> None:
+def test_the_direction_of_what_the_first_linear_layer_is_given_comes_first() -> None:
     model = ImageCNNConfig().build(SHAPES).eval()
     pictures = inputs()["image"]
+    given = model.convolutions(pictures).detach()
     found = bank_vectors(model, {"image": pictures})["image"]
-    torch.testing.assert_close(found, model.convolutions(pictures).detach())
+    torch.testing.assert_close(found[:, : given.shape[1]], given / given.norm(dim=1, keepdim=True))
+
+
+def test_beside_it_are_those_of_the_last_maps_in_sixteen_parts_and_of_means_and_maxima_of_all() -> None:
+    class Own(nn.Module):
+        """2 channels, 3 and again 2, a pooled vector, and maps after the linear layer that do not count."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 3, 1), nn.Conv2d(3, 2, 1)
+            self.classify, self.later = nn.Linear(2, 4), nn.Conv2d(1, 5, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            found: Tensor = self.classify(self.third(self.second(self.first(image))).mean((2, 3)))
+            return found + self.later(image).mean()
+
+    model, pictures = Own().eval(), inputs()["image"]
+    three = model.second(model.first(pictures)).detach()
+    two = model.third(three).detach()
+    coarse = two.unflatten(3, (4, 7)).unflatten(2, (4, 7)).mean((3, 5)).flatten(1)
+    sizes = [own for maps in (three, two) for own in (maps.mean((2, 3)), maps.amax((2, 3)))]
+    parts = (two.mean((2, 3)), coarse, torch.cat(sizes, dim=1))
+    expected = torch.cat([own / own.norm(dim=1, keepdim=True) for own in parts], dim=1)
+    torch.testing.assert_close(bank_vectors(model, {"image": pictures})["image"], expected)
 
 
 def test_an_encoder_without_such_a_layer_has_its_part_of_the_embedding() -> None:
@@ -86,3 +110,4 @@ def test_hooks_go_where_a_network_fails() -> None:
     with pytest.raises(RuntimeError, match="no"):
         bank_vectors(model, {"image": torch.zeros(2, 4)})
     assert not model.layer._forward_pre_hooks
+    assert not model._forward_hooks
