@@ -21,6 +21,7 @@ from mmtune.networks.inputs import valid_steps
 from mmtune.train.acoustics import echoing, filtered, unclipped
 from mmtune.train.batches import LOUDEST, as_input
 from mmtune.train.distort import alike, delayed, moments, moved, per_row, warped
+from mmtune.train.outliers import outliers
 
 BATCH = 256
 REACH = 3
@@ -191,6 +192,18 @@ def of_vectors(values: Tensor) -> tuple[Corruption, ...]:
         return vectors + level * deviation * normal(vectors, generator)
 
     return (Corruption(name="noise", unit="deviations", levels=(0.25, 0.5, 1.0, 2.0), apply=noise),)
+
+
+def outlying(values: Tensor, share: float, generator: Generator) -> Tensor:
+    """Outliers in the place of values, on the CPU: they draw from its own generator, which is then as it was."""
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return outliers(values.cpu()).to(values.device)
+
+
+OUTLIER = Corruption(name="outlier", unit="%", levels=(100.0,), apply=outlying)
+"""Of a bank of any kind, beside others that still know the class: its values are of none (`mmtune.train.outliers`)."""
 
 
 def normal(like: Tensor, generator: Generator) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.data.dataset import Progress
 from mmtune.train.batches import Held, Rows
-from mmtune.train.corruptions import Corruption, corrupted, corruptions_of
+from mmtune.train.corruptions import OUTLIER, Corruption, corrupted, corruptions_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.metrics import accuracy, macro_f1
 from mmtune.train.objective import ROBUSTNESS, Objective
@@ -96,14 +96,15 @@ def robustness_of(
     """Scores of a network over rows for every way in which each of its banks may go wrong.
 
     sources: for banks that are made from another one, what that is; the others go wrong at the network's input. Where
-    it reads several, each is missing once, which is zeros. One seed gives the same numbers; a random state that others
-    draw from is left as it is.
+    it reads several, each has nothing but outliers once, and is missing once, which is zeros. One seed gives the same
+    numbers; a random state that others draw from is left as it is.
     """
     curves: list[Curve] = []
     for name, held in rows.banks.items():
         source = sources.get(name, Source(name=name, held=held))
         values, _ = used(source.held)
-        ways = corruptions_of(values) if len(values) else ()
+        several = (OUTLIER,) if len(rows.banks) > 1 else ()
+        ways = (*corruptions_of(values), *several) if len(values) else ()
         for done, own in enumerate(ways):
             advance(name, done, len(ways))
             curves.append(wrong(model, rows, source, name, own, seed))

@@ -79,7 +79,7 @@ def test_it_is_of_the_rows_that_validate_kept_with_the_run_and_the_same_again(tr
     assert (found.on, found.rows) == (VALIDATES, len(ROWS))
     assert read_measured(tracker.artifact(trial.run_id, FILES[VALIDATES])) == found
     assert measure(tracker, study, trial, heard, VALIDATES, silent) == found
-    assert (steps[0], steps[-1]) == (("image", 0, 4), ("audio", 4, 4))
+    assert (steps[0], steps[-1]) == (("image", 0, 5), ("audio", 5, 5))
     at = {own.bank: own.at for own in found.robustness.curves if own.corruption != "missing"}
     assert at == {"image": "image", "audio": "waveform"}
     assert not tracker.has_artifact(trial.run_id, FILES[TEST])

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mmtune.train.batches import as_input
-from mmtune.train.corruptions import BATCH, Corruption, blurred, corrupted, corruptions_of, stored
+from mmtune.train.corruptions import BATCH, OUTLIER, Corruption, blurred, corrupted, corruptions_of, stored
 
 RATE, ROWS = 16_000, 24
 
@@ -60,6 +60,19 @@ def test_another_seed_draws_otherwise_and_a_stronger_level_lies_further_away(kin
     assert not torch.equal(corrupted(values, own, own.levels[1], 3), corrupted(values, own, own.levels[1], 4))
     far = [float((corrupted(values, own, x, 3).double() - values.double()).square().mean()) for x in own.levels]
     assert far == sorted(far)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_outlier_is_a_value_of_its_bank_of_one_seed_and_disturbs_nobody(kind: str) -> None:
+    values = made(kind)
+    before, state = values.clone(), torch.random.get_rng_state()
+    found = corrupted(values, OUTLIER, 100.0, 3)
+    assert (found.dtype, found.shape) == (values.dtype, values.shape)
+    assert (found != values).flatten(1).any(1).float().mean() > 0.8
+    assert torch.equal(found, corrupted(values, OUTLIER, 100.0, 3))
+    assert not torch.equal(found, corrupted(values, OUTLIER, 100.0, 4))
+    assert torch.equal(values, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -97,6 +97,16 @@ def test_a_missing_bank_is_zeros_and_the_only_one_is_never_missing() -> None:
     assert single.clean.alone == {}
 
 
+def test_beside_an_outlier_the_other_bank_is_as_it_was_and_the_own_answer_is_a_guess() -> None:
+    model, rows = centred(spread=0.0)
+    found = robustness_of(model, rows, seed=1)
+    for bank, other in (("a", "b"), ("b", "a")):
+        (score,) = curve_of(found, bank, "outlier").scores
+        assert score.alone[other] == found.clean.alone[other] == 1
+        assert score.alone[bank] < 0.6
+        assert score.accuracy < 1
+
+
 def test_rows_without_a_value_stay_without_and_rows_that_share_one_share_what_goes_wrong() -> None:
     values = torch.randn(4, 3)
     held = Held(values, torch.tensor([3, -1, 1, 1, 3]), gaps=True)
@@ -131,7 +141,7 @@ def test_every_kind_of_bank_of_a_network_goes_wrong(tiny: Dataset) -> None:
     rows = rows_of(tiny.train.take(np.arange(40)), 10, config.reads)
     found = robustness_of(config.build(rows.shapes), rows, seed=0)
     told = [(own.bank, own.corruption) for own in found.curves]
-    pictures, sounds = ("noise", "blur", "rotation", "shift"), ("noise", "gain", "shift")
+    pictures, sounds = ("noise", "blur", "rotation", "shift", "outlier"), ("noise", "gain", "shift", "outlier")
     expected = [("image", own) for own in pictures] + [("audio", own) for own in sounds]
     assert told == [*expected, ("image", "missing"), ("audio", "missing")]
     assert all(0 <= score.macro_f1 <= 1 for own in found.curves for score in own.scores)
@@ -166,4 +176,4 @@ def test_nothing_goes_wrong_with_a_bank_of_which_no_row_has_any() -> None:
         Partition(banks={"a": bank, "b": other}, labels=np.array([0, 1]), groups={}), 2, ("a", "b"), missing=("a",)
     )
     model = Nearest({"a": torch.zeros(2, 3), "b": torch.zeros(2, 3)})
-    assert [own.bank for own in robustness_of(model, rows, 0).curves if own.corruption != "missing"] == ["b"]
+    assert {own.bank for own in robustness_of(model, rows, 0).curves if own.corruption != "missing"} == {"b"}
