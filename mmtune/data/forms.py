@@ -154,7 +154,7 @@ def heard(path: Path) -> NDArray[np.float32]:
     samples, rate = read_wav(path)
     share = clipped_share(samples)
     if share > CLIPPED:
-        LOG.warning("%s: clipped: %.2g %% of its samples stand at its loudest value", path, 100 * share)
+        LOG.warning("%s: clipped: %.1f %% of its samples stand at its loudest value", path, 100 * share)
     return resampled(samples, rate)
 
 

@@ -21,7 +21,8 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
 LOUDEST = 2.0**31  # integers taken for floats, at most
-LOUD = 0.1  # of full scale; in what is fainter, few levels of 8 bits make neighbours alike
+LOUD = 0.1  # of full scale; in what is fainter, few levels make neighbours alike
+COARSE = 256  # levels of 8 bits
 MATROSKA = b"\x1a\x45\xdf\xa3"
 KINDS = "WAV, FLAC, MP3, Ogg, M4A or WebM"
 PCM = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
@@ -105,7 +106,12 @@ def contained(path: Path, content: bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def clipped_share(wave: NDArray[np.float32]) -> float:
-    """The share of (n,) samples that stand, as their neighbours do, at its highest or lowest value, if that is loud."""
+    """The share of (n,) samples that stand, as their neighbours do, at its highest or lowest value, if that is loud.
+
+    0 of what has 8 bits or less, linear or companded: the tops of its waves are flat by themselves.
+    """
+    if len(np.unique(wave)) <= COARSE:
+        return 0.0
     flat = ((wave == wave.max()) & (wave >= LOUD)) | ((wave == wave.min()) & (wave <= -LOUD))
     return float((flat[:-2] & flat[1:-1] & flat[2:]).sum()) / len(wave)
 

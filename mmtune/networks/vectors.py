@@ -63,12 +63,15 @@ class Seen:
         Of what it was given, of the means of the last maps over PLACES x PLACES parts, as a pooling before the layer
         leaves nothing of how a shape lies, and of the means and the maxima of all maps, as earlier ones tell strokes.
         """
-        if self.given is None or not self.maps:
-            return self.given
-        *_, last = self.maps.values()
-        coarse = adaptive_avg_pool2d(last, PLACES).flatten(1)
-        sizes = [size for own in self.maps.values() for size in (own.mean((2, 3)), own.amax((2, 3)))]
-        return torch.cat([normalize(own) for own in (self.given, coarse, torch.cat(sizes, dim=1))], dim=1)
+        given = self.given
+        # Those of frames are not of rows, and a spectrum may be complex.
+        maps = [own for own in self.maps.values() if given is not None and len(own) == len(given)]
+        maps = [own for own in maps if own.is_floating_point()]
+        if given is None or not maps:
+            return given
+        coarse = adaptive_avg_pool2d(maps[-1], PLACES).flatten(1)
+        sizes = [size for own in maps for size in (own.mean((2, 3)), own.amax((2, 3)))]
+        return torch.cat([normalize(own) for own in (given, coarse, torch.cat(sizes, dim=1))], dim=1)
 
 
 def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:

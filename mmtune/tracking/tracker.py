@@ -267,7 +267,8 @@ class MlflowTracker:
 
     def version_uri(self, model: str, version: str) -> str | None:
         """Where the files of a registered model's version are, by its number or an alias; None where there is none."""
-        if is_number(version) and len(version) > MOST_DIGITS:
+        # An alias that nobody gave: to MLflow's client it is the last version, whatever that is.
+        if version.lower() == "latest" or (is_number(version) and len(version) > MOST_DIGITS):
             return None
         reading = self.reading if self.registry == self.uri else ClientReading(lambda: self.client)
         with reached(self.registry):

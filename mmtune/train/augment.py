@@ -6,6 +6,7 @@ waits for the device, so that a CUDA graph can hold them. Tensors that come in a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -131,14 +132,20 @@ def larger_share(alpha: float, device: torch.device) -> Tensor:
 
 
 def exposed(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Banks (B, ...) with outliers in that share of their rows, drawn for each bank; by bank which they are (B,)."""
+    """Banks (B, ...) with an outlier in each row with probability `rate`, each bank its own, mixed with the row before.
+
+    Returned too: by bank which rows (B,) say nothing of their class any more, those that have no value among them. The
+    same number is made of every batch of a size, of which one may then not be used.
+    """
     found, lost = dict(inputs), {}
     for bank, values in inputs.items():
-        drawn = torch.rand(len(values), device=values.device).argsort()
-        rows = drawn[: round(rate * len(values))]
-        if len(rows):
-            found[bank] = values.index_copy(0, rows, outliers(values[rows]))
-        lost[bank] = drawn.argsort() < len(rows)
+        count = len(values)
+        some = math.ceil(rate * count)
+        rows = torch.rand(count, device=values.device).argsort()[:some]
+        used = torch.rand(some, device=values.device) * some < rate * count
+        made = outliers(values[rows], values.roll(1, 0)[rows])
+        found[bank] = values.index_copy(0, rows, torch.where(per_row(used, made), made, values[rows]))
+        lost[bank] = (found[bank] != values).flatten(1).any(1) | ~values.flatten(1).any(1)
     return found, lost
 
 

@@ -55,9 +55,15 @@ def corruptions_of(values: Tensor) -> tuple[Corruption, ...]:
 
 
 def corrupted(values: Tensor, own: Corruption, level: float, seed: int) -> Tensor:
-    """Stored values (M, ...) after it has gone wrong, as they would be stored."""
+    """Stored values (M, ...) after it has gone wrong, as they would be stored.
+
+    They come in a random order: as they are stored those of one class may lie together, and some are mixed.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([stored(own.apply(as_input(part), level, generator), part) for part in values.split(BATCH)])
+    order = torch.randperm(len(values), generator=generator).to(values.device)
+    parts = values[order].tensor_split(math.ceil(len(values) / BATCH))
+    made = torch.cat([stored(own.apply(as_input(part), level, generator), part) for part in parts])
+    return made[order.argsort()]
 
 
 def stored(inputs: Tensor, like: Tensor) -> Tensor:
@@ -198,8 +204,10 @@ def outlying(values: Tensor, share: float, generator: Generator) -> Tensor:
     """Outliers in the place of values, on the CPU: they draw from its own generator, which is then as it was."""
     seed = int(torch.randint(2**31, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return outliers(values.cpu()).to(values.device)
+        # Not torch.manual_seed, which would begin the generators of GPUs anew.
+        torch.default_generator.manual_seed(seed)
+        here = values.cpu()
+        return outliers(here, here.roll(1, 0)).to(values.device)
 
 
 OUTLIER = Corruption(name="outlier", unit="%", levels=(100.0,), apply=outlying)

@@ -34,10 +34,13 @@ FAINTEST, LOUDEST = 0.05, 0.5
 LEAST = 1e-12
 
 
-def outliers(values: Tensor) -> Tensor:
-    """For each of values (B, ...) an outlier of a kind that is drawn, of its shape and between its extremes."""
-    pictures = as_pictures(values)
-    made = torch.stack([kind(pictures) for kind in KINDS])
+def outliers(values: Tensor, others: Tensor) -> Tensor:
+    """For each of values (B, ...) an outlier of a kind that is drawn, of its shape and between its extremes.
+
+    others (B, ...): what each may be mixed with. Of a single number there is no outlier: it stays.
+    """
+    pictures, beside = as_pictures(values), as_pictures(others)
+    made = torch.stack([kind(pictures, beside) for kind in KINDS])
     each = torch.arange(len(values), device=values.device)
     found = made[torch.randint(len(KINDS), (len(values),), device=values.device), each]
     least, most = extremes(pictures)
@@ -57,15 +60,14 @@ def extremes(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return per_row(least, pictures), per_row(most, pictures)
 
 
-def in_pieces(pictures: Tensor) -> Tensor:
-    """Cut along each side into pieces that change places; each is of the picture or of another, some go backwards."""
-    other = pictures.roll(1, 0)
+def in_pieces(pictures: Tensor, others: Tensor) -> Tensor:
+    """Cut along each side into pieces that change places; each is of the picture or of the other, some go backwards."""
     for dim in (2, 3):
         count, shape = pictures.shape[dim], [len(pictures), *(-1 if n == dim else 1 for n in (1, 2, 3))]
         if count > 1:
             source, own, level = (part.view(shape) for part in pieces(count, pictures))
             source = source.expand_as(pictures)
-            pictures = torch.where(own, pictures.gather(dim, source), other.gather(dim, source)) * level
+            pictures = torch.where(own, pictures.gather(dim, source), others.gather(dim, source)) * level
     return pictures
 
 
@@ -86,7 +88,7 @@ def pieces(count: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return source, own.gather(1, piece) < 0.5, level
 
 
-def bent(pictures: Tensor) -> Tensor:
+def bent(pictures: Tensor, others: Tensor) -> Tensor:
     """Places moved by smooth fields, too far for a shape to survive."""
     rows, _, height, width = pictures.shape
     field = torch.randn(rows, 2, min(KNOTS, height), min(KNOTS, width), device=pictures.device)
@@ -97,25 +99,25 @@ def bent(pictures: Tensor) -> Tensor:
     return grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def together(pictures: Tensor) -> Tensor:
+def together(pictures: Tensor, others: Tensor) -> Tensor:
     """Two over each other."""
-    return pictures + pictures.roll(1, 0)
+    return pictures + others
 
 
-def scattered(pictures: Tensor) -> Tensor:
+def scattered(pictures: Tensor, others: Tensor) -> Tensor:
     """Noise that has the picture's spectrum."""
     white = rfft2(torch.randn_like(pictures))
     return irfft2(rfft2(pictures) * white / white.abs().clamp(min=LEAST), s=pictures.shape[2:])
 
 
-def noise(pictures: Tensor) -> Tensor:
+def noise(pictures: Tensor, others: Tensor) -> Tensor:
     """Noise whose power falls with the frequency."""
     shape = pictures.shape[2:]
     falling = frequencies(pictures).clamp(min=1 / max(shape)) ** (-STEEPEST / 2 * drawn(pictures))
     return as_loud(irfft2(rfft2(torch.randn_like(pictures)) * falling, s=shape), pictures)
 
 
-def waves(pictures: Tensor) -> Tensor:
+def waves(pictures: Tensor, others: Tensor) -> Tensor:
     """A wave: stripes of any direction, a tone."""
     height, width = pictures.shape[2:]
     longest = max(height, width)
@@ -148,6 +150,6 @@ def as_loud(made: Tensor, pictures: Tensor) -> Tensor:
     return middle + made * (wanted / deviation)
 
 
-KINDS: tuple[Callable[[Tensor], Tensor], ...]
+KINDS: tuple[Callable[[Tensor, Tensor], Tensor], ...]
 KINDS = (in_pieces, in_pieces, bent, bent, together, scattered, noise, waves)
 """Twice what is most like the values themselves."""

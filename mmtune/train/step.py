@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy, log_softmax
 
 from mmtune.networks.output import answer
 from mmtune.train.augment import Change, unchanged
@@ -98,11 +98,15 @@ class Step:
 
     def entropy(self, logits: Tensor, labels: Tensor, lost: Tensor | None = None) -> Tensor:
         """The mean cross-entropy of logits (B, C), as the recipe has it; lost rows (B,) are of each class alike."""
-        smoothing, classes = self.recipe.label_smoothing, logits.shape[1]
+        smoothing = self.recipe.label_smoothing
         if lost is None:
             return cross_entropy(logits, labels, self.weights, label_smoothing=smoothing)
-        shares = one_hot(labels, classes) * ~lost.unsqueeze(1) + lost.unsqueeze(1) / classes
-        return cross_entropy(logits, shares, self.weights, label_smoothing=smoothing)
+        known = cross_entropy(logits, labels, self.weights, label_smoothing=smoothing, reduction="none")
+        alike = -log_softmax(logits, 1).mean(1)
+        # The mean over rows of different weight, as cross_entropy has it.
+        weight = torch.ones_like(alike) if self.weights is None else self.weights[labels]
+        weight = torch.where(lost, torch.ones_like(weight), weight)
+        return torch.where(lost, alike, known).sum() / weight.sum()
 
     @torch.no_grad()
     def restrain(self) -> None:

@@ -147,14 +147,26 @@ def test_no_field_takes_what_it_should_not(form: Form, value: Any) -> None:
             assert refusal(lambda own=field.name: form_from_json(form_to_json(form) | {own: value}, "where"))
 
 
-@pytest.mark.parametrize(("gain", "noted"), [(0.02, False), (1.0, False), (1.5, True), (1e6, True)])
+@pytest.mark.parametrize(
+    ("gain", "coding", "noted"),
+    [
+        (0.02, "PCM_U8", False),
+        (0.3, "PCM_U8", False),
+        (0.6, "ULAW", False),
+        (0.01, "PCM_16", False),
+        (1.0, "PCM_16", False),
+        (1.2, "PCM_16", True),
+        (3.0, "FLOAT", False),
+        (3.0, "PCM_24", True),
+    ],
+)
 def test_a_recording_that_is_clipped_is_noted_and_read_all_the_same(
-    gain: float, noted: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    gain: float, coding: str, noted: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A vowel's sum of harmonics, once as faint as a few levels; at full scale nothing is cut off."""
+    """A vowel's sum of harmonics; at full scale nothing is cut off, and floats may go beyond."""
     seconds = np.arange(16_000) / 16_000
     wave = sum(np.sin(2 * np.pi * 140 * n * seconds) / n for n in range(1, 9))
     path = tmp_path / "a.wav"
-    soundfile.write(path, wave / wave.max() * gain, 16_000, subtype="PCM_U8" if gain < 1 else "PCM_16")
+    soundfile.write(path, wave / wave.max() * gain, 16_000, subtype=coding)
     assert Waveform().read(path).shape == (16_000,)
     assert [("clipped" in own.message, str(path) in own.message) for own in caplog.records] == [(True, True)] * noted

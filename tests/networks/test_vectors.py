@@ -76,6 +76,28 @@ def test_beside_it_are_those_of_the_last_maps_in_sixteen_parts_and_of_means_and_
     torch.testing.assert_close(bank_vectors(model, {"image": pictures})["image"], expected)
 
 
+def test_maps_of_frames_and_complex_ones_are_left_out() -> None:
+    class Own(nn.Module):
+        """Frames that are seen one by one, and a spectrum."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.see, self.hear, self.classify = nn.Conv2d(1, 3, 3), Spectrum(), nn.Linear(3, 4)
+
+        def forward(self, frames: Tensor) -> Tensor:
+            self.hear(frames)
+            made = self.see(frames.flatten(0, 1).unsqueeze(1)).mean((2, 3))
+            found: Tensor = self.classify(made.unflatten(0, frames.shape[:2]).mean(1))
+            return found
+
+    class Spectrum(nn.Module):
+        def forward(self, frames: Tensor) -> Tensor:
+            return torch.fft.rfft(frames)
+
+    frames = torch.rand(2, 5, 8, 8)
+    assert bank_vectors(Own().eval(), {"frames": frames})["frames"].shape == (2, 3)
+
+
 def test_an_encoder_without_such_a_layer_has_its_part_of_the_embedding() -> None:
     model = LateFusion(encoders=ENCODERS).build(SHAPES).eval()
     found = bank_vectors(model, inputs())

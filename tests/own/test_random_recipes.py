@@ -15,6 +15,7 @@ from mmtune.study.catalogue import (
     FEATURE_AUGMENTATION,
     MIXUP,
     MODALITY_DROPOUT,
+    OUTLIERS,
     PENALTIES,
     PICTURE_AUGMENTATION,
     RECIPE,
@@ -33,7 +34,7 @@ STUDY = Study(
         model=LateFusion(encoders=ENCODERS),
         train=Train(epochs=2, augment={"image": PictureAugmentation(), "audio": SoundAugmentation()}),
     ),
-    space=under("train", RECIPE + PENALTIES + MIXUP + MODALITY_DROPOUT)
+    space=under("train", RECIPE + PENALTIES + MIXUP + MODALITY_DROPOUT + OUTLIERS)
     + under("train.augment.image", PICTURE_AUGMENTATION)
     + under("train.augment.audio", FEATURE_AUGMENTATION),
     trials=TRIALS,

@@ -214,7 +214,7 @@ def test_the_files_of_a_version_are_found_by_its_number_and_by_an_alias(reader: 
         for version in ("1", "2"):
             assert reader.version_uri(model, version) == client.get_model_version_download_uri(model, version)
         assert reader.version_uri(model, "champion") == reader.version_uri(model, "2") == f"file:///{len(model)}/2"
-        for absent in ("0", "4", "9" * 40, "first", "", "²", "-1", "1 OR 1"):
+        for absent in ("0", "4", "9" * 40, "first", "latest", "Latest", "", "²", "-1", "1 OR 1"):
             assert reader.version_uri(model, absent) is None
     assert reader.version_uri(name, "3") is not None
     assert reader.version_uri("plain", "3") is None

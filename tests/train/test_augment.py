@@ -161,21 +161,29 @@ def test_banks_are_lost_at_their_rate_but_never_all(count: int, rate: float) -> 
     assert float(everything) == pytest.approx((1 - rate) ** count if count > 1 else 1, abs=5 * math.sqrt(0.25 / rows))
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.25, 0.9])
-def test_so_many_rows_of_each_bank_are_outliers_and_no_others_change(rate: float) -> None:
+@pytest.mark.parametrize("rate", [0.02, 0.25, 0.9])
+def test_rows_are_outliers_at_their_rate_and_no_others_change(rate: float) -> None:
+    """Lost is where something changed, and where nothing is: three numbers in pieces may come back in their order."""
     rows = rows_on()
     given = batch_on(rows)
     torch.manual_seed(2)
-    found, lost = exposed(given, rate)
-    for bank, values in given.items():
-        differ = (found[bank] != values).flatten(1).any(1)
-        assert int(lost[bank].sum()) == round(rate * ROWS)
-        assert not differ[~lost[bank]].any()
-        # A row without a body stays without, and three numbers in pieces may come back in their order.
-        there = values.flatten(1).any(1)
-        assert not differ[~there].any()
-        assert bank == "body" or torch.equal(differ, lost[bank] & there)
-    assert rate == 0 or not torch.equal(lost["image"], lost["wave"])
+    counts = dict.fromkeys(given, 0)
+    for _ in range(200):
+        found, lost = exposed(given, rate)
+        for bank, values in given.items():
+            differ, there = (found[bank] != values).flatten(1).any(1), values.flatten(1).any(1)
+            assert torch.equal(lost[bank], differ | ~there)
+            assert not differ[~there].any()
+            counts[bank] += int(differ.sum())
+    for bank in ("image", "clip", "wave", "speech"):
+        assert counts[bank] / 200 == pytest.approx(rate * ROWS, abs=max(0.15, 0.02 * rate * ROWS))
+
+
+def test_each_bank_has_its_own_outliers() -> None:
+    rows = rows_on()
+    torch.manual_seed(2)
+    _, lost = exposed(batch_on(rows), 0.5)
+    assert not torch.equal(lost["image"], lost["wave"])
 
 
 def test_a_bank_is_lost_where_it_is_an_outlier_or_left_out_and_else_is_as_it_was() -> None:

@@ -391,9 +391,13 @@ def test_what_cannot_be_done_to_a_batch_is_refused(fields: dict[str, Any], said:
     assert str(error.value) == said
 
 
-def test_encoders_that_stay_as_they_are_take_no_augmentation() -> None:
-    with pytest.raises(InputError, match=r"^augment must be empty where encoders stay as they are"):
-        TrialConfig(model=LatentFusionConfig(), train=Train(augment={"audio": SoundAugmentation()}))
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [({"augment": {"audio": SoundAugmentation()}}, "augment must be empty"), ({"outliers": 0.1}, "outliers must be 0")],
+)
+def test_encoders_that_stay_as_they_are_take_no_augmentation(fields: dict[str, Any], rule: str) -> None:
+    with pytest.raises(InputError, match=f"^{rule} where encoders stay as they are"):
+        TrialConfig(model=LatentFusionConfig(), train=Train(**fields))
 
 
 def test_an_augmentation_that_does_not_fit_the_data_is_refused_before_it_trains(tiny: Dataset) -> None:
