@@ -1,8 +1,9 @@
 """Whether a value is like what a network was trained on: how far it lies from the nearest training values.
 
 Deep nearest neighbours (Sun et al., "Out-of-distribution detection with deep nearest neighbors", 2022) of the vectors
-that `bank_vectors` gives, with their length beside their direction, as a value may be strange by either; what those of
-maps are made of is directions alone. The threshold is a conformal one (Bates et al., "Testing for outliers with conformal p-values", 2023).
+that `bank_vectors` gives, with their length beside their direction, as a value may be strange by either; where there
+are maps, they are made of directions alone. The threshold is a conformal one (Bates et al., "Testing for outliers with
+conformal p-values", 2023).
 """
 
 from __future__ import annotations
