@@ -189,7 +189,7 @@ def test_how_robust_a_trial_is_is_measured_and_stands_in_its_report(
     assert "on 120 test rows" in said
     rows = [line for line in said.splitlines() if line.startswith("\N{BOX DRAWINGS LIGHT VERTICAL}")]
     assert len(rows) == 2 * len(
-        [*("noise", "blur", "rotation", "shift"), *("noise", "gain", "shift"), *("missing",) * 2]
+        [*("noise", "blur", "rotation", "shift"), *("noise", "gain", "shift"), *("outlier", "missing") * 2]
     )
     assert "speaker: 4 of them, all known from training" in said
     assert said.splitlines()[-1] == "next: mmtune report latent_fusion"
