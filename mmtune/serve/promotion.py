@@ -170,20 +170,32 @@ def chosen(tracker: MlflowTracker, study: StudyRun, number: int) -> TrialRun:
 def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Dataset) -> str:
     """The number of the version of a trial's model, which is made, with what it is as tags, if there is none.
 
-    The version comes after its files: a kill in between leaves files that the next attempt writes again.
+    The version comes after its files: a kill in between leaves files that the next attempt writes again. So are those
+    of a version that cannot be read, as another mmtune made it or somebody changed it.
     """
-    there = [str(version.version) for version in registry.versions() if version.run_id == trial.run_id]
-    if there:
-        return there[0]
+    there = next((str(version.version) for version in registry.versions() if version.run_id == trial.run_id), None)
+    if there is not None and is_readable(registry, there):
+        return there
     usual = learnt(registry.tracker.artifact(trial.run_id, MODEL), dataset, study.key.protocol, study.key.seed)
     with tempfile.TemporaryDirectory() as folder:
         write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset, usual)
         registry.tracker.add_files(trial.run_id, Path(folder))
+    if there is not None:
+        return there
     objective = study.key.objective
     numbers = {name: repr(value) for name, value in scores_of(study, trial).items()}
     of_study = {**facts(study, trial), "objective": objective.show(objective.values(trial.metrics))}
     tags = {**of_study, "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
     return registry.create(trial.run_id, tags)
+
+
+def is_readable(registry: Registry, version: str) -> bool:
+    """Whether a version can predict."""
+    try:
+        Predictor.load(predictor_folder(registry.tracker, registry.name, version))
+    except InputError:
+        return False
+    return True
 
 
 class Verdict(NamedTuple):

@@ -386,6 +386,24 @@ def test_promoting_twice_registers_once_and_scores_once(
     assert len(tracker.client.get_metric_history(promoted.trial.run_id, "test_accuracy")) == 1
 
 
+@pytest.mark.parametrize("name", ["inputs.json", "familiarity.json", "model/weights.safetensors"])
+def test_a_version_that_cannot_be_read_is_made_again_by_promoting_its_trial_again(
+    name: str, tracker: MlflowTracker, dataset: Dataset, promoted: Promotion
+) -> None:
+    """As one that an earlier mmtune made, whose format is another."""
+    folder = champion_folder(tracker.root, "audio_rnn")
+    sound = Predictor.load(folder).predict_values(audio=dataset.require_test().banks["audio"].values[:5])
+    (folder / name).write_text('{"format": 0}')
+    with pytest.raises(InputError):
+        Predictor.load(folder)
+    again = promote(tracker, tracker.studies("audio_rnn")[0], dataset)
+    assert (again.version, again.champion_after) == ("1", "1")
+    assert len(Registry(tracker, "audio_rnn").versions()) == 1
+    made = Predictor.load(champion_folder(tracker.root, "audio_rnn"))
+    found = made.predict_values(audio=dataset.require_test().banks["audio"].values[:5])
+    np.testing.assert_array_equal(found.probabilities, sound.probabilities)
+
+
 def test_a_kill_between_registration_and_alias_is_mended_by_promoting_again(
     tracker: MlflowTracker, dataset: Dataset, trained: dict[str, Trained]
 ) -> None:
