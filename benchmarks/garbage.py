@@ -21,13 +21,13 @@ from scipy.ndimage import gaussian_filter
 
 from mmtune.api.loading import load
 from mmtune.base.errors import InputError
-from mmtune.data.bundled import ACCENTS, VARIANTS
 from mmtune.data.dataset import Dataset
 from mmtune.data.espeak import Utterance, speak
 from mmtune.data.forms import Digit, Form, Waveform
 from mmtune.data.pictures import normalise
-from mmtune.data.recordings import SAMPLE_RATE, resampled, to_float
+from mmtune.data.recordings import SAMPLE_RATE, at_rate, resampled, to_float, to_int16
 from mmtune.data.store import load as load_dataset
+from mmtune.data.voices import MEN, TRAINING, WOMEN
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
 
@@ -225,7 +225,7 @@ def other_words(rng: Rng) -> list[Wave]:
     plan = [
         Utterance(
             str(rng.choice(WORDS)),
-            f"{rng.choice(ACCENTS)}+{rng.choice(VARIANTS)}",
+            f"{rng.choice(TRAINING.accents)}+{rng.choice(WOMEN + MEN)}",
             int(rng.integers(125, 225)),
             int(rng.integers(25, 75)),
             int(rng.integers(30, 70)),
@@ -256,7 +256,9 @@ def values_of(form: Form, goods: Values, rng: Rng) -> dict[str, Values]:
         for name, make in RECORDINGS.items()
     }
     waves["other words"] = other_words(rng)
-    return {name: form.of_waves(np.stack([form.cut(loud(own), name) for own in all_])) for name, all_ in waves.items()}
+    # As of a data set's recordings, of several words the loudest counts; `predict` would refuse some of these.
+    cut = {name: [at_rate(loud(own), SAMPLE_RATE, form.samples) for own in made] for name, made in waves.items()}
+    return {name: form.of_waves(to_int16(np.stack(own))) for name, own in cut.items()}
 
 
 def loud(wave: Wave) -> NDArray[np.float32]:
