@@ -168,7 +168,7 @@ def test_rows_are_outliers_at_their_rate_and_no_others_change(rate: float) -> No
     given = batch_on(rows)
     torch.manual_seed(2)
     counts = dict.fromkeys(given, 0)
-    for _ in range(200):
+    for _ in range(50):
         found, lost = exposed(given, rate)
         for bank, values in given.items():
             differ, there = (found[bank] != values).flatten(1).any(1), values.flatten(1).any(1)
@@ -176,7 +176,7 @@ def test_rows_are_outliers_at_their_rate_and_no_others_change(rate: float) -> No
             assert not differ[~there].any()
             counts[bank] += int(differ.sum())
     for bank in ("image", "clip", "wave", "speech"):
-        assert counts[bank] / 200 == pytest.approx(rate * ROWS, abs=max(0.15, 0.02 * rate * ROWS))
+        assert counts[bank] / 50 == pytest.approx(rate * ROWS, abs=max(0.5, 0.02 * rate * ROWS))
 
 
 def test_each_bank_has_its_own_outliers() -> None:

@@ -174,7 +174,7 @@ def test_a_network_that_met_outliers_is_less_sure_of_them_and_no_worse_on_what_i
     rows = rows_of(tiny.train, len(tiny.classes), ("image",))
     sure = {}
     for rate in (0.0, 0.4):
-        recipe = Train(epochs=15, batch_size=32, learning_rate=0.003, outliers=rate)
+        recipe = Train(epochs=12, batch_size=32, learning_rate=0.003, outliers=rate)
         learner = Learner(TrialConfig(model=model, train=recipe), rows, rows, 0, MACRO_F1.first, encoders={})
         while learner.has_budget():
             score = learner.epoch()["val_macro_f1"]
