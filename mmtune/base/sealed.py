@@ -24,8 +24,8 @@ def read_sealed(path: Path, form: int) -> dict[str, Any]:
     """What `write_sealed` wrote, format and seal included; InputError where it is missing, changed or cut."""
     content = read_json(path)
     if content.get("format") != form:
-        found = content.get("format")
-        raise InputError(f"{path} must be of format {form}, got {found!r}: another mmtune made it, make it again")
+        got = content.get("format")
+        raise InputError(f"{path} must be of format {form}, got {got!r}: another mmtune made it, make it again")
     found = seal({name: value for name, value in content.items() if name != SEAL})
     if found != content.get(SEAL):
         raise InputError(f"{path} must have SHA-256 {content.get(SEAL)}, got {found}: it was changed or cut")

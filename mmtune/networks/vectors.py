@@ -64,10 +64,11 @@ class Seen:
         leaves nothing of how a shape lies, and of the means and the maxima of all maps, as earlier ones tell strokes.
         """
         given = self.given
+        if given is None:
+            return None
         # Those of frames are not of rows, and a spectrum may be complex.
-        maps = [own for own in self.maps.values() if given is not None and len(own) == len(given)]
-        maps = [own for own in maps if own.is_floating_point()]
-        if given is None or not maps:
+        maps = [own for own in self.maps.values() if len(own) == len(given) and own.is_floating_point()]
+        if not maps:
             return given
         coarse = adaptive_avg_pool2d(maps[-1], PLACES).flatten(1)
         sizes = [size for own in maps for size in (own.mean((2, 3)), own.amax((2, 3)))]
@@ -92,7 +93,7 @@ def watched(module: nn.Module) -> Iterator[Seen]:
 
     def give(layer: nn.Module, given: tuple[Any, ...]) -> None:
         # Attention is given tokens (B, T, F), which are no vectors of a row.
-        if seen.given is None and isinstance(layer, nn.Linear) and given[0].ndim == 2:
+        if seen.given is None and given[0].ndim == 2:
             seen.given = given[0]
 
     def make(layer: nn.Module, given: tuple[Any, ...], made: Any) -> None:
@@ -101,8 +102,8 @@ def watched(module: nn.Module) -> Iterator[Seen]:
             seen.maps.pop(made.shape[1], None)
             seen.maps[made.shape[1]] = made
 
-    inner = list(module.modules())
-    hooks = [own.register_forward_pre_hook(give) for own in inner] + [own.register_forward_hook(make) for own in inner]
+    hooks = [own.register_forward_hook(make) for own in module.modules()]
+    hooks += [own.register_forward_pre_hook(give) for own in module.modules() if isinstance(own, nn.Linear)]
     try:
         yield seen
     finally:

@@ -100,10 +100,10 @@ def robustness_of(
     numbers; a random state that others draw from is left as it is.
     """
     curves: list[Curve] = []
+    several = (OUTLIER,) if len(rows.banks) > 1 else ()
     for name, held in rows.banks.items():
         source = sources.get(name, Source(name=name, held=held))
         values, _ = used(source.held)
-        several = (OUTLIER,) if len(rows.banks) > 1 else ()
         ways = (*corruptions_of(values), *several) if len(values) else ()
         for done, own in enumerate(ways):
             advance(name, done, len(ways))

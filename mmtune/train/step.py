@@ -78,11 +78,11 @@ class Step:
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.half):
             output = answer(self.model, inputs)
 
-        def loss_of(logits: Tensor, lost: Tensor | None) -> Tensor:
-            found = self.entropy(logits, labels, lost)
+        def loss_of(logits: Tensor, gone: Tensor | None) -> Tensor:
+            found = self.entropy(logits, labels, gone)
             if others is None:
                 return found
-            return others.share * found + (1 - others.share) * self.entropy(logits, others.labels, lost)
+            return others.share * found + (1 - others.share) * self.entropy(logits, others.labels, gone)
 
         logits = output.logits.float()
         loss = loss_of(logits, torch.stack(list(lost.values())).all(0) if lost else None)
