@@ -14,8 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Options are given as NAME=value on the command line; the environment does not count. No value is ever read as make's
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
-OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
-	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT \
+OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE \
+	TRIAL_MINUTES SAMPLER WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT \
 	TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
@@ -92,7 +92,7 @@ studies: $(READY) ## List the studies [STUDIES= STORE=]
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
 	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
 
-study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]

@@ -63,15 +63,17 @@ class Trial:
 class Outcome:
     """A study as it stands after a call of `mmtune.run`.
 
-    key: what makes it the same study; planned: how many trials it has; finished: whether none is left to do; failed:
-    how many never will be; best: the best complete one by the study's objective, None where none is; front: of an
-    objective of several metrics the trials that no other one dominates, the best by the first metric first.
+    key: what makes it the same study; planned: how many trials it has; finished: whether none is left to do; ended:
+    what of `hours`, `until` and `patience` ended it before, "" if none did; failed: how many never will be; best: the
+    best complete one by the study's objective, None where none is; front: of an objective of several metrics the trials
+    that no other one dominates, the best by the first metric first.
     study, data, store: what was run, on what, and where it is kept, whatever folder the process goes to meanwhile.
     """
 
     key: StudyKey
     planned: int
     finished: bool
+    ended: str
     failed: int
     best: Trial | None
     front: tuple[Trial, ...]
@@ -88,6 +90,7 @@ class Outcome:
             key=ended.key,
             planned=ended.trials,
             finished=ended.finished,
+            ended=ended.ended,
             failed=ended.failed,
             best=None if ended.best is None else Trial.of(ended.best, objective),
             front=tuple(Trial.of(run, objective) for run in ended.front),
@@ -146,6 +149,6 @@ class Outcome:
         return found
 
     def __repr__(self) -> str:
-        how = "finished" if self.finished else "not finished"
+        how = self.ended or ("finished" if self.finished else "not finished")
         failed = f", {self.failed} failed" if self.failed else ""
         return f"Outcome({self.key.slug}: {self.planned} trials, {how}{failed}, best {self.best})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,16 @@ class Scale(Protocol):
 
     def show(self, value: float) -> str: ...
     def better(self, value: float, than: float | None) -> bool: ...
+
+
+class Forecast(Protocol):
+    """When trainings that are known by a number will have ended, as a clock in seconds sees them go on."""
+
+    def begin(self, number: int, now: float) -> None: ...
+    def advance(self, number: int, epoch: int, now: float) -> None: ...
+    def finish(self, number: int) -> None: ...
+    def left(self, fresh: int, now: float) -> float | None: ...
+    def soonest(self) -> float: ...
 
 
 class Watched:
@@ -67,20 +78,19 @@ class Running:
 class Progress(Watched):
     """The state of a study and its display: trainings done, the best trial so far, each one's epoch, time left.
 
-    trials: trainings in the whole study, a trial's parts each counted; epochs: the usual budget of one.
-    done: those that were finished before. scale: of their scores.
+    trials: trainings in the whole study, a trial's parts each counted, None where they go on until something else ends
+    them. done: those that were finished before. scale: of their scores. deadline: when all ends, by time.monotonic.
     """
 
     console: Console
     scale: Scale
-    trials: int
-    epochs: int
+    forecast: Forecast
+    trials: int | None
     done: int
     best: tuple[float, str] | None = None
+    deadline: float = math.inf
     failed: int = 0
     running: dict[int, Running] = field(default_factory=dict)
-    epochs_seen: int = 0
-    started: float = field(default_factory=time.monotonic)
     live: Live | None = None
 
     def say(self, text: str) -> None:
@@ -90,13 +100,20 @@ class Progress(Watched):
     def begin(self, number: int, name: str, epochs: int) -> None:
         """A training started."""
         self.running[number] = Running(name=name, epochs=epochs)
+        self.forecast.begin(number, time.monotonic())
         if self.live is None:
             self.say(f"trial {name}: started")
 
-    def advance(self, number: int, epoch: int, score: float) -> None:
-        """A training finished an epoch."""
+    def advance(self, number: int, epoch: int, score: float, new: bool = True) -> None:
+        """A training finished an epoch; new: whether it did so just now, and not in an earlier call."""
         self.running[number].epoch, self.running[number].score = epoch, score
-        self.epochs_seen += 1
+        if new:
+            self.forecast.advance(number, epoch, time.monotonic())
+
+    def drop(self, trainings: int) -> None:
+        """So many trainings will not be made after all."""
+        if self.trials is not None:
+            self.trials -= trainings
 
     def finish(self, number: int, state: str, told: str) -> None:
         """A training ended; told: what it has come to, or why it failed."""
@@ -105,23 +122,28 @@ class Progress(Watched):
         early = f" after {own.epoch} of {own.epochs} epochs" if state != "FAIL" and 0 < own.epoch < own.epochs else ""
         self.done += state != "FAIL"
         self.failed += state == "FAIL"
+        self.forecast.finish(number)
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
-        self.say(f"[{self.done}/{self.trials}] trial {own.name}: {state.lower()}{early}, {told}{tail}")
+        self.say(f"[{self.count()}] trial {own.name}: {state.lower()}{early}, {told}{tail}")
 
     def rate(self, name: str, score: float) -> None:
         """A trial is complete with this objective."""
         if self.scale.better(score, self.best[0] if self.best else None):
             self.best = (score, name)
 
+    def count(self) -> str:
+        """How many are done, and of how many."""
+        return str(self.done) if self.trials is None else f"{self.done}/{self.trials}"
+
     def time_left(self) -> timedelta | None:
-        """An estimate from the epochs trained since the start; None before the first."""
-        if not self.epochs_seen:
-            return None
-        under_way = sum(running.epoch for running in self.running.values())
-        missing = (self.trials - self.done) * self.epochs - under_way
-        seconds = (time.monotonic() - self.started) / self.epochs_seen * max(missing, 0)
-        return timedelta(seconds=round(seconds))
+        """An estimate, the time to the deadline at most; None where nothing is known yet."""
+        now = time.monotonic()
+        found = self.deadline - now
+        if self.trials is not None:
+            left = self.forecast.left(max(0, self.trials - self.done - len(self.running)), now)
+            found = found if left is None else min(found, left)
+        return None if math.isinf(found) else timedelta(seconds=round(max(0.0, found)))
 
     def render(self) -> RenderableType:
         """The live display."""
@@ -133,7 +155,7 @@ class Progress(Watched):
         best = f"best {self.scale.show(self.best[0])} ({self.best[1]})" if self.best else "no trial finished yet"
         failed = f", {self.failed} failed" if self.failed else ""
         left = self.time_left()
-        head = f"{self.done}/{self.trials} trials{failed} · {best} · {'' if left is None else f'about {left} left'}"
+        head = f"{self.count()} trials{failed} · {best} · {'' if left is None else f'about {left} left'}"
         return Group(Text(head, style="bold"), table)
 
 

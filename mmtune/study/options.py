@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
 
 from mmtune.base.errors import InputError
@@ -15,8 +16,10 @@ from mmtune.study.key import SAMPLERS
 from mmtune.study.space import Value
 
 POOLS = ("local", "ray")
-HUNG_AFTER, CHECKPOINT_EVERY, PATIENCE = 1800.0, 60.0, 600.0
+HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 60.0, 600.0
 KEEP = "best:20"
+SECONDS = "train.seconds"
+MOST_TRIALS, MOST_HOURS = 100_000, 10_000.0
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -31,6 +34,10 @@ class Options:
 
     trials: int | None = option(None, "How many trials; the study's number, or its whole grid, if not given.")
     epochs: int | None = option(None, "Epochs of a trial; the study's if not given.")
+    hours: float | None = option(None, "End after so many hours; what is under way then waits for the next call.")
+    until: str | None = option(None, "End as soon as a trial is as good as this, such as val_macro_f1=.99")
+    patience: int | None = option(None, "End after so many trials in a row that were no better than the best.")
+    trial_minutes: float | None = option(None, "Begin no epoch of a trial after so many minutes of it.")
     sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the study's own if not given.")
     protocol: str | None = option(None, "The split: " + " | ".join(PROTOCOLS) + " | random | disjoint:GROUP")
     seed: int = option(0, "Decides the split, every trial's weights, and what samplers draw.")
@@ -45,7 +52,7 @@ class Options:
     keep: str = option(KEEP, "Of which trials models and embeddings are kept: best:N | all")
     checkpoint_every: float = option(CHECKPOINT_EVERY, "Seconds of a training that an interruption costs at most.")
     hung_after: float = option(HUNG_AFTER, "Seconds without an epoch after which a worker is replaced.")
-    patience: float = option(PATIENCE, "Seconds for which the store may be away.")
+    store_patience: float = option(STORE_PATIENCE, "Seconds for which the store may be away.")
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,11 +66,17 @@ class Options:
         require_count("--repeats", self.repeats, 1, 1_000)
         if self.folds != 0 and not (isinstance(self.folds, int) and 3 <= self.folds <= 10_000):
             raise InputError(f"--folds must be 0 for one split, or a whole number from 3 to 10000, got {self.folds!r}")
-        for name in ("trials", "epochs", "workers"):
+        for name in ("trials", "epochs", "workers", "patience"):
             value = getattr(self, name)
             if value is not None:
-                require_count(f"--{name}", value, 1, 100_000)
-        for name in ("hung_after", "checkpoint_every", "patience"):
+                require_count(f"--{name}", value, 1, MOST_TRIALS)
+        for name, most in (("hours", MOST_HOURS), ("trial_minutes", 60 * MOST_HOURS)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= most:
+                raise InputError(f"--{name.replace('_', '-')} must be above 0 and at most {most:g}, got {value}")
+        if self.until is not None:
+            parse_until(self.until)
+        for name in ("hung_after", "checkpoint_every", "store_patience"):
             seconds = getattr(self, name)
             if not seconds >= 0 or (name == "hung_after" and not seconds):
                 raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
@@ -76,6 +89,19 @@ class Options:
             raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
         if not 0 <= self.gpus_per_trial <= 1:
             raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something else than a number of trials ends the study."""
+        return self.trials is None and not (self.hours is None and self.until is None and self.patience is None)
+
+    def with_seconds(self) -> Options:
+        """The same, with `trial_minutes` as what it fixes; InputError where that is fixed otherwise too."""
+        if self.trial_minutes is None:
+            return self
+        if SECONDS in self.fixed:
+            raise InputError(f"--trial-minutes fixes {SECONDS}, which --fix must then leave alone")
+        return replace(self, trial_minutes=None, fixed={**self.fixed, SECONDS: 60 * self.trial_minutes})
 
 
 def offered() -> list[tuple[Field[Any], Any]]:
@@ -114,6 +140,10 @@ class Chosen(TypedDict, total=False):
 
     trials: int | None
     epochs: int | None
+    hours: float | None
+    until: str | None
+    patience: int | None
+    trial_minutes: float | None
     sampler: str | None
     protocol: str | None
     seed: int
@@ -128,7 +158,7 @@ class Chosen(TypedDict, total=False):
     keep: str
     checkpoint_every: float
     hung_after: float
-    patience: float
+    store_patience: float
 
 
 def parse_keep(text: str) -> int | None:
@@ -139,3 +169,15 @@ def parse_keep(text: str) -> int | None:
     if not known:
         raise InputError(f"--keep must be all or best:N with N from 1 to 999999, got {text!r}")
     return int(known[1])
+
+
+def parse_until(text: str) -> tuple[str, float]:
+    """The name of a metric and the value that `--until` asks of it; InputError where it says none."""
+    name, equals, raw = text.partition("=")
+    try:
+        value = float(raw)
+    except ValueError:
+        value = math.nan
+    if not (name and equals and math.isfinite(value)):
+        raise InputError(f"--until must be METRIC=NUMBER, such as val_macro_f1=.99, got {text!r:.80}")
+    return name, value

@@ -12,7 +12,7 @@ from mmtune.train.staging import Result, StagedRun
 NOTE = "mlflow.note.content"
 
 
-def study_note(key: StudyKey, trials: int, doc: str, best: TrialRun | None, finished: bool, failed: int) -> str:
+def study_note(key: StudyKey, trials: int, doc: str, best: TrialRun | None, state: str, failed: int) -> str:
     """A study: how it stands, what it is, how to go on with it."""
     if best is None:
         stands = "No trial of it is complete."
@@ -20,7 +20,6 @@ def study_note(key: StudyKey, trials: int, doc: str, best: TrialRun | None, fini
         accuracy = best.metrics.get("val_accuracy_at_best", float("nan"))
         beside = "" if key.objective.first.name == "accuracy" else f", accuracy {accuracy:.4f}"
         stands = f"**Best: trial {best.name}, {validation(key.objective, best.metrics)}{beside}.**"
-    state = "finished" if finished else "not finished: the same command goes on"
     what = f"{trials} trial{'s' * (trials > 1)} of `{key.study}`, {key.title}; {state}"
     lost = f", {failed} failed" if failed else ""
     return f"{stands} {what}{lost}.\n\n{doc.strip()}"

@@ -23,6 +23,11 @@ def rungs(epochs: int) -> list[int]:
     return [step for step in steps if 2 * step <= epochs]
 
 
+def places(arrived: int, is_first: bool) -> int:
+    """How many of the trials that have come to a rung go on from it; is_first: whether it is the first one."""
+    return arrived // (FIRST if is_first else REDUCTION) + 1
+
+
 class Halving:
     """The scores that trials had at each rung, in ascending order; the higher a score, the better."""
 
@@ -38,4 +43,4 @@ class Halving:
         """Whether a trial with this score, which was added, is among those that go on."""
         scores = self.scores[rung]
         better = len(scores) - bisect.bisect_right(scores, score)
-        return better <= len(scores) // (FIRST if rung == self.first else REDUCTION)
+        return better < places(len(scores), rung == self.first)

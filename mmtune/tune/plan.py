@@ -14,7 +14,7 @@ from mmtune.data.protocols import Split, folds, rotated, split, usual_protocol
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
 from mmtune.study.options import Options, parse_keep
-from mmtune.study.schedule import Schedule, Tries
+from mmtune.study.schedule import Sampled, Schedule, Tries
 from mmtune.tracking import DataInput
 from mmtune.train.objective import Objective, objective_of
 from mmtune.train.recipe import TrialConfig
@@ -25,8 +25,9 @@ from mmtune.tune.parts import Part, parts_of
 class Plan:
     """A study that is ready to run.
 
-    base: the configuration that draws are put into. trials: how many. parts: of every trial; repeats: what stands for
-    several trainings of a fold. encoders: by bank, the folder of a trained model, and its run. inputs: its data.
+    base: the configuration that draws are put into. trials: how many at most; is_open: whether something
+    else than their number ends the study. parts: of every trial; repeats: what stands for several trainings of a fold.
+    encoders: by bank, the folder of a trained model, and its run. inputs: its data.
     doc: what the study's file says of it. keep: of how many best trials files are kept, None for all.
     checkpoint_every: seconds. tags: what every run of the study says of its making.
     """
@@ -35,6 +36,7 @@ class Plan:
     base: TrialConfig
     schedule: Schedule
     trials: int
+    is_open: bool
     parts: tuple[Part, ...]
     repeats: str
     encoders: Mapping[str, Path]
@@ -44,6 +46,11 @@ class Plan:
     keep: int | None
     checkpoint_every: float
     tags: Mapping[str, str]
+
+    @property
+    def count(self) -> str:
+        """How many trials there will be, in words."""
+        return "trials" if self.is_open else f"{self.trials} trial{'s' * (self.trials > 1)}"
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -151,6 +158,7 @@ def make_plan(
         base=base,
         schedule=schedule,
         trials=min(options.trials or schedule.trials, schedule.trials),
+        is_open=options.is_open and isinstance(schedule, Sampled) and bool(schedule.space),
         parts=parts_of(options.folds, options.repeats),
         repeats=study.repeats,
         encoders=encoders,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,8 +26,8 @@ from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, with_fixed
 from mmtune.study.definition import schedule
-from mmtune.study.options import Options
-from mmtune.study.space import describe
+from mmtune.study.options import MOST_TRIALS, Options
+from mmtune.study.space import describe, pin
 from mmtune.tracking import (
     CLASSES,
     COMPLETE,
@@ -49,8 +50,10 @@ from mmtune.tracking.system import require_monitor, system_metrics
 from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.objective import objective_of
 from mmtune.train.recipe import TrialConfig
+from mmtune.tune.budget import Budget
 from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
+from mmtune.tune.forecast import Forecast
 from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import MADE, as_tag, made_from, own_tags, require_unchanged
@@ -68,6 +71,9 @@ MOST_LOOKED_AT = 100
 class Outcome:
     """How a study stands after a call: `finished` says that no trial is left to do, `failed` how many never will be.
 
+    trials: how many it has, or has made where it goes on until something else than their number ends it. ended: what
+    that was, "" where nothing but their number ends it.
+
     front: of an objective of several metrics the trials that no other one dominates, the best by the first one first.
 
     tracking_seconds, tuning_seconds: what the coordinator spent on MLflow and on Optuna in this call, from the first
@@ -79,6 +85,7 @@ class Outcome:
     finished: bool
     failed: int
     best: TrialRun | None
+    ended: str = ""
     front: tuple[TrialRun, ...] = ()
     tracking_seconds: float = 0.0
     tuning_seconds: float = 0.0
@@ -109,14 +116,18 @@ def run_study(
     console: Console,
     stopped: Stopped = lambda: False,
     make_pool: PoolMaker = LocalPool,
+    began: float | None = None,
 ) -> Outcome | None:
     """Run whatever trials of a study are missing; what this machine keeps lies under `root`.
 
+    began: when its time began to count, in seconds of `time.monotonic`, now if not given.
     None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of the
     study rule this one out, and AwayError where the store does not answer when it begins.
     """
+    began = time.monotonic() if began is None else began
     require_monitor()
     remember(study.base.model, study.name)
+    options = options.with_seconds()
     sampler = options.sampler or study.sampler
     base = with_fixed(study, options.fixed, options.epochs)
     require_network(base.model, dataset, study.missing)
@@ -124,6 +135,7 @@ def run_study(
     objective, splits = objective_of(study.objective), make_splits(dataset, options)
     require_searchable(study.name, objective, sampler, options.prune)
     require_objective(objective, dataset, splits)
+    budget = Budget(options, objective, began)
     spec = WorkerSpec(
         study=study.name,
         data=dataset.folder,
@@ -139,12 +151,13 @@ def run_study(
     encoders: Mapping[str, TrialRun] = {}
     if needed:
         tracker = MlflowTracker(root)
-        encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped, make_pool)
+        encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped, make_pool, began)
         if stopped():
             return None
         folders = {bank: tracker.artifact(trial.run_id, MODEL) for bank, trial in encoders.items()}
     base = with_encoders(base, folders)
-    trials = schedule(study, sampler, base, options.fixed, options.trials, options.epochs)
+    most = MOST_TRIALS if options.is_open and pin(study.space, options.fixed) else options.trials
+    trials = schedule(study, sampler, base, options.fixed, most, options.epochs)
     runs = {bank: trial.run_id for bank, trial in encoders.items()}
     made = {**made_by(options, spec.device), **own_tags(base, objective)}
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made)
@@ -158,17 +171,17 @@ def run_study(
         # Where a trial writes must be writable before it begins.
         make_folder(root / "staging")
         crew.start(likely_trainings(plan, root))
-        with opened(plan, tags, root, note, options.patience, console) as (found, beat):
-            say_where(found)
+        with opened(plan, tags, root, note, options.store_patience, console) as (found, beat):
+            say_where(found, budget)
             try:
-                drive(found, crew, lambda: beat() or stopped())
+                drive(found, crew, budget, lambda: beat() or stopped())
             except BaseException as error:
                 if storage_problem(error) is None and not isinstance(error, AwayError | TakenOverError):
                     with suppress(AwayError, GoneError):
-                        close(found)
+                        close(found, budget)
                 raise
             try:
-                return close(found)
+                return close(found, budget)
             except (AwayError, InputError):
                 if not stopped():
                     raise
@@ -250,6 +263,7 @@ def find_encoders(
     console: Console,
     stopped: Stopped,
     make_pool: PoolMaker = LocalPool,
+    began: float | None = None,
 ) -> dict[str, TrialRun]:
     """By bank, the best tracked trial of the study it needs, which runs first where there is none."""
     found: dict[str, TrialRun] = {}
@@ -260,10 +274,11 @@ def find_encoders(
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             own = "reported" if options.sampler == "reported" else None
             first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
-            run_study(load_study(name), dataset, first, tracker.root, console, stopped, make_pool)
+            first = replace(first, until=None, patience=None)
+            run_study(load_study(name), dataset, first, tracker.root, console, stopped, make_pool, began)
             trial = best_encoder(tracker, name, dataset.digest, protocol, options)
         if trial is None and not stopped():
-            raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
+            raise InputError(f"{study.name} needs a complete trial of {name}, which has none, failed or late")
         if trial is not None:
             found[bank] = trial
             objective, epochs = objective_of(load_study(name).objective), trial.params["train.epochs"]
@@ -272,14 +287,13 @@ def find_encoders(
     return found
 
 
-def say_where(found: OpenStudy) -> None:
+def say_where(found: OpenStudy, budget: Budget) -> None:
     """A line on what runs, and one on what an earlier call left."""
     plan, key, standing = found.plan, found.plan.key, found.standing
     say(
         found.console,
-        f"{key.study}: {plan.trials} trial{'s' * (plan.trials > 1)} of {key.epochs} epochs on {key.data} "
-        f"({key.digest[:8]}), "
-        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.searched, *key.division]),
+        f"{key.study}: {plan.count} of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
+        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.searched, *key.division, *budget.told]),
     )
     if "milliseconds" in key.objective.names:
         say(found.console, "milliseconds: the median of at most 100 answers to one row on the worker, right after "
@@ -306,21 +320,25 @@ def without_files(found: OpenStudy) -> list[TrialRun]:
     return [run for run in best if not found.tracker.has_artifact(run.run_id, MODEL)]
 
 
-def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
-    """Run on workers the trials that no run has finished."""
+def drive(found: OpenStudy, crew: Crew, budget: Budget, stopped: Stopped) -> None:
+    """Run on workers the trials that no run has finished, for as long as there is a budget."""
     plan, search = found.plan, found.search
     parts, metric = len(plan.parts), plan.key.objective.first
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials]
+    for own in ended:
+        budget.note(own.index, own.scores)
     scored = ((a.score, f"{a.index:02d}") for a in ended if a.score is not None)
+    arrived = {rung: len(scores) for rung, scores in search.halving.scores.items()}
     progress = Progress(
         console=found.console,
         scale=metric,
-        trials=plan.trials * parts,
-        epochs=plan.key.epochs,
+        forecast=Forecast(plan.key.epochs, search.rungs, arrived),
+        trials=None if plan.is_open else plan.trials * parts,
         done=len(ended) * parts,
         best=max(scored, key=lambda own: metric.rank(own[0]), default=None),
+        deadline=budget.deadline,
     )
-    missing = len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
+    missing = 0 if budget.over() else len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
     if missing:
         note_mixture(found)
     pool = crew.start((plan.trials - len(ended)) * parts) if missing else None
@@ -328,8 +346,8 @@ def drive(found: OpenStudy, crew: Crew, stopped: Stopped) -> None:
         leave(found.recorder, stopping=False)
         return
     with crew, progress, system_metrics(found.tracker, found.parent):
-        trials = Trials(plan, search, found.tracker, found.recorder, progress, found.staging, found.standing)
-        Coordinator(trials, found.recorder, pool, progress).run(stopped)
+        trials = Trials(plan, search, found.tracker, found.recorder, progress, budget, found.staging, found.standing)
+        Coordinator(trials, found.recorder, pool, progress).run(lambda: stopped() or bool(budget.over()))
 
 
 def note_mixture(found: OpenStudy) -> None:
@@ -343,9 +361,11 @@ def note_mixture(found: OpenStudy) -> None:
         say(found.console, told)
 
 
-def close(found: OpenStudy) -> Outcome:
+def close(found: OpenStudy, budget: Budget) -> Outcome:
     """Close the study's run by how the study stands: finished, or interrupted, so that the same command goes on."""
     missing, failed = found.search.left(found.plan.trials)
+    ended = budget.ended() if missing else ""
+    trials = found.search.begun() if found.plan.is_open else found.plan.trials
     spent = {"tracking_seconds": found.tracker.watch.seconds, "tuning_seconds": found.search.watch.seconds}
     # A call that trained nothing says nothing of what training took.
     told = spent if found.search.watch.seconds else {}
@@ -354,8 +374,9 @@ def close(found: OpenStudy) -> Outcome:
 
     def end() -> tuple[TrialRun | None, list[TrialRun]]:
         best = found.tracker.best(found.parent, objective)
-        note = study_note(found.plan.key, found.plan.trials, found.plan.doc, best, not missing, failed)
-        found.tracker.end_study(found.parent, not missing, best, objective, told, {NOTE: note})
+        state = ended or ("not finished: the same command goes on" if missing else "finished")
+        note = study_note(found.plan.key, trials, found.plan.doc, best, state, failed)
+        found.tracker.end_study(found.parent, not missing or bool(ended), best, objective, told, {NOTE: note})
         return best, found.tracker.front(found.parent, objective)
 
     best, front = found.recorder.patience.insist(end)
@@ -363,10 +384,11 @@ def close(found: OpenStudy) -> Outcome:
         found.staging.rmdir()
     return Outcome(
         key=found.plan.key,
-        trials=found.plan.trials,
+        trials=trials,
         finished=not missing,
         failed=failed,
         best=best,
+        ended=ended,
         front=tuple(front),
         **spent,
     )

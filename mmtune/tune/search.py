@@ -8,7 +8,7 @@ from the index alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +20,15 @@ from optuna.trial import TrialState
 
 from mmtune.base.errors import InputError
 from mmtune.base.stopwatch import Stopwatch
-from mmtune.study.space import Space, Value, distribution, sample
+from mmtune.study.space import Space, Value, combinations, distribution, sample
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
 from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.tune.halving import Halving
 
 ATTEMPTS = 2
 WILCOXON = 0.1
+DRAWS = 8
+"""So often a sampler draws for a trial, if what it draws was tried."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -51,6 +53,13 @@ class Given(BaseSampler):
         if self.otherwise is None:
             raise InputError(f"{param_name} must be among the values of a trial that goes on, got {dict(self.values)}")
         return self.otherwise.sample_independent(study, trial, param_name, param_distribution)
+
+
+def make_samplers(name: str, *seed: int) -> Iterator[BaseSampler]:
+    """Samplers by their name on the command line, each of another seed; the last one random."""
+    for draw in range(DRAWS):
+        yield make_sampler(name, derive_seed(*seed, 1, *([draw] if draw else [])))
+    yield make_sampler("random", derive_seed(*seed, 1, DRAWS))
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -130,6 +139,8 @@ class Search:
         self.heard: set[tuple[int, int]] = set()
         self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
+        self.tried: set[frozenset[tuple[str, Value]]] = set()
+        self.combinations = combinations(space)
         self.by_index: dict[int, list[Attempt]] = {}
 
     def rebuild(self, attempts: Iterable[Attempt]) -> None:
@@ -141,7 +152,7 @@ class Search:
         for attempt in sorted(attempts, key=lambda own: (own.started, own.index)):
             self._require_admitted(attempt)
             if attempt.state == RUNNING:
-                self.ask(attempt.index, Given(attempt.values), attempt.started)
+                self.ask(attempt.index, [Given(attempt.values)], attempt.started)
                 for step, score in sorted(attempt.reports.items()):
                     self.report(attempt.index, step, score)
                 continue
@@ -187,15 +198,34 @@ class Search:
         failed = sum(spent(own) and not any(a.ended_well for a in own) for own in found)
         return trials - done - failed, failed
 
-    def ask(self, index: int, sampler: BaseSampler, started: int = 0) -> dict[str, Value]:
-        """Begin an attempt at an index, with values that `sampler` draws."""
+    def begun(self) -> int:
+        """How many indices have had an attempt."""
+        return len(self.by_index)
+
+    def ask(self, index: int, samplers: Iterable[BaseSampler], started: int = 0) -> dict[str, Value]:
+        """Begin an attempt at an index, with values that the first of `samplers` draws which draws what was not tried.
+
+        Where all has been tried, or none draws anything else, the last draw counts.
+        """
         with self.watch:
-            self.study.sampler = sampler
-            trial = self.study.ask()
-            values = sample(self.space, self.base, trial)
+            trial, values = self._draw(samplers)
             self.live[index] = trial
             self._note(Attempt(index=index, started=started, values=values))
             return values
+
+    def _draw(self, samplers: Iterable[BaseSampler]) -> tuple[optuna.Trial, dict[str, Value]]:
+        drawn: tuple[optuna.Trial, dict[str, Value]] | None = None
+        for sampler in samplers:
+            if drawn is not None:
+                # Samplers learn nothing of a trial that failed.
+                self.study.tell(drawn[0], state=TrialState.FAIL)
+            self.study.sampler = sampler
+            trial = self.study.ask()
+            drawn = trial, sample(self.space, self.base, trial)
+            if frozenset(drawn[1].items()) not in self.tried or len(self.tried) >= self.combinations:
+                break
+        assert drawn is not None
+        return drawn
 
     def report(self, index: int, step: int, score: float) -> bool:
         """Report a rung, or a part; whether the trial is worth going on with. What was reported stays as it was."""
@@ -223,6 +253,7 @@ class Search:
             self.halving.add(rung, self.objective.first.rank(score))
 
     def _note(self, attempt: Attempt) -> None:
+        self.tried.add(frozenset(attempt.values.items()))
         self.by_index.setdefault(attempt.index, []).append(attempt)
         self.made.append(attempt)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -42,6 +42,7 @@ from mmtune.train.staging import (
     read_result,
     write_result,
 )
+from mmtune.tune.budget import Budget
 from mmtune.tune.keep import Keeper
 from mmtune.tune.parts import (
     Metrics,
@@ -57,7 +58,7 @@ from mmtune.tune.parts import (
 )
 from mmtune.tune.plan import Plan
 from mmtune.tune.resume import StagedTrial, Standing
-from mmtune.tune.search import ATTEMPTS, Given, Search, closed, derive_seed, last_values, make_sampler
+from mmtune.tune.search import ATTEMPTS, Given, Search, closed, derive_seed, last_values, make_samplers
 
 LONGEST_NAME = 120
 """Letters of what was drawn for a trial that its name has."""
@@ -97,11 +98,12 @@ class Trials:
         tracker: MlflowTracker,
         recorder: Recorder,
         progress: Progress,
+        budget: Budget,
         staging: Path,
         standing: Standing,
     ) -> None:
         self.plan, self.search, self.tracker, self.recorder = plan, search, tracker, recorder
-        self.progress, self.staging = progress, staging
+        self.progress, self.budget, self.staging = progress, budget, staging
         self.divided, self.objective = len(plan.parts) > 1, plan.key.objective
         self.live: dict[int, Live] = {}
         self.open = search.open_indices(plan.trials)
@@ -141,16 +143,22 @@ class Trials:
     # ---- what begins
 
     def begin(self, submit: Callable[[Job], None]) -> bool:
-        """Submit the training that comes next, or begin the trial that does; whether there was any."""
+        """Submit the training that comes next, or begin the trial that does; whether there was any that may."""
+        if self.budget.over():
+            return False
         ready = (index for index, live in self.live.items() if live.waiting and not self._blocked(index))
         waiting = min(ready, default=None)
         if waiting is not None:
             self._submit(waiting, self.live[waiting].waiting.pop(0), submit)
             return True
         index = next((index for index in self.open if not self._blocked(index)), None)
-        if index is not None:
-            self._launch(index, self.open.pop(index))
-        return index is not None
+        if index is None:
+            return False
+        if not self.budget.admits(self.progress.forecast.soonest()):
+            self.open.clear()
+            return False
+        self._launch(index, self.open.pop(index))
+        return True
 
     def _blocked(self, index: int) -> bool:
         return any(needed in self.open or needed in self.live for needed in self.plan.schedule.needs(index))
@@ -186,7 +194,7 @@ class Trials:
     def _launch(self, index: int, earlier: Mapping[str, Value], folder: Path | None = None) -> None:
         """Begin a trial, with the values of an earlier attempt if there was one, in the folder where that goes on."""
         started = milliseconds()
-        values = self.search.ask(index, self._sampler(index, earlier), started)
+        values = self.search.ask(index, self._samplers(index, earlier), started)
         reason = self._obstacle(index)
         try:
             config = self.plan.schedule.configure(self.plan.base, values)
@@ -210,12 +218,12 @@ class Trials:
             self._give_up(live, reason)
             self._conclude_if_over(index)
 
-    def _sampler(self, index: int, earlier: Mapping[str, Value]) -> BaseSampler:
+    def _samplers(self, index: int, earlier: Mapping[str, Value]) -> Iterable[BaseSampler]:
         drawn = self.plan.schedule.draw(index, self.search.attempts())
         if earlier or not drawn.sampler:
-            return Given(earlier or drawn.given)
-        sampler = make_sampler(drawn.sampler, derive_seed(self.plan.key.seed, index, 1))
-        return Given(drawn.given, sampler) if drawn.given else sampler
+            return [Given(earlier or drawn.given)]
+        samplers = make_samplers(drawn.sampler, self.plan.key.seed, index)
+        return [Given(drawn.given, next(samplers))] if drawn.given else samplers
 
     def _obstacle(self, index: int) -> str:
         """Why a trial cannot begin, "" where it can."""
@@ -316,7 +324,7 @@ class Trials:
         if new:
             self.recorder.epoch(live.running[part], point)
         score = point.metrics[self.objective.first.curve]
-        self.progress.advance(ticket, point.epoch, score)
+        self.progress.advance(ticket, point.epoch, score, new)
         if point.epoch not in self.search.rungs:
             return None
         return self.search.report(index, point.epoch, score)
@@ -403,7 +411,7 @@ class Trials:
             live.started.clear()
         if live.hopeless or live.reason:
             begun = [part for part in live.waiting if part in live.started]
-            self.progress.trials -= len(live.waiting) - len(begun)
+            self.progress.drop(len(live.waiting) - len(begun))
             live.waiting = begun
         if not live.waiting and not live.running:
             self._conclude(index, folder)
@@ -414,6 +422,8 @@ class Trials:
         metrics = self._sum_up(live, state) if self.divided else live.metrics.get(self.plan.parts[0], {})
         scores = self.objective.values(metrics)
         self.search.tell(index, state, *scores, retry=folder is not None)
+        if state != FAIL:
+            self.budget.note(index, scores if state == COMPLETE else ())
         if state == COMPLETE and scores:
             self.complete[index] = live.run
             self.progress.rate(live.run.name, scores[0])

@@ -73,7 +73,7 @@ def test_killed_and_started_again_in_the_middle_it_costs_a_line_and_no_training(
 def test_away_for_longer_than_the_patience_it_stops_the_study_which_goes_on_when_it_is_back(
     tiny: Dataset, calm_results: list[dict[str, Any]], shared_store: Path, postgres: Postgres
 ) -> None:
-    process = begin(command(tiny, shared_store, "--patience", "4"))
+    process = begin(command(tiny, shared_store, "--store-patience", "4"))
     wait_for(process, "trial 00")
     postgres.kill()
     text, _ = process.communicate(timeout=120)

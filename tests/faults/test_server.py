@@ -167,7 +167,7 @@ def test_stopped_for_a_while_it_costs_a_line_and_no_training(
 def test_away_for_longer_than_the_patience_the_study_stops_and_the_same_command_goes_on(
     tiny: Dataset, place: Path, server: ServerProcess, long_results: Results
 ) -> None:
-    words = command(tiny, place, "--patience", "5", epochs=LONG)
+    words = command(tiny, place, "--store-patience", "5", epochs=LONG)
     process = begin(words)
     wait_for(process, "[1/4]")
     server.kill()
@@ -187,7 +187,7 @@ def test_away_for_longer_than_the_patience_the_study_stops_and_the_same_command_
 def test_stopped_while_the_server_is_away_nothing_is_lost(
     tiny: Dataset, place: Path, server: ServerProcess, long_results: Results
 ) -> None:
-    words = command(tiny, place, "--patience", "3", epochs=LONG)
+    words = command(tiny, place, "--store-patience", "3", epochs=LONG)
     process = begin(words)
     wait_for(process, "trial 00")
     time.sleep(3)

@@ -16,7 +16,14 @@ from mmtune.study.options import Options
         ({"keep": 5}, "--keep must be of type str, got 5"),
         ({"device": 0}, "--device must be of type str, got 0"),
         ({"protocol": 3}, "--protocol must be of type str or nothing, got 3"),
-        ({"patience": "x"}, "--patience must be of type float, got 'x'"),
+        ({"store_patience": "x"}, "--store-patience must be of type float, got 'x'"),
+        ({"hours": 0}, "--hours must be above 0 and at most 10000, got 0"),
+        ({"hours": float("nan")}, "--hours must be above 0 and at most 10000, got nan"),
+        ({"trial_minutes": -1.0}, "--trial-minutes must be above 0 and at most 600000, got -1.0"),
+        ({"patience": 0}, "--patience must be a whole number from 1 to 100000, got 0"),
+        ({"until": "0.9"}, "--until must be METRIC=NUMBER, such as val_macro_f1=.99, got '0.9'"),
+        ({"until": "=1"}, "--until must be METRIC=NUMBER, such as val_macro_f1=.99, got '=1'"),
+        ({"until": "x=inf"}, "--until must be METRIC=NUMBER, such as val_macro_f1=.99, got 'x=inf'"),
         ({"hung_after": None}, "--hung-after must be of type float, got None"),
         ({"prune": "no"}, "--prune must be of type bool or nothing, got 'no'"),
         ({"trials": True}, "--trials must be of type int or nothing, got True"),
@@ -30,4 +37,4 @@ def test_a_value_of_another_type_is_refused(given: dict[str, Any], said: str) ->
 
 
 def test_a_whole_number_of_seconds_is_one() -> None:
-    assert Options(patience=5, checkpoint_every=0).patience == 5
+    assert Options(store_patience=5, checkpoint_every=0).store_patience == 5

@@ -6,21 +6,20 @@ import base64
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from here import here
 from rich.console import Console
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
-from mmtune.pool.worker import Event, Job, WorkerSpec, run_job
 from mmtune.report.page import write_report
 from mmtune.serve.promotion import promote
 from mmtune.serve.versions import history
@@ -29,7 +28,6 @@ from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Real
 from mmtune.tracking import COMPLETE, PRUNED, REMOVED, MlflowTracker, TrialRun, best_trial
 from mmtune.tracking.view import TAG, view_key
-from mmtune.train.batches import Resident
 from mmtune.train.objective import objective_of
 from mmtune.tune.export import export
 from mmtune.tune.run import Outcome, run_study
@@ -37,46 +35,6 @@ from mmtune.tune.run import Outcome, run_study
 
 def mean_distance(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.abs(labels - probabilities.argmax(1)).mean())
-
-
-@dataclass(kw_only=True)
-class Here:
-    """A pool that trains in this very process, a job whenever it is listened to."""
-
-    spec: WorkerSpec
-    data: Resident
-    waiting: list[Job] = field(default_factory=list)
-    said: list[Event] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    @property
-    def idle(self) -> int:
-        return 1 - len(self.waiting)
-
-    def narrow(self) -> int:
-        return 1
-
-    def submit(self, job: Job) -> None:
-        self.waiting.append(job)
-
-    def answer(self, number: int, go_on: bool) -> None:
-        raise AssertionError("nothing is pruned")
-
-    def send(self, event: Event) -> None:
-        self.said.append(event)
-
-    def recv(self) -> bool:
-        raise AssertionError("nothing is pruned")
-
-    def events(self, timeout: float) -> Iterator[Event]:
-        for job in self.waiting[:1]:
-            self.said.append(run_job(job, self.data, self.spec, self))
-            yield from self.said
-            self.said, self.waiting = [], []
 
 
 SMALL = replace(
@@ -102,11 +60,8 @@ def ran(study: Study, tiny: Dataset, store: Path, **options: Any) -> tuple[Outco
     usual = {"trials": 6, "epochs": 3, "device": "cpu", "sampler": "random", "prune": None}
     out = StringIO()
 
-    def pool(spec: WorkerSpec, count: int) -> Here:
-        return Here(spec=spec, data=Resident(tiny.train, spec.classes, torch.device("cpu"), spec.missing))
-
     made = Options(**{**usual, "prune": None if study.objective == TWO else False, **options})
-    outcome = run_study(study, tiny, made, store, Console(file=out, width=1000), make_pool=pool)
+    outcome = run_study(study, tiny, made, store, Console(file=out, width=1000), make_pool=here(tiny))
     assert outcome is not None
     return outcome, out.getvalue()
 

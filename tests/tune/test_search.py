@@ -12,7 +12,7 @@ from mmtune.study.key import DRAWN
 from mmtune.study.space import Categorical, Integer, Real, Space
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
 from mmtune.train.objective import MACRO_F1, front, objective_of
-from mmtune.tune.search import ATTEMPTS, Attempt, Given, Search, closed, derive_seed, make_sampler
+from mmtune.tune.search import ATTEMPTS, Attempt, Given, Search, closed, derive_seed, make_sampler, make_samplers
 
 SPACE: Space = (
     Categorical(path="a", values=("x", "y"), source=""),
@@ -25,7 +25,7 @@ TWO = objective_of(("macro_f1", "parameters"))
 
 
 def drawn(search: Search, index: int, sampler: str) -> dict[str, object]:
-    return dict(search.ask(index, make_sampler(sampler, derive_seed(0, index, 1)), started=index))
+    return dict(search.ask(index, [make_sampler(sampler, derive_seed(0, index, 1))], started=index))
 
 
 def score(values: dict[str, object]) -> float:
@@ -39,7 +39,7 @@ def worked_by_two(sampler: str, count: int) -> Search:
         values = drawn(search, index, sampler)
         if index % 7 == 5:
             search.tell(index, FAIL, retry=True)
-            search.ask(index, Given(values), started=index)
+            search.ask(index, [Given(values)], started=index)
         if index < count - 2:
             search.tell(index, COMPLETE, score(values), float(len(values)))
     return search
@@ -53,7 +53,7 @@ def worked(sampler: str, count: int, rungs: Sequence[int] = (1, 3)) -> Search:
         reached = [search.report(index, rung, score(values) + rung / 100) for rung in rungs]
         if index % 7 == 5:
             search.tell(index, FAIL, retry=True)
-            search.ask(index, Given(values), started=index)
+            search.ask(index, [Given(values)], started=index)
         if index < count - 2:
             state = COMPLETE if all(reached) else PRUNED
             search.tell(index, state, score(values))
@@ -157,7 +157,7 @@ def test_a_trial_counts_once_at_a_rung_however_many_attempts_it_takes() -> None:
     values = drawn(search, 0, "random")
     search.report(0, 1, 0.5)
     search.tell(0, FAIL, retry=True)
-    search.ask(0, Given(values), started=1)
+    search.ask(0, [Given(values)], started=1)
     for own in (search, rebuilt(search)):
         # One that goes on from a checkpoint does not come to the rung again, and one that begins again does.
         assert own.halving.scores == {1: [0.5]}
@@ -200,7 +200,7 @@ def test_what_is_made_again_has_its_own_values() -> None:
     values = drawn(search, 0, "random")
     search.tell(0, FAIL, retry=True)
     assert search.open_indices(1) == {0: values}
-    assert search.ask(0, Given(values)) == values
+    assert search.ask(0, [Given(values)]) == values
 
 
 @pytest.mark.parametrize(("retry", "tries"), [(True, ATTEMPTS), (False, 1)])
@@ -244,3 +244,37 @@ def test_a_hopeless_trial_is_pruned_and_a_good_one_is_not() -> None:
     assert verdicts[0.9]
     assert verdicts[0.95]
     assert not verdicts[0.1]
+
+
+LISTED: Space = (Categorical(path="a", values=(1, 2, 3, 4)), Categorical(path="b", values=("x", "y", "z")))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_nothing_is_drawn_twice_before_everything_was(sampler: str) -> None:
+    search = Search(LISTED, {})
+    for index in range(9):
+        values = search.ask(index, make_samplers(sampler, 0, index), started=index)
+        search.tell(index, COMPLETE, float(values["a"]) / 4)
+    assert len({tuple(own.values.items()) for own in search.attempts()}) == 9
+
+
+def test_where_everything_was_drawn_a_draw_is_as_good_as_the_first() -> None:
+    search = Search(LISTED, {})
+    for index in range(30):
+        search.ask(index, make_samplers("random", 0, index), started=index)
+        search.tell(index, COMPLETE, 0.5)
+    made = [tuple(own.values.items()) for own in search.attempts()]
+    assert len(set(made)) == 12
+    assert len(search.study.trials) < 30 + 12 * 9
+
+
+def test_a_search_that_drew_again_draws_the_same_when_it_is_rebuilt() -> None:
+    search = Search(LISTED, {})
+    for index in range(8):
+        values = search.ask(index, make_samplers("tpe", 3, index), started=index)
+        search.tell(index, COMPLETE, float(values["a"]))
+    again = rebuilt(search)
+    assert [own.state.name for own in again.study.trials] == [COMPLETE] * 8
+    for own in (search, again):
+        own.ask(8, make_samplers("tpe", 3, 8), started=8)
+    assert again.attempts()[-1].values == search.attempts()[-1].values

@@ -1,0 +1,125 @@
+"""How long a study will take yet, by how its trainings went so far and by how they are stopped early."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from mmtune.tune.halving import places
+
+PRIOR, BETTER = 3.0, 1.2
+"""What is expected of a rung beforehand counts like so many trainings, and so much more often do they go on than if
+scores came in any order: what a search draws later is better."""
+TAIL = 0.5
+"""The share of a whole training for which, at the end, one worker is busy and the others have nothing to do."""
+
+
+@dataclass(kw_only=True)
+class Pace:
+    """A training: when it began, its last epoch, and when that ended."""
+
+    began: float
+    epoch: int = 0
+    told: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of an epoch of it."""
+        return (self.told - self.began) / self.epoch
+
+
+class Forecast:
+    """Seconds left, of trainings of `epochs` each that may end at `rungs`.
+
+    arrived: by rung, how many had come to it before. How often a training goes on from a rung is what halving would let
+    it, and what was seen; how many epochs it makes where it is not stopped, and what one of them takes, is learnt.
+    Clocks are the caller's, in seconds.
+    """
+
+    def __init__(self, epochs: int, rungs: Collection[int] = (), arrived: Mapping[int, int] = {}) -> None:
+        self.epochs, self.rungs = epochs, tuple(sorted(rungs))
+        self.arrived = {rung: arrived.get(rung, 0) for rung in self.rungs}
+        self.passed = dict.fromkeys(self.rungs, 0.0)
+        self.expected = dict.fromkeys(self.rungs, 0.0)
+        self.whole: list[int] = []
+        self.running: dict[int, Pace] = {}
+        self.ended: list[float] = []
+        self.workers = 1
+
+    def begin(self, number: int, now: float) -> None:
+        """A training has begun."""
+        self.running[number] = Pace(began=now)
+        self.workers = max(self.workers, len(self.running))
+
+    def advance(self, number: int, epoch: int, now: float) -> None:
+        """A training has come to the end of an epoch."""
+        own = self.running[number]
+        own.epoch, own.told = epoch, now
+        if epoch in self.arrived:
+            self.arrived[epoch] += 1
+            self.expected[epoch] += self._share(epoch, self.arrived[epoch])
+        if epoch - 1 in self.passed:
+            self.passed[epoch - 1] += 1
+
+    def finish(self, number: int) -> None:
+        """A training has ended: at a rung it was stopped, elsewhere it was whole."""
+        own = self.running.pop(number)
+        if own.epoch:
+            self.ended.append(own.seconds)
+        if own.epoch and own.epoch not in self.arrived:
+            self.whole.append(own.epoch)
+
+    def soonest(self) -> float:
+        """Seconds in which a training that begins now can be told from others, at its first rung or its end."""
+        usual = self._usual()
+        return 0.0 if usual is None else usual * (self.rungs[0] if self.rungs else self._length())
+
+    def left(self, fresh: int, now: float) -> float | None:
+        """Seconds until `fresh` trainings and those under way have ended; None before the first epoch of any."""
+        usual = self._usual()
+        if usual is None:
+            return None
+        work, last = self._epochs(fresh) * usual, 0.0
+        for own in self.running.values():
+            pace = own.seconds if own.epoch else usual
+            more = self._epochs_of(own.epoch) * pace - (now - own.told if own.epoch else 0.0)
+            work, last = work + max(0.0, more), max(last, more)
+        tail = TAIL * (1 - 1 / self.workers) * self._length() * usual if fresh else 0.0
+        return max(work / self.workers + tail, last)
+
+    def _usual(self) -> float | None:
+        """The mean over trainings of the seconds that an epoch takes; None before the first epoch of any."""
+        paces = [*self.ended, *(own.seconds for own in self.running.values() if own.epoch)]
+        return sum(paces) / len(paces) if paces else None
+
+    def _epochs(self, fresh: int) -> float:
+        """That so many trainings will make."""
+        coming, found, last = float(fresh), 0.0, 0.0
+        for rung in self.rungs:
+            found += coming * (rung - last)
+            coming, last = self._going_on(rung, coming), rung
+        return found + coming * max(0.0, self._length() - last)
+
+    def _epochs_of(self, epoch: int) -> float:
+        """That a training will make yet which has come to an epoch."""
+        chance, found, last = 1.0, 0.0, float(epoch)
+        for rung in self.rungs:
+            if rung > epoch:
+                found += chance * (rung - last)
+                chance, last = chance * self._going_on(rung, 1), rung
+        return found + chance * max(0.0, self._length() - last)
+
+    def _share(self, rung: int, place: int) -> float:
+        """How likely the training that comes to a rung as number `place` goes on, had scores no order."""
+        return min(1.0, places(place, rung == self.rungs[0]) / place)
+
+    def _going_on(self, rung: int, coming: float) -> float:
+        """Of so many trainings that will come to a rung, how many will go on."""
+        before = self.arrived[rung]
+        usual = sum(self._share(rung, before + n) for n in range(1, round(coming) + 1))
+        learnt = (self.passed[rung] + PRIOR * BETTER) / (self.expected[rung] + PRIOR)
+        return min(coming, usual * learnt)
+
+    def _length(self) -> float:
+        """Of those that are stopped at no rung, the mean length in epochs."""
+        return (sum(self.whole) + self.epochs) / (len(self.whole) + 1)
