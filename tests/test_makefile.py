@@ -91,7 +91,18 @@ def test_the_options_are_those_that_recipes_take_and_all_of_a_study() -> None:
 
 def test_an_option_is_its_commands_in_small_letters(here: Path) -> None:
     assert make(here, "study", "NAME=x", "POOL=ray", "GPUS_PER_TRIAL=0.5", "STORE_PATIENCE=9").returncode == 0
-    assert heard(here) == ["mmtune", "study", "x", "--pool", "ray", "--gpus-per-trial", "0.5", "--store-patience", "9", ""]
+    assert heard(here) == [
+        "mmtune",
+        "study",
+        "x",
+        "--pool",
+        "ray",
+        "--gpus-per-trial",
+        "0.5",
+        "--store-patience",
+        "9",
+        "",
+    ]
 
 
 def test_python_is_one_program(here: Path) -> None:

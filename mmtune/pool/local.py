@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 from typing import Generic, Self, TypeVar
 
@@ -26,6 +26,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.signals import STOPS
 from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, WorkerSpec, live
 
+PRELOADED = ("mmtune.train.trial", "mmtune.data.store")
 STARTS = 3
 # To load torch and the data may take so long on a slow disk.
 START_SECONDS = 300.0
@@ -152,7 +153,7 @@ class Workers(ABC, Generic[W]):
 class LocalWorker(Worker):
     """A process, and our end of its pipe."""
 
-    process: SpawnProcess
+    process: ForkServerProcess
     pipe: Connection
 
 
@@ -200,22 +201,33 @@ class LocalPool(Workers[LocalWorker]):
         self.workers[self.workers.index(worker)] = start_worker(self.spec)
 
 
-def start_worker(spec: WorkerSpec) -> LocalWorker:
-    """A new worker process, which loads its data while the caller goes on."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(cloudpickle.dumps(spec), theirs), daemon=True)
-    # Such signals reach the whole process group, but stopping is the coordinator's to decide: a worker inherits
-    # the mask, so that none can end it, from its first instruction on.
+def load_ahead() -> None:
+    """Begin to load what workers need, once for all of them: in a process that they are forked from. It takes a second
+    or two, in which the caller goes on."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    # Such signals reach the whole process group, but stopping is the coordinator's to decide: workers inherit the mask,
+    # so that none can end them, from their first instruction on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         # With its first process multiprocessing starts one of its own and then takes the mask away again.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         with without_main():
-            process.start()
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_worker(spec: WorkerSpec) -> LocalWorker:
+    """A new worker process, which loads its data while the caller goes on."""
+    load_ahead()
+    context = get_context("forkserver")
+    ours, theirs = context.Pipe()
+    # What the environment says now counts, not what it said when the server of all workers began.
+    process = context.Process(target=work, args=(cloudpickle.dumps(spec), theirs, dict(os.environ)), daemon=True)
+    with without_main():
+        process.start()
     theirs.close()
     return LocalWorker(process=process, pipe=ours)
 
@@ -245,8 +257,10 @@ class Ears:
         return found
 
 
-def work(spec: bytes, pipe: Connection) -> None:
+def work(spec: bytes, pipe: Connection, environment: Mapping[str, str]) -> None:
     """The life of a worker process."""
+    os.environ.clear()
+    os.environ.update(environment)
     threading.Thread(target=die_with_parent, daemon=True).start()
 
     from mmtune.data.store import load

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import ColumnElement, Connection, Engine, Select, TableClause, column, select, table
 
 from mmtune.tracking.runs import Row
+from mmtune.tracking.store import SCHEMAS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-REVISIONS = {"dc11669786a5"}
-"""Of MLflow's schema: the one of MLflow 3.17."""
+REVISIONS = frozenset(SCHEMAS.values())
 PAGE = 1_000
 # Of values bound to one statement; SQLite's own limit is 32,766.
 MOST_BOUND = 500

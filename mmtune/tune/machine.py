@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Self
 
 from rich.console import Console
@@ -15,7 +17,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.progress import say
 from mmtune.base.provenance import provenance_tags
 from mmtune.data.dataset import Dataset
-from mmtune.pool.local import LocalPool
+from mmtune.pool.local import LocalPool, load_ahead
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study.options import Options
 from mmtune.tune.coordinator import Pool
@@ -27,8 +29,8 @@ ENDLESS = 100_000
 
 def resolve_device(name: str) -> str:
     """A torch device by its name, "auto" being the first GPU or else the CPU; InputError where it is not there."""
-    if name == "cpu":
-        return name
+    if name == "cpu" or (name == "auto" and not has_driver()):
+        return "cpu"
 
     import torch
 
@@ -38,6 +40,17 @@ def resolve_device(name: str) -> str:
     if not known or not torch.cuda.is_available() or int(name[5:] or 0) >= torch.cuda.device_count():
         raise InputError(f"--device must be auto, cpu or a GPU of this machine (cuda, cuda:1), got {name!r}")
     return name
+
+
+def has_driver() -> bool:
+    """Whether there may be a GPU that torch can use: to ask torch itself takes a second to load it."""
+    if "rocm" in version("torch"):
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def training_device(options: Options) -> str:
@@ -69,6 +82,7 @@ def default_workers(device: str) -> int:
 def pool_maker(options: Options, dataset: Dataset, console: Console) -> Iterator[PoolMaker]:
     """What makes the pools of a command that runs studies on one data set."""
     if options.pool == "local":
+        load_ahead()
         yield LocalPool
         return
 

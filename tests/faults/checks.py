@@ -70,16 +70,6 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"{text!r} was never printed")
 
 
-def children(pid: int) -> list[int]:
-    """The worker processes of a coordinator (not multiprocessing's resource tracker)."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        found = [int(p) for task in tasks for p in (task / "children").read_text().split()]
-        return [p for p in found if "spawn_main" in Path(f"/proc/{p}/cmdline").read_text()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
 def gone(pid: int) -> bool:
     """Whether a process has ended."""
     try:

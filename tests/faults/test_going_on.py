@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checks import begin, check_whole, children, command, eventually, result, run, states_of
+from checks import begin, check_whole, command, eventually, result, run, states_of
 from counted import again, epochs, lines
+from processes import children
 
 from mmtune.data.dataset import Dataset
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, PRUNED, MlflowTracker

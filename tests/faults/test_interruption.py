@@ -14,7 +14,6 @@ import pytest
 from checks import (
     begin,
     check_whole,
-    children,
     command,
     done_in,
     eventually,
@@ -25,6 +24,7 @@ from checks import (
     states_of,
     wait_for,
 )
+from processes import children
 
 from mmtune.data.dataset import Dataset
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, MlflowTracker

@@ -27,8 +27,9 @@ from pathlib import Path
 # The servers and databases of the tests, one folder up.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from checks import check_runs, children, command, eventually, gone
+from checks import check_runs, command, eventually, gone
 from counted import again, epochs
+from processes import children
 
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset

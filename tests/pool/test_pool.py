@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from processes import with_memory
 
 from mmtune.base.errors import InputError
 from mmtune.base.signals import STOPS
@@ -106,26 +106,43 @@ def test_a_diverged_trial_is_not_worth_a_retry(pool: LocalPool, tmp_path: Path) 
     assert not failed.retry
 
 
+TOO_WIDE = """
+import sys
+from pathlib import Path
+
+from mmtune.data.protocols import split
+from mmtune.data.store import load
+from mmtune.networks.config import AudioRNNConfig
+from mmtune.pool.local import LocalPool
+from mmtune.pool.worker import Done, Failed, Job, Ready, WorkerSpec
+from mmtune.train.recipe import Train, TrialConfig
+
+
+def until(kind):
+    while True:
+        for event in pool.events(0.2):
+            if isinstance(event, kind):
+                return event
+
+
+data, folder = load(Path(sys.argv[1])), Path(sys.argv[2])
+spec = WorkerSpec(data=data.folder, splits=(split(data.train, "clip_disjoint", 0),), device="cpu", classes=10)
+with LocalPool(spec, 1) as pool:
+    until(Ready)
+    wide = TrialConfig(model=AudioRNNConfig(hidden=8192, layers=5))
+    pool.submit(Job(number=12, config=wide, seed=1, folder=folder / "wide"))
+    failed = until(Failed)
+    print(failed.memory, failed.retry, "allocate" in failed.reason)
+    narrow = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=3))
+    pool.submit(Job(number=13, config=narrow, seed=1, folder=folder / "narrow"))
+    print(until(Done))
+"""
+
+
 def test_too_little_memory_costs_the_job_and_not_the_worker(tiny: Dataset, tmp_path: Path) -> None:
     """The worker may have 2 GiB; the weights of this network alone need more."""
-    spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, before[1]))
-    try:
-        small = LocalPool(spec, 1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-    with small as pool:
-        until(pool, Ready)
-        wide = TrialConfig(model=AudioRNNConfig(hidden=8192, layers=5))
-        pool.submit(Job(number=12, config=wide, seed=1, folder=tmp_path / "wide"))
-        failed, _ = until(pool, Failed)
-        assert isinstance(failed, Failed)
-        assert failed.memory
-        assert failed.retry
-        assert "allocate" in failed.reason
-        pool.submit(Job(number=13, config=CONFIG, seed=1, folder=tmp_path / "narrow"))
-        until(pool, Done)
+    said = with_memory(2, TOO_WIDE, str(tiny.folder), str(tmp_path))
+    assert said.splitlines() == ["True True True", "Done(number=13)"]
 
 
 def test_fewer_jobs_run_side_by_side_once_memory_gave_out(tiny: Dataset, tmp_path: Path) -> None:

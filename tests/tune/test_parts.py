@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import children
 from rich.console import Console
 from tracked import OBJECTIVE
 
@@ -172,9 +173,7 @@ def worker_of(pid: int) -> int:
     """The one worker process of a coordinator, which may take a moment to be there."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        found = [int(p) for t in Path(f"/proc/{pid}/task").iterdir() for p in (t / "children").read_text().split()]
-        workers = [p for p in found if "spawn_main" in Path(f"/proc/{p}/cmdline").read_text()]
-        if workers:
+        if workers := children(pid):
             return workers[0]
         time.sleep(0.05)
     raise AssertionError("no worker")
