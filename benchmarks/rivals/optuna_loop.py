@@ -70,15 +70,20 @@ def work(asked: Asked, number: int, processes: int, stale: Collection[int]) -> N
         values = asked.suggest(trial)
         config, journal = asked.config(values), Journal(asked, str(trial.number), values)
 
+        pruned = False
+
         def on_epoch(epoch: int, scores: Mapping[str, float]) -> bool:
+            nonlocal pruned
             mlflow.log_metrics(dict(scores), step=epoch)
             trial.report(scores[SCORE], epoch)
-            return not trial.should_prune()
+            # The pruner answers once for a rung, and nothing is saved after the last epoch.
+            pruned = epoch < asked.epochs and trial.should_prune()
+            return not pruned
 
         with mlflow.start_run():
             mlflow.log_params(flat(config))
             best = train(config, data, derive_seed(asked.seed, trial.number), journal, on_epoch)
-        if trial.should_prune():
+        if pruned:
             raise optuna.TrialPruned
         return best
 

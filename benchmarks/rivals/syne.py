@@ -50,9 +50,11 @@ def search(asked: Any) -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     callback = tracking(asked, mlflow.MlflowClient(), experiment)
     tuner = Tuner(
-        trial_backend=LocalBackend(entry_point=__file__, pass_args_as_json=True, num_gpus_per_trial=0),
+        trial_backend=LocalBackend(entry_point=__file__, pass_args_as_json=True, rotate_gpus=False),
         scheduler=scheduler,
-        stop_criterion=StoppingCriterion(max_num_trials_finished=asked.trials),
+        # It stops when there are more, and then those under way are waited for.
+        stop_criterion=StoppingCriterion(max_num_trials_started=asked.trials - 1),
+        wait_trial_completion_when_stopping=True,
         n_workers=cores(),
         sleep_time=SLEEP,
         callbacks=[callback],
