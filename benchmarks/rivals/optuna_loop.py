@@ -87,8 +87,12 @@ def work(asked: Asked, number: int, processes: int, stale: Collection[int]) -> N
             raise optuna.TrialPruned
         return best
 
+    def enough(study: optuna.Study, ended: optuna.trial.FrozenTrial) -> None:
+        if left(study, asked, stale) <= 0:
+            study.stop()
+
     if left(study, asked, stale) > 0:
-        study.optimize(objective, callbacks=[lambda study, _: left(study, asked, stale) > 0 or study.stop()])
+        study.optimize(objective, callbacks=[enough])
 
 
 def left(study: optuna.Study, asked: Asked, stale: Collection[int]) -> int:
