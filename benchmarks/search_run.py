@@ -102,11 +102,16 @@ def whole(side: str, asked: Asked) -> dict[str, Any]:
             time.sleep(EVERY)
         took, code = time.perf_counter() - before, process.returncode
     if code:
-        said = (asked.folder / "output").read_text(errors="replace").splitlines()
-        raise IncompleteError(f"{side} with seed {asked.seed} ended with code {code}: " + "\n".join(said[-20:]))
+        raise IncompleteError(ended(side, asked, code))
     others = max(0.0, busy_seconds() - busy - watch.cpu_seconds) / (took * (os.cpu_count() or 1))
     told = {"seconds": took, "cpu_seconds": watch.cpu_seconds, "peak_bytes": watch.peak_bytes}
     return {**told, "others": min(1.0, others)}
+
+
+def ended(side: str, asked: Asked, code: int, when: str = "") -> str:
+    """How a side ended that was not to end so, with its last words."""
+    said = (asked.folder / "output").read_text(errors="replace").splitlines()
+    return f"{side} with seed {asked.seed} ended with code {code}{when}: " + "\n".join(said[-20:])
 
 
 def killed(side: str, asked: Asked, after: float) -> float:
@@ -115,7 +120,8 @@ def killed(side: str, asked: Asked, after: float) -> float:
     with running(side, asked) as (process, watch):
         while time.perf_counter() - before < after:
             if process.poll() is not None:
-                raise IncompleteError(f"{side} ended before it could be killed after {after:.0f} s")
+                early = f", before it could be killed after {after:.0f} s"
+                raise IncompleteError(ended(side, asked, process.returncode, early))
             watch.look()
             time.sleep(EVERY)
         watch.kill()
