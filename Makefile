@@ -51,7 +51,7 @@ WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | \
-		while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-14s %s\n' "$$target" "$$text"; done
 
 setup: $(READY) ## Make .venv with every package that running needs, at its pinned version
 
