@@ -8,15 +8,16 @@ RAY := $(VENV)/.ray
 DASHBOARD := $(VENV)/.dashboard
 DEV := $(VENV)/.dev
 FUZZ := $(VENV)/.fuzz
+RIVALS := $(VENV)/.rivals
 # Else every process would compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Options are given as NAME=value on the command line; the environment does not count. No value is ever read as make's
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
-OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE \
-	TRIAL_MINUTES SAMPLER WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT \
-	TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS
+OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
+	SAMPLER WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT RUN RESULTS FORCE \
+	TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS SIDES KILL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -45,12 +46,12 @@ SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studies init study ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench audit clean
+.PHONY: help setup studies init study ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench bench-search audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | \
-		while IFS='|' read -r target text; do printf '  %-10s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-14s %s\n' "$$target" "$$text"; done
 
 setup: $(READY) ## Make .venv with every package that running needs, at its pinned version
 
@@ -84,6 +85,11 @@ $(DEV): $(READY)
 # What `make fuzz` needs beside the rest.
 $(FUZZ): $(DEV)
 	$(call install,--editable '.[fuzz]',atheris)
+	@touch $@
+
+# What `make bench-search` needs beside the rest.
+$(RIVALS): $(READY)
+	$(call install,--editable '.[rivals]',what others search with)
 	@touch $@
 
 studies: $(READY) ## List the studies [STUDIES= STORE=]
@@ -143,6 +149,9 @@ type: $(DEV) ## Check types
 
 bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
 	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT)
+
+bench-search: $(RIVALS) ## Measure time to an answer beside other tools [SIDES="mmtune ray" DATA= ROWS= SEEDS=3 TRIALS= EPOCHS= OUT= KILL=1]
+	@$(BIN)/python -m benchmarks.search $(call flags,SIDES DATA ROWS SEEDS TRIALS EPOCHS OUT) $(if $(call given,KILL),--kill)
 
 fuzz: $(FUZZ) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
 	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flags,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))

@@ -75,10 +75,11 @@ GPU = {
 
 
 @contextmanager
-def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
+def data_set(folder: Path | None, rows: int, held_out: bool = False) -> Iterator[Dataset]:
     """The data set in `folder`, or the bundled sample, its training partition repeated or cut to `rows`; temporary.
 
-    Speed then depends on the number of rows alone, whichever set is there.
+    Speed then depends on the number of rows alone, whichever set is there. held_out: whether it keeps its test
+    partition, as it is.
     """
     found = load(folder or sample_folder())
     shapes = shapes_of(found.train, len(found.classes))
@@ -86,8 +87,9 @@ def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
         raise InputError(f"--data must have image and audio as in {DIGITS}, {found.name} has {dict(shapes.banks)}")
     with tempfile.TemporaryDirectory(prefix="mmtune-bench-") as temporary:
         train = resized(found.train, rows)
+        test = without_samples(found.require_test()) if held_out else None
         yield save(
-            replace(found, train=train, test=None, forms={name: found.forms[name] for name in train.banks}),
+            replace(found, train=train, test=test, forms={name: found.forms[name] for name in train.banks}),
             Path(temporary) / "data",
         )
 
@@ -95,7 +97,10 @@ def data_set(folder: Path | None, rows: int) -> Iterator[Dataset]:
 def resized(partition: Partition, rows: int) -> Partition:
     """The partition's rows over and over until there are `rows`, with no samples of sounds."""
     chosen = np.resize(np.random.default_rng(0).permutation(len(partition)), rows)
-    taken = partition.take(chosen).compact()
-    return replace(
-        taken, banks={name: bank for name, bank in taken.banks.items() if name not in ("waveform", "speech")}
-    )
+    return without_samples(partition.take(chosen).compact())
+
+
+def without_samples(partition: Partition) -> Partition:
+    """The partition without the samples of sounds, which nothing here reads."""
+    banks = {name: bank for name, bank in partition.banks.items() if name not in ("waveform", "speech")}
+    return replace(partition, banks=banks)

@@ -10,7 +10,7 @@ for data in memory: with one or two of them every epoch begins by starting them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mlflow
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.printed import printed
 from mmtune.base.fields import flatten
-from mmtune.data.dataset import Partition
+from mmtune.data.dataset import Partition, Rows
 from mmtune.data.protocols import Split
 from mmtune.networks.config import DualCNNConfig
 from mmtune.train.recipe import TrialConfig
@@ -64,25 +64,42 @@ def plain_study(
 
 def tensors(config: TrialConfig, partition: Partition, split: Split) -> tuple[TensorDataset, TensorDataset]:
     """Training and validation rows: what the model reads as float32, and the label last."""
-    image, audio = partition.banks["image"], partition.banks["audio"]
-    clips = np.array(audio.values)
-    if isinstance(config.model, DualCNNConfig):
-        scaler = StandardScaler().fit(clips[audio.index[split.train]].reshape(len(split.train), -1))
-        clips = scaler.transform(clips.reshape(len(clips), -1)).reshape(clips.shape)
+    read = reading(config, partition, split)
+    return read(partition, split.train), read(partition, split.validation)
 
-    def of(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TensorDataset:
+
+def reading(config: TrialConfig, partition: Partition, split: Split) -> Callable[[Partition, Rows], TensorDataset]:
+    """What makes tensors of rows of any partition, sounds scaled by the training rows where the model wants that."""
+    scaler = None
+    if isinstance(config.model, DualCNNConfig):
+        audio = partition.banks["audio"]
+        scaler = StandardScaler().fit(audio.values[audio.index[split.train]].reshape(len(split.train), -1))
+
+    def of(partition: Partition, rows: Rows) -> TensorDataset:
+        image, audio = partition.banks["image"], partition.banks["audio"]
+        clips = np.array(audio.values)
+        if scaler is not None:
+            clips = scaler.transform(clips.reshape(len(clips), -1)).reshape(clips.shape)
         seen = torch.from_numpy(image.values[image.index[rows]]).unsqueeze(1).float() / 255
         heard = torch.from_numpy(clips[audio.index[rows]])
         read = [tensor for name, tensor in (("image", seen), ("audio", heard)) if name in config.model.reads]
         return TensorDataset(*read, torch.from_numpy(partition.labels[rows]))
 
-    return of(split.train), of(split.validation)
+    return of
 
 
 def plain_trial(
-    config: TrialConfig, train: TensorDataset, validation: TensorDataset, device: str, seed: int
+    config: TrialConfig,
+    train: TensorDataset,
+    validation: TensorDataset,
+    device: str,
+    seed: int,
+    on_epoch: Callable[[nn.Module, int, float], None] = lambda model, epoch, score: None,
 ) -> tuple[nn.Module, float]:
-    """Train one configuration, logging each score of each epoch; its model and best validation macro-F1."""
+    """Train one configuration, logging each score of each epoch; its model and best validation macro-F1.
+
+    on_epoch: is told of the validation macro-F1 of every epoch.
+    """
     torch.manual_seed(seed)
     size, pinned = config.train.batch_size, device.startswith("cuda")
     # Batch norm cannot train on a last batch of one row.
@@ -99,6 +116,7 @@ def plain_trial(
         }
         for name, value in scores.items():
             mlflow.log_metric(name, value, step=epoch)
+        on_epoch(model, epoch, scores["val_macro_f1"])
         best = max(best, scores["val_macro_f1"])
     return model, best
 
