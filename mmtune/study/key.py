@@ -11,6 +11,8 @@ from mmtune.base.rules import require_choice, require_count
 from mmtune.data.protocols import require_protocol
 from mmtune.train.objective import MACRO_F1, Objective
 
+AUTO = "auto"
+"""Of a warm start: from earlier runs of the same study."""
 DRAWN = ("tpe", "random", "gp", "cmaes")
 SAMPLERS = ("grid", "tries", "phases", "reported", *DRAWN)
 LONGEST_SLUG = 180
@@ -24,6 +26,7 @@ class StudyKey:
     folds: of the cross-validation of every trial, 0 for the one split of the protocol. repeats: how often each fold,
         or the split, is trained on, every time with another seed.
     fixed: choices fixed by the user, as (path, value). encoders: the runs it starts from, as (bank, run id).
+    warm: the study whose best trials it begins with, "auto" for earlier runs of its own, "" for none.
     objective: what it searches for; whoever ranks its trials asks this.
     """
 
@@ -39,6 +42,7 @@ class StudyKey:
     repeats: int = 1
     fixed: tuple[tuple[str, Any], ...] = ()
     encoders: tuple[tuple[str, str], ...] = ()
+    warm: str = ""
     objective: Objective = MACRO_F1
 
     def __post_init__(self) -> None:
@@ -61,11 +65,21 @@ class StudyKey:
         return () if self.objective.is_usual else (f"by {self.objective.words}",)
 
     @property
+    def begun(self) -> tuple[str, ...]:
+        """What it begins with, in words; nothing where that is a draw."""
+        return (f"warm start {self.warm}",) if self.warm else ()
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Whatever else is not as usual, in words."""
+        return (*self.begun, *self.searched, *self.division)
+
+    @property
     def title(self) -> str:
         """What sets this study apart from others of its name, in words."""
         facts = [self.data, self.protocol, f"seed {self.seed}", f"{self.epochs} epochs", self.sampler]
         fixed = [f"{path}={value}" for path, value in self.fixed]
-        return ", ".join([*facts, *self.searched, *self.division, *fixed])
+        return ", ".join([*facts, *self.beside, *fixed])
 
     @property
     def slug(self) -> str:
@@ -74,7 +88,8 @@ class StudyKey:
         parts = [self.study, data, self.protocol, f"seed{self.seed}", f"epochs{self.epochs}"]
         searched = [] if self.objective.is_usual else [f"by-{self.objective.slug}"]
         division = [words.replace(" ", "-") for words in self.division]
-        how = [self.sampler + ("-pruned" if self.prune else ""), *searched, *division]
+        begun = [f"warm-{self.warm}"] if self.warm else []
+        how = [self.sampler + ("-pruned" if self.prune else ""), *begun, *searched, *division]
         fixed = [f"{path}={value}" for path, value in self.fixed]
         started = [f"{bank}-{run_id[:8]}" for bank, run_id in self.encoders]
         text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *fixed, *started]))

@@ -39,6 +39,7 @@ class Options:
     patience: int | None = option(None, "End after so many trials in a row that were no better than the best.")
     trial_minutes: float | None = option(None, "Begin no epoch of a trial after so many minutes of it.")
     sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the study's own if not given.")
+    warm_start: str | None = option(None, "Begin with the best trials of this study, or of another: auto | NAME")
     protocol: str | None = option(None, "The split: " + " | ".join(PROTOCOLS) + " | random | disjoint:GROUP")
     seed: int = option(0, "Decides the split, every trial's weights, and what samplers draw.")
     folds: int = option(0, "Cross-validate every trial on so many folds; 0 for one split.")
@@ -62,6 +63,8 @@ class Options:
             require_protocol(self.protocol)
         if self.sampler is not None:
             require_choice("--sampler", self.sampler, SAMPLERS)
+        if self.warm_start is not None and not self.warm_start.isidentifier():
+            raise InputError(f"--warm-start must be the name of a study, or auto, got {self.warm_start!r:.80}")
         require_count("--seed", self.seed, 0)
         require_count("--repeats", self.repeats, 1, 1_000)
         if self.folds != 0 and not (isinstance(self.folds, int) and 3 <= self.folds <= 10_000):
@@ -145,6 +148,7 @@ class Chosen(TypedDict, total=False):
     patience: int | None
     trial_minutes: float | None
     sampler: str | None
+    warm_start: str | None
     protocol: str | None
     seed: int
     folds: int

@@ -62,14 +62,15 @@ class Enumerated(Trials):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Trials):
-    """As many points as asked for, drawn by one sampler."""
+    """As many points as asked for, drawn by one sampler. first: those that come before any draw."""
 
     space: Space
     trials: int
     sampler: str
+    first: tuple[Mapping[str, Value], ...] = ()
 
     def draw(self, index: int, attempts: Sequence[Attempt]) -> Draw:
-        return Draw(sampler=self.sampler)
+        return Draw(given=self.first[index]) if index < len(self.first) else Draw(sampler=self.sampler)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,7 @@ def make_key(
         repeats=options.repeats,
         fixed=tuple(sorted(options.fixed.items())),
         encoders=tuple(sorted(encoder_runs.items())),
+        warm=options.warm_start or "",
         objective=objective,
     )
 

@@ -27,6 +27,7 @@ from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.study.options import MOST_TRIALS, Options
+from mmtune.study.schedule import Sampled, Schedule
 from mmtune.study.space import describe, pin
 from mmtune.tracking import (
     CLASSES,
@@ -57,11 +58,12 @@ from mmtune.tune.forecast import Forecast
 from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import MADE, as_tag, made_from, own_tags, require_unchanged
-from mmtune.tune.plan import Plan, make_plan, make_splits, protocol_of, require_searchable
+from mmtune.tune.plan import Plan, make_key, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
 from mmtune.tune.trials import Trials
 from mmtune.tune.trying import require_network, require_objective
+from mmtune.tune.warm import WARM, as_lines, warm_points
 
 Stopped = Callable[[], bool]
 MOST_LOOKED_AT = 100
@@ -159,6 +161,8 @@ def run_study(
     most = MOST_TRIALS if options.is_open and pin(study.space, options.fixed) else options.trials
     trials = schedule(study, sampler, base, options.fixed, most, options.epochs)
     runs = {bank: trial.run_id for bank, trial in encoders.items()}
+    if options.warm_start:
+        trials = warmed(trials, make_key(study, dataset, options, base.train.epochs, runs), base, root, console)
     made = {**made_by(options, spec.device), **own_tags(base, objective)}
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made)
     tags = {**study_tags(study, base, plan, dataset), **plan.tags}
@@ -186,6 +190,15 @@ def run_study(
                 if not stopped():
                     raise
                 return None
+
+
+def warmed(trials: Schedule, key: StudyKey, base: TrialConfig, root: Path, console: Console) -> Schedule:
+    """The same trials, the first of them from earlier studies; InputError where none is drawn."""
+    if not isinstance(trials, Sampled) or not trials.space:
+        raise InputError(f"--warm-start needs a sampler that draws, such as tpe, {key.study} has {key.sampler}")
+    first = warm_points(MlflowTracker(root), key, trials.space, flatten(base), trials.trials)
+    say(console, f"warm start: the first {len(first)} trials are the best of earlier ones")
+    return replace(trials, first=first)
 
 
 def likely_trainings(plan: Plan, root: Path) -> int:
@@ -274,7 +287,7 @@ def find_encoders(
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             own = "reported" if options.sampler == "reported" else None
             first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
-            first = replace(first, until=None, patience=None)
+            first = replace(first, until=None, patience=None, warm_start=None)
             run_study(load_study(name), dataset, first, tracker.root, console, stopped, make_pool, began)
             trial = best_encoder(tracker, name, dataset.digest, protocol, options)
         if trial is None and not stopped():
@@ -293,7 +306,7 @@ def say_where(found: OpenStudy, budget: Budget) -> None:
     say(
         found.console,
         f"{key.study}: {plan.count} of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
-        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.searched, *key.division, *budget.told]),
+        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.beside, *budget.told]),
     )
     if "milliseconds" in key.objective.names:
         say(found.console, "milliseconds: the median of at most 100 answers to one row on the worker, right after "
@@ -405,5 +418,6 @@ def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) ->
         "mmtune.space": "\n".join(describe(plan.schedule.space)),
         MADE: as_tag(made_from(study, base, plan.schedule)),
         "mmtune.data_dir": str(dataset.folder.resolve()),
+        **({WARM: as_lines(plan.schedule.first)} if isinstance(plan.schedule, Sampled) and plan.schedule.first else {}),
         NOTE: f"Under way.\n\n{study.doc}",
     }

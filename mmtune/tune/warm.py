@@ -1,0 +1,85 @@
+"""A warm start: a study begins with the best trials of earlier ones, as far as their values fit its space.
+
+What did well on other data, with another budget or in another space is likely to do well again (Feurer et al.,
+"Initializing Bayesian hyperparameter optimization via meta-learning", 2015). Scores of other data are of another scale,
+so only configurations are taken over, and each is trained again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
+from typing import Any
+
+from mmtune.base.errors import InputError
+from mmtune.study.key import AUTO, StudyKey
+from mmtune.study.space import Choice, Space, Value, draw
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
+from mmtune.tracking.runs import json_object
+
+WARM = "mmtune.warm"
+MOST, SHARE = 8, 3
+"""At most so many trials are taken over, and of those that a study is to make a third."""
+Point = Mapping[str, Value]
+
+
+def warm_points(
+    tracker: MlflowTracker, key: StudyKey, space: Space, base: Mapping[str, Any], trials: int
+) -> tuple[Point, ...]:
+    """The values that a study of `trials` trials begins with: those it began with before, or the best of earlier ones.
+
+    base: values by path for whatever an earlier trial does not say. Raises InputError where there is no earlier trial
+    that says anything.
+    """
+    studies = tracker.studies(key.study if key.warm == AUTO else key.warm)
+    before = next((own for own in studies if own.key == key), None)
+    if before is not None:
+        return tuple(json_object(line) for line in before.tags.get(WARM, "").splitlines())
+    ranked = [fitting(tracker, own, space, base) for own in studies]
+    # The best of each study first: which of them is most like this one, nobody knows.
+    mixed = (point for points in zip_longest(*ranked) for point in points if point is not None)
+    found = tuple(islice(distinct(mixed), max(1, min(MOST, trials // SHARE))))
+    if not found:
+        which = f"{key.study} on other data, seed or budget" if key.warm == AUTO else key.warm
+        raise InputError(f"--warm-start needs a complete trial of {which} in {tracker.name} that fits, there is none")
+    return found
+
+
+def as_lines(points: Sequence[Point]) -> str:
+    """Points as a tag says them, a line each."""
+    return "\n".join(json.dumps(dict(point)) for point in points)
+
+
+def fitting(tracker: MlflowTracker, study: StudyRun, space: Space, base: Mapping[str, Any]) -> Iterator[Point]:
+    """What the complete trials of a study say of a space, the best trial first."""
+    objective = study.key.objective
+    complete = [own for own in tracker.trials(study.run_id, (), objective.names) if own.state == COMPLETE]
+    for trial in sorted(complete, key=lambda own: -objective.rank(own.metrics)):
+        said = {choice.path: trial.params[choice.path] for choice in space if choice.path in trial.params}
+        point = completed(space, base, {choice.path: said[choice.path] for choice in space if fits(choice, said)})
+        if point is not None:
+            yield point
+
+
+def fits(choice: Choice, said: Point) -> bool:
+    """Whether a choice may have the value that is said of it."""
+    return choice.path in said and choice.admits(said[choice.path])
+
+
+def completed(space: Space, base: Mapping[str, Any], fit: Point) -> Point | None:
+    """Values for all choices that apply, of `fit` or else the base's; None where those do not fit, or are the most."""
+    found = draw(space, {**base, **fit}, lambda choice: fit.get(choice.path, base[choice.path]))
+    known = {choice.path: choice for choice in space}
+    whole = all(known[path].admits(value) for path, value in found.items())
+    return found if whole and 2 * len(fit.keys() & found.keys()) >= len(found) else None
+
+
+def distinct(points: Iterator[Point]) -> Iterator[Point]:
+    """Each point once."""
+    seen: set[frozenset[tuple[str, Value]]] = set()
+    for point in points:
+        mark = frozenset(point.items())
+        if mark not in seen:
+            seen.add(mark)
+            yield point
