@@ -109,6 +109,11 @@ class Progress(Watched):
         tail = "" if left is None or self.live is not None else f", about {left} left"
         self.say(f"[{self.done}/{self.trials}] trial {own.name}: {state.lower()}{early}, {told}{tail}")
 
+    def put_back(self, number: int, reason: str) -> None:
+        """A training waits for another worker."""
+        own = self.running.pop(number)
+        self.say(f"trial {own.name}: {reason}; it waits for another worker")
+
     def rate(self, name: str, score: float) -> None:
         """A trial is complete with this objective."""
         if self.scale.better(score, self.best[0] if self.best else None):

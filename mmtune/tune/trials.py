@@ -68,7 +68,8 @@ class Live:
     """A trial under way: its run, and its parts that wait, run (by their run) and are done.
 
     A trial of one part has one run for both. started: parts that wait and have a run already, which are brought to an
-    end whatever becomes of the trial. reason: why it has failed; hopeless: whether it is far behind the best.
+    end whatever becomes of the trial. lost: epochs on record of a part when its worker was last taken away. reason: why
+    it has failed; hopeless: whether it is far behind the best.
     """
 
     run: StagedRun
@@ -79,6 +80,7 @@ class Live:
     metrics: dict[Part, Metrics] = field(default_factory=dict)
     failures: Counter[Part] = field(default_factory=Counter)
     started: dict[Part, StagedRun] = field(default_factory=dict)
+    lost: dict[Part, int] = field(default_factory=dict)
     reason: str = ""
     hopeless: bool = False
 
@@ -373,6 +375,25 @@ class Trials:
         else:
             live.reason = live.reason or reason
         self._conclude_if_over(index, later if again and not self.divided else None)
+
+    def lose(self, ticket: int, reason: str) -> None:
+        """A training has lost its worker through no fault of its own: it waits for another one, in the same run.
+
+        Where it has made no epoch since that happened before, it fails: it may need longer than a worker ever has.
+        """
+        index, part, live = self._place(ticket)
+        run = live.running[part]
+        epochs = len(read_epochs(run.folder))
+        if epochs <= live.lost.get(part, -1):
+            self.fail(ticket, f"{reason}, as before, and no epoch was done between", retry=True)
+            return
+        live.lost[part] = epochs
+        del live.running[part]
+        if self.divided:
+            live.started[part] = run
+        live.waiting.insert(0, part)
+        self.progress.put_back(ticket, reason)
+        self._conclude_if_over(index)
 
     def _give_up(self, live: Live, reason: str) -> None:
         """Let a trial that cannot begin, or go on, fail."""
