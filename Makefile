@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RAY := $(VENV)/.ray
+SUBMITIT := $(VENV)/.submitit
 DASHBOARD := $(VENV)/.dashboard
 DEV := $(VENV)/.dev
 FUZZ := $(VENV)/.fuzz
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS SAMPLER WORKERS DEVICE POOL \
-	RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT \
+	RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER PATIENCE PORT OUT RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT \
 	TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
@@ -68,6 +69,11 @@ $(RAY): $(READY)
 	$(call install,--editable '.[ray]',Ray)
 	@touch $@
 
+# What POOL=slurm needs beside the rest.
+$(SUBMITIT): $(READY)
+	$(call install,--editable '.[slurm]',submitit)
+	@touch $@
+
 # What `make dashboard` needs beside the rest.
 $(DASHBOARD): $(READY)
 	$(call install,--editable '.[dashboard]',optuna-dashboard)
@@ -92,7 +98,7 @@ studies: $(READY) ## List the studies [STUDIES= STORE=]
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
 	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
 
-study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray or slurm ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
