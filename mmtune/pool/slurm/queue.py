@@ -108,7 +108,7 @@ def submit(executor: Any, parameters: Mapping[str, Any], work: Sequence[Any], jo
     from submitit.helpers import clean_env
 
     # A worker knows neither stores nor databases.
-    private = [name for name in os.environ if name.startswith(("MLFLOW_", "PG"))]
+    private = [name for name in os.environ if name.startswith("MLFLOW_") or name == "PGPASSWORD"]
     executor.update_parameters(**parameters)
     made: list[Any] = []
     # The message of a refusal is printed by submitit too.
