@@ -71,16 +71,15 @@ class Seat:
 
 
 def train(hosts: Sequence[str], port: int, secret: Path) -> None:
-    """The life of a job's task: find the coordinator, say who this is, and train whatever it is told."""
+    """The life of a job's task: find the coordinator, say who this is, and train whatever it is told.
+
+    Raises OSError or EOFError where there is none any more, as it has ended while this job waited for its turn.
+    """
     from submitit import JobEnvironment
 
     job, node = JobEnvironment(), platform.node()
     name = f"job {job.job_id} on {node}"
-    try:
-        tie = call(hosts, port, secret.read_bytes())
-    except (EOFError, ConnectionRefusedError, FileNotFoundError):
-        # It has ended while this job waited for its turn, and has left nothing behind.
-        return
+    tie = call(hosts, port, secret.read_bytes())
     tie.send({"job": job.job_id, "task": job.global_rank, "name": name, "made_with": made_with()})
     seat = Seat(tie, name)
     for number in ENDINGS:
