@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from checks import eventually, gone
@@ -26,7 +28,13 @@ LONG = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
 
 
 class Executor(local.LocalExecutor):
-    """Without SLURM's own words."""
+    """Without SLURM's own words; a job that has ended has failed, in one of them."""
+
+    def _submit_command(self, command: str) -> Any:
+        job = super()._submit_command(command)
+        states = {"RUNNING": "RUNNING", "FINISHED": "FAILED", "INTERRUPTED": "FAILED"}
+        job.watcher = SimpleNamespace(get_state=lambda own, mode: states[job.state])
+        return job
 
     def _internal_update_parameters(self, **words: object) -> None:
         super()._internal_update_parameters(timeout_min=60, tasks_per_node=words["ntasks_per_node"])
@@ -149,6 +157,20 @@ def test_a_hung_worker_is_replaced_and_its_job_given_back(spec: WorkerSpec, tmp_
         os.kill(stopped, signal.SIGKILL)
         pool.submit(Job(number=16, config=CONFIG, seed=1, folder=tmp_path / "whole"))
         until(pool, Done)
+
+
+def test_no_job_is_asked_for_while_another_has_nothing_to_do(spec: WorkerSpec, tmp_path: Path) -> None:
+    with SlurmSession(Request(), tmp_path / "store", print, Executor) as session, session(spec, 2) as pool:
+        assert eventually(lambda: not list(pool.events(0.2)) and pool.idle == 2)
+        pool.workers[0].tie.close()
+        assert eventually(lambda: not list(pool.events(0.2)) and len(pool.workers) == 1)
+        list(pool.events(0.2))
+        assert len(pool.workers) == 1
+        pool.submit(Job(number=1, config=LONG, seed=1, folder=tmp_path / "one"))
+        list(pool.events(0.2))
+        assert len(pool.workers) == 2
+        until(pool, Ready)
+        assert pool.idle == 1
 
 
 def test_two_workers_of_one_job_end_each_by_itself(spec: WorkerSpec, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ from mmtune.pool.slurm.tie import Listener, Tie, names
 from mmtune.pool.worker import Done, Event, Failed, Job, WorkerSpec
 
 PATIENCE_SECONDS = 15.0
-# A start that failed, and a request that SLURM refused while others run, is made again so much later.
-RETRY_SECONDS = 10.0
+# A start that failed is tried again so much later, and a request that SLURM refused while others run.
+RETRY_SECONDS, REFUSED_SECONDS = 10.0, 60.0
 LOOK_SECONDS = 2.0
 # So long SLURM may take to say what has become of a job whose worker is gone without a word.
 VERDICT_SECONDS = 20.0
@@ -96,7 +96,7 @@ class SlurmPool(Workers[SlurmWorker]):
         self.count, self.request, self.folder, self.executor, self.say = count, request, folder, executor, say
         self.workers: list[SlurmWorker] = []
         self.ties: dict[Tie, SlurmWorker] = {}
-        self.began = False
+        self.began, self.refusal = False, ""
         self.due = self.look_due = 0.0
         self.waits_since: float | None = time.monotonic()
         self.listener = Listener()
@@ -127,9 +127,9 @@ class SlurmPool(Workers[SlurmWorker]):
     # ---- how many
 
     def _follow(self) -> None:
-        """Ask for the jobs that are missing."""
+        """Ask for the jobs that are missing, unless there is less to do than there are workers."""
         now = time.monotonic()
-        if now < self.due:
+        if now < self.due or any(worker.ready and worker.job is None for worker in self.workers):
             return
         tasks = min(self.request.tasks, self.count)
         jobs = (self.count - len(self.workers)) // tasks
@@ -150,8 +150,10 @@ class SlurmPool(Workers[SlurmWorker]):
             if not self.workers:
                 raise
             # A limit on how many one may have, perhaps; what runs goes on.
-            self.say(str(error))
-            self.due = time.monotonic() + RETRY_SECONDS * len(self.workers)
+            if self.refusal != str(error):
+                self.refusal = str(error)
+                self.say(self.refusal)
+            self.due = time.monotonic() + REFUSED_SECONDS
             return
         self.workers += [SlurmWorker(submitted=job, task=task, begun=False) for job in made for task in range(tasks)]
 
