@@ -30,6 +30,7 @@ NONCE, TAG = 32, 32
 # The first message says who calls; a later one is a job at most, whose recipe may hold classes of a notebook's.
 SHORT, LONGEST = 2**16, 64 * 2**20
 GREETING_SECONDS = 10.0
+CROWD = 512
 # After a minute without an answer the other machine is gone; what is shorter costs nobody a place in the queue.
 ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}
 UNSENT_MILLISECONDS = 60_000
@@ -104,9 +105,7 @@ class Listener:
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(NONCE)
         self.heard: SimpleQueue[tuple[Tie, Any]] = SimpleQueue()
-        both = socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if both else socket.AF_INET
-        self.server = socket.create_server(("", 0), family=family, backlog=512, dualstack_ipv6=both)
+        self.server = open_server()
         self.port = int(self.server.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -147,6 +146,14 @@ class Listener:
             finally:
                 self.heard.put((tie, None))
                 tie.release()
+
+
+def open_server() -> socket.socket:
+    """A socket that listens on every network of this machine, on a port that is free."""
+    # A system may know IPv6 and yet have it turned off.
+    with suppress(OSError, ValueError):
+        return socket.create_server(("", 0), family=socket.AF_INET6, backlog=CROWD, dualstack_ipv6=True)
+    return socket.create_server(("", 0), backlog=CROWD)
 
 
 def call(hosts: Iterable[str], port: int, secret: bytes) -> Tie:
