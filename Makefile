@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RAY := $(VENV)/.ray
+SUBMITIT := $(VENV)/.submitit
 DASHBOARD := $(VENV)/.dashboard
 DEV := $(VENV)/.dev
 FUZZ := $(VENV)/.fuzz
@@ -16,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
-	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT RUN RESULTS FORCE \
-	TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS SIDES KILL
+	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
+	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS SIDES KILL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -69,6 +70,11 @@ $(RAY): $(READY)
 	$(call install,--editable '.[ray]',Ray)
 	@touch $@
 
+# What POOL=slurm needs beside the rest.
+$(SUBMITIT): $(READY)
+	$(call install,--editable '.[slurm]',submitit)
+	@touch $@
+
 # What `make dashboard` needs beside the rest.
 $(DASHBOARD): $(READY)
 	$(call install,--editable '.[dashboard]',optuna-dashboard)
@@ -98,7 +104,7 @@ studies: $(READY) ## List the studies [STUDIES= STORE=]
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
 	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
 
-study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray ...]
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray or slurm ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]

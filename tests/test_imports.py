@@ -17,6 +17,7 @@ OWNERS = {
     "optuna": {"tune", "study"},
     "typer": {"cli"},
     "ray": {"pool"},
+    "submitit": {"pool"},
 }
 # A room may import from itself and from those before it.
 LAYERS = [

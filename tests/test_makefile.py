@@ -50,7 +50,7 @@ def here(tmp_path: Path) -> Path:
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text(STUB)
         stub.chmod(0o755)
-    for name in (".ready", ".ray", ".dashboard", ".dev", ".fuzz", ".rivals"):
+    for name in (".ready", ".ray", ".submitit", ".dashboard", ".dev", ".fuzz", ".rivals"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -157,7 +157,7 @@ DEVELOPING = ["test", "test-slow", "torture", "lint", "type", "fuzz"]
 
 @pytest.mark.parametrize("target", RUNNING)
 def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
-    for stamp in (".ready", ".ray", ".dashboard", ".dev", ".fuzz", ".rivals"):
+    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
     assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
     assert installed(here) == ["pip", "."]
@@ -169,7 +169,7 @@ def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
 
 @pytest.mark.parametrize("target", DEVELOPING)
 def test_what_developers_run_has_their_tools_too(here: Path, target: str) -> None:
-    for stamp in (".ready", ".ray", ".dashboard", ".dev", ".fuzz", ".rivals"):
+    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
     assert make(here, target).returncode == 0
     more = [".[fuzz]"] if target == "fuzz" else []
@@ -178,9 +178,10 @@ def test_what_developers_run_has_their_tools_too(here: Path, target: str) -> Non
 
 def test_every_extra_is_installed_once_and_pinned(here: Path) -> None:
     (here / ".venv" / ".ready").unlink()
-    for words in (["study", "NAME=x", "POOL=ray"], ["dashboard", "NAME=x"], ["fuzz"], ["bench-search"]) * 2:
+    slurm, ray = (["study", "NAME=x", f"POOL={pool}"] for pool in ("slurm", "ray"))
+    for words in (ray, slurm, ["dashboard", "NAME=x"], ["fuzz"], ["bench-search"]) * 2:
         assert make(here, *words).returncode == 0
-    assert installed(here) == ["pip", ".", ".[ray]", ".[dashboard]", ".[dev]", ".[fuzz]", ".[rivals]"]
+    assert installed(here) == ["pip", ".", ".[ray]", ".[slurm]", ".[dashboard]", ".[dev]", ".[fuzz]", ".[rivals]"]
 
 
 def test_an_installation_that_fails_says_why_and_leaves_no_stamp(here: Path) -> None:

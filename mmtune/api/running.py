@@ -50,8 +50,8 @@ def run(
     quiet: whether to print nothing.
     fix: choices to fix, by path (`model.width`) or by its last part where that is enough (`width`).
     chosen: the options of `mmtune study` by their names: trials, epochs, sampler, protocol, seed, folds, repeats,
-        workers, device, pool, ray_address, gpus_per_trial, prune, keep, checkpoint_every, hung_after, store_patience,
-        hours, until, patience, trial_minutes, warm_start.
+        workers, device, pool, ray_address, gpus_per_trial, slurm, prune, keep, checkpoint_every, hung_after,
+        store_patience, hours, until, patience, trial_minutes, warm_start.
 
     Trials train in processes of their own, on all cores unless `workers` says otherwise. Raises KeyboardInterrupt where
     Ctrl-C, or a signal to end, has come: what is under way waits, and the same call goes on. Raises InputError, in one
@@ -107,7 +107,7 @@ def run_and_publish(
 
     insist: what a second stop does.
     """
-    with interruptible(insist) as stopped, pool_maker(options, dataset, console) as make_pool:
+    with interruptible(insist) as stopped, pool_maker(options, dataset, root, console) as make_pool:
         outcome = tuning.run_study(study, dataset, options, root, console, stopped, make_pool)
         if outcome is not None and outcome.best is not None and not stopped():
             publish_study(root, outcome, study, dataset, options.store_patience, console, stopped)

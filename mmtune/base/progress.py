@@ -35,8 +35,9 @@ class Forecast(Protocol):
     """When trainings that are known by a number will have ended, as a clock in seconds sees them go on."""
 
     def begin(self, number: int, now: float) -> None: ...
-    def advance(self, number: int, epoch: int, now: float) -> None: ...
+    def advance(self, number: int, epoch: int, now: float, new: bool) -> None: ...
     def finish(self, number: int) -> None: ...
+    def drop(self, number: int) -> None: ...
     def left(self, fresh: int, now: float) -> float | None: ...
     def soonest(self) -> float: ...
 
@@ -107,8 +108,7 @@ class Progress(Watched):
     def advance(self, number: int, epoch: int, score: float, new: bool = True) -> None:
         """A training finished an epoch; new: whether it did so just now, and not in an earlier call."""
         self.running[number].epoch, self.running[number].score = epoch, score
-        if new:
-            self.forecast.advance(number, epoch, time.monotonic())
+        self.forecast.advance(number, epoch, time.monotonic(), new)
 
     def drop(self, trainings: int) -> None:
         """So many trainings will not be made after all."""
@@ -122,10 +122,19 @@ class Progress(Watched):
         early = f" after {own.epoch} of {own.epochs} epochs" if state != "FAIL" and 0 < own.epoch < own.epochs else ""
         self.done += state != "FAIL"
         self.failed += state == "FAIL"
-        self.forecast.finish(number)
+        if state == "FAIL":
+            self.forecast.drop(number)
+        else:
+            self.forecast.finish(number)
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
         self.say(f"[{self.count()}] trial {own.name}: {state.lower()}{early}, {told}{tail}")
+
+    def put_back(self, number: int, reason: str) -> None:
+        """A training waits for another worker."""
+        own = self.running.pop(number)
+        self.forecast.drop(number)
+        self.say(f"trial {own.name}: {reason}; it waits for another worker")
 
     def rate(self, name: str, score: float) -> None:
         """A trial is complete with this objective."""

@@ -138,7 +138,7 @@ class Workers(ABC, Generic[W]):
             worker.job = None
         return event
 
-    def _remove(self, worker: W, reason: str = "") -> Iterator[Event]:
+    def _remove(self, worker: W, reason: str = "", lost: bool = False) -> Iterator[Event]:
         found = self._take_away(worker)
         reason = reason or found
         self.failed_starts += not worker.ready
@@ -146,7 +146,7 @@ class Workers(ABC, Generic[W]):
             raise InputError(f"workers cannot start: {reason}")
         self._replace(worker)
         if worker.job is not None:
-            yield Died(number=worker.job.number, reason=reason)
+            yield Died(number=worker.job.number, reason=reason, lost=lost)
 
 
 @dataclass(kw_only=True, eq=False)

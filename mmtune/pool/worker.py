@@ -102,10 +102,11 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Died:
-    """A worker died under a job."""
+    """A worker died under a job. lost: whether its place to run was taken away, which is no fault of the job's."""
 
     number: int
     reason: str
+    lost: bool = False
 
 
 Event = Ready | Broken | Epoch | Saved | Done | Failed | Died

@@ -15,7 +15,7 @@ from mmtune.data.protocols import PROTOCOLS, require_protocol
 from mmtune.study.key import SAMPLERS
 from mmtune.study.space import Value
 
-POOLS = ("local", "ray")
+POOLS = ("local", "ray", "slurm")
 HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 60.0, 600.0
 KEEP = "best:20"
 SECONDS = "train.seconds"
@@ -46,9 +46,10 @@ class Options:
     repeats: int = option(1, "Train every trial, or fold, so often, each with another seed.")
     workers: int | None = option(None, "Trials at once; one a core if not given.")
     device: str = option("auto", "auto | cpu | cuda | cuda:N")
-    pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/team.md).")
+    pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/cluster.md).")
     ray_address: str | None = option(None, "A running cluster; auto for this node's.")
-    gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray; 0 for CPUs.")
+    gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray or slurm; 0 for CPUs.")
+    slurm: str | None = option(None, "What sbatch is told of jobs: 'partition=gpu account=ml time=4:00:00'.")
     prune: bool | None = option(None, "Stop hopeless trials early; off for a grid and for several metrics, on else.")
     keep: str = option(KEEP, "Of which trials models and embeddings are kept: best:N | all")
     checkpoint_every: float = option(CHECKPOINT_EVERY, "Seconds of a training that an interruption costs at most.")
@@ -85,10 +86,14 @@ class Options:
                 raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
         parse_keep(self.keep)
         require_choice("--pool", self.pool, POOLS)
-        if self.pool == "local" and (self.ray_address is not None or self.gpus_per_trial):
-            raise InputError("--ray-address and --gpus-per-trial are Ray's, so --pool must be ray, got local")
+        if self.pool != "ray" and self.ray_address is not None:
+            raise InputError(f"--ray-address is Ray's, so --pool must be ray, got {self.pool}")
+        if self.pool != "slurm" and self.slurm is not None:
+            raise InputError(f"--slurm is SLURM's, so --pool must be slurm, got {self.pool}")
+        if self.pool == "local" and self.gpus_per_trial:
+            raise InputError("--gpus-per-trial is a cluster's, so --pool must be ray or slurm, got local")
         given = "cuda" if self.gpus_per_trial else "cpu"
-        if self.pool == "ray" and self.device not in ("auto", given):
+        if self.pool != "local" and self.device not in ("auto", given):
             raise InputError(f"--device must be auto or {given} with this --gpus-per-trial, got {self.device!r}")
         if not 0 <= self.gpus_per_trial <= 1:
             raise InputError(f"--gpus-per-trial must be a share from 0 to 1, got {self.gpus_per_trial:g}")
@@ -158,6 +163,7 @@ class Chosen(TypedDict, total=False):
     pool: str
     ray_address: str | None
     gpus_per_trial: float
+    slurm: str | None
     prune: bool | None
     keep: str
     checkpoint_every: float

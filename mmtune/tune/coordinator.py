@@ -104,6 +104,8 @@ class Coordinator:
                 self.trials.fail(event.number, event.reason, retry=event.retry)
             case Died() if self.trials.has_ended(event.number):
                 self.trials.done(event.number)
+            case Died() if event.lost:
+                self.trials.lose(event.number, event.reason)
             case Died():
                 self.trials.fail(event.number, event.reason, retry=True)
             case _:

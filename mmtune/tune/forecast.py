@@ -16,16 +16,22 @@ TAIL = 0.5
 
 @dataclass(kw_only=True)
 class Pace:
-    """A training: when it began, its last epoch, and when that ended."""
+    """A training: when it began, its last epoch, when that ended, and how many it had made before it began."""
 
     began: float
     epoch: int = 0
     told: float = 0.0
+    before: int = 0
+
+    @property
+    def made(self) -> int:
+        """How many epochs it has made since it began."""
+        return self.epoch - self.before
 
     @property
     def seconds(self) -> float:
         """Of an epoch of it."""
-        return (self.told - self.began) / self.epoch
+        return (self.told - self.began) / self.made
 
 
 class Forecast:
@@ -51,10 +57,13 @@ class Forecast:
         self.running[number] = Pace(began=now)
         self.workers = max(self.workers, len(self.running))
 
-    def advance(self, number: int, epoch: int, now: float) -> None:
-        """A training has come to the end of an epoch."""
+    def advance(self, number: int, epoch: int, now: float, new: bool = True) -> None:
+        """A training has come to the end of an epoch; new: whether just now, and not before it was cut short."""
         own = self.running[number]
         own.epoch, own.told = epoch, now
+        if not new:
+            own.began, own.before = now, epoch
+            return
         if epoch in self.arrived:
             self.arrived[epoch] += 1
             self.expected[epoch] += self._share(epoch, self.arrived[epoch])
@@ -64,10 +73,14 @@ class Forecast:
     def finish(self, number: int) -> None:
         """A training has ended: at a rung it was stopped, elsewhere it was whole."""
         own = self.running.pop(number)
-        if own.epoch:
+        if own.made:
             self.ended.append(own.seconds)
         if own.epoch and own.epoch not in self.arrived:
             self.whole.append(own.epoch)
+
+    def drop(self, number: int) -> None:
+        """A training has come to nothing, or waits to go on."""
+        del self.running[number]
 
     def soonest(self) -> float:
         """Seconds in which a training that begins now can be told from others, at its first rung or its end."""
@@ -81,15 +94,15 @@ class Forecast:
             return None
         work, last = self._epochs(fresh) * usual, 0.0
         for own in self.running.values():
-            pace = own.seconds if own.epoch else usual
-            more = self._epochs_of(own.epoch) * pace - (now - own.told if own.epoch else 0.0)
+            pace = own.seconds if own.made else usual
+            more = self._epochs_of(own.epoch) * pace - (now - own.told if own.made else 0.0)
             work, last = work + max(0.0, more), max(last, more)
         tail = TAIL * (1 - 1 / self.workers) * self._length() * usual if fresh else 0.0
         return max(work / self.workers + tail, last)
 
     def _usual(self) -> float | None:
         """The mean over trainings of the seconds that an epoch takes; None before the first epoch of any."""
-        paces = [*self.ended, *(own.seconds for own in self.running.values() if own.epoch)]
+        paces = [*self.ended, *(own.seconds for own in self.running.values() if own.made)]
         return sum(paces) / len(paces) if paces else None
 
     def _epochs(self, fresh: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Self
 
 from rich.console import Console
@@ -25,6 +26,9 @@ from mmtune.tune.coordinator import Pool
 PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
 """From what workers need, and how many there are at most, what trains."""
 ENDLESS = 100_000
+# As many as nobody minds in a queue that is shared.
+SLURM_WORKERS = 8
+CLUSTERS = {"ray": "Ray", "slurm": "SLURM"}
 
 
 def resolve_device(name: str) -> str:
@@ -54,22 +58,22 @@ def has_driver() -> bool:
 
 
 def training_device(options: Options) -> str:
-    """The device that workers use; on Ray it is theirs, whatever this machine has."""
-    if options.pool == "ray":
+    """The device that workers use; on a cluster it is theirs, whatever this machine has."""
+    if options.pool != "local":
         return "cuda" if options.gpus_per_trial else "cpu"
     return resolve_device(options.device)
 
 
 def made_by(options: Options, device: str) -> dict[str, str]:
-    """Tags on what runs are made with; a GPU of Ray's may be any of the cluster's."""
-    if options.pool == "ray" and device != "cpu":
-        return {**provenance_tags("cpu"), "mmtune.device": "GPU (Ray)"}
+    """Tags on what runs are made with; a GPU of a cluster's may be any of its GPUs."""
+    if options.pool != "local" and device != "cpu":
+        return {**provenance_tags("cpu"), "mmtune.device": f"GPU ({CLUSTERS[options.pool]})"}
     return provenance_tags(device)
 
 
 def most_workers(options: Options, device: str) -> int:
-    """How many workers there are at most where no number is asked for; a cluster has its own limits."""
-    return ENDLESS if options.pool == "ray" else default_workers(device)
+    """How many workers there are at most where no number is asked for; Ray knows its own limits."""
+    return {"ray": ENDLESS, "slurm": SLURM_WORKERS}.get(options.pool) or default_workers(device)
 
 
 def default_workers(device: str) -> int:
@@ -79,11 +83,19 @@ def default_workers(device: str) -> int:
 
 
 @contextmanager
-def pool_maker(options: Options, dataset: Dataset, console: Console) -> Iterator[PoolMaker]:
-    """What makes the pools of a command that runs studies on one data set."""
+def pool_maker(options: Options, dataset: Dataset, root: Path, console: Console) -> Iterator[PoolMaker]:
+    """What makes the pools of a command that runs studies on one data set and keeps what it keeps under `root`."""
     if options.pool == "local":
         load_ahead()
         yield LocalPool
+        return
+    if options.pool == "slurm":
+        from mmtune.pool.slurm import Request, SlurmSession, require_slurm, sbatch_words
+
+        require_slurm()
+        request = Request(words=sbatch_words(options.slurm or ""), gpus=options.gpus_per_trial)
+        with SlurmSession(request, root, partial(say, console)) as made:
+            yield made
         return
 
     from mmtune.pool.ray import Engine, RaySession

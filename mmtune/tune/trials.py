@@ -69,7 +69,9 @@ class Live:
     """A trial under way: its run, and its parts that wait, run (by their run) and are done.
 
     A trial of one part has one run for both. started: parts that wait and have a run already, which are brought to an
-    end whatever becomes of the trial. reason: why it has failed; hopeless: whether it is far behind the best.
+    end whatever becomes of the trial. known: the last epoch of a part that the recorder has. lost: the last one on
+    record when its worker was last taken away. reason: why it has failed. hopeless: whether it is far behind the
+    best.
     """
 
     run: StagedRun
@@ -80,6 +82,8 @@ class Live:
     metrics: dict[Part, Metrics] = field(default_factory=dict)
     failures: Counter[Part] = field(default_factory=Counter)
     started: dict[Part, StagedRun] = field(default_factory=dict)
+    known: dict[Part, int] = field(default_factory=dict)
+    lost: dict[Part, int] = field(default_factory=dict)
     reason: str = ""
     hopeless: bool = False
 
@@ -255,6 +259,7 @@ class Trials:
             return
         run = live.started.pop(part, None) or self._part_run(live, part)
         live.running[part] = run
+        live.known.setdefault(part, last_epoch(read_epochs(run.folder)))
         self.progress.begin(ticket, run.name, live.config.train.epochs)
         job = Job(
             number=ticket,
@@ -323,6 +328,7 @@ class Trials:
         CLOCK.show_milliseconds(point.time)
         if new:
             self.recorder.epoch(live.running[part], point)
+            live.known[part] = point.epoch
         score = point.metrics[self.objective.first.curve]
         self.progress.advance(ticket, point.epoch, score, new)
         if point.epoch not in self.search.rungs:
@@ -381,6 +387,30 @@ class Trials:
         else:
             live.reason = live.reason or reason
         self._conclude_if_over(index, later if again and not self.divided else None)
+
+    def lose(self, ticket: int, reason: str) -> None:
+        """A training has lost its worker through no fault of its own: it waits for another one, in the same run.
+
+        Where it has made no epoch since that happened before, it fails: it may need longer than a worker ever has.
+        """
+        index, part, live = self._place(ticket)
+        run = live.running[part]
+        points = read_epochs(run.folder)
+        last = last_epoch(points)
+        if last <= live.lost.get(part, -1):
+            self.fail(ticket, f"{reason}, as before, and no epoch was done between", retry=True)
+            return
+        # A worker may end between writing an epoch and telling it, and the next one tells it as one of before.
+        for point in points:
+            if point.epoch > live.known[part]:
+                self.recorder.epoch(run, point)
+        live.known[part] = live.lost[part] = last
+        del live.running[part]
+        if self.divided:
+            live.started[part] = run
+        live.waiting.insert(0, part)
+        self.progress.put_back(ticket, reason)
+        self._conclude_if_over(index)
 
     def _give_up(self, live: Live, reason: str) -> None:
         """Let a trial that cannot begin, or go on, fail."""
@@ -467,6 +497,11 @@ def summed_points(parts: Sequence[StagedRun], found: Sequence[Metrics], objectiv
         scores = {f"{UNIT}{name}": unit[name] for name in summarised(objective) if name in unit}
         points.append(Point(epoch=step, time=over, metrics=scores))
     return points
+
+
+def last_epoch(points: Sequence[Point]) -> int:
+    """The last epoch on record, 0 for none."""
+    return max((point.epoch for point in points), default=0)
 
 
 def new_folder(folder: Path, number: int) -> Path:

@@ -19,9 +19,9 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.pool.ray.actor import PREFIX, Exited, Files, Message, Order, Trainer, made_with, own_folder, pack, unpack
+from mmtune.pool.ray.actor import PREFIX, Exited, Files, Message, Order, Trainer, own_folder, pack, unpack
 from mmtune.pool.ray.engine import Engine, require_answer
-from mmtune.pool.ray.pool import differences
+from mmtune.pool.same import differences, made_with
 from mmtune.pool.worker import Done, Epoch, Job, Ready, Saved, WorkerSpec
 from mmtune.study.options import Options
 from mmtune.train.recipe import Train, TrialConfig

@@ -1,4 +1,4 @@
-"""The recipes of docs/team.md: the SLURM script is run, as far as that goes without SLURM, and the YAML is read."""
+"""The recipes of docs/cluster.md: the SLURM script is run, as far as that goes without SLURM, and the YAML is read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ wait
 
 def block(language: str) -> str:
     """The code block of a language in the document."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "team.md").read_text(), re.DOTALL)
+    (found,) = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
     return str(found)
 
 
@@ -53,12 +53,12 @@ def test_the_script_is_bash(tmp_path: Path) -> None:
 
 
 def test_the_commands_have_options_that_there_are() -> None:
-    text = (ROOT / "docs" / "team.md").read_text()
+    text = (ROOT / "docs" / "cluster.md").read_text()
     told = CliRunner().invoke(app, ["study", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     commands = [line for line in text.replace("\\\n", " ").splitlines() if line.lstrip().startswith("mmtune study")]
     commands.append(yaml.safe_load(block("yaml"))["spec"]["entrypoint"])
     options = {option for line in commands for option in re.findall(r"--[a-z-]+", line)}
-    assert {"--pool", "--ray-address", "--gpus-per-trial", "--workers"} <= options
+    assert {"--pool", "--ray-address", "--slurm", "--gpus-per-trial", "--workers"} <= options
     assert not {option for option in options if option not in told}
 
 

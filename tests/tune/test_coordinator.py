@@ -13,11 +13,11 @@ from tracked import OBJECTIVE
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.pool.worker import Done, Epoch, Event, Failed, Job, WorkerSpec
+from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, INTERRUPTED, MlflowTracker
-from mmtune.train.staging import Point, Result, now_ms, write_result
+from mmtune.train.staging import Point, Result, append_epoch, now_ms, read_epochs, write_result
 from mmtune.tune.run import run_study
 
 CROWD, EPOCHS = 80, 9
@@ -120,3 +120,73 @@ def test_what_has_ended_beside_a_full_disk_has_ended(tiny: Dataset, store: Path)
         )
     tracker = MlflowTracker(store)
     assert tracker.tally(tracker.studies()[0].run_id) == {COMPLETE: 3, INTERRUPTED: 1}
+
+
+@dataclass(kw_only=True)
+class Borrowed(Crowd):
+    """Workers that are taken away under every job, after as many epochs as `made` says, until those are all made.
+
+    Of the last one before each end nobody is told.
+    folders: where jobs were sent, in order.
+    """
+
+    made: int
+    folders: list[Path] = field(default_factory=list)
+
+    def submit(self, job: Job) -> None:
+        super().submit(job)
+        self.folders.append(job.folder)
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        for number, job in list(self.busy.items()):
+            before = len(read_epochs(job.folder))
+            ending = before + self.made >= EPOCHS
+            for epoch in range(before + 1, before + 1 + self.made):
+                point = Point(epoch=epoch, time=now_ms(), metrics={"val_macro_f1": 0.5})
+                append_epoch(job.folder, point)
+                if ending or epoch < before + self.made:
+                    yield Epoch(number=number, point=point)
+            del self.busy[number]
+            if ending:
+                yield done(job)
+            else:
+                yield Died(number=number, reason="job 7 reached its time limit", lost=True)
+
+
+@pytest.mark.parametrize(("folds", "trainings"), [(0, 2), (3, 6)])
+def test_a_worker_that_is_taken_away_costs_no_attempt(tiny: Dataset, store: Path, folds: int, trainings: int) -> None:
+    pools: list[Borrowed] = []
+
+    def make_pool(spec: WorkerSpec, count: int) -> Borrowed:
+        pools.append(Borrowed(spec=spec, count=count, made=2))
+        return pools[-1]
+
+    options = Options(sampler="random", trials=2, epochs=EPOCHS, workers=2, device="cpu", folds=folds, prune=False)
+    outcome = run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True), make_pool=make_pool)
+    assert outcome is not None
+    assert (outcome.finished, outcome.failed) == (True, 0)
+    (pool,) = pools
+    # Five workers each, for nine epochs by twos, in the one folder of each training.
+    assert len(pool.folders) == 5 * trainings
+    assert len(set(pool.folders)) == trainings
+    tracker = MlflowTracker(store)
+    parent = tracker.studies()[0].run_id
+    assert tracker.tally(parent) == {COMPLETE: 2}
+    for one in tracker.parts(parent) if folds else tracker.trials(parent):
+        assert [epoch for epoch, _ in tracker.curves(one.run_id, ("val_macro_f1",))["val_macro_f1"]] == list(
+            range(1, 11)
+        )
+
+
+def test_one_that_no_worker_is_given_time_for_fails_in_the_end(tiny: Dataset, store: Path) -> None:
+    options = Options(sampler="random", trials=1, epochs=EPOCHS, workers=1, device="cpu", prune=False)
+    pool = Borrowed(spec=WorkerSpec(data=tiny.folder, splits=(), device="cpu", classes=10), count=1, made=0)
+    outcome = run_study(
+        load_study("audio_rnn"), tiny, options, store, Console(quiet=True), make_pool=lambda spec, count: pool
+    )
+    assert outcome is not None
+    assert (outcome.finished, outcome.failed) == (True, 1)
+    tracker = MlflowTracker(store)
+    reason = "job 7 reached its time limit, as before, and no epoch was done between"
+    assert [trial.tags["mmtune.reason"] for trial in tracker.trials(tracker.studies()[0].run_id)] == [reason] * 2
+    assert len(pool.folders) == 4

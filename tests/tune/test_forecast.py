@@ -110,3 +110,15 @@ def test_a_study_that_goes_on_knows_how_crowded_its_rungs_are() -> None:
         own.advance(0, 1, 1.0)
     left = [own.left(10, 1.0) or 0.0 for own in (new, old)]
     assert left[1] < left[0]
+
+
+def test_a_training_that_goes_on_is_timed_by_the_epochs_that_it_makes() -> None:
+    forecast = Forecast(10, ())
+    forecast.begin(0, 100.0)
+    for epoch in (1, 2, 3, 4):
+        forecast.advance(0, epoch, 100.5, new=False)
+    assert forecast.left(0, 100.5) is None
+    forecast.advance(0, 5, 102.5)
+    assert forecast.left(0, 102.5) == 10
+    forecast.drop(0)
+    assert forecast.left(3, 103.0) is None

@@ -6,7 +6,6 @@ Nothing here needs a file system that the driver shares.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import platform
 import shutil
@@ -16,16 +15,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import mmtune
 from mmtune.base.bounds import inside
 from mmtune.base.files import write_whole
-from mmtune.base.provenance import installed
 from mmtune.data.dataset import Partition
+from mmtune.pool.same import made_with
 from mmtune.pool.worker import Done, Event, Failed, Job, Saved, WorkerSpec, live
 from mmtune.train.staging import CHECKPOINT, EPOCHS, RUN
 
@@ -131,18 +128,6 @@ class Trainer:
         encoders = {name: self.folder / "encoders" / name for name in job.encoders}
         checkpoint = None if job.checkpoint is None else self.folder / "checkpoint"
         return replace(job, folder=self.folder / "job", encoders=encoders, checkpoint=checkpoint)
-
-
-@cache
-def made_with() -> dict[str, str]:
-    """What decides a training's result on the same hardware: versions, and mmtune's source."""
-    source = hashlib.sha256()
-    root = Path(mmtune.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        source.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    # The builds of one version of torch for CPUs and for GPUs differ in what follows the plus.
-    versions = {name: installed(name).partition("+")[0] for name in ("torch", "numpy", "scikit-learn")}
-    return {"mmtune": f"{mmtune.__version__} ({source.hexdigest()[:8]})", **versions}
 
 
 def pack(folder: Path) -> Files:

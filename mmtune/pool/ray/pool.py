@@ -12,8 +12,9 @@ from typing import Any, Self
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Partition
 from mmtune.pool.local import Worker, Workers
-from mmtune.pool.ray.actor import Exited, Order, Trainer, made_with, pack, unpack
+from mmtune.pool.ray.actor import Exited, Order, Trainer, pack, unpack
 from mmtune.pool.ray.engine import Engine, begin
+from mmtune.pool.same import SAME, differences, made_with
 from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
 from mmtune.train.staging import CHECKPOINT, EPOCHS, append_epoch
 
@@ -22,7 +23,6 @@ FOLLOW_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 PATIENCE_SECONDS = 15.0
 GOODBYE_SECONDS = 5.0
-SAME = "every node must have this machine's mmtune and torch"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -206,8 +206,3 @@ class RayPool(Workers[RayWorker]):
         if any(own.ready for own in self.workers):
             self.failed_starts = 0
         self.due = 0.0 if worker.ready else time.monotonic() + RETRY_SECONDS
-
-
-def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """What they have otherwise than we, in words."""
-    return [f"{name} {theirs.get(name)} instead of {own}" for name, own in ours.items() if theirs.get(name) != own]
