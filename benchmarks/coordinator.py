@@ -18,10 +18,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 
+from benchmarks.measure import resident
 from benchmarks.results import keep_dated
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset
@@ -35,6 +36,8 @@ from mmtune.train.staging import FILES, RESULT, Point, Result, now_ms
 from mmtune.tune.run import run_study
 
 EPOCHS = 20
+MARK = 1_000
+"""After so many trials each it is seen what the coordinator holds."""
 LEFT = {"model/model.safetensors": 60_000, "model/model.json": 700, "validation.npz": 20_000, "history.json": 3_000}
 FINAL = ("val_ari", "val_nmi", "val_purity", "fit_seconds", *(f"val_f1_{digit}" for digit in range(10)))
 
@@ -84,10 +87,15 @@ class InstantPool(UntrainedPool):
     jobs: list[Job] = field(default_factory=list)
     go_on: dict[int, bool] = field(default_factory=dict)
     seconds: float = 0.0
+    marks: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def idle(self) -> int:
         return self.count - len(self.jobs)
+
+    def mark(self) -> None:
+        """What this process has after so many jobs: bytes of memory, and files open."""
+        self.marks[self.made] = resident(os.getpid()), sum(1 for _ in Path("/proc/self/fd").iterdir())
 
     def submit(self, job: Job) -> None:
         self.begin()
@@ -100,6 +108,8 @@ class InstantPool(UntrainedPool):
         under_way, self.jobs = self.jobs, []
         for job in under_way:
             self.made += 1
+            if self.made % MARK == 0:
+                self.mark()
             pruned = yield from self._epochs(job)
             began = time.perf_counter()
             leave_files(job.folder / FILES)
@@ -135,8 +145,11 @@ def leave_files(folder: Path) -> None:
         (folder / name).write_bytes(os.urandom(size))
 
 
-def measure(dataset: Dataset, trials: int, sampler: str, keep: str, root: Path) -> dict[str, float]:
-    """Run `trials` trials; seconds from the first job to the study's end, and those of tracking, tuning and files."""
+def measure(dataset: Dataset, trials: int, sampler: str, keep: str, root: Path) -> dict[str, Any]:
+    """Run `trials` trials; seconds from the first job to the study's end, and those of tracking, tuning and files.
+
+    held: by number of trials, bytes of memory and open files.
+    """
     pools: list[InstantPool] = []
 
     def make_pool(spec: WorkerSpec, count: int) -> InstantPool:
@@ -153,7 +166,8 @@ def measure(dataset: Dataset, trials: int, sampler: str, keep: str, root: Path) 
     check(root, trials)
     parts = {"tracking": outcome.tracking_seconds, "tuning": outcome.tuning_seconds, "files": pools[0].seconds}
     rest = seconds - sum(parts.values())
-    return {"trials": trials, "seconds": seconds, "cpu_seconds": cpu, **parts, "rest": rest}
+    held = {"held": pools[0].marks} if pools[0].marks else {}
+    return {"trials": trials, "seconds": seconds, "cpu_seconds": cpu, **parts, "rest": rest, **held}
 
 
 def check(root: Path, trials: int) -> None:
@@ -165,13 +179,15 @@ def check(root: Path, trials: int) -> None:
         assert store.execute(ended).fetchone()[0] == trials
 
 
-def table(found: dict[str, float]) -> Iterator[str]:
+def table(found: dict[str, Any]) -> Iterator[str]:
     """The measurement in lines."""
     trials, seconds = found["trials"], found["seconds"]
     yield f"{trials:.0f} trials of {EPOCHS} epochs: {seconds:.1f} s, {trials / seconds:.1f} trials per second"
     yield f"  of the processor {found['cpu_seconds']:.1f} s, {trials / found['cpu_seconds']:.1f} trials per second"
     for name in ("tracking", "tuning", "files", "rest"):
         yield f"  {name:<8} {1000 * found[name] / trials:6.2f} ms a trial, {found[name] / seconds:6.1%}"
+    for made, (memory, files) in found.get("held", {}).items():
+        yield f"  after {made:>6,} trials: {memory / 2**20:.0f} MiB of memory, {files} files open"
 
 
 def main() -> None:
@@ -194,7 +210,7 @@ def main() -> None:
         print(kept(found | {"trials_per_second": found["trials"] / found["seconds"]}, given))
 
 
-def kept(found: dict[str, float], given: argparse.Namespace) -> Path:
+def kept(found: dict[str, Any], given: argparse.Namespace) -> Path:
     """A dated JSON file of what was measured and with what."""
     versions = {name: version(name) for name in ("mlflow", "optuna", "sqlalchemy")}
     made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **versions}

@@ -1,8 +1,9 @@
 """A full search against the same search that stops hopeless trials early, over several seeds.
 
-Both draw from the study's space with the same sampler and seeds. The question is what the second one's best
-validation macro-F1 is, and for how many of the first one's epochs: it should come within a standard deviation of the
-full search's best, over the seeds, in a third of the epochs.
+Both draw from the study's space with the same sampler and seeds, or go through the report's grid. The question is what
+the second one's best validation macro-F1 is, and for how many of the first one's epochs: it should come within a
+standard deviation of the full search's best, over the seeds, in a third of the epochs. Of a grid it is also in how many
+seeds both have the same winner.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from mmtune.tracking import COMPLETE, MlflowTracker
 from mmtune.tune.run import run_study
 
 KINDS = ("full", "pruned")
+GRID = "grid"
 
 
 def search(given: argparse.Namespace, dataset: Dataset, seed: int, prune: bool) -> dict[str, float]:
@@ -37,7 +39,7 @@ def search(given: argparse.Namespace, dataset: Dataset, seed: int, prune: bool) 
     options = Options(
         seed=seed,
         sampler=given.sampler,
-        trials=given.trials,
+        trials=None if given.sampler == GRID else given.trials,
         epochs=given.epochs,
         prune=prune,
         device=given.device,
@@ -50,9 +52,11 @@ def search(given: argparse.Namespace, dataset: Dataset, seed: int, prune: bool) 
         tracker = MlflowTracker(Path(folder))
         parent = next(run for run in tracker.studies(given.study) if run.key == outcome.key)
         trials = tracker.trials(parent.run_id)
-    complete = [trial.metrics[outcome.key.objective.name] for trial in trials if trial.state == COMPLETE]
+    complete = {trial.number: trial.metrics[outcome.key.objective.name] for trial in trials if trial.state == COMPLETE}
     return {
-        "best": max(complete),
+        "trials": len({trial.number for trial in trials}),
+        "best": max(complete.values()),
+        "winner": max(complete, key=lambda number: (complete[number], -number)),
         "epochs": sum(trial.metrics["epochs_trained"] for trial in trials),
         "pruned": len(trials) - len(complete),
     }
@@ -81,6 +85,7 @@ def verdict(found: Mapping[str, list[dict[str, float]]]) -> dict[str, float]:
     return {
         **{f"{kind}_mean": means[kind] for kind in KINDS},
         **{f"{kind}_sd": deviations[kind] for kind in KINDS},
+        "winners": sum(a["winner"] == b["winner"] for a, b in zip(*(found[kind] for kind in KINDS), strict=True)),
         "behind": lost / deviations["full"] if deviations["full"] > 0 else (0.0 if lost <= 0 else float("inf")),
         "share": epochs["pruned"] / epochs["full"],
     }
@@ -90,7 +95,7 @@ def table(results: Mapping[str, Any]) -> str:
     """The whole page."""
     lines = ["# A full search, and one that stops hopeless trials early", ""]
     head = ["study", "sampler", "data", "trials x epochs", "seeds", "best macro-F1, full", "pruned", "behind, in sd"]
-    head += ["epochs, full", "pruned", "share", "date", "commit"]
+    head += ["same winner", "epochs, full", "pruned", "share", "date", "commit"]
     rows = [head, ["---"] * len(head), *(row(entry) for entry in results.get("searches", {}).values())]
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join([*lines, "", "Best validation macro-F1: mean and standard deviation (sd) over the seeds.", ""])
@@ -108,6 +113,7 @@ def row(entry: Mapping[str, Any]) -> list[str]:
         *(f"{asked['trials']} x {asked['epochs']}", str(asked["seeds"])),
         *(f"{said[f'{kind}_mean']:.4f} ± {said[f'{kind}_sd']:.4f}" for kind in KINDS),
         f"{said['behind']:.2f}",
+        f"{said['winners']} of {asked['seeds']}" if asked["sampler"] == GRID else "",
         *(f"{epochs[kind]:.0f}" for kind in KINDS),
         *(f"{said['share']:.1%}", entry["date"], entry["machine"]["commit"][:12]),
     ]
@@ -120,6 +126,8 @@ def run(given: argparse.Namespace) -> None:
         found = compare(given, dataset)
         asked = {name: getattr(given, name) for name in ("study", "sampler", "trials", "epochs", "seeds", "fix")}
         made = {"date": today(), "machine": describe(given.device), "data": dataset.name, "rows": len(dataset.train)}
+    if given.sampler == GRID:
+        asked["trials"] = found["full"][0]["trials"]
     said = verdict(found)
     entry = {**made, "asked": asked, "runs": found, "verdict": said}
     keep(path, "searches", f"{given.study} {given.sampler} {dataset.name}", entry, table)
@@ -132,7 +140,7 @@ def run(given: argparse.Namespace) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.pruning", description=__doc__.splitlines()[0])
     parser.add_argument("--study", default="audio_rnn")
-    parser.add_argument("--sampler", default="random", choices=["random", "tpe", "gp", "cmaes"])
+    parser.add_argument("--sampler", default="random", choices=["random", "tpe", "gp", "cmaes", GRID])
     parser.add_argument("--fix", action="append", metavar="NAME=VALUE", help="fix a choice; if none is, view=step")
     parser.add_argument("--trials", type=whole, default=27)
     parser.add_argument("--epochs", type=whole, default=27)

@@ -10,8 +10,9 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
 from mmtune.study.checks import require_contract, require_drawable, require_kind, require_name, require_plain
+from mmtune.study.key import RANDOM
 from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
-from mmtune.study.space import Space, Value, combinations, grid, pin
+from mmtune.study.space import Space, Value, combinations, grid, pin, point_at
 from mmtune.train.objective import Metric, objective_of
 from mmtune.train.recipe import TrialConfig
 
@@ -155,7 +156,10 @@ def schedule(
             metric = objective_of(study.objective).first
             made = Phased(space=space, phases=phases, base=flatten(base), metric=metric)
         case _:
-            made = Sampled(space=space, trials=trials or (study.trials if space else 1), sampler=sampler)
+            # What somebody has thought of is a good place for a sampler to learn from.
+            start = point_at(space, flatten(base)) if sampler != RANDOM else None
+            count = trials or (study.trials if space else 1)
+            made = Sampled(space=space, trials=count, sampler=sampler, first=(start,) if start else ())
     if made.trials == 0:
         raise InputError(f"study {study.name} has no trials with --sampler {sampler}; choose another sampler")
     return made

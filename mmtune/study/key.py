@@ -13,7 +13,8 @@ from mmtune.train.objective import MACRO_F1, Objective
 
 AUTO = "auto"
 """Of a warm start: from earlier runs of the same study."""
-DRAWN = ("tpe", "random", "gp", "cmaes")
+RANDOM = "random"
+DRAWN = ("tpe", RANDOM, "gp", "cmaes")
 SAMPLERS = ("grid", "tries", "phases", "reported", *DRAWN)
 LONGEST_SLUG = 180
 

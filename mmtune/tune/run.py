@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from mmtune.base.clock import CLOCK, now
+from mmtune.base.clock import now
 from mmtune.base.errors import AwayError, GoneError, InputError
 from mmtune.base.fields import flatten
 from mmtune.base.files import locked, make_folder, storage_problem
 from mmtune.base.progress import Progress, say
-from mmtune.base.provenance import mixture
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
 from mmtune.networks.kinds import remember
@@ -28,45 +25,30 @@ from mmtune.study import Study, StudyKey, load_study, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.schedule import Sampled, Schedule
-from mmtune.study.space import describe, pin
+from mmtune.study.space import pin
 from mmtune.tracking import (
-    CLASSES,
-    COMPLETE,
-    MISSING,
     NOTE,
-    PRUNED,
-    REMOVED,
-    Heartbeat,
     MlflowTracker,
-    Recorder,
     TakenOverError,
     TrialRun,
-    exists,
-    of_key,
     study_note,
-    view_tag,
 )
-from mmtune.tracking.patience import Patience
 from mmtune.tracking.system import require_monitor, system_metrics
-from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.objective import objective_of
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.budget import Budget
 from mmtune.tune.coordinator import Coordinator, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.forecast import Forecast
-from mmtune.tune.halving import rungs
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
-from mmtune.tune.made import MADE, as_tag, made_from, own_tags, require_unchanged
-from mmtune.tune.plan import Plan, make_key, make_plan, make_splits, protocol_of, require_searchable
-from mmtune.tune.resume import Standing, look, rebuild
-from mmtune.tune.search import Search
+from mmtune.tune.made import own_tags
+from mmtune.tune.opening import OpenStudy, likely_trainings, note_mixture, opened, say_where, study_tags
+from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.trials import Trials
 from mmtune.tune.trying import require_network, require_objective
-from mmtune.tune.warm import WARM, as_lines, warm_points
+from mmtune.tune.warm import warm_points
 
 Stopped = Callable[[], bool]
-MOST_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,23 +73,6 @@ class Outcome:
     front: tuple[TrialRun, ...] = ()
     tracking_seconds: float = 0.0
     tuning_seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenStudy:
-    """A study that this process alone may write: its plan, its search, and where its runs are.
-
-    parent: the study's own run. staging: the folder of what is under way. standing: how it stood when it was opened.
-    """
-
-    plan: Plan
-    search: Search
-    tracker: MlflowTracker
-    recorder: Recorder
-    parent: str
-    staging: Path
-    standing: Standing
-    console: Console
 
 
 def run_study(
@@ -201,72 +166,6 @@ def warmed(trials: Schedule, key: StudyKey, base: TrialConfig, root: Path, conso
     return replace(trials, first=first)
 
 
-def likely_trainings(plan: Plan, root: Path) -> int:
-    """How many trainings there seem to be: workers load while the store is opened."""
-    if not exists(root):
-        return plan.trials * len(plan.parts)
-    tracker = MlflowTracker(root)
-    study = tracker.study(plan.key)
-    tally = {} if study is None else tracker.tally(study.run_id)
-    return (plan.trials - min(plan.trials, tally.get(COMPLETE, 0) + tally.get(PRUNED, 0))) * len(plan.parts)
-
-
-@contextmanager
-def opened(
-    plan: Plan, tags: Mapping[str, str], root: Path, note: str, patience: float, console: Console
-) -> Iterator[tuple[OpenStudy, Callable[[], None]]]:
-    """The study of a plan, opened for this process alone, and what gives a sign of its life; the caller has its lock.
-
-    Raises InputError where another coordinator writes it, or its trials were made from something else.
-    """
-    tracker = MlflowTracker(root)
-    heartbeat = Heartbeat(tracker, plan.key.slug, note)
-    tracked = tracker.studies(plan.key.study)
-    before = of_key(tracked, plan.key)
-    heartbeat.require_free(before)
-    if before is not None:
-        require_unchanged(plan, before.tags.get(MADE, ""), tags[MADE])
-        CLOCK.show_milliseconds(tracker.last_said(before.run_id, plan.key.objective.name))
-    # Of several runs of a study the last one counts, whatever the clock of this machine says.
-    for own in tracked:
-        CLOCK.show_text(own.opened)
-    parent = tracker.open_study(plan.key, tags)
-    tracker.add_inputs(parent, plan.inputs)
-    name, view = view_tag(plan.key, parent, plan.choices)
-    tracker.set_experiment_tags(plan.key.study, {name: view, NOTE: plan.doc})
-    heartbeat.begin(parent)
-    try:
-        staging = root / "staging" / plan.key.slug
-        standing = look(tracker, parent, staging, plan.parts, plan.key.objective)
-        divided = len(plan.parts) > 1
-        own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
-        by_parts = plan.key.prune and divided
-        search = Search(plan.schedule.space, flatten(plan.base), own_rungs, by_parts, plan.key.objective)
-        rebuild(search, standing, tracker, plan.parts)
-        waiting = Patience(tracker, patience, partial(say, console))
-        recorder = Recorder(
-            tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs, plan.key.objective
-        )
-        for run in standing.unfinished:
-            recorder.add(run)
-        yield (
-            OpenStudy(
-                plan=plan,
-                search=search,
-                tracker=tracker,
-                recorder=recorder,
-                parent=parent,
-                staging=staging,
-                standing=standing,
-                console=console,
-            ),
-            heartbeat.beat,
-        )
-    finally:
-        with suppress(AwayError):
-            heartbeat.end()
-
-
 def find_encoders(
     study: Study,
     needed: Mapping[str, str],
@@ -300,39 +199,6 @@ def find_encoders(
     return found
 
 
-def say_where(found: OpenStudy, budget: Budget) -> None:
-    """A line on what runs, and one on what an earlier call left."""
-    plan, key, standing = found.plan, found.plan.key, found.standing
-    say(
-        found.console,
-        f"{key.study}: {plan.count} of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
-        + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.beside, *budget.told]),
-    )
-    if "milliseconds" in key.objective.names:
-        say(found.console, "milliseconds: the median of at most 100 answers to one row on the worker, right after "
-            "training and beside whatever else runs there: small differences are noise")  # fmt: skip
-    cut = len(standing.under_way(plan.trials))
-    if cut:
-        say(found.console, f"{cut} trial{'s' * (cut > 1)} cut short by an earlier interruption: going on")
-    if key.sampler == "cmaes" and standing.ended:
-        say(found.console, "cmaes begins its evolution anew: of an earlier call it knows the trials, not its own state")
-    gone = without_files(found)
-    if gone:
-        names = ", ".join(f"{run.number:02d}" for run in gone)
-        trials = f"trial{'s' * (len(gone) > 1)} {names}"
-        say(found.console, f"the files of {trials} are gone: delete their runs, and the same command makes them again")
-    waiting = sum(trial.run.result is not None for trial in standing.staged)
-    if waiting:
-        say(found.console, f"{waiting} finished trial{'s' * (waiting > 1)} in staging: brought to {found.tracker.name}")
-
-
-def without_files(found: OpenStudy) -> list[TrialRun]:
-    """Of the best complete trials, those that should have their models and have them no more."""
-    kept = [run for run in found.standing.ended if run.state == COMPLETE and REMOVED not in run.tags]
-    best = sorted(kept, key=lambda run: -found.plan.key.objective.rank(run.metrics))[:MOST_LOOKED_AT]
-    return [run for run in best if not found.tracker.has_artifact(run.run_id, MODEL)]
-
-
 def drive(found: OpenStudy, crew: Crew, budget: Budget, stopped: Stopped) -> None:
     """Run on workers the trials that no run has finished, for as long as there is a budget."""
     plan, search = found.plan, found.search
@@ -361,17 +227,6 @@ def drive(found: OpenStudy, crew: Crew, budget: Budget, stopped: Stopped) -> Non
     with crew, progress, system_metrics(found.tracker, found.parent):
         trials = Trials(plan, search, found.tracker, found.recorder, progress, budget, found.staging, found.standing)
         Coordinator(trials, found.recorder, pool, progress).run(lambda: stopped() or bool(budget.over()))
-
-
-def note_mixture(found: OpenStudy) -> None:
-    """Say, and record with the study, where its trials are not all made with the same code."""
-    made = [(run.number, run.tags) for run in (*found.standing.ended, *found.standing.parts)
-            if run.state in (COMPLETE, PRUNED)]  # fmt: skip
-    made += [(trial.run.number, trial.run.tags) for trial in found.standing.staged]
-    told = mixture(made, found.plan.tags)
-    found.recorder.patience.insist(lambda: found.tracker.log(found.parent, tags={"mmtune.mixture": told}))
-    if told:
-        say(found.console, told)
 
 
 def close(found: OpenStudy, budget: Budget) -> Outcome:
@@ -405,19 +260,3 @@ def close(found: OpenStudy, budget: Budget) -> Outcome:
         front=tuple(front),
         **spent,
     )
-
-
-def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) -> dict[str, str]:
-    """What the study's run says of the study, its space and its data, and of what its trials are made from."""
-    classes = json.dumps(dataset.classes)
-    return {
-        **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
-        "mmtune.paper": study.paper,
-        MISSING: ",".join(study.missing),
-        "mmtune.repeats": study.repeats,
-        "mmtune.space": "\n".join(describe(plan.schedule.space)),
-        MADE: as_tag(made_from(study, base, plan.schedule)),
-        "mmtune.data_dir": str(dataset.folder.resolve()),
-        **({WARM: as_lines(plan.schedule.first)} if isinstance(plan.schedule, Sampled) and plan.schedule.first else {}),
-        NOTE: f"Under way.\n\n{study.doc}",
-    }

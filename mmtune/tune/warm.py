@@ -14,7 +14,7 @@ from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.study.key import AUTO, StudyKey
-from mmtune.study.space import Choice, Space, Value, draw
+from mmtune.study.space import Choice, Space, Value, point_at
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
 from mmtune.tracking.runs import json_object
 
@@ -69,10 +69,8 @@ def fits(choice: Choice, said: Point) -> bool:
 
 def completed(space: Space, base: Mapping[str, Any], fit: Point) -> Point | None:
     """Values for all choices that apply, of `fit` or else the base's; None where those do not fit, or are the most."""
-    found = draw(space, {**base, **fit}, lambda choice: fit.get(choice.path, base[choice.path]))
-    known = {choice.path: choice for choice in space}
-    whole = all(known[path].admits(value) for path, value in found.items())
-    return found if whole and 2 * len(fit.keys() & found.keys()) >= len(found) else None
+    found = point_at(space, {**base, **fit})
+    return None if found is None or 2 * len(fit.keys() & found.keys()) < len(found) else found
 
 
 def distinct(points: Iterator[Point]) -> Iterator[Point]:
