@@ -1,0 +1,218 @@
+"""How a search's choices tell on the time to an answer: searches replayed over trainings that were made once.
+
+    python -m benchmarks.replayed --table table.json --data data/mnist_fsdd --rows 3000     make the table, in minutes
+    python -m benchmarks.replayed --table table.json                                        replay 200 searches a choice
+
+The table has every epoch of audio_rnn at 24 learning rates for each of its six networks, trained once by mmtune itself,
+nothing pruned. A replayed search asks mmtune's own Search, with its samplers and its halving; each training takes its
+epochs from the table, that of the nearest learning rate, and as long as its network is large. Two workers, a simulated
+clock. The target is the best score of the table less one standard deviation of a score over so many validation rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from rich.console import Console
+
+from benchmarks.cases import data_set
+from benchmarks.command import command, say, whole
+from mmtune.base.files import read_json
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split
+from mmtune.study import Study, load_study
+from mmtune.study.options import Options
+from mmtune.study.space import Categorical, Real, Space, Value
+from mmtune.tracking import COMPLETE, PRUNED, MlflowTracker
+from mmtune.tune import halving
+from mmtune.tune.run import run_study
+from mmtune.tune.search import Given, Search, derive_seed, make_samplers
+
+EPOCHS, TRIALS, WORKERS, RATES = 27, 27, 2, 24
+LOWEST, HIGHEST = 1e-4, 3e-2
+SCORE, RATE = "val_macro_f1", "train.learning_rate"
+SPACE: Space = (
+    Categorical(path="model.hidden", values=(320, 350, 400)),
+    Categorical(path="model.layers", values=(1, 2)),
+    Real(path=RATE, low=LOWEST, high=HIGHEST, log=True),
+)
+BASE: Mapping[str, Value] = {"model.hidden": 320, "model.layers": 1, RATE: LOWEST}
+Samplers = Callable[[int, int], Iterable[BaseSampler]]
+
+
+def rates() -> list[float]:
+    """Learning rates in equal steps of their logarithm."""
+    return [LOWEST * (HIGHEST / LOWEST) ** (n / (RATES - 1)) for n in range(RATES)]
+
+
+def listed(study: Study) -> Study:
+    """The study with listed learning rates, so that all of its points are a grid."""
+    space = (*SPACE[:2], Categorical(path=RATE, values=tuple(rates())))
+    fixed = replace(study.base.model, view="step")
+    return replace(study, name="listed", grid=None, space=space, base=replace(study.base, model=fixed))
+
+
+def make_table(dataset: Dataset) -> dict[str, Any]:
+    """Train every point: by hidden, layers and number of the rate, the score of each epoch and seconds of one."""
+    study, options = listed(load_study("audio_rnn")), Options(epochs=EPOCHS, sampler="grid", prune=False, keep="best:1")
+    points = []
+    with tempfile.TemporaryDirectory(prefix="mmtune-bench-") as folder:
+        outcome = run_study(study, dataset, options, Path(folder), Console())
+        assert outcome is not None
+        tracker = MlflowTracker(Path(folder))
+        parent = tracker.study(outcome.key)
+        assert parent is not None
+        for trial in tracker.trials(parent.run_id):
+            curves = tracker.curves(trial.run_id, [SCORE, "epoch_seconds"])
+            rate = min(range(RATES), key=lambda n, own=trial: abs(rates()[n] - own.params[RATE]))
+            place = [trial.params["model.hidden"], trial.params["model.layers"], rate]
+            scores = [value for _, value in curves[SCORE]]
+            points.append({"place": place, "scores": scores[:EPOCHS], "seconds": median_of(curves["epoch_seconds"])})
+    validates = len(split(dataset.train, "clip_disjoint", 0).validation)
+    return {"data": dataset.name, "rows": len(dataset.train), "validates": validates, "points": points}
+
+
+def median_of(curve: Iterable[tuple[int, float]]) -> float:
+    return statistics.median(value for _, value in curve)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Trainings that were made. scores and seconds: by hidden, layers and number of the rate."""
+
+    scores: Mapping[tuple[int, ...], list[float]]
+    seconds: Mapping[tuple[int, ...], float]
+    target: float
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """From a file."""
+        told = read_json(path)
+        scores = {tuple(own["place"]): own["scores"] for own in told["points"]}
+        best = max(max(own) for own in scores.values())
+        sd = math.sqrt(best * (1 - best) / told["validates"])
+        return cls(scores=scores, seconds={tuple(p["place"]): p["seconds"] for p in told["points"]}, target=best - sd)
+
+    def place(self, values: Mapping[str, Value]) -> tuple[int, ...]:
+        """Where the training of drawn values stands."""
+        step = math.log(float(values[RATE]) / LOWEST) / math.log(HIGHEST / LOWEST) * (RATES - 1)
+        return int(values["model.hidden"]), int(values["model.layers"]), round(step)
+
+
+def replay(table: Table, samplers: Samplers, seed: int, prune: bool = True) -> tuple[float, float, float, int]:
+    """A search: seconds to the target (infinity where it is not reached), seconds in all, its best score, epochs."""
+    search = Search(SPACE, {}, halving.rungs(EPOCHS) if prune else ())
+    queue: list[tuple[float, int, int, tuple[int, ...]]] = []
+    reached, best, begun, epochs, now = math.inf, 0.0, 0, 0, 0.0
+
+    def begin(now: float) -> None:
+        nonlocal begun
+        if begun < TRIALS:
+            place = table.place(search.ask(begun, samplers(seed, begun), begun))
+            heapq.heappush(queue, (now + table.seconds[place], begun, 1, place))
+            begun += 1
+
+    for _ in range(WORKERS):
+        begin(now)
+    while queue:
+        now, index, epoch, place = heapq.heappop(queue)
+        score, epochs = table.scores[place][epoch - 1], epochs + 1
+        best = max(best, score)
+        if score >= table.target:
+            reached = min(reached, now)
+        go_on = search.report(index, epoch, score) if epoch in search.rungs else True
+        if go_on and epoch < EPOCHS:
+            heapq.heappush(queue, (now + table.seconds[place], index, epoch + 1, place))
+        else:
+            search.tell(index, COMPLETE if epoch == EPOCHS else PRUNED, max(table.scores[place][:epoch]))
+            begin(now)
+    return reached, now, best, epochs
+
+
+def ours(name: str, base: bool = False) -> Samplers:
+    """mmtune's samplers of a name; base: whether the study's base comes first."""
+    return lambda seed, index: [Given(BASE)] if base and not index else make_samplers(name, seed, index)
+
+
+def tpe(base: bool, **options: Any) -> Samplers:
+    """Optuna's TPE with other options, each draw its first."""
+    made = optuna.samplers.TPESampler
+    return lambda seed, index: [
+        Given(BASE) if base and not index else made(seed=derive_seed(seed, index, 1), **options)
+    ]
+
+
+CHOICES: dict[str, Samplers] = {
+    "tpe, the base first: as it is": ours("tpe", base=True),
+    "tpe, 5 random draws after the base": tpe(True, n_startup_trials=6),
+    "tpe alone": ours("tpe"),
+    "tpe alone, what was drawn before drawn again": tpe(False),
+    "random, as it is": ours("random"),
+    "gp, the base first: as it is": ours("gp", base=True),
+}
+
+
+ALONE = CHOICES["tpe alone"]
+PLACES: dict[str, Callable[[int, bool], int]] = {
+    "tpe alone, halving: a third and one more at every rung": lambda arrived, first: arrived // 3 + 1,
+    "tpe alone, halving: a half at the first rung, then a third, at least one": lambda arrived, first: max(
+        1, arrived // (2 if first else 3)
+    ),
+    "tpe alone, halving: a third, at least one": lambda arrived, first: max(1, arrived // 3),
+    "tpe alone, halving: a quarter, at least one": lambda arrived, first: max(1, arrived // 4),
+}
+"""How many of those that have come to a rung go on, in other ways; first: whether it is the first rung."""
+
+
+def row(table: Table, name: str, samplers: Samplers, searches: int, prune: bool = True) -> list[str]:
+    """A choice's line: medians over searches, and the share that reached the target."""
+    found = [replay(table, samplers, seed, prune) for seed in range(searches)]
+    reached, seconds, best, epochs = (list(own) for own in zip(*found, strict=True))
+    share = sum(map(math.isfinite, reached)) / searches
+    told = [f"{statistics.median(reached):.0f}", f"{share:.0%}", f"{statistics.median(seconds):.0f}"]
+    return [name, *told, f"{statistics.fmean(best):.4f}", f"{statistics.fmean(epochs):.0f}"]
+
+
+def run(given: argparse.Namespace) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if not given.table.exists():
+        with data_set(given.data, given.rows) as dataset:
+            given.table.write_text(json.dumps(make_table(dataset)))
+    table = Table.read(given.table)
+    say(
+        "| choice | seconds to the target | reached | seconds in all | best, mean | epochs |\n|---|---|---|---|---|---|"
+    )
+    for name, samplers in CHOICES.items():
+        if not name.startswith("gp") or given.slow:
+            say(f"| {' | '.join(row(table, name, samplers, given.searches))} |")
+    usual = halving.places
+    for name, places in PLACES.items():
+        halving.places = places
+        say(f"| {' | '.join(row(table, name, ALONE, given.searches))} |")
+    halving.places = usual
+    say(f"| {' | '.join(row(table, 'tpe alone, nothing pruned', ALONE, given.searches, prune=False))} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.replayed", description=__doc__.splitlines()[0])
+    parser.add_argument("--table", type=Path, required=True, help="made if it is not there")
+    parser.add_argument("--data", type=Path, help="a data set's folder; the bundled sample if not given")
+    parser.add_argument("--rows", type=whole, default=3_000)
+    parser.add_argument("--searches", type=whole, default=200)
+    parser.add_argument("--slow", action="store_true", help="Gaussian processes too, which take a second a draw")
+    command(lambda: run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
