@@ -53,6 +53,20 @@ def test_name_base_and_space_are_enough() -> None:
     assert own.epochs == (10, 10)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_sampler_that_learns_begins_with_the_base(sampler: str) -> None:
+    wide = replace(MINE, space=(replace(WIDTH, high=99),))
+    made = schedule(wide, sampler, wide.base, {})
+    assert made.draw(0, ()).given == {WIDTH.path: 3}
+    assert not made.draw(1, ()).given
+    # At random is at random, and a base that the space has not is no point of it.
+    for own in (
+        schedule(wide, "random", wide.base, {}),
+        schedule(replace(MINE, space=(replace(WIDTH, low=4),)), sampler, MINE.base, {}),
+    ):
+        assert (own.draw(0, ()).given, own.draw(0, ()).sampler) == ({}, own.sampler)
+
+
 def test_where_there_are_few_combinations_each_is_a_trial() -> None:
     tanh = Categorical(path="model.act", values=("relu", "tanh"))
     few = replace(MINE, space=(replace(WIDTH, high=3, when=("model.act", "relu")), tanh)[::-1], trials=6)
