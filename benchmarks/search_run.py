@@ -20,7 +20,8 @@ from benchmarks.rivals import ours
 from benchmarks.rivals.asked import COMPLETE, PRUNED, RUNNING, SCORE, Asked, left
 from benchmarks.rivals.training import best_trial, evaluate, read_journal, saved
 from benchmarks.search_table import improvements
-from mmtune.train.staging import EPOCHS, read_epochs
+from mmtune.train.checkpoint import load_moment
+from mmtune.train.staging import CHECKPOINT, EPOCHS, read_epochs, read_result
 
 EVERY = 0.25
 ENDED = (COMPLETE, PRUNED)
@@ -204,7 +205,7 @@ def held_out(side: str, asked: Asked) -> float:
 def interrupted(side: str, asked: Asked, full_seconds: float) -> dict[str, Any]:
     """Kill a side half way, start it again as its user would, and see what that cost."""
     after = killed(side, asked, full_seconds / 2)
-    before = epoch_marks(side, asked)
+    before, again = epoch_marks(side, asked), to_repeat(side, asked)
     took = whole(side, asked)
     total = after + took["seconds"]
     every = before | epoch_marks(side, asked)
@@ -217,7 +218,7 @@ def interrupted(side: str, asked: Asked, full_seconds: float) -> dict[str, Any]:
         "killed_after": after,
         "seconds": total,
         "cost": total - full_seconds,
-        "wasted": len(every) - len(kept),
+        "wasted": len(every) - len(kept) + again,
         "running_own": sum(state == RUNNING for state in states.values()),
         "running_mlflow": running_in_mlflow(side, asked.folder),
     }
@@ -234,6 +235,15 @@ def epoch_marks(side: str, asked: Asked) -> set[tuple[int, float]]:
     return {(round(own["time"] * 1000), own["score"]) for own in tracked} | {
         (point.time, point.metrics[SCORE]) for point in points if SCORE in point.metrics
     }
+
+
+def to_repeat(side: str, asked: Asked) -> int:
+    """Epochs that mmtune has trained since a training's last checkpoint and will train again without a new mark."""
+    if side != "mmtune":
+        return 0
+    folders = [path.parent for path in (asked.folder / ours.STORE / "staging").rglob(EPOCHS)]
+    moments = {folder: load_moment(folder / CHECKPOINT) for folder in folders if read_result(folder) is None}
+    return sum(len(read_epochs(own)) - (len(found.story["history"]) if found else 0) for own, found in moments.items())
 
 
 def running_in_mlflow(side: str, root: Path) -> int:

@@ -16,7 +16,7 @@ from mmtune.study.key import SAMPLERS
 from mmtune.study.space import Value
 
 POOLS = ("local", "ray", "slurm")
-HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 60.0, 600.0
+HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 15.0, 600.0
 KEEP = "best:20"
 SECONDS = "train.seconds"
 MOST_TRIALS, MOST_HOURS = 100_000, 10_000.0

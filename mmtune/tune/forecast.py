@@ -50,6 +50,7 @@ class Forecast:
         self.whole: list[int] = []
         self.running: dict[int, Pace] = {}
         self.ended: list[float] = []
+        self.endings: list[float] = []
         self.workers = 1
 
     def begin(self, number: int, now: float) -> None:
@@ -70,11 +71,12 @@ class Forecast:
         if epoch - 1 in self.passed:
             self.passed[epoch - 1] += 1
 
-    def finish(self, number: int) -> None:
+    def finish(self, number: int, now: float) -> None:
         """A training has ended: at a rung it was stopped, elsewhere it was whole."""
         own = self.running.pop(number)
         if own.made:
             self.ended.append(own.seconds)
+            self.endings.append(now - own.told)
         if own.epoch and own.epoch not in self.arrived:
             self.whole.append(own.epoch)
 
@@ -85,17 +87,18 @@ class Forecast:
     def soonest(self) -> float:
         """Seconds in which a training that begins now can be told from others, at its first rung or its end."""
         usual = self._usual()
-        return 0.0 if usual is None else usual * (self.rungs[0] if self.rungs else self._length())
+        epochs = self.rungs[0] if self.rungs else self._length()
+        return 0.0 if usual is None else usual * epochs + (0.0 if self.rungs else self._ending())
 
     def left(self, fresh: int, now: float) -> float | None:
         """Seconds until `fresh` trainings and those under way have ended; None before the first epoch of any."""
         usual = self._usual()
         if usual is None:
             return None
-        work, last = self._epochs(fresh) * usual, 0.0
+        work, last = self._epochs(fresh) * usual + fresh * self._ending(), 0.0
         for own in self.running.values():
             pace = own.seconds if own.made else usual
-            more = self._epochs_of(own.epoch) * pace - (now - own.told if own.made else 0.0)
+            more = self._epochs_of(own.epoch) * pace + self._ending() - (now - own.told if own.made else 0.0)
             work, last = work + max(0.0, more), max(last, more)
         tail = TAIL * (1 - 1 / self.workers) * self._length() * usual if fresh else 0.0
         return max(work / self.workers + tail, last)
@@ -104,6 +107,10 @@ class Forecast:
         """The mean over trainings of the seconds that an epoch takes; None before the first epoch of any."""
         paces = [*self.ended, *(own.seconds for own in self.running.values() if own.made)]
         return sum(paces) / len(paces) if paces else None
+
+    def _ending(self) -> float:
+        """The mean seconds from a training's last epoch to its end."""
+        return sum(self.endings) / len(self.endings) if self.endings else 0.0
 
     def _epochs(self, fresh: int) -> float:
         """That so many trainings will make."""

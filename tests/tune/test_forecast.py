@@ -43,7 +43,7 @@ def forecasts(
         if go_on:
             heapq.heappush(queue, (now + pace, number, epoch + 1, pace, quality))
         else:
-            forecast.finish(number)
+            forecast.finish(number, now)
             under_way -= 1
             begin(now)
         found.append((now, forecast.left(trials - begun, now) or 0.0))
@@ -92,8 +92,11 @@ def test_nothing_is_said_before_the_first_epoch_and_nothing_is_left_at_the_end()
     for epoch in (1, 2, 3):
         forecast.advance(0, epoch, 10.0 + 2 * epoch)
     assert forecast.soonest() == 6
-    forecast.finish(0)
+    forecast.finish(0, 17.0)
     assert forecast.left(0, 20.0) == 0
+    # Six seconds of epochs, and one until it has ended.
+    assert forecast.soonest() == 7
+    assert forecast.left(1, 20.0) == 7
 
 
 def test_what_can_be_told_at_the_first_rung_is_sooner_told() -> None:
