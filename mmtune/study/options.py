@@ -16,7 +16,7 @@ from mmtune.study.key import SAMPLERS
 from mmtune.study.space import Value
 
 POOLS = ("local", "ray", "slurm")
-HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 15.0, 600.0
+HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 5.0, 600.0
 KEEP = "best:20"
 SECONDS = "train.seconds"
 MOST_TRIALS, MOST_HOURS = 100_000, 10_000.0
@@ -52,7 +52,9 @@ class Options:
     slurm: str | None = option(None, "What sbatch is told of jobs: 'partition=gpu account=ml time=4:00:00'.")
     prune: bool | None = option(None, "Stop hopeless trials early; off for a grid and for several metrics, on else.")
     keep: str = option(KEEP, "Of which trials models and embeddings are kept: best:N | all")
-    checkpoint_every: float = option(CHECKPOINT_EVERY, "Seconds of a training that an interruption costs at most.")
+    checkpoint_every: float = option(
+        CHECKPOINT_EVERY, "Seconds of a training that an interruption costs; more where a checkpoint takes long."
+    )
     hung_after: float = option(HUNG_AFTER, "Seconds without an epoch after which a worker is replaced.")
     store_patience: float = option(STORE_PATIENCE, "Seconds for which the store may be away.")
     fixed: Mapping[str, Value] = field(default_factory=dict)

@@ -17,6 +17,8 @@ from mmtune.train.learner import Learner
 from mmtune.train.objective import MACRO_F1, Metric
 from mmtune.train.recipe import TrialConfig
 
+LEAST_PAUSE = 50
+"""So many times longer than a checkpoint takes is the time to the next one, unless there is one after each epoch."""
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 OnMoment = Callable[[Moment], None]
 Encoders = Mapping[str, Mapping[str, Tensor]]
@@ -55,7 +57,8 @@ def fit(
 
     on_epoch: called after every epoch (from 1) with its metrics; False ends the training.
     encoders: state dicts by bank for a fusion model. start: where an earlier training stopped, to go on from.
-    moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds.
+    moment: where this very training stood when it was cut short. on_moment: is given one every so many seconds, less
+        often where that takes long, and after each epoch for 0.
     metric: what picks the best epoch.
     Raises DivergenceError on a loss or a metric that is not finite, InputError where this machine has not the
     precision, and DamagedError where it cannot go on from `moment`.
@@ -69,8 +72,10 @@ def fit(
         metrics = learner.epoch()
         go_on = on_epoch(len(learner.history), metrics)
         if on_moment is not None and go_on and learner.has_budget() and time.perf_counter() - saved >= every:
+            began = time.perf_counter()
             on_moment(learner.moment())
             saved = time.perf_counter()
+            every = max(every, LEAST_PAUSE * (saved - began)) if every else every
     final = learner.checkpoint() if config.train.keep_final else None
     return FitResult(
         model=learner.best(),
