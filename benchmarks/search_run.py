@@ -218,6 +218,7 @@ def interrupted(side: str, asked: Asked, full_seconds: float) -> dict[str, Any]:
         "killed_after": after,
         "seconds": total,
         "cost": total - full_seconds,
+        "epochs": len(kept),
         "wasted": len(every) - len(kept) + again,
         "running_own": sum(state == RUNNING for state in states.values()),
         "running_mlflow": running_in_mlflow(side, asked.folder),

@@ -16,7 +16,7 @@ NOT_REACHED = "not reached"
 HEAD = ["side", "seconds in all", "seconds to the target", "reached", "times mmtune's", "times the plain loop's"]
 HEAD += ["trials", "epochs", "best validation", "held out", "peak memory, MB", "machine used by others"]
 KILL_HEAD = ["side", "seconds unkilled", "killed after", "seconds in all", "what it cost, s"]
-KILL_HEAD += ["epochs for nothing", "RUNNING in its own storage", "RUNNING in MLflow"]
+KILL_HEAD += ["epochs", "epochs for nothing", "RUNNING in its own storage", "RUNNING in MLflow"]
 NOTE = """\
 Every side has the same rows, split, space and budget, all cores, and a fresh process for each seed, in turn. A seed
 decides the split too, as it does for mmtune, so scores of different seeds are of different rows. So each seed has a
@@ -26,12 +26,14 @@ process; to the target they count to the first epoch that reached it, and are th
 not reach it counts as endless. Best validation is mean and sd over the seeds; held out is the macro-F1 on the test
 partition of the model with the best weights, mean over the seeds. Memory is that of all of a side's processes together,
 what they share divided between them. The rivals are treated kindly: see benchmarks/rivals. mmtune's seconds in all
-contain more than theirs: a loadable model of every kept trial, calibration, pictures.
+contain more than theirs: a loadable model of every kept trial, calibration, pictures. It begins with the study's base,
+as always where its sampler learns; the others, which know of none, begin with a draw.
 """
 KILLS = """\
 Every process of a side was killed with SIGKILL after half of the seconds that it took unkilled, and started again as
 its documentation says, the plain loop and Syne Tune from the start. What it cost: seconds of both together beyond those
-unkilled. Epochs for nothing were trained and are in no trial that ended, or were trained again.
+unkilled, which is also that a search whose trials end in another order then makes other trials: see its epochs, those
+of trials that ended. Epochs for nothing were trained and are in no trial that ended, or were trained again.
 """
 
 
@@ -139,7 +141,7 @@ def kill_row(entry: Entry) -> list[str]:
     return [
         f"`{entry['side']}`",
         *(f"{entry[name]:.0f}" for name in ("full_seconds", "killed_after", "seconds", "cost")),
-        *(str(entry[name]) for name in ("wasted", "running_own", "running_mlflow")),
+        *(str(entry.get(name, "not kept")) for name in ("epochs", "wasted", "running_own", "running_mlflow")),
     ]
 
 

@@ -91,14 +91,14 @@ def test_the_page_has_every_side_by_its_median(tmp_path: Path) -> None:
         keep(path, "runs", f"plain {seed}", entry("plain", seed, [(9.0, 0.3), (8 * late, 0.9)]), table)
         keep(path, "runs", f"ray {seed}", entry("ray", seed, [(7.0, 0.4)]), table)
     kill = {"side": "ray", "full_seconds": 50, "killed_after": 25, "seconds": 80.4, "cost": 30.4}
-    told = {"wasted": 7, "running_own": 1, "running_mlflow": 2}
+    told = {"epochs": 90, "wasted": 7, "running_own": 1, "running_mlflow": 2}
     keep(path, "kills", "ray", {**kill, **told}, table)
     page = path.with_suffix(".md").read_text()
     assert "0.9000 (seed 0), 0.9000 (seed 1), 0.9000 (seed 2); pooled sd 0.0000" in page
     assert "| `mmtune` | 40 | 30.0 | 3 of 3 | 1.00 | 0.12 |" in page
     assert "| `plain` | 250 | 240.0 | 3 of 3 | 8.00 | 1.00 |" in page
     assert f"| `ray` | 17 | {NOT_REACHED} | 0 of 3 | - | - |" in page
-    assert "| `ray` | 50 | 25 | 80 | 30 | 7 | 1 | 2 |" in page
+    assert "| `ray` | 50 | 25 | 80 | 30 | 90 | 7 | 1 | 2 |" in page
     assert "torch 2; commit" in page  # a package that is not there has no version
 
 
