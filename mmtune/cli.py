@@ -184,7 +184,8 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
         of = f"{outcome.failed} of {outcome.trials} trial{'s' * (outcome.trials > 1)}"
         typer.echo(f"{of} failed; `{ui}` shows the reason of each")
     if outcome.ended:
-        typer.echo(f"ended: {outcome.ended}; what was under way waits for the same command")
+        later = "the same command" if outcome.ended.startswith("--hours") else "a call that asks for more"
+        typer.echo(f"ended: {outcome.ended}; what was under way waits for {later}")
     if outcome.best is None:
         raise typer.Exit(1)
     best, objective = outcome.best, outcome.key.objective

@@ -39,7 +39,7 @@ class Forecast(Protocol):
     def finish(self, number: int, now: float) -> None: ...
     def drop(self, number: int) -> None: ...
     def left(self, fresh: int, now: float) -> float | None: ...
-    def soonest(self) -> float: ...
+    def soonest(self, parts: int) -> float: ...
 
 
 class Watched:
@@ -157,7 +157,7 @@ class Progress(Watched):
     def render(self) -> RenderableType:
         """The live display."""
         table = Table.grid(padding=(0, 2))
-        for running in self.running.values():
+        for running in list(self.running.values()):
             score = "" if running.score is None else self.scale.show(running.score)
             epoch = f"epoch {running.epoch}/{running.epochs}"
             table.add_row(running.name, ProgressBar(running.epochs, running.epoch, width=20), epoch, score)

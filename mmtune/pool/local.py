@@ -18,7 +18,7 @@ from multiprocessing import forkserver, get_context, parent_process, resource_tr
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import cloudpickle
 
@@ -27,6 +27,7 @@ from mmtune.base.signals import STOPS
 from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, WorkerSpec, live
 
 PRELOADED = ("mmtune.train.trial", "mmtune.data.store")
+SAFE_PATH = "PYTHONSAFEPATH"
 STARTS = 3
 # To load torch and the data may take so long on a slow disk.
 START_SECONDS = 300.0
@@ -201,14 +202,33 @@ class LocalPool(Workers[LocalWorker]):
         self.workers[self.workers.index(worker)] = start_worker(self.spec)
 
 
+@contextmanager
+def loaded_ahead() -> Iterator[None]:
+    """Begin to load what workers need, once for all of them: in a process that they are forked from, which ends with
+    this. It takes a second or two, in which the caller goes on."""
+    server: Any = forkserver._forkserver
+    # One that somebody else's processes are forked from is not ours to end.
+    ours = server._forkserver_pid is None
+    load_ahead()
+    try:
+        yield
+    finally:
+        if ours and server._forkserver_pid is not None:
+            # It would first take apart what it has loaded.
+            os.kill(server._forkserver_pid, signal.SIGKILL)
+            server._stop()
+
+
 def load_ahead() -> None:
-    """Begin to load what workers need, once for all of them: in a process that they are forked from. It takes a second
-    or two, in which the caller goes on."""
+    """Have a process that workers can be forked from."""
     context = get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     # Such signals reach the whole process group, but stopping is the coordinator's to decide: workers inherit the mask,
     # so that none can end them, from their first instruction on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    path = os.environ.get(SAFE_PATH)
+    # It would look for torch in the folder that one happens to be in.
+    os.environ[SAFE_PATH] = "1"
     try:
         # With its first process multiprocessing starts one of its own and then takes the mask away again.
         resource_tracker.ensure_running()
@@ -216,18 +236,23 @@ def load_ahead() -> None:
         with without_main():
             forkserver.ensure_running()
     finally:
+        os.environ.pop(SAFE_PATH)
+        os.environ.update({} if path is None else {SAFE_PATH: path})
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker(spec: WorkerSpec) -> LocalWorker:
-    """A new worker process, which loads its data while the caller goes on."""
+    """A new worker process, which loads its data while the caller goes on; InputError where none can be begun."""
     load_ahead()
     context = get_context("forkserver")
     ours, theirs = context.Pipe()
-    # What the environment says now counts, not what it said when the server of all workers began.
+    # What is read of the environment from now on is what it says now, not when the server of all workers began.
     process = context.Process(target=work, args=(cloudpickle.dumps(spec), theirs, dict(os.environ)), daemon=True)
-    with without_main():
-        process.start()
+    try:
+        with without_main():
+            process.start()
+    except (OSError, EOFError) as error:
+        raise InputError(f"workers cannot start: what they are forked from has ended ({error})") from error
     theirs.close()
     return LocalWorker(process=process, pipe=ours)
 
@@ -259,6 +284,8 @@ class Ears:
 
 def work(spec: bytes, pipe: Connection, environment: Mapping[str, str]) -> None:
     """The life of a worker process."""
+    # Where somebody else's server has forked it, no mask was inherited.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=die_with_parent, daemon=True).start()

@@ -157,7 +157,7 @@ def schedule(
             made = Phased(space=space, phases=phases, base=flatten(base), metric=metric)
         case _:
             # What somebody has thought of is a good place for a sampler to learn from.
-            start = point_at(space, flatten(base)) if sampler != RANDOM else None
+            start = point_at(space, flatten(base)) if sampler != RANDOM else {}
             count = trials or (study.trials if space else 1)
             made = Sampled(space=space, trials=count, sampler=sampler, first=(start,) if start else ())
     if made.trials == 0:

@@ -36,8 +36,10 @@ class Options:
     epochs: int | None = option(None, "Epochs of a trial; the study's if not given.")
     hours: float | None = option(None, "End after so many hours; what is under way then waits for the next call.")
     until: str | None = option(None, "End as soon as a trial is as good as this, such as val_macro_f1=.99")
-    patience: int | None = option(None, "End after so many trials in a row that were no better than the best.")
-    trial_minutes: float | None = option(None, "Begin no epoch of a trial after so many minutes of it.")
+    patience: int | None = option(
+        None, "End after so many trials in a row no better than the best by the first metric."
+    )
+    trial_minutes: float | None = option(None, "Begin no epoch of a training after so many minutes of it.")
     sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the study's own if not given.")
     warm_start: str | None = option(None, "Begin with the best trials of this study, or of another: auto | NAME")
     protocol: str | None = option(None, "The split: " + " | ".join(PROTOCOLS) + " | random | disjoint:GROUP")
@@ -111,7 +113,7 @@ class Options:
             return self
         if SECONDS in self.fixed:
             raise InputError(f"--trial-minutes fixes {SECONDS}, which --fix must then leave alone")
-        return replace(self, trial_minutes=None, fixed={**self.fixed, SECONDS: 60 * self.trial_minutes})
+        return replace(self, trial_minutes=None, fixed={**self.fixed, SECONDS: 60.0 * self.trial_minutes})
 
 
 def offered() -> list[tuple[Field[Any], Any]]:

@@ -62,7 +62,7 @@ class Enumerated(Trials):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Trials):
-    """As many points as asked for, drawn by one sampler. first: those that come before any draw."""
+    """As many points as asked for, drawn by one sampler. first: the first ones, or parts of them."""
 
     space: Space
     trials: int
@@ -70,7 +70,8 @@ class Sampled(Trials):
     first: tuple[Mapping[str, Value], ...] = ()
 
     def draw(self, index: int, attempts: Sequence[Attempt]) -> Draw:
-        return Draw(given=self.first[index]) if index < len(self.first) else Draw(sampler=self.sampler)
+        given = self.first[index] if index < len(self.first) else {}
+        return Draw(given=given, sampler=self.sampler)
 
 
 @dataclass(frozen=True, kw_only=True)

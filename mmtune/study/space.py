@@ -120,11 +120,11 @@ def draw(space: Space, base: Mapping[str, Any], pick: Callable[[Choice], Value])
     return drawn
 
 
-def point_at(space: Space, base: Mapping[str, Any]) -> dict[str, Value] | None:
-    """The point of a space at which a base is; None where the space has not all of its values."""
+def point_at(space: Space, base: Mapping[str, Any]) -> dict[str, Value]:
+    """Of the choices that apply to a base, its values for those that may have them."""
     known = {choice.path: choice for choice in space}
-    found = draw(space, base, lambda choice: base.get(choice.path))  # type: ignore[return-value, arg-type]
-    return found if all(known[path].admits(value) for path, value in found.items()) else None
+    drawn = draw(space, base, lambda choice: base.get(choice.path))  # type: ignore[return-value, arg-type]
+    return {path: value for path, value in drawn.items() if known[path].admits(value)}
 
 
 def sample(space: Space, base: Mapping[str, Any], trial: optuna.Trial) -> dict[str, Value]:

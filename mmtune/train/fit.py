@@ -63,7 +63,7 @@ def fit(
     Raises DivergenceError on a loss or a metric that is not finite, InputError where this machine has not the
     precision, and DamagedError where it cannot go on from `moment`.
     """
-    saved = time.perf_counter()
+    saved, pause = time.perf_counter(), every
     learner = Learner(config, train, validation, seed, metric, encoders=encoders or {}, start=start)
     if moment is not None:
         learner.go_on(moment)
@@ -71,11 +71,11 @@ def fit(
     while go_on and learner.has_budget():
         metrics = learner.epoch()
         go_on = on_epoch(len(learner.history), metrics)
-        if on_moment is not None and go_on and learner.has_budget() and time.perf_counter() - saved >= every:
+        if on_moment is not None and go_on and learner.has_budget() and time.perf_counter() - saved >= pause:
             began = time.perf_counter()
             on_moment(learner.moment())
             saved = time.perf_counter()
-            every = max(every, LEAST_PAUSE * (saved - began)) if every else every
+            pause = max(every, LEAST_PAUSE * (saved - began)) if every else every
     final = learner.checkpoint() if config.train.keep_final else None
     return FitResult(
         model=learner.best(),

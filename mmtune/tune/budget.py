@@ -15,6 +15,10 @@ CLOSING_SECONDS = 10.0
 """Kept of a budget of time, a tenth of it at most, for what comes after the last training."""
 
 
+MOST_FAILED = 10
+"""Where no number of trials ends a study, it ends after so many in a row that failed for good."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """A metric, the place that it has in the objective, and what it is to be."""
@@ -50,7 +54,8 @@ class Budget:
             seconds = 3600 * options.hours
             self.deadline = began + seconds - min(CLOSING_SECONDS, seconds / 10)
         self.best: float | None = None
-        self.flat = 0
+        self.flat = self.failed = 0
+        self.is_open = options.is_open
         self.reached = ""
         self.late = False
 
@@ -60,9 +65,10 @@ class Budget:
         asked = {"hours": self.hours, "until": self.until, "patience": self.patience}
         return tuple(f"--{name} {value}" for name, value in asked.items() if value is not None)
 
-    def note(self, index: int, scores: Sequence[float]) -> None:
-        """A trial has ended well, without scores if it was stopped early."""
+    def note(self, index: int, scores: Sequence[float], failed: bool = False) -> None:
+        """A trial has ended for good, without scores if it was stopped early or failed."""
         self.flat += 1
+        self.failed = self.failed + 1 if failed else 0
         if not scores:
             return
         if self.objective.first.better(scores[0], self.best):
@@ -82,6 +88,8 @@ class Budget:
             return self.reached
         if self.patience is not None and self.flat >= self.patience:
             return f"{self.flat} trial{'s' * (self.flat > 1)} in a row were no better than the best"
+        if self.is_open and self.failed >= MOST_FAILED:
+            return f"{self.failed} trials in a row failed"
         return self._time_over() if time.monotonic() >= self.deadline else ""
 
     def ended(self) -> str:

@@ -41,18 +41,20 @@ class Coordinator:
         self.trials, self.recorder, self.pool, self.progress = trials, recorder, pool, progress
         self.endings: deque[Event] = deque()
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Until every trial has ended, or `stop()`; what is under way then goes on with the next call.
+    def run(self, stop: Callable[[], bool], over: Callable[[], bool] = lambda: False) -> None:
+        """Until every trial has ended, it is `over()`, or somebody wants to `stop()` and waits for no store.
+
+        What is under way then goes on with the next call.
 
         Where no file can be written, what is left is for the next call too.
         """
         trials = self.trials
         try:
-            while (trials.open or trials.live) and not stop():
+            while (trials.open or trials.live) and not stop() and not over():
                 self._hear(0 if self._work() else 0.5)
             while self.endings:
                 self._handle(self.endings.popleft())
-            leave(self.recorder, stopping=bool(trials.open or trials.live))
+            leave(self.recorder, stopping=stop())
         except (TakenOverError, AwayError):
             raise
         except (Exception, SystemExit) as error:  # a console whose reader has gone away exits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from mmtune.tune.halving import places
 PRIOR, BETTER = 3.0, 1.2
 """What is expected of a rung beforehand counts like so many trainings, and so much more often do they go on than if
 scores came in any order: what a search draws later is better."""
+MOST_COUNTED = 300
+"""Of so many trainings to come each is counted for itself; later ones go on in nearly the same share."""
 TAIL = 0.5
 """The share of a whole training for which, at the end, one worker is busy and the others have nothing to do."""
 
@@ -31,7 +34,7 @@ class Pace:
     @property
     def seconds(self) -> float:
         """Of an epoch of it."""
-        return (self.told - self.began) / self.made
+        return (self.told - self.began) / max(1, self.made)
 
 
 class Forecast:
@@ -61,6 +64,9 @@ class Forecast:
     def advance(self, number: int, epoch: int, now: float, new: bool = True) -> None:
         """A training has come to the end of an epoch; new: whether just now, and not before it was cut short."""
         own = self.running[number]
+        if not own.epoch:
+            # Of a training that goes on, what its checkpoint had is not told again.
+            own.before = epoch - 1
         own.epoch, own.told = epoch, now
         if not new:
             own.began, own.before = now, epoch
@@ -84,11 +90,14 @@ class Forecast:
         """A training has come to nothing, or waits to go on."""
         del self.running[number]
 
-    def soonest(self) -> float:
-        """Seconds in which a training that begins now can be told from others, at its first rung or its end."""
+    def soonest(self, parts: int = 1) -> float:
+        """Seconds in which a trial of so many trainings can be told from others, at its first rung or its end."""
         usual = self._usual()
-        epochs = self.rungs[0] if self.rungs else self._length()
-        return 0.0 if usual is None else usual * epochs + (0.0 if self.rungs else self._ending())
+        if usual is None:
+            return 0.0
+        if self.rungs:
+            return usual * self.rungs[0]
+        return math.ceil(parts / self.workers) * (usual * self._length() + self._ending())
 
     def left(self, fresh: int, now: float) -> float | None:
         """Seconds until `fresh` trainings and those under way have ended; None before the first epoch of any."""
@@ -96,7 +105,7 @@ class Forecast:
         if usual is None:
             return None
         work, last = self._epochs(fresh) * usual + fresh * self._ending(), 0.0
-        for own in self.running.values():
+        for own in list(self.running.values()):
             pace = own.seconds if own.made else usual
             more = self._epochs_of(own.epoch) * pace + self._ending() - (now - own.told if own.made else 0.0)
             work, last = work + max(0.0, more), max(last, more)
@@ -105,7 +114,7 @@ class Forecast:
 
     def _usual(self) -> float | None:
         """The mean over trainings of the seconds that an epoch takes; None before the first epoch of any."""
-        paces = [*self.ended, *(own.seconds for own in self.running.values() if own.made)]
+        paces = [*self.ended, *(own.seconds for own in list(self.running.values()) if own.made)]
         return sum(paces) / len(paces) if paces else None
 
     def _ending(self) -> float:
@@ -136,7 +145,9 @@ class Forecast:
     def _going_on(self, rung: int, coming: float) -> float:
         """Of so many trainings that will come to a rung, how many will go on."""
         before = self.arrived[rung]
-        usual = sum(self._share(rung, before + n) for n in range(1, round(coming) + 1))
+        near = min(round(coming), MOST_COUNTED)
+        usual = sum(self._share(rung, before + n) for n in range(1, near + 1))
+        usual += (coming - near) * self._share(rung, before + near + 1)
         learnt = (self.passed[rung] + PRIOR * BETTER) / (self.expected[rung] + PRIOR)
         return min(coming, usual * learnt)
 

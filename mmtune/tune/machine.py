@@ -18,7 +18,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.progress import say
 from mmtune.base.provenance import provenance_tags
 from mmtune.data.dataset import Dataset
-from mmtune.pool.local import LocalPool, load_ahead
+from mmtune.pool.local import LocalPool, loaded_ahead
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study.options import Options
 from mmtune.tune.coordinator import Pool
@@ -86,8 +86,8 @@ def default_workers(device: str) -> int:
 def pool_maker(options: Options, dataset: Dataset, root: Path, console: Console) -> Iterator[PoolMaker]:
     """What makes the pools of a command that runs studies on one data set and keeps what it keeps under `root`."""
     if options.pool == "local":
-        load_ahead()
-        yield LocalPool
+        with loaded_ahead():
+            yield LocalPool
         return
     if options.pool == "slurm":
         from mmtune.pool.slurm import Request, SlurmSession, require_slurm, sbatch_words

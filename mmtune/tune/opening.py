@@ -32,7 +32,6 @@ from mmtune.tracking import (
     MlflowTracker,
     Recorder,
     TrialRun,
-    exists,
     of_key,
     view_tag,
 )
@@ -67,19 +66,9 @@ class OpenStudy:
     console: Console
 
 
-def likely_trainings(plan: Plan, root: Path) -> int:
-    """How many trainings there seem to be: workers load while the store is opened."""
-    if not exists(root):
-        return plan.trials * len(plan.parts)
-    tracker = MlflowTracker(root)
-    study = tracker.study(plan.key)
-    tally = {} if study is None else tracker.tally(study.run_id)
-    return (plan.trials - min(plan.trials, tally.get(COMPLETE, 0) + tally.get(PRUNED, 0))) * len(plan.parts)
-
-
 @contextmanager
 def opened(
-    plan: Plan, tags: Mapping[str, str], root: Path, note: str, patience: float, console: Console
+    plan: Plan, tags: Mapping[str, str], root: Path, note: str, store_patience: float, console: Console
 ) -> Iterator[tuple[OpenStudy, Callable[[], None]]]:
     """The study of a plan, opened for this process alone, and what gives a sign of its life; the caller has its lock.
 
@@ -109,7 +98,7 @@ def opened(
         by_parts = plan.key.prune and divided
         search = Search(plan.schedule.space, flatten(plan.base), own_rungs, by_parts, plan.key.objective)
         rebuild(search, standing, tracker, plan.parts)
-        waiting = Patience(tracker, patience, partial(say, console))
+        waiting = Patience(tracker, store_patience, partial(say, console))
         recorder = Recorder(
             tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs, plan.key.objective
         )

@@ -25,7 +25,7 @@ from mmtune.study import Study, StudyKey, load_study, with_fixed
 from mmtune.study.definition import schedule
 from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.schedule import Sampled, Schedule
-from mmtune.study.space import pin
+from mmtune.study.space import combinations, pin
 from mmtune.tracking import (
     NOTE,
     MlflowTracker,
@@ -42,7 +42,7 @@ from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.forecast import Forecast
 from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import own_tags
-from mmtune.tune.opening import OpenStudy, likely_trainings, note_mixture, opened, say_where, study_tags
+from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_where, study_tags
 from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.trials import Trials
 from mmtune.tune.trying import require_network, require_objective
@@ -118,12 +118,13 @@ def run_study(
     encoders: Mapping[str, TrialRun] = {}
     if needed:
         tracker = MlflowTracker(root)
-        encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped, make_pool, began)
+        encoders = find_encoders(study, needed, dataset, options, tracker, console, stopped, make_pool, budget)
         if stopped():
             return None
         folders = {bank: tracker.artifact(trial.run_id, MODEL) for bank, trial in encoders.items()}
     base = with_encoders(base, folders)
-    most = MOST_TRIALS if options.is_open and pin(study.space, options.fixed) else options.trials
+    space = pin(study.space, options.fixed)
+    most = int(min(MOST_TRIALS, combinations(space))) if options.is_open and space else options.trials
     trials = schedule(study, sampler, base, options.fixed, most, options.epochs)
     runs = {bank: trial.run_id for bank, trial in encoders.items()}
     if options.warm_start:
@@ -139,7 +140,6 @@ def run_study(
     ):
         # Where a trial writes must be writable before it begins.
         make_folder(root / "staging")
-        crew.start(likely_trainings(plan, root))
         with opened(plan, tags, root, note, options.store_patience, console) as (found, beat):
             say_where(found, budget)
             try:
@@ -147,10 +147,10 @@ def run_study(
             except BaseException as error:
                 if storage_problem(error) is None and not isinstance(error, AwayError | TakenOverError):
                     with suppress(AwayError, GoneError):
-                        close(found, budget)
+                        close(found, "")
                 raise
             try:
-                return close(found, budget)
+                return close(found, "" if stopped() else budget.ended())
             except (AwayError, InputError):
                 if not stopped():
                     raise
@@ -174,23 +174,31 @@ def find_encoders(
     tracker: MlflowTracker,
     console: Console,
     stopped: Stopped,
-    make_pool: PoolMaker = LocalPool,
-    began: float | None = None,
+    make_pool: PoolMaker,
+    budget: Budget,
 ) -> dict[str, TrialRun]:
     """By bank, the best tracked trial of the study it needs, which runs first where there is none."""
     found: dict[str, TrialRun] = {}
     protocol = protocol_of(options, dataset)
+
+    def late() -> bool:
+        return stopped() or bool(budget.over())
+
     for bank, name in needed.items():
         trial = best_encoder(tracker, name, dataset.digest, protocol, options)
         if trial is None and not stopped():
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             own = "reported" if options.sampler == "reported" else None
             first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
-            first = replace(first, until=None, patience=None, warm_start=None)
-            run_study(load_study(name), dataset, first, tracker.root, console, stopped, make_pool, began)
+            # They are made whole, or go on with the next call.
+            first = replace(first, hours=None, until=None, patience=None, warm_start=None)
+            run_study(load_study(name), dataset, first, tracker.root, console, late, make_pool)
             trial = best_encoder(tracker, name, dataset.digest, protocol, options)
+        if trial is None and budget.over():
+            rule = f"{study.name} starts from {name}, which is not finished: the same command goes on"
+            raise InputError(f"{budget.over()}; {rule}")
         if trial is None and not stopped():
-            raise InputError(f"{study.name} needs a complete trial of {name}, which has none, failed or late")
+            raise InputError(f"{study.name} needs a complete trial of {name}; all of its trials failed")
         if trial is not None:
             found[bank] = trial
             objective, epochs = objective_of(load_study(name).objective), trial.params["train.epochs"]
@@ -226,13 +234,16 @@ def drive(found: OpenStudy, crew: Crew, budget: Budget, stopped: Stopped) -> Non
         return
     with crew, progress, system_metrics(found.tracker, found.parent):
         trials = Trials(plan, search, found.tracker, found.recorder, progress, budget, found.staging, found.standing)
-        Coordinator(trials, found.recorder, pool, progress).run(lambda: stopped() or bool(budget.over()))
+        Coordinator(trials, found.recorder, pool, progress).run(stopped, lambda: bool(budget.over()))
 
 
-def close(found: OpenStudy, budget: Budget) -> Outcome:
-    """Close the study's run by how the study stands: finished, or interrupted, so that the same command goes on."""
+def close(found: OpenStudy, ended: str) -> Outcome:
+    """Close the study's run by how the study stands: finished, or interrupted, so that the same command goes on.
+
+    ended: what has ended it though trials are missing, which for one without a number of trials is its end.
+    """
     missing, failed = found.search.left(found.plan.trials)
-    ended = budget.ended() if missing else ""
+    ended = ended if missing else ""
     trials = found.search.begun() if found.plan.is_open else found.plan.trials
     spent = {"tracking_seconds": found.tracker.watch.seconds, "tuning_seconds": found.search.watch.seconds}
     # A call that trained nothing says nothing of what training took.
@@ -244,7 +255,9 @@ def close(found: OpenStudy, budget: Budget) -> Outcome:
         best = found.tracker.best(found.parent, objective)
         state = ended or ("not finished: the same command goes on" if missing else "finished")
         note = study_note(found.plan.key, trials, found.plan.doc, best, state, failed)
-        found.tracker.end_study(found.parent, not missing or bool(ended), best, objective, told, {NOTE: note})
+        found.tracker.end_study(
+            found.parent, not missing or (bool(ended) and found.plan.is_open), best, objective, told, {NOTE: note}
+        )
         return best, found.tracker.front(found.parent, objective)
 
     best, front = found.recorder.patience.insist(end)

@@ -158,7 +158,7 @@ class Trials:
         index = next((index for index in self.open if not self._blocked(index)), None)
         if index is None:
             return False
-        if not self.budget.admits(self.progress.forecast.soonest()):
+        if not self.budget.admits(self.progress.forecast.soonest(len(self.plan.parts))):
             self.open.clear()
             return False
         self._launch(index, self.open.pop(index))
@@ -452,8 +452,8 @@ class Trials:
         metrics = self._sum_up(live, state) if self.divided else live.metrics.get(self.plan.parts[0], {})
         scores = self.objective.values(metrics)
         self.search.tell(index, state, *scores, retry=folder is not None)
-        if state != FAIL:
-            self.budget.note(index, scores if state == COMPLETE else ())
+        if state != FAIL or closed(self.search.attempts_at(index)):
+            self.budget.note(index, scores if state == COMPLETE else (), failed=state == FAIL)
         if state == COMPLETE and scores:
             self.complete[index] = live.run
             self.progress.rate(live.run.name, scores[0])

@@ -14,9 +14,10 @@ from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.study.key import AUTO, StudyKey
-from mmtune.study.space import Choice, Space, Value, point_at
+from mmtune.study.space import Choice, Space, Value, draw, point_at
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
 from mmtune.tracking.runs import json_object
+from mmtune.tracking.tracker import LONGEST_TAG
 
 WARM = "mmtune.warm"
 MOST, SHARE = 8, 3
@@ -32,17 +33,20 @@ def warm_points(
     base: values by path for whatever an earlier trial does not say. Raises InputError where there is no earlier trial
     that says anything.
     """
-    studies = tracker.studies(key.study if key.warm == AUTO else key.warm)
-    before = next((own for own in studies if own.key == key), None)
+    before = tracker.study(key)
     if before is not None:
         return tuple(json_object(line) for line in before.tags.get(WARM, "").splitlines())
-    ranked = [fitting(tracker, own, space, base) for own in studies]
+    ranked = [
+        fitting(tracker, own, space, base) for own in tracker.studies(key.study if key.warm == AUTO else key.warm)
+    ]
     # The best of each study first: which of them is most like this one, nobody knows.
     mixed = (point for points in zip_longest(*ranked) for point in points if point is not None)
     found = tuple(islice(distinct(mixed), max(1, min(MOST, trials // SHARE))))
     if not found:
         which = f"{key.study} on other data, seed or budget" if key.warm == AUTO else key.warm
         raise InputError(f"--warm-start needs a complete trial of {which} in {tracker.name} that fits, there is none")
+    while len(as_lines(found)) > LONGEST_TAG:
+        found = found[:-1]
     return found
 
 
@@ -68,9 +72,11 @@ def fits(choice: Choice, said: Point) -> bool:
 
 
 def completed(space: Space, base: Mapping[str, Any], fit: Point) -> Point | None:
-    """Values for all choices that apply, of `fit` or else the base's; None where those do not fit, or are the most."""
-    found = point_at(space, {**base, **fit})
-    return None if found is None or 2 * len(fit.keys() & found.keys()) < len(found) else found
+    """Values of `fit`, or else the base's, for the choices that may have them; None where `fit` says not even half."""
+    at = {**base, **fit}
+    found = point_at(space, at)
+    told = len(fit.keys() & found.keys())
+    return found if told and 2 * told >= len(draw(space, at, lambda choice: at[choice.path])) else None
 
 
 def distinct(points: Iterator[Point]) -> Iterator[Point]:

@@ -16,7 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.study import load_study
 from mmtune.study.options import Options
-from mmtune.study.space import Real
+from mmtune.study.space import Categorical, Real
 from mmtune.tracking import COMPLETE, MlflowTracker, TrialRun
 from mmtune.train.objective import MACRO_F1, Objective, objective_of
 from mmtune.tune.budget import CLOSING_SECONDS, Budget
@@ -135,3 +135,23 @@ def test_a_goal_is_of_the_studys_own_metrics(
 def test_a_goal_of_another_metric_is_refused_with_those_there_are() -> None:
     with pytest.raises(InputError, match="--until must name what the study searches for, val_macro_f1, got 'accuracy'"):
         Budget(Options(until="accuracy=.9"), MACRO_F1, began=0.0)
+
+
+def test_where_no_number_of_trials_ends_a_study_many_failures_in_a_row_do(tiny: Dataset) -> None:
+    endless, counted = (
+        Budget(Options(until="macro_f1=1", trials=trials), MACRO_F1, began=0.0) for trials in (None, 50)
+    )
+    for index in range(10):
+        assert not endless.over()
+        for own in (endless, counted):
+            own.note(index, (), failed=True)
+    assert endless.over() == "10 trials in a row failed"
+    assert not counted.over()
+
+
+def test_of_listed_values_no_more_trials_are_made_than_there_are(tiny: Dataset, store: Path) -> None:
+    space = (Categorical(path="model.hidden", values=(2, 4, 8)),)
+    options = Options(epochs=1, device="cpu", sampler="tpe", prune=False, until="val_macro_f1=2")
+    outcome = run_study(replace(SMALL, space=space), tiny, options, store, Console(quiet=True), make_pool=here(tiny))
+    assert outcome is not None
+    assert (outcome.trials, outcome.finished) == (3, True)

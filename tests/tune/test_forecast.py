@@ -124,4 +124,9 @@ def test_a_training_that_goes_on_is_timed_by_the_epochs_that_it_makes() -> None:
     forecast.advance(0, 5, 102.5)
     assert forecast.left(0, 102.5) == 10
     forecast.drop(0)
+    # What its checkpoint had is not told again.
+    forecast.begin(1, 200.0)
+    forecast.advance(1, 8, 203.0)
+    assert forecast.left(0, 203.0) == 6
+    forecast.drop(1)
     assert forecast.left(3, 103.0) is None

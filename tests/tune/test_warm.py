@@ -84,7 +84,7 @@ def test_what_does_not_fit_leaves_the_bases_value_and_little_is_nothing() -> Non
     assert completed(space, base, {"a": 2, RATE.path: 0.01}) == {"a": 2, "b": 3, RATE.path: 0.01}
     assert completed(space, base, {RATE.path: 0.01}) == {"a": 1, RATE.path: 0.01}
     assert completed(space, base, {"b": 4}) is None
-    assert completed(space, {**base, "a": 9}, {RATE.path: 0.01}) is None
+    assert completed(space, {**base, "a": 9}, {RATE.path: 0.01}) == {RATE.path: 0.01}
 
 
 def test_without_an_earlier_trial_it_is_refused(tiny: Dataset, store: Path) -> None:

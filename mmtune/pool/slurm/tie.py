@@ -18,6 +18,7 @@ import secrets
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -30,7 +31,7 @@ NONCE, TAG = 32, 32
 # The first message says who calls; a later one is a job at most, whose recipe may hold classes of a notebook's.
 SHORT, LONGEST = 2**16, 64 * 2**20
 GREETING_SECONDS = 10.0
-CROWD = 512
+CROWD, CROWDED_SECONDS = 512, 0.1
 # After a minute without an answer the other machine is gone; what is shorter costs nobody a place in the queue.
 ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}
 UNSENT_MILLISECONDS = 60_000
@@ -79,7 +80,7 @@ class Tie:
     def wait_at_most(self, seconds: float) -> None:
         """How long `recv` waits for the next bytes; 0 for ever."""
         with self._socket() as own:
-            patience(own, seconds)
+            wait_at_most(own, seconds)
 
     def release(self) -> None:
         """Give the connection back to the system; by the one thread that hears."""
@@ -105,7 +106,7 @@ class Listener:
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(NONCE)
         self.heard: SimpleQueue[tuple[Tie, Any]] = SimpleQueue()
-        self.server = open_server()
+        self.server, self.closed = open_server(), False
         self.port = int(self.server.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -117,21 +118,27 @@ class Listener:
 
     def close(self) -> None:
         """Hear nobody any more."""
+        self.closed = True
         with suppress(OSError):
             # Else the thread that waits in it would keep it open.
             self.server.shutdown(socket.SHUT_RDWR)
         self.server.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
+        while True:
+            try:
                 own, _ = self.server.accept()
                 threading.Thread(target=self._listen, args=(own,), daemon=True).start()
+            except (OSError, RuntimeError):
+                # Closed; or there are no more files or threads for a moment, and callers wait in the queue.
+                if self.server.fileno() < 0 or self.closed:
+                    return
+                time.sleep(CROWDED_SECONDS)
 
     def _listen(self, own: socket.socket) -> None:
         with suppress(EOFError, OSError):
             # Whoever does not know the secret is not waited for.
-            patience(own, GREETING_SECONDS)
+            wait_at_most(own, GREETING_SECONDS)
             try:
                 tie = Tie(own, self.secret, calls=False)
             except BaseException:
@@ -180,7 +187,7 @@ def names() -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(known) if name not in here and not name.startswith("127."))
 
 
-def patience(own: socket.socket, seconds: float) -> None:
+def wait_at_most(own: socket.socket, seconds: float) -> None:
     """How long reading waits for the next bytes; 0 for ever. A connection of multiprocessing's knows no timeout."""
     own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))
 
