@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mmtune.tune.halving import places
 
-PRIOR, BETTER = 3.0, 1.2
-"""What is expected of a rung beforehand counts like so many trainings, and so much more often do they go on than if
-scores came in any order: what a search draws later is better."""
+PRIOR = 3.0
+"""What is expected of a rung beforehand, that scores come in any order, counts like so many trainings."""
 MOST_COUNTED = 300
 """Of so many trainings to come each is counted for itself; later ones go on in nearly the same share."""
 TAIL = 0.5
@@ -118,8 +118,8 @@ class Forecast:
         return sum(paces) / len(paces) if paces else None
 
     def _ending(self) -> float:
-        """The mean seconds from a training's last epoch to its end."""
-        return sum(self.endings) / len(self.endings) if self.endings else 0.0
+        """The usual seconds from a training's last epoch to its end, but for each worker's first, which loads more."""
+        return statistics.median(self.endings[self.workers :] or [0.0])
 
     def _epochs(self, fresh: int) -> float:
         """That so many trainings will make."""
@@ -148,7 +148,7 @@ class Forecast:
         near = min(round(coming), MOST_COUNTED)
         usual = sum(self._share(rung, before + n) for n in range(1, near + 1))
         usual += (coming - near) * self._share(rung, before + near + 1)
-        learnt = (self.passed[rung] + PRIOR * BETTER) / (self.expected[rung] + PRIOR)
+        learnt = (self.passed[rung] + PRIOR) / (self.expected[rung] + PRIOR)
         return min(coming, usual * learnt)
 
     def _length(self) -> float:

@@ -92,11 +92,15 @@ def test_nothing_is_said_before_the_first_epoch_and_nothing_is_left_at_the_end()
     for epoch in (1, 2, 3):
         forecast.advance(0, epoch, 10.0 + 2 * epoch)
     assert forecast.soonest() == 6
-    forecast.finish(0, 17.0)
+    forecast.finish(0, 19.0)
     assert forecast.left(0, 20.0) == 0
-    # Six seconds of epochs, and one until it has ended.
+    forecast.begin(1, 20.0)
+    for epoch in (1, 2, 3):
+        forecast.advance(1, epoch, 20.0 + 2 * epoch)
+    forecast.finish(1, 27.0)
+    # Six seconds of epochs, and one until it has ended: more than that takes a worker's first end alone.
     assert forecast.soonest() == 7
-    assert forecast.left(1, 20.0) == 7
+    assert forecast.left(1, 30.0) == 7
 
 
 def test_what_can_be_told_at_the_first_rung_is_sooner_told() -> None:
