@@ -145,6 +145,32 @@ def test_too_little_memory_costs_the_job_and_not_the_worker(tiny: Dataset, tmp_p
     assert said.splitlines() == ["True True True", "Done(number=13)"]
 
 
+AHEAD = """
+import os
+import sys
+
+sys.path = [path for path in sys.path if path not in ("", os.getcwd())]
+from multiprocessing import forkserver, get_context
+
+from mmtune.pool.local import loaded_ahead
+
+with loaded_ahead():
+    process = get_context("forkserver").Process(target=print)
+    process.start()
+    process.join()
+    server = forkserver._forkserver._forkserver_pid
+    print(os.path.exists(f"/proc/{server}"), "PYTHONSAFEPATH" in os.environ)
+print(os.path.exists(f"/proc/{server}"))
+"""
+
+
+def test_what_is_loaded_ahead_is_never_from_the_folder_that_one_is_in_and_ends_with_the_command(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("open('ran', 'w').close()")
+    found = subprocess.run([sys.executable, "-c", AHEAD], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True", "False", "False"]
+    assert not (tmp_path / "ran").exists()
+
+
 def test_fewer_jobs_run_side_by_side_once_memory_gave_out(tiny: Dataset, tmp_path: Path) -> None:
     spec = WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
     with LocalPool(spec, 2) as pool:
