@@ -193,14 +193,16 @@ def test_a_results_file_that_is_none_is_left_alone(content: str, tmp_path: Path)
 
 
 def test_pruning_is_judged_by_deviations_and_epochs() -> None:
-    full = [{"best": best, "epochs": 90.0, "pruned": 0} for best in (0.90, 0.92, 0.94)]
-    pruned = [{"best": best, "epochs": 30.0, "pruned": 5} for best in (0.89, 0.91, 0.93)]
+    full = [{"best": best, "winner": 1, "epochs": 90.0, "pruned": 0} for best in (0.90, 0.92, 0.94)]
+    pruned = [{"best": best, "winner": n, "epochs": 30.0, "pruned": 5} for n, best in enumerate((0.89, 0.91, 0.93))]
     said = pruning.verdict({"full": full, "pruned": pruned})
     assert said["behind"] == pytest.approx(0.5)
     assert said["share"] == pytest.approx(1 / 3)
     asked = {"study": "audio_rnn", "sampler": "random", "trials": 9, "epochs": 10, "seeds": 3, "fix": []}
     made = {**entry(1), "rows": 300, "asked": asked, "runs": {"full": full, "pruned": pruned}, "verdict": said}
-    assert "0.9200 ± 0.0200 | 0.9100 ± 0.0200 | 0.50 | 90 | 30 | 33.3%" in pruning.table({"searches": {"a": made}})
+    assert "0.9200 ± 0.0200 | 0.9100 ± 0.0200 | 0.50 |  | 90 | 30 | 33.3%" in pruning.table({"searches": {"a": made}})
+    made = {**made, "asked": {**asked, "sampler": "grid"}}
+    assert "| 0.50 | 1 of 3 | 90 |" in pruning.table({"searches": {"a": made}})
 
 
 def test_workers_are_shown_beside_one() -> None:

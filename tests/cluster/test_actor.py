@@ -154,7 +154,7 @@ def test_room_on_a_node(gpus: float, resources: dict[str, float], room: int) -> 
     [
         ({"pool": "spark"}, "--pool must be one of local, ray"),
         ({"ray_address": "auto"}, "--pool must be ray, got local"),
-        ({"gpus_per_trial": 0.5}, "--pool must be ray, got local"),
+        ({"gpus_per_trial": 0.5}, "--pool must be ray or slurm, got local"),
         ({"pool": "ray", "gpus_per_trial": 1.5}, "from 0 to 1, got 1.5"),
         ({"pool": "ray", "gpus_per_trial": -0.5}, "from 0 to 1, got -0.5"),
         ({"pool": "ray", "gpus_per_trial": float("nan")}, "from 0 to 1, got nan"),

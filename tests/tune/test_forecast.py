@@ -70,14 +70,14 @@ def test_of_trainings_that_are_alike_it_is_right_from_the_first_epoch_on(
 def test_of_a_study_that_stops_trainings_early_it_is_within_a_quarter_after_a_tenth(
     trials: int, epochs: int, workers: int
 ) -> None:
-    errors = [error(forecasts(trials, epochs, workers, seed, prune=True, spread=0.0), 0.1) for seed in range(40)]
+    errors = [error(forecasts(trials, epochs, workers, seed, prune=True, spread=0.0), 0.1) for seed in range(20)]
     assert statistics.median(errors) < 0.25
 
 
 def test_epochs_that_differ_in_time_are_not_taken_for_those_of_the_fast_ones() -> None:
     """More epochs of fast trainings are seen than of slow ones: their mean would be half of what is true."""
     signed = []
-    for seed in range(60):
+    for seed in range(30):
         told = forecasts(60, 20, 4, seed, prune=False, spread=0.8)
         now, left = next(own for own in told if own[0] >= 0.2 * told[-1][0])
         signed.append(left / (told[-1][0] - now))
