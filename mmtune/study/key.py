@@ -66,14 +66,10 @@ class StudyKey:
         return () if self.objective.is_usual else (f"by {self.objective.words}",)
 
     @property
-    def begun(self) -> tuple[str, ...]:
-        """What it begins with, in words; nothing where that is a draw."""
-        return (f"warm start {self.warm}",) if self.warm else ()
-
-    @property
     def beside(self) -> tuple[str, ...]:
         """Whatever else is not as usual, in words."""
-        return (*self.begun, *self.searched, *self.division)
+        warm = (f"warm start {self.warm}",) if self.warm else ()
+        return (*warm, *self.searched, *self.division)
 
     @property
     def title(self) -> str:
@@ -89,8 +85,8 @@ class StudyKey:
         parts = [self.study, data, self.protocol, f"seed{self.seed}", f"epochs{self.epochs}"]
         searched = [] if self.objective.is_usual else [f"by-{self.objective.slug}"]
         division = [words.replace(" ", "-") for words in self.division]
-        begun = [f"warm-{self.warm}"] if self.warm else []
-        how = [self.sampler + ("-pruned" if self.prune else ""), *begun, *searched, *division]
+        warm = [f"warm-{self.warm}"] if self.warm else []
+        how = [self.sampler + ("-pruned" if self.prune else ""), *warm, *searched, *division]
         fixed = [f"{path}={value}" for path, value in self.fixed]
         started = [f"{bank}-{run_id[:8]}" for bank, run_id in self.encoders]
         text = re.sub(r"[^A-Za-z0-9_.=-]", "_", ".".join([*parts, *how, *fixed, *started]))

@@ -54,7 +54,7 @@ class Coordinator:
                 self._hear(0 if self._work() else 0.5)
             while self.endings:
                 self._handle(self.endings.popleft())
-            leave(self.recorder, stopping=stop())
+            leave(self.recorder, stopping=bool(trials.open or trials.live) and stop())
         except (TakenOverError, AwayError):
             raise
         except (Exception, SystemExit) as error:  # a console whose reader has gone away exits

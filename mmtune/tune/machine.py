@@ -6,11 +6,10 @@ import ctypes
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
 
 from rich.console import Console
 
@@ -103,29 +102,3 @@ def pool_maker(options: Options, dataset: Dataset, root: Path, console: Console)
     engine = Engine(address=options.ray_address, gpus=options.gpus_per_trial, workers=options.workers)
     with RaySession(engine, dataset.train, partial(say, console)) as session:
         yield session
-
-
-class Crew:
-    """The pool of a study, of `most` workers at most: started as soon as there seems to be work, stopped on leaving."""
-
-    def __init__(self, make_pool: PoolMaker, spec: WorkerSpec, most: int) -> None:
-        self.make_pool, self.spec, self.most = make_pool, spec, most
-        self.count = 0
-        self.pool: Pool | None = None
-        self.stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
-        self.count, self.pool = 0, None
-
-    def start(self, trainings: int) -> Pool | None:
-        """A pool for so many trainings: the one there is if it is large enough; None for no training."""
-        wanted = min(self.most, trainings)
-        if wanted > self.count:
-            self.stack.close()
-            self.count = wanted
-            self.pool = self.stack.enter_context(self.make_pool(self.spec, wanted))
-        return self.pool

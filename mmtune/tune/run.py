@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,10 +37,10 @@ from mmtune.tracking.system import require_monitor, system_metrics
 from mmtune.train.objective import objective_of
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.budget import Budget
-from mmtune.tune.coordinator import Coordinator, leave
+from mmtune.tune.coordinator import Coordinator, Pool, leave
 from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.forecast import Forecast
-from mmtune.tune.machine import Crew, PoolMaker, made_by, most_workers, training_device
+from mmtune.tune.machine import PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import own_tags
 from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_where, study_tags
 from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable
@@ -83,15 +83,13 @@ def run_study(
     console: Console,
     stopped: Stopped = lambda: False,
     make_pool: PoolMaker = LocalPool,
-    began: float | None = None,
 ) -> Outcome | None:
     """Run whatever trials of a study are missing; what this machine keeps lies under `root`.
 
-    began: when its time began to count, in seconds of `time.monotonic`, now if not given.
     None where it was stopped before it began. Raises InputError where the options, the data or an earlier run of the
     study rule this one out, and AwayError where the store does not answer when it begins.
     """
-    began = time.monotonic() if began is None else began
+    began = time.monotonic()
     require_monitor()
     remember(study.base.model, study.name)
     options = options.with_seconds()
@@ -134,16 +132,14 @@ def run_study(
     tags = {**study_tags(study, base, plan, dataset), **plan.tags}
     note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
     refusal = f"study {plan.key.slug} already runs, and one coordinator at a time may write it"
-    with (
-        locked(root / "locks" / plan.key.slug, refusal, note),
-        Crew(make_pool, spec, options.workers or most_workers(options, spec.device)) as crew,
-    ):
+    workers = options.workers or most_workers(options, spec.device)
+    with locked(root / "locks" / plan.key.slug, refusal, note):
         # Where a trial writes must be writable before it begins.
         make_folder(root / "staging")
         with opened(plan, tags, root, note, options.store_patience, console) as (found, beat):
             say_where(found, budget)
             try:
-                drive(found, crew, budget, lambda: beat() or stopped())
+                drive(found, lambda count: make_pool(spec, min(workers, count)), budget, lambda: beat() or stopped())
             except BaseException as error:
                 if storage_problem(error) is None and not isinstance(error, AwayError | TakenOverError):
                     with suppress(AwayError, GoneError):
@@ -189,9 +185,9 @@ def find_encoders(
         if trial is None and not stopped():
             say(console, f"{study.name} needs {name} on this data and split; none is tracked, so it runs first")
             own = "reported" if options.sampler == "reported" else None
-            first = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
+            plain = replace(options, trials=None, epochs=None, sampler=own, prune=None, fixed={}, folds=0, repeats=1)
             # They are made whole, or go on with the next call.
-            first = replace(first, hours=None, until=None, patience=None, warm_start=None)
+            first = replace(plain, hours=None, until=None, patience=None, warm_start=None)
             run_study(load_study(name), dataset, first, tracker.root, console, late, make_pool)
             trial = best_encoder(tracker, name, dataset.digest, protocol, options)
         if trial is None and budget.over():
@@ -207,8 +203,13 @@ def find_encoders(
     return found
 
 
-def drive(found: OpenStudy, crew: Crew, budget: Budget, stopped: Stopped) -> None:
-    """Run on workers the trials that no run has finished, for as long as there is a budget."""
+def drive(
+    found: OpenStudy, start: Callable[[int], AbstractContextManager[Pool]], budget: Budget, stopped: Stopped
+) -> None:
+    """Run on workers the trials that no run has finished, for as long as there is a budget.
+
+    start: a pool for so many trainings.
+    """
     plan, search = found.plan, found.search
     parts, metric = len(plan.parts), plan.key.objective.first
     ended = [a for a in search.attempts() if a.ended_well and a.index < plan.trials]
@@ -226,13 +227,11 @@ def drive(found: OpenStudy, crew: Crew, budget: Budget, stopped: Stopped) -> Non
         deadline=budget.deadline,
     )
     missing = 0 if budget.over() else len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
-    if missing:
-        note_mixture(found)
-    pool = crew.start((plan.trials - len(ended)) * parts) if missing else None
-    if pool is None:
+    if not missing:
         leave(found.recorder, stopping=False)
         return
-    with crew, progress, system_metrics(found.tracker, found.parent):
+    note_mixture(found)
+    with start(missing * parts) as pool, progress, system_metrics(found.tracker, found.parent):
         trials = Trials(plan, search, found.tracker, found.recorder, progress, budget, found.staging, found.standing)
         Coordinator(trials, found.recorder, pool, progress).run(stopped, lambda: bool(budget.over()))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.study.key import AUTO, StudyKey
-from mmtune.study.space import Choice, Space, Value, draw, point_at
+from mmtune.study.space import Space, Value, draw, point_at
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
 from mmtune.tracking.runs import json_object
 from mmtune.tracking.tracker import LONGEST_TAG
@@ -60,15 +60,11 @@ def fitting(tracker: MlflowTracker, study: StudyRun, space: Space, base: Mapping
     objective = study.key.objective
     complete = [own for own in tracker.trials(study.run_id, (), objective.names) if own.state == COMPLETE]
     for trial in sorted(complete, key=lambda own: -objective.rank(own.metrics)):
-        said = {choice.path: trial.params[choice.path] for choice in space if choice.path in trial.params}
-        point = completed(space, base, {choice.path: said[choice.path] for choice in space if fits(choice, said)})
+        params = {own.path: trial.params[own.path] for own in space if own.path in trial.params}
+        fit = {own.path: params[own.path] for own in space if own.admits(params.get(own.path))}
+        point = completed(space, base, fit)
         if point is not None:
             yield point
-
-
-def fits(choice: Choice, said: Point) -> bool:
-    """Whether a choice may have the value that is said of it."""
-    return choice.path in said and choice.admits(said[choice.path])
 
 
 def completed(space: Space, base: Mapping[str, Any], fit: Point) -> Point | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from checks import eventually
+from heard import until
 from nodes import Cluster, actors
 
 from mmtune.data.dataset import Dataset
@@ -19,7 +20,7 @@ from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import load_model, save_model
-from mmtune.pool.local import LocalPool, Workers
+from mmtune.pool.local import LocalPool
 from mmtune.pool.ray import Engine, RayPool, RaySession
 from mmtune.pool.ray.actor import PREFIX, pack
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
@@ -53,17 +54,6 @@ def pool(session: RaySession, spec: WorkerSpec) -> Iterator[RayPool]:
 def spec(tiny: Dataset) -> WorkerSpec:
     """The data at a path that no node has."""
     return WorkerSpec(data=Path("/nowhere"), splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
-
-
-def until(pool: Workers, kind: type, seconds: float = 120) -> tuple[Event, list[Event]]:
-    seen: list[Event] = []
-
-    def found() -> bool:
-        seen.extend(pool.events(0.2))
-        return any(isinstance(event, kind) for event in seen)
-
-    assert eventually(found, seconds), seen
-    return next(event for event in seen if isinstance(event, kind)), seen
 
 
 def folders() -> list[Path]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from checks import eventually, gone
+from heard import until
 
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig
-from mmtune.pool.local import LocalPool, Workers
+from mmtune.pool.local import LocalPool
 from mmtune.pool.slurm import Request, SlurmPool, SlurmSession
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, WorkerSpec
 from mmtune.train.recipe import Train, TrialConfig
@@ -55,17 +56,6 @@ def pool(spec: WorkerSpec, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pids = [worker.submitted._process.pid for worker in made.workers]
     assert eventually(lambda: all(gone(pid) for pid in pids))
     assert not list((store / "slurm").iterdir())
-
-
-def until(pool: Workers, kind: type, seconds: float = 120) -> tuple[Event, list[Event]]:
-    seen: list[Event] = []
-
-    def found() -> bool:
-        seen.extend(pool.events(0.2))
-        return any(isinstance(event, kind) for event in seen)
-
-    assert eventually(found, seconds), seen
-    return next(event for event in seen if isinstance(event, kind)), seen
 
 
 def task(pool: SlurmPool) -> int:

@@ -131,7 +131,7 @@ class Listener:
                 threading.Thread(target=self._listen, args=(own,), daemon=True).start()
             except (OSError, RuntimeError):
                 # Closed; or there are no more files or threads for a moment, and callers wait in the queue.
-                if self.server.fileno() < 0 or self.closed:
+                if self.closed:
                     return
                 time.sleep(CROWDED_SECONDS)
 
