@@ -19,7 +19,7 @@ STUDY = Study(
     name="audio_mel",
     title="Residual network on log-mels of the spoken name",
     base=TrialConfig(
-        model=LateFusion(encoders={"speech": LogMelResNet()}, head=Head(dropout=0.2), alone=False),
+        model=LateFusion(encoders={"speech": LogMelResNet(test_speed=0.08)}, head=Head(dropout=0.2), alone=False),
         train=Train(
             epochs=40,
             weights="last",

@@ -21,7 +21,7 @@ STUDY = Study(
     name="mel_fusion",
     title="Residual networks on picture and log-mels, fused",
     base=TrialConfig(
-        model=LateFusion(encoders={"image": SmallResNet(), "speech": LogMelResNet()}, fusion=Sum()),
+        model=LateFusion(encoders={"image": SmallResNet(), "speech": LogMelResNet(test_speed=0.08)}, fusion=Sum()),
         train=Train(
             epochs=40,
             weights="last",

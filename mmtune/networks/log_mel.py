@@ -120,6 +120,43 @@ class MaximaOverTime(nn.Module):
         return torch.cat([part.amax(2) for part in stretches], dim=1)
 
 
+class AtSpeeds(nn.Module):
+    """Waveforms (B, samples) to features (B, F): once trained, the mean of those at three speeds.
+
+    The waveforms as they are come last: what watches the modules within sees their maps.
+    """
+
+    def __init__(self, share: float, features: nn.Module) -> None:
+        super().__init__()
+        self.factors, self.features = (1 / (1 + share), 1 + share), features
+
+    def forward(self, waves: Tensor) -> Tensor:
+        if self.training:
+            return self.features(waves)
+        still = waves.new_zeros(len(waves))
+        views = [played(waves, still + factor, still) for factor in self.factors]
+        return torch.stack([self.features(view) for view in (*views, waves)]).mean(0)
+
+
+def played(waves: Tensor, factor: Tensor, later: Tensor) -> Tensor:
+    """Waveforms so many times as fast about their middle, then later by so many samples, both (B,); zeros outside.
+
+    Between two samples it is their weighted mean.
+    """
+    count = waves.shape[1]
+    middle = (count - 1) / 2
+    at = (torch.arange(count, dtype=waves.dtype, device=waves.device) - middle - later.unsqueeze(1)) * factor.unsqueeze(
+        1
+    ) + middle
+    before = at.floor()
+    share = at - before
+    outside = (at < 0) | (at > count - 1)
+    first = before.clamp(0, count - 1).long()
+    second = (first + 1).clamp(max=count - 1)
+    # A where with a number would fetch that from the host.
+    return waves.gather(1, first).lerp(waves.gather(1, second), share).masked_fill(outside, 0.0)
+
+
 def log_mel_resnet(config: LogMelResNet, shape: Shape) -> nn.Sequential:
     """Waveforms (B, samples), or features over time (B, T, F), to (B, width)."""
     require_kind(config, shape, 1, 2)
@@ -132,14 +169,17 @@ def log_mel_resnet(config: LogMelResNet, shape: Shape) -> nn.Sequential:
         raise InputError(f"parts must be at most the {steps} steps that so many stages leave, got {config.parts}")
     front = [FlooredLogMel(config)] if waves else []
     last = config.channels * 2 ** (config.stages - 1) * config.parts
-    ending = [MaximaOverTime(config.parts), *dropouts(config.dropout), nn.Linear(last, config.width), nn.ReLU()]
-    whole = (
+    features: list[nn.Module] = [
         *front,
         StandardisedClips(config.standardise == "band"),
         HiddenBands(config.mask),
         WithDeltas(config.deltas),
-    )
-    return nn.Sequential(*whole, *blocks, *ending)
+        *blocks,
+        MaximaOverTime(config.parts),
+    ]
+    if waves and config.test_speed:
+        features = [AtSpeeds(config.test_speed, nn.Sequential(*features))]
+    return nn.Sequential(*features, *dropouts(config.dropout), nn.Linear(last, config.width), nn.ReLU())
 
 
 def residual_blocks(config: LogMelResNet, steps: int, bands: int) -> tuple[list[nn.Module], int]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.fft import irfft, rfft, rfftfreq
 
 from mmtune.networks.encoders import require_kind
+from mmtune.networks.log_mel import played
 from mmtune.networks.shapes import Shape
 from mmtune.train.augmentations import SpeechAugmentation
 from mmtune.train.batches import LOUDEST
@@ -49,23 +50,6 @@ def of_speech(own: SpeechAugmentation, shape: Shape) -> Distort:
         return unclipped(waves)
 
     return distort
-
-
-def played(waves: Tensor, factor: Tensor, later: Tensor) -> Tensor:
-    """Waveforms so many times as fast about their middle, then later by so many samples, both (B,); zeros outside.
-
-    Between two samples it is their weighted mean.
-    """
-    count = waves.shape[1]
-    middle = (count - 1) / 2
-    at = (places(count, waves) - middle - later.unsqueeze(1)) * factor.unsqueeze(1) + middle
-    before = at.floor()
-    share = at - before
-    outside = (at < 0) | (at > count - 1)
-    first = before.clamp(0, count - 1).long()
-    second = (first + 1).clamp(max=count - 1)
-    # A where with a number would fetch that from the host.
-    return waves.gather(1, first).lerp(waves.gather(1, second), share).masked_fill(outside, 0.0)
 
 
 def filtered(waves: Tensor, spectrum: Tensor) -> Tensor:

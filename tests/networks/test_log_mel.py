@@ -13,7 +13,15 @@ from torch import Tensor
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
 from mmtune.networks.encoders import mel_filters
-from mmtune.networks.log_mel import FlooredLogMel, HiddenBands, MaximaOverTime, StandardisedClips, WithDeltas
+from mmtune.networks.log_mel import (
+    AtSpeeds,
+    FlooredLogMel,
+    HiddenBands,
+    MaximaOverTime,
+    StandardisedClips,
+    WithDeltas,
+    played,
+)
 from mmtune.networks.output import count_parameters
 
 RATE = 16_000
@@ -86,6 +94,34 @@ def test_maxima_keep_the_order_of_sounds() -> None:
     maps = torch.zeros(1, 2, 9, 4)
     maps[0, 0, 1], maps[0, 1, 8] = 1.0, 2.0
     assert MaximaOverTime(3)(maps).tolist() == [[1, 0, 0, 0, 0, 2]]
+
+
+def test_at_three_speeds_it_is_the_mean_once_trained_and_the_waveform_alone_before() -> None:
+    class Crossings(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.sign().diff(dim=1) != 0).float().sum(1, keepdim=True)
+
+    n = torch.arange(8001) - 4000
+    tone = (2 * torch.pi * 0.05 * n + 0.3).sin().unsqueeze(0)
+    hear = AtSpeeds(0.25, Crossings())
+    assert hear(tone).item() == pytest.approx(800, abs=1), "as it is"
+    # Slower, all of it is a part of the tone; faster, what lies outside is silence.
+    assert hear.eval()(tone).item() == pytest.approx((800 / 1.25 + 800 + 800) / 3, abs=2)
+
+
+def test_what_three_speeds_leave_is_averaged_before_the_linear_layer() -> None:
+    torch.manual_seed(0)
+    encoder = LogMelResNet(channels=4, test_speed=0.1).build((8000,)).eval()
+    x = waves()
+    still = torch.zeros(len(x))
+    pooled = [encoder[0].features(played(x, still + factor, still)) for factor in (1 / 1.1, 1.0, 1.1)]
+    torch.testing.assert_close(encoder(x), encoder[1:](sum(pooled) / 3))
+    assert not torch.allclose(encoder(x), encoder[1:](pooled[1]))
+
+
+def test_features_over_time_are_heard_once() -> None:
+    of_features = LogMelResNet(channels=4, test_speed=0.1).build((20, 12))
+    assert not any(isinstance(own, AtSpeeds) for own in of_features.modules())
 
 
 def test_its_usual_size_is_what_a_phone_can_hold() -> None:

@@ -27,8 +27,11 @@ class LogMelResNet(Checked):
     (as many as that, so that the order of sounds counts), and go through dropout and one linear layer with ReLU.
     mask: share of the bands of which one stretch is hidden while it is trained (SpecAugment, Park et al., 2019).
     deltas: how many orders of change over time are channels beside the spectrogram.
+    test_speed: once trained it hears a waveform as it is, and this share slower and faster, and averages what pooling
+    leaves of the three (test-time augmentation; Krizhevsky et al., 2012, of pictures): three times the work.
     sample_rate, low, high: in Hz; window, hop: in samples, 25 ms every 20 ms; mels: how many bands from low to high,
-    which is what a telephone passes, so that it is of no account what a recording was made with. Features ignore these.
+    which is what a telephone passes, so that it is of no account what a recording was made with. Features ignore these
+    and test_speed.
     """
 
     width: int = count(64, 1, WIDEST)
@@ -38,6 +41,7 @@ class LogMelResNet(Checked):
     dropout: float = rate(0.2)
     mask: float = number(0.15, 0.0, 1.0)
     deltas: int = count(0, 0, 2)
+    test_speed: float = number(0.0, 0.0, 0.5)
     standardise: str = choice("clip", ("clip", "band"))
     floor: float = number(50.0, 10.0, 120.0)
     mels: int = count(40, 8, 512)
