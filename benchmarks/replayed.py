@@ -33,7 +33,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.study import Study, load_study
 from mmtune.study.options import Options
-from mmtune.study.space import Categorical, Real, Space, Value
+from mmtune.study.space import Categorical, Real, Space, Value, sample
 from mmtune.tracking import COMPLETE, PRUNED, MlflowTracker
 from mmtune.tune import halving
 from mmtune.tune.run import run_study
@@ -110,36 +110,6 @@ class Table:
         return int(values["model.hidden"]), int(values["model.layers"]), round(step)
 
 
-def replay(table: Table, samplers: Samplers, seed: int, prune: bool = True) -> tuple[float, float, float, int]:
-    """A search: seconds to the target (infinity where it is not reached), seconds in all, its best score, epochs."""
-    search = Search(SPACE, {}, halving.rungs(EPOCHS) if prune else ())
-    queue: list[tuple[float, int, int, tuple[int, ...]]] = []
-    reached, best, begun, epochs, now = math.inf, 0.0, 0, 0, 0.0
-
-    def begin(now: float) -> None:
-        nonlocal begun
-        if begun < TRIALS:
-            place = table.place(search.ask(begun, samplers(seed, begun), begun))
-            heapq.heappush(queue, (now + table.seconds[place], begun, 1, place))
-            begun += 1
-
-    for _ in range(WORKERS):
-        begin(now)
-    while queue:
-        now, index, epoch, place = heapq.heappop(queue)
-        score, epochs = table.scores[place][epoch - 1], epochs + 1
-        best = max(best, score)
-        if score >= table.target:
-            reached = min(reached, now)
-        go_on = search.report(index, epoch, score) if epoch in search.rungs else True
-        if go_on and epoch < EPOCHS:
-            heapq.heappush(queue, (now + table.seconds[place], index, epoch + 1, place))
-        else:
-            search.tell(index, COMPLETE if epoch == EPOCHS else PRUNED, max(table.scores[place][:epoch]))
-            begin(now)
-    return reached, now, best, epochs
-
-
 def ours(name: str, base: bool = False) -> Samplers:
     """mmtune's samplers of a name; base: whether the study's base comes first."""
     return lambda seed, index: [Given(BASE)] if base and not index else make_samplers(name, seed, index)
@@ -153,31 +123,99 @@ def tpe(base: bool, **options: Any) -> Samplers:
     ]
 
 
-CHOICES: dict[str, Samplers] = {
-    "tpe, the base first: as it is": ours("tpe", base=True),
-    "tpe, 5 random draws after the base": tpe(True, n_startup_trials=6),
-    "tpe alone": ours("tpe"),
-    "tpe alone, what was drawn before drawn again": tpe(False),
-    "random, as it is": ours("random"),
-    "gp, the base first: as it is": ours("gp", base=True),
-}
+TPE = ours("tpe")
 
 
-ALONE = CHOICES["tpe alone"]
-PLACES: dict[str, Callable[[int, bool], int]] = {
-    "tpe alone, halving: a third and one more at every rung": lambda arrived, first: arrived // 3 + 1,
-    "tpe alone, halving: a half at the first rung, then a third, at least one": lambda arrived, first: max(
-        1, arrived // (2 if first else 3)
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A way to search.
+
+    places: how many of those that have come to a rung go on, given also whether it is the first one; None prunes
+    nothing. shown: what halving is shown of a training's scores so far. cheapest_of: so many points are drawn for a
+    trial, of which the one whose epochs take least is trained.
+    """
+
+    samplers: Samplers = TPE
+    places: Callable[[int, bool], int] | None = halving.places
+    shown: Callable[[list[float]], float] = lambda scores: scores[-1]
+    cheapest_of: int = 1
+
+    def draw(self, search: Search, table: Table, seed: int, index: int) -> Mapping[str, Value]:
+        """Begin the trial of an index."""
+        drawn: list[Mapping[str, Value]] = []
+        for number in range(self.cheapest_of if self.cheapest_of > 1 else 0):
+            search.study.sampler = next(iter(self.samplers(derive_seed(seed, number), index)))
+            trial = search.study.ask()
+            drawn.append(sample(SPACE, {}, trial))
+            # Samplers learn nothing of a trial that failed.
+            search.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        cheapest = min(drawn, key=lambda values: table.seconds[table.place(values)], default=None)
+        return search.ask(index, self.samplers(seed, index) if cheapest is None else [Given(cheapest)], index)
+
+
+def replay(table: Table, choice: Choice, seed: int) -> tuple[float, float, float, int]:
+    """A search: seconds to the target (infinity where it is not reached), seconds in all, its best score, epochs."""
+    search = Search(SPACE, {}, halving.rungs(EPOCHS) if choice.places else ())
+    queue: list[tuple[float, int, int, tuple[int, ...]]] = []
+    reached, best, begun, epochs, now = math.inf, 0.0, 0, 0, 0.0
+
+    def begin(now: float) -> None:
+        nonlocal begun
+        if begun < TRIALS:
+            place = table.place(choice.draw(search, table, seed, begun))
+            heapq.heappush(queue, (now + table.seconds[place], begun, 1, place))
+            begun += 1
+
+    for _ in range(WORKERS):
+        begin(now)
+    while queue:
+        now, index, epoch, place = heapq.heappop(queue)
+        score, epochs = table.scores[place][epoch - 1], epochs + 1
+        best = max(best, score)
+        if score >= table.target:
+            reached = min(reached, now)
+        shown = choice.shown(table.scores[place][:epoch])
+        go_on = search.report(index, epoch, shown) if epoch in search.rungs else True
+        if go_on and epoch < EPOCHS:
+            heapq.heappush(queue, (now + table.seconds[place], index, epoch + 1, place))
+        else:
+            search.tell(index, COMPLETE if epoch == EPOCHS else PRUNED, max(table.scores[place][:epoch]))
+            begin(now)
+    return reached, now, best, epochs
+
+
+def gaining(scores: list[float]) -> float:
+    """Where a training comes to if it gains in as many epochs more half of what it did in the last half of them."""
+    return scores[-1] + (scores[-1] - scores[len(scores) // 2 - 1]) / 2 if len(scores) > 1 else scores[-1]
+
+
+CHOICES: Mapping[str, Choice] = {
+    "tpe, the base first: as it is": Choice(samplers=ours("tpe", base=True)),
+    "tpe, 5 random draws after the base": Choice(samplers=tpe(True, n_startup_trials=6)),
+    "the cheapest of 3 draws of tpe, the base first": Choice(samplers=ours("tpe", base=True), cheapest_of=3),
+    "tpe alone": Choice(),
+    "tpe alone, what was drawn before drawn again": Choice(samplers=tpe(False)),
+    "random, as it is": Choice(samplers=ours("random")),
+    "gp, the base first: as it is": Choice(samplers=ours("gp", base=True)),
+    "the cheapest of 2 draws of tpe": Choice(cheapest_of=2),
+    "the cheapest of 3 draws of tpe": Choice(cheapest_of=3),
+    "tpe alone, halving by what a training gains": Choice(shown=gaining),
+    "tpe alone, halving: a third and one more at every rung": Choice(places=lambda arrived, first: arrived // 3 + 1),
+    "tpe alone, halving: a half at the first rung, then a third, at least one": Choice(
+        places=lambda arrived, first: max(1, arrived // (2 if first else 3))
     ),
-    "tpe alone, halving: a third, at least one": lambda arrived, first: max(1, arrived // 3),
-    "tpe alone, halving: a quarter, at least one": lambda arrived, first: max(1, arrived // 4),
+    "tpe alone, halving: a third, at least one": Choice(places=lambda arrived, first: max(1, arrived // 3)),
+    "tpe alone, halving: a quarter, at least one": Choice(places=lambda arrived, first: max(1, arrived // 4)),
+    "tpe alone, nothing pruned": Choice(places=None),
 }
-"""How many of those that have come to a rung go on, in other ways; first: whether it is the first rung."""
 
 
-def row(table: Table, name: str, samplers: Samplers, searches: int, prune: bool = True) -> list[str]:
+def row(table: Table, name: str, searches: int) -> list[str]:
     """A choice's line: medians over searches, and the share that reached the target."""
-    found = [replay(table, samplers, seed, prune) for seed in range(searches)]
+    choice, usual = CHOICES[name], halving.places
+    halving.places = choice.places or usual
+    found = [replay(table, choice, seed) for seed in range(searches)]
+    halving.places = usual
     reached, seconds, best, epochs = (list(own) for own in zip(*found, strict=True))
     share = sum(map(math.isfinite, reached)) / searches
     told = [f"{statistics.median(reached):.0f}", f"{share:.0%}", f"{statistics.median(seconds):.0f}"]
@@ -193,15 +231,9 @@ def run(given: argparse.Namespace) -> None:
     say(
         "| choice | seconds to the target | reached | seconds in all | best, mean | epochs |\n|---|---|---|---|---|---|"
     )
-    for name, samplers in CHOICES.items():
+    for name in CHOICES:
         if not name.startswith("gp") or given.slow:
-            say(f"| {' | '.join(row(table, name, samplers, given.searches))} |")
-    usual = halving.places
-    for name, places in PLACES.items():
-        halving.places = places
-        say(f"| {' | '.join(row(table, name, ALONE, given.searches))} |")
-    halving.places = usual
-    say(f"| {' | '.join(row(table, 'tpe alone, nothing pruned', ALONE, given.searches, prune=False))} |")
+            say(f"| {' | '.join(row(table, name, given.searches))} |")
 
 
 def main() -> None:

@@ -184,8 +184,7 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
         of = f"{outcome.failed} of {outcome.trials} trial{'s' * (outcome.trials > 1)}"
         typer.echo(f"{of} failed; `{ui}` shows the reason of each")
     if outcome.ended:
-        later = "the same command" if outcome.ended.startswith("--hours") else "a call that asks for more"
-        typer.echo(f"ended: {outcome.ended}; what was under way waits for {later}")
+        typer.echo(f"ended: {outcome.ended}; what was under way waits for a call that has time for it or asks for more")
     if outcome.best is None:
         raise typer.Exit(1)
     best, objective = outcome.best, outcome.key.objective

@@ -37,7 +37,7 @@ class Options:
     hours: float | None = option(None, "End after so many hours; what is under way then waits for the next call.")
     until: str | None = option(None, "End as soon as a trial is as good as this, such as val_macro_f1=.99")
     patience: int | None = option(
-        None, "End after so many trials in a row no better than the best by the first metric."
+        None, "End after so many trials since the best one, none of them better by the first metric."
     )
     trial_minutes: float | None = option(None, "Begin no epoch of a training after so many minutes of it.")
     sampler: str | None = option(None, " | ".join(SAMPLERS) + "; the study's own if not given.")

@@ -53,8 +53,9 @@ class Budget:
         if options.hours is not None:
             seconds = 3600 * options.hours
             self.deadline = began + seconds - min(CLOSING_SECONDS, seconds / 10)
-        self.best: float | None = None
-        self.flat = self.failed = 0
+        self.best: tuple[float, int] | None = None
+        self.made: list[int] = []
+        self.failed = 0
         self.is_open = options.is_open
         self.reached = ""
         self.late = False
@@ -67,12 +68,13 @@ class Budget:
 
     def note(self, index: int, scores: Sequence[float], failed: bool = False) -> None:
         """A trial has ended for good, without scores if it was stopped early or failed."""
-        self.flat += 1
         self.failed = self.failed + 1 if failed else 0
+        if not failed:
+            self.made.append(index)
         if not scores:
             return
-        if self.objective.first.better(scores[0], self.best):
-            self.best, self.flat = scores[0], 0
+        own = self.objective.first.rank(scores[0]), -index
+        self.best = own if self.best is None else max(self.best, own)
         if self.goal is not None and not self.reached and self.goal.reached(scores):
             metric, value = self.goal.metric, scores[self.goal.place]
             self.reached = f"trial {index:02d} has {metric.label} {metric.show(value)}, --until {self.until} was asked"
@@ -82,12 +84,17 @@ class Budget:
         self.late |= time.monotonic() + seconds > self.deadline
         return not self.late
 
+    def flat(self) -> int:
+        """How many trials with a higher number than the best one's have ended, in whatever order they did."""
+        best = -1 if self.best is None else -self.best[1]
+        return sum(index > best for index in self.made)
+
     def over(self) -> str:
         """Why nothing more is to be done, "" while there is."""
         if self.reached:
             return self.reached
-        if self.patience is not None and self.flat >= self.patience:
-            return f"{self.flat} trial{'s' * (self.flat > 1)} in a row were no better than the best"
+        if self.patience is not None and self.flat() >= self.patience:
+            return f"{self.flat()} trial{'s' * (self.flat() > 1)} after the best were no better"
         if self.is_open and self.failed >= MOST_FAILED:
             return f"{self.failed} trials in a row failed"
         return self._time_over() if time.monotonic() >= self.deadline else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from io import StringIO
@@ -71,9 +72,21 @@ def test_a_study_ends_when_it_gets_no_better(tiny: Dataset, store: Path) -> None
     scores = scores_of(store, outcome)
     best = scores.index(max(scores))
     assert len(scores) == best + 3
-    assert outcome.ended == "2 trials in a row were no better than the best"
+    assert outcome.ended == "2 trials after the best were no better"
     assert outcome.best is not None
     assert outcome.best.number == best
+
+
+def test_patience_counts_the_same_in_whatever_order_trials_end() -> None:
+    scores = [0.5, 0.9, 0.7, 0.9, None, 0.6]
+    told = set()
+    for order in itertools.permutations(range(len(scores))):
+        budget = Budget(Options(patience=4), MACRO_F1, 0.0)
+        for index in order:
+            own = scores[index]
+            budget.note(index, () if own is None else (own,))
+        told.add(budget.over())
+    assert told == {"4 trials after the best were no better"}
 
 
 def test_the_number_of_trials_still_ends_it(tiny: Dataset, store: Path) -> None:
