@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import platform
 import sqlite3
@@ -82,8 +83,9 @@ class UntrainedPool:
 
 @dataclass(kw_only=True)
 class InstantPool(UntrainedPool):
-    """Does every job at once: its epochs, the answers at its rungs, its files."""
+    """Does every job at once: its epochs, the answers at its rungs, its files; `rate` of them a second at most."""
 
+    rate: float = math.inf
     jobs: list[Job] = field(default_factory=list)
     go_on: dict[int, bool] = field(default_factory=dict)
     seconds: float = 0.0
@@ -107,6 +109,7 @@ class InstantPool(UntrainedPool):
     def events(self, timeout: float) -> Iterator[Event]:
         under_way, self.jobs = self.jobs, []
         for job in under_way:
+            time.sleep(max(0.0, self.began + self.made / self.rate - time.perf_counter()))
             self.made += 1
             if self.made % MARK == 0:
                 self.mark()
@@ -145,15 +148,17 @@ def leave_files(folder: Path) -> None:
         (folder / name).write_bytes(os.urandom(size))
 
 
-def measure(dataset: Dataset, trials: int, sampler: str, keep: str, root: Path) -> dict[str, Any]:
+def measure(
+    dataset: Dataset, trials: int, sampler: str, keep: str, root: Path, rate: float = math.inf
+) -> dict[str, Any]:
     """Run `trials` trials; seconds from the first job to the study's end, and those of tracking, tuning and files.
 
-    held: by number of trials, bytes of memory and open files.
+    rate: of trials a second. held: by number of trials, bytes of memory and open files.
     """
     pools: list[InstantPool] = []
 
     def make_pool(spec: WorkerSpec, count: int) -> InstantPool:
-        pools.append(InstantPool(spec=spec, count=count))
+        pools.append(InstantPool(spec=spec, count=count, rate=rate))
         return pools[-1]
 
     options = Options(sampler=sampler, trials=trials, epochs=EPOCHS, workers=2, device="cpu", keep=keep)
@@ -183,7 +188,8 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     """The measurement in lines."""
     trials, seconds = found["trials"], found["seconds"]
     yield f"{trials:.0f} trials of {EPOCHS} epochs: {seconds:.1f} s, {trials / seconds:.1f} trials per second"
-    yield f"  of the processor {found['cpu_seconds']:.1f} s, {trials / found['cpu_seconds']:.1f} trials per second"
+    cpu = found["cpu_seconds"]
+    yield f"  of the processor {cpu:.1f} s, {trials / cpu:.1f} trials per second; {cpu / seconds:.0%} of a core"
     for name in ("tracking", "tuning", "files", "rest"):
         yield f"  {name:<8} {1000 * found[name] / trials:6.2f} ms a trial, {found[name] / seconds:6.1%}"
     for made, (memory, files) in found.get("held", {}).items():
@@ -196,6 +202,9 @@ def main() -> None:
     arguments.add_argument("--trials", type=int, default=1_000)
     arguments.add_argument("--sampler", default="random")
     arguments.add_argument("--keep", default=Options().keep, help="as of mmtune study; each trial here is the best")
+    arguments.add_argument(
+        "--rate", type=float, default=math.inf, help="trials a second at most: workers / seconds of one"
+    )
     arguments.add_argument("--store", type=Path, help="keep the store there instead of in a temporary folder")
     arguments.add_argument("--out", type=Path, help="the folder of dated results, such as benchmarks/results")
     given = arguments.parse_args()
@@ -204,7 +213,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as warm:
         measure(dataset, 4, given.sampler, given.keep, Path(warm))
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(dataset, given.trials, given.sampler, given.keep, given.store or Path(folder) / "mlruns")
+        root = given.store or Path(folder) / "mlruns"
+        found = measure(dataset, given.trials, given.sampler, given.keep, root, given.rate)
     print("\n".join(table(found)))
     if given.out:
         print(kept(found | {"trials_per_second": found["trials"] / found["seconds"]}, given))
@@ -214,7 +224,7 @@ def kept(found: dict[str, Any], given: argparse.Namespace) -> Path:
     """A dated JSON file of what was measured and with what."""
     versions = {name: version(name) for name in ("mlflow", "optuna", "sqlalchemy")}
     made_with = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **versions}
-    asked = {"sampler": given.sampler, "keep": given.keep}
+    asked = {"sampler": given.sampler, "keep": given.keep, **({"rate": given.rate} if given.rate < math.inf else {})}
     told = {"measured": found, **asked, "cores": os.cpu_count(), "versions": made_with}
     return keep_dated(given.out, "coordinator", told)
 
