@@ -156,7 +156,7 @@ type: $(DEV) ## Check types
 bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
 	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT)
 
-bench-search: $(RIVALS) ## Measure time to an answer beside other tools [SIDES="mmtune ray" DATA= ROWS= SEEDS=3 TRIALS= EPOCHS= OUT= KILL=1]
+bench-search: $(RIVALS) ## Measure time to an answer beside other tools [SIDES="mmtune ray" DATA= ROWS= SEEDS=0,1,2 TRIALS= EPOCHS= OUT= KILL=1]
 	@$(BIN)/python -m benchmarks.search $(call flags,SIDES DATA ROWS SEEDS TRIALS EPOCHS OUT) $(if $(call given,KILL),--kill)
 
 fuzz: $(FUZZ) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]

@@ -52,8 +52,8 @@ class Prediction:
     label (B,) int64, the number of the class; probability (B,) float32, of that class, and probabilities (B, C)
     float32, by the temperature that validation gave. classes: their names.
     members (B, C) bool: the classes of the set that holds the true one as often as was asked for, at least `label`'s.
-    agree (B,) bool: False where two banks alone name different classes and contradict each other more than all but a
-    hundredth of validation rows do; True too where fewer than two banks have answers of their own (`comparable`).
+    agree (B,) bool: False where two banks alone name different classes and contradict each other more than all but
+    .75 % of validation rows do; True too where fewer than two banks have answers of their own (`comparable`).
     abstained (B,) bool: the row is better not answered, as its banks contradict each other, one of them is strange, or
     its probability is less than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
     strange: by bank that was given, why its value in each row is like nothing in training, "" where it is not; what a
