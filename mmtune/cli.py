@@ -381,6 +381,8 @@ def predict(
         raise InputError("predict takes one of --image with --audio and --input, --table, and --data")
     if data is not None and out is None:
         raise InputError("predict takes --data and --out together, got one of them")
+    if every and not files:
+        raise InputError("predict takes --all with --audio, got it with --table or --data")
     look_in(studies)
     from mmtune.api.loading import load
     from mmtune.serve.batch import Asked, predict_many
@@ -400,6 +402,8 @@ def predict(
         for line in told.summary:
             typer.echo(line, err=json)
         code = told.code
+    elif out is not None:
+        raise InputError("predict takes --out for many rows, of folders, --table, --data or --all, got one row's files")
     else:
         found = predictor.predict(**files)
         typer.echo(as_json(one(found, top)) if json else describe(predictor, found))

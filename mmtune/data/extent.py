@@ -14,7 +14,7 @@ from mmtune.data.recordings import SAMPLE_RATE, SIXTEEN_BIT
 Values = NDArray[Any]
 Extents = dict[str, tuple[float, float]]
 """By measure, the least and the greatest that counts as usual."""
-MOST = 10_000
+MOST, BLOCK = 10_000, 256
 USUAL = (0.1, 99.9)
 """Percentiles of training values: one file that was misread does not widen what is usual."""
 FAR = 0.25
@@ -76,10 +76,15 @@ def measures(form: Form) -> Mapping[str, Measure]:
     return PICTURE if form.source == "picture" and not isinstance(form, Sound) else ANY
 
 
-def extents(form: Form, values: Values) -> Extents:
-    """What is usual of training values (M, *shape), M >= 1: between two percentiles, of at most MOST of them."""
-    some = values[:: max(1, -(-len(values) // MOST))]
-    ends = {name: np.percentile(measure(some), USUAL) for name, measure in measures(form).items()}
+def extents(form: Form, values: Values, used: NDArray[np.int64]) -> Extents:
+    """What is usual of training values (M, *shape), those of the numbers `used` (K,), K >= 1: between two percentiles.
+
+    At most MOST of them are measured, BLOCK at a time, so that large ones do not fill the memory.
+    """
+    some = used[:: max(1, -(-len(used) // MOST))]
+    blocks = np.split(some, range(BLOCK, len(some), BLOCK))
+    found = {name: [measure(values[block]) for block in blocks] for name, measure in measures(form).items()}
+    ends = {name: np.percentile(np.concatenate(own), USUAL) for name, own in found.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 

@@ -326,7 +326,11 @@ class Vector(Standardised):
                 raise ValueError
         except ValueError as error:
             raise InputError(f"numbers must be given for {', '.join(self.columns)}, got {text!r}") from error
-        return self.scaled(numbers[None])[0]
+        with np.errstate(over="ignore"):
+            value = self.scaled(numbers[None])[0]
+        if not np.isfinite(value).all():
+            raise InputError(f"numbers of {', '.join(self.columns)} must be finite in float32, got {text!r}")
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

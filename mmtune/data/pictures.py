@@ -65,7 +65,9 @@ def read_picture(path: Path, height: int, width: int, colour: bool) -> NDArray[n
     from PIL import Image
 
     def convert(picture: Any) -> NDArray[np.uint8]:
-        seen = picture.convert("RGBA")
+        # Of 16 bits of grey Pillow would make white whatever exceeds 8.
+        deep = picture.mode.startswith("I")
+        seen = (Image.fromarray(np.rint(to_grey(picture)).astype(np.uint8)) if deep else picture).convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB" if colour else "L")
         pixels = np.asarray(flat.resize((width, height), Image.Resampling.BICUBIC))
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if colour else pixels)
@@ -122,7 +124,9 @@ def pillow(path: Path, content: bytes) -> Any:
         if picture.width * picture.height > most:
             size = f"{picture.width} x {picture.height}"
             raise InputError(f"{path}: must have at most {most:,} pixels, is {size}")
-        picture.draft(picture.mode, (MAX_SIDE // 2, MAX_SIDE // 2))
+        # Of the sides' two scales the smaller counts: both are to be the same.
+        share = MAX_SIDE // 2 / max(picture.size)
+        picture.draft(picture.mode, (max(1, int(picture.width * share)), max(1, int(picture.height * share))))
     return picture
 
 

@@ -53,7 +53,7 @@ class Answers:
 class Comparison:
     """A study's answers against a reference's.
 
-    rows: the exact McNemar test; recordings: its p-value with what shares a recording, or content, held together;
+    rows: McNemar's test over rows; recordings: its p-value with what shares a recording, or content, held together;
     folds: the paired t-test of accuracies by fold, None without folds. adjusted: the deciding p-value after Holm's
     correction for all comparisons made together.
     """
@@ -79,7 +79,8 @@ class Comparison:
         own, reference = self.own, self.reference
         verdict = "significant" if self.adjusted < 0.05 else "not significant"
         kind, recordings = "held-out" if self.folds else "test", len(np.unique(own.unit))
-        tests = [f"exact McNemar {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
+        exact = "exact McNemar" if len(np.unique(own.row)) == len(own.row) else "McNemar by row"
+        tests = [f"{exact} {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
         if self.folds is not None:
             plain = f"paired t over {len(own.folds)} folds {p_text(self.folds.p_value)}"
             tests = [f"{plain}, corrected for their overlap {p_text(self.folds.corrected_p)}", *tests]
@@ -129,11 +130,19 @@ def against(own: Answers, reference: Answers) -> Comparison:
     return Comparison(
         own=own,
         reference=reference,
-        rows=mcnemar_exact(own.right, reference.right),
+        rows=by_row(own, reference),
         recordings=mcnemar_clustered(own.right, reference.right, own.unit),
         # Of k folds one is held out and one validates, so k - 2 train.
         folds=paired_t(own.folds, reference.folds, ratio=1 / (folds - 2)) if folds else None,
     )
+
+
+def by_row(own: Answers, reference: Answers) -> McNemar:
+    """McNemar's test over rows; exact, unless rows are there several times, which then are held together."""
+    exact = mcnemar_exact(own.right, reference.right)
+    if len(np.unique(own.row)) == len(own.row):
+        return exact
+    return replace(exact, p_value=mcnemar_clustered(own.right, reference.right, own.row))
 
 
 def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Answers:
@@ -144,6 +153,9 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
     best, count = tracker.best(study.run_id, study.key.objective), tracker.count(study.run_id)
     if best is None:
         raise InputError(f"a comparison needs a complete trial, study {study.key.slug} has none")
+    if not study.key.folds and dataset.digest != study.key.digest:
+        rule = f"{study.key.slug} must be compared on its own data: {study.key.data} has digest {study.key.digest}"
+        raise InputError(f"{rule}, {dataset.name} has {dataset.digest}")
     if study.key.folds and count > 1:
         raise InputError(
             f"a cross-validated study that is compared must have one trial, {study.key.slug} has {count}, and every "

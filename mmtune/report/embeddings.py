@@ -16,7 +16,9 @@ from mmtune.analysis.network_figures import embedding
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
 from mmtune.tracking import TrialRun
+from mmtune.tracking.runs import read_tag
 
+SEED = "mmtune.seed"
 # t-SNE of 1,000 rows takes two seconds for each part, which is most of what a whole page takes.
 MOST_POINTS, MOST_TSNE_POINTS = 2_000, 300
 
@@ -29,7 +31,7 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey, names: 
     validation: row, label, prediction (N,), embedding (N, E); the names and widths of its parts (P,).
     """
     # The trial's own seed gives the very clusters that its tracked scores speak of.
-    seed = int(best.tags.get("mmtune.seed", key.seed)) % 2**32
+    seed = (read_tag(best, SEED, int, "a whole number") if SEED in best.tags else key.seed) % 2**32
     parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
     # What takes long in t-SNE and K-means leaves Python's lock alone.
     with ThreadPoolExecutor() as pool:

@@ -38,10 +38,12 @@ def facts(study: StudyRun, trials: Sequence[TrialRun]) -> dict[str, str]:
     tags = {**study.tags, **best.tags}
     parts = max(key.folds, 1) * key.repeats
     seconds = parts * sum(t.metrics.get("fit_seconds", 0.0) for t in trials)
+    # One that was stopped early may have trained fewer parts.
+    most = "up to " * (parts > 1 and any(t.state == PRUNED for t in trials))
     found = {
         "Data": f"{key.data}, digest {key.digest[:12]}",
         "Data folder": tags.get("mmtune.data_dir", ""),
-        "Budget": f"{key.epochs} epochs a trial, {len(trials)} trials, {duration(seconds)} of training in all",
+        "Budget": f"{key.epochs} epochs a trial, {len(trials)} trials, {most}{duration(seconds)} of training in all",
         "Sampler": key.sampler,
         "Pinned by the user": ", ".join(f"{path} = {shown(value)}" for path, value in key.fixed),
         "Seed": f"{key.seed} (each trial's own seed follows from it and the trial's number)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def log_models(
     best = list({t.run_id: t for t in (*ranked[:MOST], *front_trials(ranked, objective))}.values())
     experiment = tracker.experiment(study.key.study)
     with reached(tracker.uri):
-        there = logged_runs(tracker, experiment)
+        there = logged_runs(tracker, experiment, {trial.run_id for trial in best})
     validating = next((own for own in inputs if own.use == "validation"), None)
     missing = [trial for trial in best if trial.run_id not in there]
     for done, trial in enumerate(missing):
@@ -54,9 +54,11 @@ def log_models(
         advance("models", len(missing), len(missing))
 
 
-def logged_runs(tracker: MlflowTracker, experiment: str) -> set[str]:
-    """The runs that have a logged model; one that is not ready is deleted on the way."""
-    found = list(pages(partial(tracker.client.search_logged_models, [experiment])))
+def logged_runs(tracker: MlflowTracker, experiment: str, runs: Collection[str]) -> set[str]:
+    """Of some runs those that have a logged model; one that is not ready is deleted on the way."""
+    # Others in the same experiment may be another command's, which makes them just now.
+    logged = pages(partial(tracker.client.search_logged_models, [experiment]))
+    found = [model for model in logged if model.source_run_id in runs]
     for model in found:
         if model.status.name != READY:
             tracker.client.delete_logged_model(model.model_id)

@@ -154,12 +154,22 @@ def answered(predictor: Predictor, given: Sequence[Mapping[str, str]]) -> list[A
             together.setdefault(tuple(own), []).append((place, read))
         except InputError as error:
             found[place] = Answer(None, str(error))
-    for banks, members in together.items():
-        values = {bank: np.stack([read[bank] for _, read in members]) for bank in banks}
-        prediction = predictor.predict_values(**values)
-        for row, (place, _) in enumerate(members):
-            found[place] = Answer(prediction.at(row))
+    for members in together.values():
+        told = asked_together(predictor, [read for _, read in members])
+        for (place, _), answer in zip(members, told, strict=True):
+            found[place] = answer
     return found
+
+
+def asked_together(predictor: Predictor, values: Sequence[Mapping[str, NDArray[Any]]]) -> list[Answer]:
+    """What becomes of rows that have the same banks; each by itself where they are refused together."""
+    try:
+        prediction = predictor.predict_values(**{bank: np.stack([own[bank] for own in values]) for bank in values[0]})
+        return [Answer(prediction.at(row)) for row in range(len(values))]
+    except InputError as error:
+        if len(values) == 1:
+            return [Answer(None, str(error))]
+    return [answer for own in values for answer in asked_together(predictor, [own])]
 
 
 def value_of(form: Form, text: str) -> NDArray[Any]:
@@ -176,6 +186,9 @@ def every_word(predictor: Predictor, given: Mapping[str, str]) -> tuple[Rows, li
     heard = {bank: form for bank, form in predictor.forms.items() if isinstance(form, Speech) and bank in by_bank}
     if not heard:
         raise InputError("--all is for a model that reads speech, and a recording, got none")
+    whole = [bank for bank in by_bank if bank not in heard and predictor.forms[bank].source == "recording"]
+    if whole:
+        raise InputError(f"--all is for a model that reads recordings as speech alone, this one also reads {whole[0]}")
     spoken = {bank: form.each(Path(by_bank[bank])) for bank, form in heard.items()}
     starts, _ = next(iter(spoken.values()))
     values = {bank: own for bank, (_, own) in spoken.items()}

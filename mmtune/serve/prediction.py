@@ -31,8 +31,8 @@ class Caution:
 
     def __post_init__(self) -> None:
         for name, share in (("abstain_at", self.abstain_at), ("coverage", self.coverage)):
-            number = isinstance(share, int | float) and not isinstance(share, bool)
-            if share is not None and not (number and 0 < share < 1):
+            fits = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share < 1
+            if not fits and (share is not None or name == "coverage"):
                 raise InputError(f"{name} must be a share between 0 and 1 such as 0.05, got {share!r}")
 
 

@@ -108,7 +108,7 @@ def mlflow_app(tracker: MlflowTracker, hosts: Iterable[str]) -> Any:
         del os.environ[name]
     os.environ |= {
         "_MLFLOW_SERVER_FILE_STORE": uri,
-        "_MLFLOW_SERVER_REGISTRY_STORE": uri,
+        "_MLFLOW_SERVER_REGISTRY_STORE": tracker.registry,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": files.as_uri(),
         "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
         "_MLFLOW_IN_JOB_EXECUTOR": "false",

@@ -47,8 +47,9 @@ class Usual:
         vectors: by bank, as `bank_vectors` gives them. there (B,): by bank which rows have a value, all if not given.
         """
         found = {bank: self.of_bank(bank, forms[bank], own, vectors.get(bank)) for bank, own in values.items()}
-        if TOGETHER in self.near and TOGETHER in vectors and len(values) == len(forms) and not there:
-            found[TOGETHER] = far(self.near[TOGETHER], vectors[TOGETHER])
+        if TOGETHER in self.near and TOGETHER in vectors and len(values) == len(forms):
+            whole = np.logical_and.reduce(list(there.values())) if there else None
+            found[TOGETHER] = where(far(self.near[TOGETHER], vectors[TOGETHER]), whole)
         return {bank: where(why, there.get(bank)) for bank, why in found.items()}
 
     def of_bank(self, bank: str, form: Form, values: NDArray[Any], vectors: Vectors | None) -> list[str]:
@@ -90,7 +91,7 @@ def learnt(model: Path, dataset: Dataset, protocol: str, seed: int) -> Usual:
     near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed)
     banks = {bank: dataset.train.banks[bank] for bank in reads}
     used = {bank: np.unique(own.index[sides.train]) for bank, own in banks.items()}
-    reach = {bank: extents(dataset.forms[bank], banks[bank].values[own[own >= 0]]) for bank, own in used.items()}
+    reach = {bank: extents(dataset.forms[bank], banks[bank].values, own[own >= 0]) for bank, own in used.items()}
     return Usual(extents=reach, near=near)
 
 

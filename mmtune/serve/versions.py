@@ -20,13 +20,12 @@ from mmtune.base.errors import InputError
 from mmtune.serve.loader import PREDICTOR, REGISTERED
 from mmtune.serve.predictor import INPUTS
 from mmtune.tracking import MlflowTracker, exists
-from mmtune.tracking.reading import is_number
+from mmtune.tracking.reading import is_number, pages
 from mmtune.tracking.trouble import reached
 
 CHAMPION = "champion"
 PROMOTED, FORCED, ROLLED_BACK, FOUND = "promoted", "forced", "rolled back", "found"
 TAG, EVENT = "mmtune.", "mmtune.champion."
-MOST_MODELS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ class Registry:
     def model(self) -> Any | None:
         """MLflow's registered model, or None where there is none of this name."""
         with self.reached():
-            models = self.client.search_registered_models(max_results=MOST_MODELS)
+            models = self.client.search_registered_models(filter_string=f"name = '{self.name}'")
         return next((model for model in models if model.name == self.name), None)
 
     def versions(self) -> list[Any]:
@@ -150,7 +149,10 @@ class Registry:
             self._log(event)
 
     def _log(self, event: Event) -> None:
-        number = len(self.events()) + 1
+        model = self.model()
+        places = [name.removeprefix(EVENT) for name in (model.tags if model else {}) if name.startswith(EVENT)]
+        # One that was deleted by hand leaves a gap.
+        number = 1 + max((int(place) for place in places if place.isdecimal()), default=0)
         with self.reached():
             self.client.set_registered_model_tag(self.name, f"{EVENT}{number:06}", event.to_json())
 
@@ -236,5 +238,5 @@ def predictor_folder(tracker: MlflowTracker, name: str, version: str) -> Path:
 def known_models(tracker: MlflowTracker) -> str:
     """What is registered, as the end of a sentence."""
     with reached(tracker.registry):
-        names = [model.name for model in tracker.client.search_registered_models()]
+        names = [model.name for model in pages(tracker.client.search_registered_models)]
     return f"registered: {', '.join(names)}" if names else "nothing is registered"

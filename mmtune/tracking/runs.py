@@ -143,7 +143,7 @@ def drawn_values(run: TrialRun) -> dict[str, Any]:
     return read_tag(run, "mmtune.drawn", json_object, "a JSON object")
 
 
-def read_tag(run: Row | TrialRun, name: str, read: Callable[[str], Made], what: str) -> Made:
+def read_tag(run: Row | TrialRun | StudyRun, name: str, read: Callable[[str], Made], what: str) -> Made:
     """A tag's value; InputError where it is gone or does not say what it must."""
     try:
         return read(run.tags[name])

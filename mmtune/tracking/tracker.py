@@ -10,6 +10,7 @@ import getpass
 import hashlib
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -228,8 +229,7 @@ class MlflowTracker:
         from mlflow.exceptions import MlflowException
 
         above, _, name = uri.rpartition("/")
-        # Whose address it is counts too: the same one may be another model elsewhere.
-        local = self.root / "cache" / hashlib.sha256(f"{self.uri} {uri}".encode()).hexdigest()[:16] / name
+        local = self._cached(uri)
         if local.exists():
             return local
         with reached(self.uri), TemporaryDirectory(dir=make_folder(local.parent)) as folder:
@@ -250,6 +250,17 @@ class MlflowTracker:
                 if not local.exists():
                     raise
         return local
+
+    def _cached(self, uri: str) -> Path:
+        """Where an artifact of this address is kept once it was brought here."""
+        # Whose address it is counts too: the same one may be another model elsewhere.
+        name = hashlib.sha256(f"{self.uri} {uri}".encode()).hexdigest()[:16]
+        return self.root / "cache" / name / uri.rpartition("/")[2]
+
+    def _forget(self, run_id: str, folder: Path) -> None:
+        """Bring anew, when they are next asked for, the files that a run now has from a folder."""
+        for path in folder.iterdir():
+            shutil.rmtree(self._cached(f"{self._artifact_uri(run_id)}/{path.name}").parent, ignore_errors=True)
 
     def has_artifact(self, run_id: str, path: str) -> bool:
         """Whether a run has an artifact, as far as can be seen from here: what is elsewhere is not looked for."""
@@ -419,6 +430,7 @@ class MlflowTracker:
         """Keep what is in a folder with a run."""
         with self._writing() as client:
             client.log_artifacts(run_id, str(folder))
+        self._forget(run_id, folder)
 
     def replace_files(self, run_id: str, folder: Path) -> None:
         """Keep the files of a folder with a run, in the place of those that it has by the same names."""
@@ -429,6 +441,7 @@ class MlflowTracker:
                     # MLflow copies times as well, which only the owner of a file may set: it may be a colleague's.
                     (path_of(uri) / path.name).unlink(missing_ok=True)
                 client.log_artifact(run_id, str(path))
+        self._forget(run_id, folder)
 
     def remove_files(self, run_id: str, names: Sequence[str]) -> None:
         """Remove files or folders, by their path among a run's own, and say so in the run.

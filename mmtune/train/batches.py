@@ -34,6 +34,8 @@ class Held:
     def take(self, rows: Tensor) -> Tensor:
         """The values of rows (B,), where the index is."""
         places = self.index[rows]
+        if not len(self.values):
+            return self.values.new_zeros((len(places), *self.values.shape[1:])).to(places.device)
         used = places.clamp(min=0) if self.gaps else places
         found = self.values[used.to(self.values.device)].to(places.device, non_blocking=True)
         return found * (places >= 0).view(-1, *[1] * (found.ndim - 1)) if self.gaps else found

@@ -11,7 +11,7 @@ from mmtune.data.dataset import Rows as RowNumbers
 from mmtune.networks.vectors import TOGETHER, bank_vectors
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
-from mmtune.train.familiarity import MOST_VALUES, NEIGHBOUR, Familiarity, Vectors, apart, fit_familiarity
+from mmtune.train.familiarity import MOST_VALUES, NEIGHBOUR, Familiarity, Vectors, apart, fewer, fit_familiarity
 
 
 def familiar_banks(
@@ -49,8 +49,7 @@ def rows_apart(
 
 
 def vectors_at(model: nn.Module, rows: Rows, numbers: NDArray[np.int64], name: str) -> Vectors:
-    """What a model in eval mode makes of a bank in some rows (B,), (B, F) float32."""
+    """What a model in eval mode makes of a bank in some rows (B,), (B, F) float32, as short as it is kept."""
     index = torch.from_numpy(numbers).to(rows.labels.device)
-    parts = [bank_vectors(model, rows.batch(part)[0])[name] for part in index.split(evaluation_batch(index.device))]
-    vectors: Vectors = torch.cat(parts).float().cpu().numpy()
-    return vectors
+    batches = (rows.batch(part)[0] for part in index.split(evaluation_batch(index.device)))
+    return np.concatenate([fewer(bank_vectors(model, batch)[name].float().cpu().numpy()) for batch in batches])

@@ -59,7 +59,9 @@ class Familiarity:
         """How far vectors (B, F) lie from the training values, (B,); infinity where one is not finite."""
         if vectors.ndim != 2 or min(vectors.shape[1], MOST_FEATURES) != len(self.mean):
             raise InputError(f"vectors must have {len(self.mean)} numbers as in training, got shape {vectors.shape}")
-        return nearest(self.places, places_of(vectors, self.mean, self.axes, self.length))
+        blocks = np.split(vectors, range(BLOCK, len(vectors), BLOCK))
+        placed = (places_of(block, self.mean, self.axes, self.length) for block in blocks)
+        return np.concatenate([nearest(self.places, own) for own in placed])
 
     def familiar(self, vectors: Vectors) -> NDArray[np.bool_]:
         """Which vectors (B, F) are like those of training, (B,)."""

@@ -37,6 +37,8 @@ def goal_of(text: str, objective: Objective) -> Goal:
     name, value = parse_until(text)
     for place, (metric, own) in enumerate(zip(objective.metrics, objective.names, strict=True)):
         if name in (metric.name, metric.curve, own):
+            if metric.is_share and not 0 <= value <= 1:
+                raise InputError(f"--until {name} must be a share from 0 to 1 such as .99, got {value:g}")
             return Goal(metric=metric, place=place, value=value)
     known = ", ".join(metric.curve for metric in objective.metrics)
     raise InputError(f"--until must name what the study searches for, {known}, got {name!r}")
@@ -101,7 +103,7 @@ class Budget:
 
     def ended(self) -> str:
         """Why a study has ended that lacks trials, "" where nothing of this is the reason."""
-        return self.over() or (self._time_over() if self.late else "")
+        return self.over() or (f"--hours {self.hours:g} leave no time for another trial" if self.late else "")
 
     def _time_over(self) -> str:
         return f"--hours {self.hours:g} are over"

@@ -16,7 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.study.key import AUTO, StudyKey
 from mmtune.study.space import Space, Value, draw, point_at
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
-from mmtune.tracking.runs import json_object
+from mmtune.tracking.runs import json_object, read_tag
 from mmtune.tracking.tracker import LONGEST_TAG
 
 WARM = "mmtune.warm"
@@ -35,7 +35,7 @@ def warm_points(
     """
     before = tracker.study(key)
     if before is not None:
-        return tuple(json_object(line) for line in before.tags.get(WARM, "").splitlines())
+        return read_tag(before, WARM, from_lines, "JSON objects, a line each") if WARM in before.tags else ()
     ranked = [
         fitting(tracker, own, space, base) for own in tracker.studies(key.study if key.warm == AUTO else key.warm)
     ]
@@ -48,6 +48,11 @@ def warm_points(
     while len(as_lines(found)) > LONGEST_TAG:
         found = found[:-1]
     return found
+
+
+def from_lines(text: str) -> tuple[Point, ...]:
+    """The inverse of `as_lines`."""
+    return tuple(json_object(line) for line in text.splitlines())
 
 
 def as_lines(points: Sequence[Point]) -> str:

@@ -31,7 +31,7 @@ def values_of(form: Form, count: int = 300) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("form", ALL, ids=lambda form: form.kind)
 def test_hardly_any_training_value_is_outside_and_one_of_another_size_is(form: Form) -> None:
     values = values_of(form)
-    usual = extents(form, values)
+    usual = extents(form, values, np.arange(len(values)))
     assert list(usual) == list(measures(form))
     assert all(low <= high for low, high in usual.values())
     assert sum(bool(outside(form, usual, value)) for value in values) == 0
@@ -58,9 +58,9 @@ def test_a_level_is_in_decibels_of_full_scale() -> None:
 
 def test_a_few_misread_files_do_not_widen_what_is_usual() -> None:
     values = values_of(Digit(), 3000)
-    before = extents(Digit(), values)
+    before = extents(Digit(), values, np.arange(len(values)))
     values[:2] = 255
-    after = extents(Digit(), values)
+    after = extents(Digit(), values, np.arange(len(values)))
     low, high = before["brightness"]
     assert abs(after["brightness"][1] - high) < FAR * (high - low)
     assert outside(Digit(), after, values[0])

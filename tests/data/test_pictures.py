@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from mmtune.base.errors import InputError
-from mmtune.data.pictures import normalise, read_digit
+from mmtune.data.pictures import normalise, read_digit, read_picture
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Draw = Callable[[Image.Image, Path], object]
@@ -216,6 +216,21 @@ def test_a_photograph_of_a_hundred_megapixels_is_read_at_a_reduced_scale(tmp_pat
     small.resize((12_000, 9_600)).save(tmp_path / "x.jpg", quality=60)
     seen, expected = (read_digit(tmp_path / name) for name in ("x.jpg", "small.png"))
     assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("size", [(8_256, 5_504), (5_504, 8_256), (9_504, 6_336), (4_100, 40)])
+def test_a_photograph_of_a_cameras_own_sides_is_read(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.linear_gradient("L").resize(size).save(tmp_path / "x.jpg", quality=30)
+    assert np.diff(read_picture(tmp_path / "x.jpg", 8, 8, False)[:, 0].astype(int)).min() > 20
+
+
+def test_a_picture_of_sixteen_bits_is_what_its_upper_eight_are(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65_535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    Image.fromarray((ramp // 257).astype(np.uint8)).save(tmp_path / "plain.png")
+    for colour in (False, True):
+        deep, plain = (read_picture(tmp_path / f"{name}.png", 32, 32, colour) for name in ("deep", "plain"))
+        assert np.abs(deep.astype(int) - plain).max() <= 1
 
 
 @pytest.mark.parametrize("noise", [3.0, 40.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,18 @@ def test_without_folds_recordings_decide_and_all_are_corrected_together() -> Non
     assert found[2].sentence().endswith("not significant.")
 
 
+def test_rows_of_several_repeats_are_one_piece_of_evidence() -> None:
+    better, worse = np.repeat([True] * 6 + [False] * 94, 5), np.zeros(500, dtype=bool)
+    folds = tuple(GENERATOR.random(3))
+    own, reference = (
+        replace(answers(name, right, folds), row=np.repeat(np.arange(100), 5))
+        for name, right in (("a", better), ("b", worse))
+    )
+    (found,) = compared([(own, reference)])
+    assert found.rows.p_value == pytest.approx(2 * 0.5**6)
+    assert "McNemar by row p = 0.0312" in found.sentence()
+
+
 def test_other_rows_are_refused() -> None:
     right = np.ones(20, dtype=bool)
     with pytest.raises(InputError, match="must have answered the same rows"):
@@ -98,8 +111,12 @@ def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) 
     options = Options(epochs=1, trials=2, folds=3, workers=2, device="cpu")
     run_study(load_study("audio_rnn"), tiny, options, store, Console(quiet=True))
     tracker = MlflowTracker(store)
+    study = tracker.studies("audio_rnn")[0]
     with pytest.raises(InputError, match=r"must have one trial, .* has 2, and every row that was held out helped"):
-        answers_of(tracker, tracker.studies("audio_rnn")[0], tiny)
+        answers_of(tracker, study, tiny)
+    other = replace(study, key=replace(study.key, folds=0, digest="0" * 64))
+    with pytest.raises(InputError, match=r"must be compared on its own data: .* has digest 0000.*, .* has [1-9a-f]"):
+        answers_of(tracker, other, tiny)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
 from mmtune.serve.batch import Asked, predict_many
-from mmtune.serve.many import answers, of_folders, of_table
+from mmtune.serve.many import answers, asked_together, of_folders, of_table
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.tally import one
 
@@ -192,6 +192,18 @@ def test_numbers_are_columns_of_their_names(tmp_path: Path) -> None:
     assert of_table(table, model).given == {"body": ["41,1.7", ""]}
 
 
+def test_a_row_that_is_refused_costs_none_of_the_others(predictor: Predictor, folders: dict[str, Path]) -> None:
+    value = predictor.forms["image"].read(folders["image"] / "0" / "0.png")
+    told = asked_together(predictor, [{"image": value}, {"image": value.astype(np.float32)}, {"image": value}])
+    assert [bool(answer.refused) for answer in told] == [False, True, False]
+    assert "image" in told[1].refused
+
+
+def test_a_number_beyond_float32_is_refused() -> None:
+    with pytest.raises(InputError, match=r"numbers of a, b must be finite in float32, got '1e39,1'"):
+        Vector(columns=("a", "b")).parse("1e39,1")
+
+
 def test_every_word_is_answered(predictor: Predictor, tmp_path: Path) -> None:
     import soundfile
 
@@ -223,6 +235,7 @@ def test_a_record_says_what_a_prediction_has(predictor: Predictor, folders: dict
         (["--image", "a.png", "--table", "b.csv"], "predict takes one of --image with --audio and --input, --table"),
         ([], "predict takes one of --image with --audio and --input, --table, and --data"),
         (["--data", "x"], "predict takes --data and --out together, got one of them"),
+        (["--table", "b.csv", "--all"], "predict takes --all with --audio, got it with --table or --data"),
     ],
 )
 def test_what_does_not_go_together_is_refused(refusal: Callable[..., str], words: list[str], rule: str) -> None:

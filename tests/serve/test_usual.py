@@ -100,6 +100,8 @@ def test_what_goes_by_all_banks_together_is_asked_where_all_are_there(predictor:
     given = some(tiny, 2)
     told = usual.strange(predictor.forms, given, vectors, {})
     assert all(told[TOGETHER])
+    there = {"image": np.array([True, True]), "audio": np.array([True, False])}
+    assert [bool(own) for own in usual.strange(predictor.forms, given, vectors, there)[TOGETHER]] == [True, False]
     assert TOGETHER not in usual.strange(predictor.forms, {"image": given["image"]}, vectors, {})
     assert isinstance(near, Familiarity)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,6 +72,13 @@ def test_a_gap_is_zeros_and_no_other_row_is() -> None:
     assert [bool((own == 0).all()) for own in vector] == [False, True, False, False, True, False]
     taken = rows().take(torch.tensor([4, 2, 1])).batch(torch.tensor([2, 1, 0]))[0]["vector"]
     torch.testing.assert_close(taken, vector[[1, 2, 4]])
+
+
+def test_a_bank_without_any_value_is_zeros() -> None:
+    own = partition()
+    empty = Bank(values=np.zeros((0, 7), np.float32), index=np.full(6, -1))
+    made = rows_of(replace(own, banks={**own.banks, "vector": empty}), 3, READS, missing=("vector",))
+    assert torch.equal(made.batch(torch.tensor([1, 4]))[0]["vector"], torch.zeros(2, 7))
 
 
 def test_rows_that_are_taken_share_the_values() -> None:

@@ -77,6 +77,11 @@ def test_a_study_ends_when_it_gets_no_better(tiny: Dataset, store: Path) -> None
     assert outcome.best.number == best
 
 
+def test_a_share_above_one_is_never_reached_and_refused() -> None:
+    with pytest.raises(InputError, match=r"--until val_macro_f1 must be a share from 0 to 1 such as \.99, got 99"):
+        Budget(Options(until="val_macro_f1=99"), MACRO_F1, 0.0)
+
+
 def test_patience_counts_the_same_in_whatever_order_trials_end() -> None:
     scores = [0.5, 0.9, 0.7, 0.9, None, 0.6]
     told = set()
