@@ -19,7 +19,6 @@ from mmtune.base.provenance import installed
 from mmtune.data.forms import dtype_of
 from mmtune.networks.card import read_card
 from mmtune.networks.kinds import KNOWN, kinds_in
-from mmtune.serve.given import check_inputs
 from mmtune.serve.predictor import MODEL, Predictor, save_predictor
 from mmtune.serve.usual import NOTHING, Usual
 from mmtune.study import load_study, study_files
@@ -55,8 +54,7 @@ class ServedPredictor:
         if not isinstance(model_input, dict):
             names = ", ".join(self.predictor.forms)
             raise InputError(f"input must be a dict of arrays with {names}, got {type(model_input).__name__}")
-        check_inputs(model_input, self.predictor.asked(model_input))
-        found = self.predictor.predict_values(**model_input)
+        found = self.predictor.predict_rows(model_input)
         said = {"": found, **{f"{name}_": own for name, own in found.alone.items()}}
         made: dict[str, Any] = {f"{name}class": own.names for name, own in said.items()}
         made |= {f"{name}probability": own.probability.astype(np.float64) for name, own in said.items()}

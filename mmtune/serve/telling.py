@@ -73,7 +73,8 @@ def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[s
         found.append(f"abstains: {parts} contradict each other")
     if asked is not None and prediction.probability[row] < prediction.threshold:
         scale = predictor.calibration.alone[prediction.by] if prediction.by else predictor.calibration.fused
-        of = f"({share(SURE)} sure, {scale.rows:,} validation rows of {scale.units:,} independent units)"
+        evidence = f"{scale.rows:,} validation rows of {scale.units:,} independent units"
+        of = f"({share(SURE)} sure of each threshold, {evidence})"
         if math.isinf(prediction.threshold):
             found.append(f"abstains: no probability is known to keep errors to {share(asked)} {of}")
         else:

@@ -93,8 +93,7 @@ class Registry:
     def model(self) -> Any | None:
         """MLflow's registered model, or None where there is none of this name."""
         with self.reached():
-            models = self.client.search_registered_models(filter_string=f"name = '{self.name}'")
-        return next((model for model in models if model.name == self.name), None)
+            return next((own for own in pages(self.client.search_registered_models) if own.name == self.name), None)
 
     def versions(self) -> list[Any]:
         """MLflow's model versions, the first one first."""
