@@ -5,7 +5,7 @@ is in studies/RESULTS.md. It reads the bank `speech`, in which the word is found
 
 Command: make study NAME=audio_mel
 Time, 2 cores: 10 to 20 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
-epochs are enough (EPOCHS=6): half an hour a trial.
+epochs are enough (EPOCHS=6): half an hour to an hour a trial.
 Reported: no number.
 """
 

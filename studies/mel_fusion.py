@@ -7,7 +7,7 @@ them leads it no more astray than nothing would.
 
 Command: make study NAME=mel_fusion
 Time, 2 cores: 10 to 20 minutes on the bundled sample. Of 60,000 pairs each clip stands behind 20 pictures, so that 6
-epochs are enough (EPOCHS=6): half an hour a trial.
+epochs are enough (EPOCHS=6): half an hour to an hour a trial.
 Reported: no number.
 """
 
