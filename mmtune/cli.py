@@ -325,7 +325,8 @@ def promote(
         # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
         own, _ = pick_study(tracker, name, given, protocol, seed, 0, run)
         dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
-        made = promotion.promote(tracker, own, dataset, force, trial, objective_of(found.objective))
+        with data_progress() as advance:
+            made = promotion.promote(tracker, own, dataset, force, trial, objective_of(found.objective), advance)
         typer.echo(made.describe())
     show(console, history_table(versions.history(tracker, name)))
     if not history:

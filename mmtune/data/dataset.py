@@ -21,6 +21,10 @@ RECORDING, SPEAKER = "recording", "speaker"
 TRAIN, TEST = "train", "test"
 
 
+def quiet(what: str, done: int, total: int) -> None:
+    """A Progress that nobody sees."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bank:
     """One modality of N rows, which share what is equal: row i has values[index[i]], or nothing where that is -1.

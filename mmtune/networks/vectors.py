@@ -25,6 +25,19 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
 
 
 @torch.no_grad()
+def bank_vector(model: nn.Module, inputs: Mapping[str, Tensor], bank: str) -> Tensor:
+    """One of `bank_vectors`; where `model.encoders` has the bank, nothing else of the network is asked."""
+    encoders = getattr(model, "encoders", None)
+    if len(inputs) > 1 and isinstance(encoders, nn.ModuleDict) and bank in encoders:
+        with watched(encoders[bank]) as seen:
+            encoders[bank](inputs[bank])
+        found = seen.vector()
+        if found is not None:
+            return found
+    return bank_vectors(model, inputs)[bank]
+
+
+@torch.no_grad()
 def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Output, dict[str, Tensor]]:
     """What a network says of a batch, and by bank a vector (B, F) of each row: that of its own module (`Seen.vector`).
 

@@ -20,7 +20,7 @@ from mmtune.analysis.statistics import McNemar, mcnemar_exact
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import Dataset, Progress, quiet
 from mmtune.networks.card import MODEL
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
@@ -101,6 +101,7 @@ def promote(
     force: bool = False,
     number: int | None = None,
     told: Objective | None = None,
+    advance: Progress = quiet,
 ) -> Promotion:
     """Register the study's best trial; make it champion unless it is significantly worse than the one there is.
 
@@ -120,12 +121,14 @@ def promote(
     with changing(tracker.root):
         registry.repair()
         own = told if told == study.key.objective else None
+        advance("test partition", 0, 1)
         predictions = score_test(tracker, trial, dataset, own or study.key.objective)
+        advance("test partition", 1, 1)
         scored = tracker.trial(study.run_id, trial.run_id)
         if scored is None:
             raise InputError(f"trial {trial.name} of {study.key.slug} must be there to be promoted, it was deleted")
         trial = scored
-        version = register(registry, study, trial, dataset)
+        version = register(registry, study, trial, dataset, advance)
         before = registry.champion()
         found = verdict(registry, version, before, predictions, dataset)
         forced = force and not found.passes
@@ -167,7 +170,7 @@ def chosen(tracker: MlflowTracker, study: StudyRun, number: int) -> TrialRun:
     return trial
 
 
-def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Dataset) -> str:
+def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Dataset, advance: Progress = quiet) -> str:
     """The number of the version of a trial's model, which is made, with what it is as tags, if there is none.
 
     The version comes after its files: a kill in between leaves files that the next attempt writes again. So are those
@@ -176,7 +179,8 @@ def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Data
     there = next((str(version.version) for version in registry.versions() if version.run_id == trial.run_id), None)
     if there is not None and is_readable(registry, there):
         return there
-    usual = learnt(registry.tracker.artifact(trial.run_id, MODEL), dataset, study.key.protocol, study.key.seed)
+    model = registry.tracker.artifact(trial.run_id, MODEL)
+    usual = learnt(model, dataset, study.key.protocol, study.key.seed, advance)
     with tempfile.TemporaryDirectory() as folder:
         write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset, usual)
         registry.tracker.add_files(trial.run_id, Path(folder))

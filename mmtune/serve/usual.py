@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import Dataset, Progress, quiet
 from mmtune.data.extent import Extents, extents, measures, outside
 from mmtune.data.forms import Form
 from mmtune.data.protocols import split
@@ -82,13 +82,13 @@ def where(why: list[str], there: NDArray[np.bool_] | None) -> list[str]:
     return why if there is None else [reason if own else "" for reason, own in zip(why, there, strict=True)]
 
 
-def learnt(model: Path, dataset: Dataset, protocol: str, seed: int) -> Usual:
+def learnt(model: Path, dataset: Dataset, protocol: str, seed: int, advance: Progress = quiet) -> Usual:
     """What is usual to a saved model, of the training and validation rows of one split of its own data set."""
     loaded = load_model(model)
     reads = tuple(loaded.config.reads)
     rows = rows_of(dataset.train, len(dataset.classes), reads, missing=reads)
     sides = split(dataset.train, protocol, seed)
-    near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed)
+    near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed, advance)
     banks = {bank: dataset.train.banks[bank] for bank in reads}
     used = {bank: np.unique(own.index[sides.train]) for bank, own in banks.items()}
     reach = {bank: extents(dataset.forms[bank], banks[bank].values, own[own >= 0]) for bank, own in used.items()}

@@ -7,15 +7,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mmtune.data.dataset import Progress, quiet
 from mmtune.data.dataset import Rows as RowNumbers
-from mmtune.networks.vectors import TOGETHER, bank_vectors
+from mmtune.networks.vectors import TOGETHER, bank_vector, bank_vectors
 from mmtune.train.batches import Rows
 from mmtune.train.device import evaluation_batch
 from mmtune.train.familiarity import MOST_VALUES, NEIGHBOUR, Familiarity, Vectors, apart, fewer, fit_familiarity
 
 
 def familiar_banks(
-    model: nn.Module, rows: Rows, train: RowNumbers, validation: RowNumbers, seed: int
+    model: nn.Module,
+    rows: Rows,
+    train: RowNumbers,
+    validation: RowNumbers,
+    seed: int,
+    advance: Progress = quiet,
 ) -> dict[str, Familiarity]:
     """By bank, and for a network whose banks are not to be told apart as TOGETHER, its Familiarity.
 
@@ -29,7 +35,7 @@ def familiar_banks(
     for name in bank_vectors(model, rows.batch(torch.from_numpy(train[:1]).to(rows.labels.device))[0]):
         known, checks = rows_apart(rows, name, train, validation, seed)
         if len(known) > NEIGHBOUR and len(checks):
-            training, checking = (vectors_at(model, rows, numbers, name) for numbers in (known, checks))
+            training, checking = (vectors_at(model, rows, numbers, name, advance) for numbers in (known, checks))
             found[name] = fit_familiarity(training, checking, seed=seed)
     model.train(was_training)
     return found
@@ -48,8 +54,15 @@ def rows_apart(
     return numbers[first[np.searchsorted(values, known)]], numbers[first[np.searchsorted(values, checks)]]
 
 
-def vectors_at(model: nn.Module, rows: Rows, numbers: NDArray[np.int64], name: str) -> Vectors:
+def vectors_at(
+    model: nn.Module, rows: Rows, numbers: NDArray[np.int64], name: str, advance: Progress = quiet
+) -> Vectors:
     """What a model in eval mode makes of a bank in some rows (B,), (B, F) float32, as short as it is kept."""
     index = torch.from_numpy(numbers).to(rows.labels.device)
-    batches = (rows.batch(part)[0] for part in index.split(evaluation_batch(index.device)))
-    return np.concatenate([fewer(bank_vectors(model, batch)[name].float().cpu().numpy()) for batch in batches])
+    found, done = [], 0
+    for part in index.split(evaluation_batch(index.device)):
+        advance(f"what is usual of {name}", done, len(index))
+        found.append(fewer(bank_vector(model, rows.batch(part)[0], name).float().cpu().numpy()))
+        done += len(part)
+    advance(f"what is usual of {name}", done, len(index))
+    return np.concatenate(found)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.analysis.embeddings import sample_rows
-from mmtune.data.dataset import Progress
+from mmtune.data.dataset import Progress, quiet
 from mmtune.train.batches import Held, Rows
 from mmtune.train.corruptions import OUTLIER, Corruption, corrupted, corruptions_of
 from mmtune.train.evaluate import evaluate
@@ -91,7 +91,7 @@ def robustness_of(
     rows: Rows,
     seed: int,
     sources: Mapping[str, Source] = {},
-    advance: Progress = lambda what, done, total: None,
+    advance: Progress = quiet,
 ) -> Robustness:
     """Scores of a network over rows for every way in which each of its banks may go wrong.
 

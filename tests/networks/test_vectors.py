@@ -11,7 +11,7 @@ from mmtune.networks.config.encoders import MLP, SmallCNN, SmallTransformer
 from mmtune.networks.config.late import EarlyFusion, LateFusion
 from mmtune.networks.output import Output, answer
 from mmtune.networks.shapes import Shapes
-from mmtune.networks.vectors import TOGETHER, bank_vectors
+from mmtune.networks.vectors import TOGETHER, bank_vector, bank_vectors
 
 SHAPES = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=4)
 ENCODERS = {"image": SmallCNN(width=8), "audio": SmallTransformer(width=8)}
@@ -39,6 +39,7 @@ def test_a_banks_vectors_are_its_own(config: LateFusion, banks: tuple[str, ...])
     found = bank_vectors(model, given)
     assert found.keys() == set(banks)
     for bank in banks:
+        torch.testing.assert_close(bank_vector(model, given, bank), found[bank])
         changed = bank_vectors(model, {**given, bank: inputs(1)[bank]})
         assert not torch.equal(changed[bank], found[bank])
         assert all(torch.equal(changed[other], found[other]) for other in banks if other != bank)
