@@ -29,6 +29,7 @@ from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_e
 # How long an epoch may wait for others before they go to the store together.
 BATCH_SECONDS = 5.0
 MANY = 32
+REMOVED_AT_ONCE = 32
 # The store is analysed when so many runs have ended, and whenever that number has doubled.
 FIRST_ANALYSIS = 128
 LONGEST_REASON = 5_000
@@ -107,11 +108,14 @@ class Recorder:
         return bool(self.dropped) and self.patience.attempt(self._remove)
 
     def _remove(self) -> None:
-        run, names = self.dropped[0]
-        with suppress(GoneError):
-            if run.run_id:
-                self.tracker.remove_files(run.run_id, names)
-        self.dropped.popleft()
+        """Remove the files of some runs, except where another study starts from one, which is asked once for all."""
+        kept = self.tracker.started_from()
+        for _ in range(min(len(self.dropped), REMOVED_AT_ONCE)):
+            run, names = self.dropped[0]
+            with suppress(GoneError):
+                if run.run_id and run.run_id not in kept:
+                    self.tracker.remove_files(run.run_id, names)
+            self.dropped.popleft()
 
     def finish(self) -> None:
         """Bring everything; InputError where the store stays away."""

@@ -443,16 +443,20 @@ class MlflowTracker:
                 client.log_artifact(run_id, str(path))
         self._forget(run_id, folder)
 
+    def started_from(self) -> set[str]:
+        """The runs of trained encoders that studies start from; it takes the longer, the more runs there are."""
+        return {run_id for study in self.studies() for _, run_id in study.key.encoders}
+
     def remove_files(self, run_id: str, names: Sequence[str]) -> None:
         """Remove files or folders, by their path among a run's own, and say so in the run.
 
-        Not where a registered model is the run's, or another study starts from it.
+        Not where a registered model is the run's.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with self._writing() as client:
             registered = client.search_model_versions(f"run_id = '{run_id}'", max_results=1)
-        if registered or any(run_id == own for study in self.studies() for _, own in study.key.encoders):
+        if registered:
             return
         with self._writing():
             files = get_artifact_repository(self._artifact_uri(run_id), tracking_uri=self.uri)
