@@ -22,7 +22,7 @@ from mmtune.networks.config.encoders import (
     SpectrogramCNN,
 )
 from mmtune.networks.inputs import channels_last, one_channel, valid_steps
-from mmtune.networks.layers import BatchNorm2d, Dropout, FlattenPlaces, Tanh
+from mmtune.networks.layers import BatchNorm2d, Dropout, FlattenPlaces, PointConv2d, Tanh
 from mmtune.networks.shapes import Shape
 
 KINDS = {
@@ -193,7 +193,7 @@ class Residual(nn.Module):
         super().__init__()
         first = (nn.Conv2d(before, after, 3, stride, 1, bias=False), BatchNorm2d(after), nn.ReLU())
         self.path = nn.Sequential(*first, nn.Conv2d(after, after, 3, 1, 1, bias=False), BatchNorm2d(after))
-        fitted = (nn.Conv2d(before, after, 1, stride, bias=False), BatchNorm2d(after))
+        fitted = (PointConv2d(before, after, 1, stride, bias=False), BatchNorm2d(after))
         self.short = nn.Identity() if (before, stride) == (after, 1) else nn.Sequential(*fitted)
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -29,6 +29,19 @@ class Conv1d(nn.Conv1d):
         return conv2d(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, stride, padding).squeeze(2)
 
 
+class PointConv2d(nn.Conv2d):
+    """A 1 x 1 convolution without padding; on a CPU the places that its stride leaves are taken first.
+
+    Of fewer than 8 channels oneDNN's own strided one writes where it must not (AVX2, one thread; torch 2.13).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return super().forward(x)
+        down, across = self.stride
+        return conv2d(x[..., ::down, ::across], self.weight, self.bias)
+
+
 class CentredConv2d(nn.Conv2d):
     """A convolution right before a batch norm, which takes its bias away again: it stays as it was drawn, untrained."""
 

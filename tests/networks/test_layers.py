@@ -15,6 +15,7 @@ from mmtune.networks.layers import (
     Dropout,
     ElementPReLU,
     FlattenPlaces,
+    PointConv2d,
     Tanh,
     mask_like,
 )
@@ -51,6 +52,24 @@ def test_batch_norm_is_torchs(shape: tuple[int, ...], last: bool) -> None:
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-5, atol=1e-6)
     both(ours.eval(), theirs.eval(), maps(shape, last))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [*SHAPES, (6, 4, 14, 14), (5, 8, 7, 9)], ids=str)
+def test_a_convolution_of_points_is_torchs(shape: tuple[int, ...], stride: int) -> None:
+    ours = PointConv2d(shape[1], 6, 1, stride)
+    # In float64 torch's own does not go by oneDNN.
+    theirs = nn.Conv2d(shape[1], 6, 1, stride).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = maps(shape)
+    again = x.detach().double().contiguous().requires_grad_()
+    y, expected = ours(x), theirs(again)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    upstream = torch.randn(y.shape)
+    y.backward(upstream)
+    expected.backward(upstream.double())
+    torch.testing.assert_close(x.grad.double(), again.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.weight.grad.double(), theirs.weight.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_batch_norm_far_from_zero_loses_no_digits() -> None:
