@@ -142,15 +142,17 @@ class Choice:
 
     def draw(self, search: Search, table: Table, seed: int, index: int) -> Mapping[str, Value]:
         """Begin the trial of an index."""
+        if self.cheapest_of == 1:
+            return search.ask(index, self.samplers(seed, index), index)
         drawn: list[Mapping[str, Value]] = []
-        for number in range(self.cheapest_of if self.cheapest_of > 1 else 0):
+        for number in range(self.cheapest_of):
             search.study.sampler = next(iter(self.samplers(derive_seed(seed, number), index)))
             trial = search.study.ask()
             drawn.append(sample(SPACE, {}, trial))
             # Samplers learn nothing of a trial that failed.
             search.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        cheapest = min(drawn, key=lambda values: table.seconds[table.place(values)], default=None)
-        return search.ask(index, self.samplers(seed, index) if cheapest is None else [Given(cheapest)], index)
+        cheapest = min(drawn, key=lambda values: table.seconds[table.place(values)])
+        return search.ask(index, [Given(cheapest)], index)
 
 
 def replay(table: Table, choice: Choice, seed: int) -> tuple[float, float, float, int]:

@@ -393,8 +393,10 @@ def predict(
 
     error = None if abstain_at is None else read_share("--abstain-at", abstain_at)
     kept = read_share("--coverage", coverage)
-    predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)
     asked = Asked(files=files, table=table, data=None if data is None else open_data(data), every=every)
+    if out is not None and not asked.is_many:
+        raise InputError("predict takes --out for many rows, of folders, --table, --data or --all, got one row's files")
+    predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)
     if asked.is_many:
         with data_progress() as advance:
             told = predict_many(predictor, asked, out, top, advance)
@@ -403,8 +405,6 @@ def predict(
         for line in told.summary:
             typer.echo(line, err=json)
         code = told.code
-    elif out is not None:
-        raise InputError("predict takes --out for many rows, of folders, --table, --data or --all, got one row's files")
     else:
         found = predictor.predict(**files)
         typer.echo(as_json(one(found, top)) if json else describe(predictor, found))

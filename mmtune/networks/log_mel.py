@@ -145,9 +145,8 @@ def played(waves: Tensor, factor: Tensor, later: Tensor) -> Tensor:
     """
     count = waves.shape[1]
     middle = (count - 1) / 2
-    at = (torch.arange(count, dtype=waves.dtype, device=waves.device) - middle - later.unsqueeze(1)) * factor.unsqueeze(
-        1
-    ) + middle
+    n = torch.arange(count, dtype=waves.dtype, device=waves.device)
+    at = (n - middle - later.unsqueeze(1)) * factor.unsqueeze(1) + middle
     before = at.floor()
     share = at - before
     outside = (at < 0) | (at > count - 1)

@@ -27,10 +27,10 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
 @torch.no_grad()
 def bank_vector(model: nn.Module, inputs: Mapping[str, Tensor], bank: str) -> Tensor:
     """One of `bank_vectors`; where `model.encoders` has the bank, nothing else of the network is asked."""
-    encoders = getattr(model, "encoders", None)
-    if len(inputs) > 1 and isinstance(encoders, nn.ModuleDict) and bank in encoders:
-        with watched(encoders[bank]) as seen:
-            encoders[bank](inputs[bank])
+    encoder = encoder_of(model, bank) if len(inputs) > 1 else None
+    if encoder is not None:
+        with watched(encoder) as seen:
+            encoder(inputs[bank])
         found = seen.vector()
         if found is not None:
             return found
@@ -92,11 +92,16 @@ def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:
     """The module that reads a bank and nothing else, if the model shows which that is."""
     if only:
         return model
-    encoders = getattr(model, "encoders", None)
-    found = getattr(model, bank, None)
-    if isinstance(encoders, nn.ModuleDict) and bank in encoders:
-        found = encoders[bank]
+    # One that has no layers counts as false.
+    encoder = encoder_of(model, bank)
+    found = getattr(model, bank, None) if encoder is None else encoder
     return found if isinstance(found, nn.Module) else None
+
+
+def encoder_of(model: nn.Module, bank: str) -> nn.Module | None:
+    """What a model has in `encoders` for a bank, which is given that bank's values alone."""
+    encoders = getattr(model, "encoders", None)
+    return encoders[bank] if isinstance(encoders, nn.ModuleDict) and bank in encoders else None
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class Answers:
     def accuracy(self) -> float:
         return float(np.mean(self.folds or self.right))
 
+    @property
+    def repeated(self) -> bool:
+        """Whether a row was answered several times."""
+        return len(np.unique(self.row)) < len(self.row)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
@@ -79,8 +84,8 @@ class Comparison:
         own, reference = self.own, self.reference
         verdict = "significant" if self.adjusted < 0.05 else "not significant"
         kind, recordings = "held-out" if self.folds else "test", len(np.unique(own.unit))
-        exact = "exact McNemar" if len(np.unique(own.row)) == len(own.row) else "McNemar by row"
-        tests = [f"{exact} {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
+        by_row = "McNemar by row" if own.repeated else "exact McNemar"
+        tests = [f"{by_row} {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
         if self.folds is not None:
             plain = f"paired t over {len(own.folds)} folds {p_text(self.folds.p_value)}"
             tests = [f"{plain}, corrected for their overlap {p_text(self.folds.corrected_p)}", *tests]
@@ -140,7 +145,7 @@ def against(own: Answers, reference: Answers) -> Comparison:
 def by_row(own: Answers, reference: Answers) -> McNemar:
     """McNemar's test over rows; exact, unless rows are there several times, which then are held together."""
     exact = mcnemar_exact(own.right, reference.right)
-    if len(np.unique(own.row)) == len(own.row):
+    if not own.repeated:
         return exact
     return replace(exact, p_value=mcnemar_clustered(own.right, reference.right, own.row))
 
@@ -153,9 +158,8 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
     best, count = tracker.best(study.run_id, study.key.objective), tracker.count(study.run_id)
     if best is None:
         raise InputError(f"a comparison needs a complete trial, study {study.key.slug} has none")
-    if not study.key.folds and dataset.digest != study.key.digest:
-        rule = f"{study.key.slug} must be compared on its own data: {study.key.data} has digest {study.key.digest}"
-        raise InputError(f"{rule}, {dataset.name} has {dataset.digest}")
+    if not study.key.folds:
+        study.key.require_data(dataset, f"{study.key.slug} must be compared on")
     if study.key.folds and count > 1:
         raise InputError(
             f"a cross-validated study that is compared must have one trial, {study.key.slug} has {count}, and every "

@@ -111,11 +111,7 @@ def promote(
     kill: nothing is registered twice. Raises InputError where there is no such trial with its files, or the data set is
     not the study's.
     """
-    if dataset.digest != study.key.digest:
-        raise InputError(
-            f"{study.key.slug} must be promoted with its own data: {study.key.data} has digest {study.key.digest}, "
-            f"{dataset.name} has {dataset.digest}"
-        )
+    study.key.require_data(dataset, f"{study.key.slug} must be promoted with")
     trial = best_of(tracker, study) if number is None else chosen(tracker, study, number)
     registry = Registry(tracker, study.key.study)
     with changing(tracker.root):

@@ -42,9 +42,7 @@ def measure(
     not the study's, or has no test partition.
     """
     key = study.key
-    if dataset.digest != key.digest:
-        rule = f"robustness of {key.slug} must be measured on its own data: {key.data} has digest {key.digest}"
-        raise InputError(f"{rule}, {dataset.name} has {dataset.digest}")
+    key.require_data(dataset, f"robustness of {key.slug} must be measured on")
     whole, numbers = rows_on(tracker, trial, dataset, on)
     part = whole.take(numbers[sample_rows(len(numbers), MOST, key.seed)])
     loaded = load_model(tracker.artifact(trial.run_id, MODEL))

@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count
+from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import require_protocol
 from mmtune.train.objective import MACRO_F1, Objective
 
@@ -70,6 +72,12 @@ class StudyKey:
         """Whatever else is not as usual, in words."""
         warm = (f"warm start {self.warm}",) if self.warm else ()
         return (*warm, *self.searched, *self.division)
+
+    def require_data(self, dataset: Dataset, rule: str) -> None:
+        """InputError, a sentence that `rule` begins, unless a data set is what the study was run on."""
+        if dataset.digest != self.digest:
+            known = f"{self.data} has digest {self.digest}, {dataset.name} has {dataset.digest}"
+            raise InputError(f"{rule} its own data: {known}")
 
     @property
     def title(self) -> str:

@@ -34,8 +34,6 @@ class Held:
     def take(self, rows: Tensor) -> Tensor:
         """The values of rows (B,), where the index is."""
         places = self.index[rows]
-        if not len(self.values):
-            return self.values.new_zeros((len(places), *self.values.shape[1:])).to(places.device)
         used = places.clamp(min=0) if self.gaps else places
         found = self.values[used.to(self.values.device)].to(places.device, non_blocking=True)
         return found * (places >= 0).view(-1, *[1] * (found.ndim - 1)) if self.gaps else found
@@ -134,6 +132,9 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
 def hold(bank: Bank, device: torch.device) -> Held:
     """A bank as tensors, on the device if they fit."""
     values, index = tensor_of(bank.values), tensor_of(bank.index)
+    if not len(values):
+        # What every row's gap is read from.
+        values = values.new_zeros((1, *values.shape[1:]))
     if device.type != "cuda" or values.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         values = values.to(device)
     return Held(values, index.to(device), bool((index < 0).any()))

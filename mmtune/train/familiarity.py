@@ -59,9 +59,7 @@ class Familiarity:
         """How far vectors (B, F) lie from the training values, (B,); infinity where one is not finite."""
         if vectors.ndim != 2 or min(vectors.shape[1], MOST_FEATURES) != len(self.mean):
             raise InputError(f"vectors must have {len(self.mean)} numbers as in training, got shape {vectors.shape}")
-        blocks = np.split(vectors, range(BLOCK, len(vectors), BLOCK))
-        placed = (places_of(block, self.mean, self.axes, self.length) for block in blocks)
-        return np.concatenate([nearest(self.places, own) for own in placed])
+        return nearest(self.places, places_of(vectors, self.mean, self.axes, self.length))
 
     def familiar(self, vectors: Vectors) -> NDArray[np.bool_]:
         """Which vectors (B, F) are like those of training, (B,)."""
@@ -103,8 +101,15 @@ def fit_familiarity(
 def places_of(vectors: Vectors, mean: Vectors, axes: Vectors, length: float) -> Vectors:
     """Vectors (B, F) as points (B, D + 2): their direction's components, what those leave of it, and their log length.
 
-    Distances are those of directions and relative lengths together: the same for vectors in another unit.
+    Distances are those of directions and relative lengths together: the same for vectors in another unit. It goes by
+    BLOCK rows, as what is between takes more memory than vectors and points.
     """
+    blocks = np.split(vectors, range(BLOCK, len(vectors), BLOCK))
+    return np.concatenate([block_of_places(block, mean, axes, length) for block in blocks])
+
+
+def block_of_places(vectors: Vectors, mean: Vectors, axes: Vectors, length: float) -> Vectors:
+    """`places_of` a few."""
     lengths, directions = polar(fewer(vectors))
     centred = directions - mean
     components = centred @ axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class Budget:
         """A trial has ended for good, without scores if it was stopped early or failed."""
         self.failed = self.failed + 1 if failed else 0
         if not failed:
-            self.made.append(index)
+            bisect.insort(self.made, index)
         if not scores:
             return
         own = self.objective.first.rank(scores[0]), -index
@@ -86,17 +87,18 @@ class Budget:
         self.late |= time.monotonic() + seconds > self.deadline
         return not self.late
 
+    @property
     def flat(self) -> int:
-        """How many trials with a higher number than the best one's have ended, in whatever order they did."""
+        """How many trials with a higher number than the best one's have ended well, in whatever order they did."""
         best = -1 if self.best is None else -self.best[1]
-        return sum(index > best for index in self.made)
+        return len(self.made) - bisect.bisect_right(self.made, best)
 
     def over(self) -> str:
         """Why nothing more is to be done, "" while there is."""
         if self.reached:
             return self.reached
-        if self.patience is not None and self.flat() >= self.patience:
-            return f"{self.flat()} trial{'s' * (self.flat() > 1)} after the best were no better"
+        if self.patience is not None and self.flat >= self.patience:
+            return f"{self.flat} trial{'s' * (self.flat > 1)} after the best were no better"
         if self.is_open and self.failed >= MOST_FAILED:
             return f"{self.failed} trials in a row failed"
         return self._time_over() if time.monotonic() >= self.deadline else ""

@@ -97,6 +97,7 @@ def test_patience_counts_the_same_in_whatever_order_trials_end() -> None:
 def test_the_number_of_trials_still_ends_it(tiny: Dataset, store: Path) -> None:
     outcome, told = ran(tiny, store, trials=2, patience=50, hours=10)
     assert (outcome.finished, outcome.ended, outcome.trials) == (True, "", 2)
+    assert "--hours 10 , --patience" not in told
     assert "2 trials of 2 epochs" in told
 
 
@@ -168,7 +169,7 @@ def test_where_no_number_of_trials_ends_a_study_many_failures_in_a_row_do(tiny: 
 
 def test_of_listed_values_no_more_trials_are_made_than_there_are(tiny: Dataset, store: Path) -> None:
     space = (Categorical(path="model.hidden", values=(2, 4, 8)),)
-    options = Options(epochs=1, device="cpu", sampler="tpe", prune=False, until="val_macro_f1=1")
+    options = Options(epochs=1, device="cpu", sampler="tpe", prune=False, patience=50)
     outcome = run_study(replace(SMALL, space=space), tiny, options, store, Console(quiet=True), make_pool=here(tiny))
     assert outcome is not None
     assert (outcome.trials, outcome.finished) == (3, True)
