@@ -22,6 +22,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
 from mmtune.networks.card import CARD, FORMAT, WEIGHTS, read_card
 from mmtune.networks.kinds import config_to_json, model_from_json
+from mmtune.networks.randomness import CPU, Randomness
 from mmtune.networks.shapes import Shapes
 
 MOST_BYTES = 4 * 2**30
@@ -66,9 +67,15 @@ def load_model(folder: Path) -> Loaded:
     tensors = read_tensors(path, weights)
     shapes = card["shapes"]
     require_fit(path, config, shapes, tensors)
-    model = config.build(shapes)
-    model.load_state_dict(tensors)
-    return Loaded(model=model.eval(), config=config, shapes=shapes)
+    return Loaded(model=filled(config, shapes, tensors).eval(), config=config, shapes=shapes)
+
+
+def filled(config: Any, shapes: Shapes, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A configuration's network with these weights; the fresh ones before them cost no training a random number."""
+    with Randomness(0, CPU):
+        model: nn.Module = config.build(shapes)
+    model.load_state_dict(weights)
+    return model
 
 
 def read_tensors(path: Path, content: bytes) -> dict[str, Tensor]:

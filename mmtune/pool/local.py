@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
@@ -152,18 +152,30 @@ class Workers(ABC, Generic[W]):
 
 @dataclass(kw_only=True, eq=False)
 class LocalWorker(Worker):
-    """A process, and our end of its pipe."""
+    """A process, or a thread of one, and our end of its pipe."""
 
     process: ForkServerProcess
     pipe: Connection
 
 
 class LocalPool(Workers[LocalWorker]):
-    """`count` worker processes on this machine; a worker that dies or hangs is replaced."""
+    """`count` workers on this machine, each a process; a worker that dies or hangs is replaced.
 
-    def __init__(self, spec: WorkerSpec, count: int) -> None:
+    On a GPU, which has time for one process only at any moment, they are threads of one process. Once that has died,
+    which ends all of their jobs, they are processes there too: whatever does it again ends no other job.
+    """
+
+    def __init__(self, spec: WorkerSpec, count: int, together: bool | None = None) -> None:
         super().__init__(spec, count)
-        self.workers = [start_worker(spec) for _ in range(count)]
+        on_gpu = spec.device.startswith("cuda")
+        self.together = count if (on_gpu if together is None else together) else 1
+        self.spare: list[LocalWorker] = []
+        self.workers = [self._next() for _ in range(count)]
+
+    def _next(self) -> LocalWorker:
+        """A worker that has begun to load its data."""
+        self.spare = self.spare or start_workers(self.spec, self.together)
+        return self.spare.pop()
 
     def events(self, timeout: float) -> Iterator[Event]:
         ends = {worker.pipe: worker for worker in self.workers}
@@ -199,7 +211,8 @@ class LocalPool(Workers[LocalWorker]):
         return f"worker exited with code {code}"
 
     def _replace(self, worker: LocalWorker) -> None:
-        self.workers[self.workers.index(worker)] = start_worker(self.spec)
+        self.together = 1
+        self.workers[self.workers.index(worker)] = self._next()
 
 
 @contextmanager
@@ -241,11 +254,11 @@ def load_ahead() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker(spec: WorkerSpec) -> LocalWorker:
-    """A new worker process, which loads its data while the caller goes on; InputError where none can be begun."""
+def start_workers(spec: WorkerSpec, count: int) -> list[LocalWorker]:
+    """New workers in one process, which loads its data while the caller goes on; InputError where none can be begun."""
     load_ahead()
     context = get_context("forkserver")
-    ours, theirs = context.Pipe()
+    ours, theirs = zip(*(context.Pipe() for _ in range(count)), strict=True)
     # What is read of the environment from now on is what it says now, not when the server of all workers began.
     process = context.Process(target=work, args=(cloudpickle.dumps(spec), theirs, dict(os.environ)), daemon=True)
     try:
@@ -253,8 +266,9 @@ def start_worker(spec: WorkerSpec) -> LocalWorker:
             process.start()
     except (OSError, EOFError) as error:
         raise InputError(f"workers cannot start: what they are forked from has ended ({error})") from error
-    theirs.close()
-    return LocalWorker(process=process, pipe=ours)
+    for pipe in theirs:
+        pipe.close()
+    return [LocalWorker(process=process, pipe=pipe) for pipe in ours]
 
 
 @contextmanager
@@ -282,8 +296,8 @@ class Ears:
         return found
 
 
-def work(spec: bytes, pipe: Connection, environment: Mapping[str, str]) -> None:
-    """The life of a worker process."""
+def work(spec: bytes, pipes: Sequence[Connection], environment: Mapping[str, str]) -> None:
+    """The life of a process of workers, one for each pipe."""
     # Where somebody else's server has forked it, no mask was inherited.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     os.environ.clear()
@@ -295,7 +309,7 @@ def work(spec: bytes, pipe: Connection, environment: Mapping[str, str]) -> None:
     # Its end of the pipe is closed, or gone: so is its coordinator.
     with suppress(EOFError, ConnectionError):
         own: WorkerSpec = cloudpickle.loads(spec)
-        live(own, lambda: load(own.data, verify=False).train, Ears(pipe))
+        live(own, lambda: load(own.data, verify=False).train, *map(Ears, pipes))
 
 
 def die_with_parent() -> None:

@@ -5,9 +5,11 @@ A worker knows neither Optuna nor MLflow, nor how it is tied to its pool: it hea
 
 from __future__ import annotations
 
+import os
+import threading
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -140,8 +142,9 @@ class Line(Protocol):
     def recv(self) -> Any: ...
 
 
-def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
-    """A worker's life: load the data once, then train job after job for as long as the device does."""
+def live(spec: WorkerSpec, read: Callable[[], Partition], *lines: Line) -> None:
+    """The life of workers in one process, one for each line: load the data once, then train job after job, side by
+    side, for as long as the device does, and all of them are there."""
     import torch
 
     from mmtune.train.batches import Resident
@@ -156,21 +159,45 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], line: Line) -> None:
             remember(spec.base.model, spec.study)
             require_trainable(spec.base, data)
     except InputError as error:
-        line.send(Broken(reason=str(error)))
+        lines[0].send(Broken(reason=str(error)))
         return
-    line.send(Ready())
-    while device_lives(device):
-        line.send(run_job(line.recv(), data, spec, line))
+
+    def serve(line: Line) -> None:
+        with own_stream(device):
+            line.send(Ready())
+            while device_lives(device):
+                line.send(run_job(line.recv(), data, spec, line))
+
+    def serve_beside(line: Line) -> None:
+        try:
+            serve(line)
+        finally:
+            # What ends one of them, a device or a coordinator that is gone, ends all.
+            os._exit(1)
+
+    for line in lines[1:]:
+        threading.Thread(target=serve_beside, args=(line,), daemon=True).start()
+    serve(lines[0])
+
+
+def own_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """What a worker does on a GPU inside of this waits for none of what the others in its process do."""
+    import torch
+
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 def device_lives(device: torch.device) -> bool:
     """Whether more can be done on the device; after a failed assertion on a GPU its process never can."""
     import torch
 
+    from mmtune.networks.randomness import ALONE
+
     try:
         if device.type == "cuda":
-            torch.cuda.synchronize(device)
-            torch.cuda.empty_cache()
+            torch.cuda.current_stream(device).synchronize()
+            with ALONE:
+                torch.cuda.empty_cache()
     except RuntimeError:
         return False
     return True

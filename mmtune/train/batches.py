@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,12 +105,14 @@ class Resident:
         self.shapes = shapes_of(partition, classes)
         self.labels = tensor_of(partition.labels).to(device)
         self.held: dict[str, Held] = {}
+        self.lock = threading.Lock()
 
     def bank(self, name: str) -> Held:
         """A bank of the partition."""
-        if name not in self.held:
-            self.held[name] = hold(self.partition.banks[name], self.device)
-        return self.held[name]
+        with self.lock:
+            if name not in self.held:
+                self.held[name] = hold(self.partition.banks[name], self.device)
+            return self.held[name]
 
     @cached_property
     def units(self) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from mmtune.base.bounds import inside, read_bounded
 from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
 from mmtune.networks.shapes import Shapes
-from mmtune.networks.storage import MOST_BYTES, load_model, read_tensors, save_model
+from mmtune.networks.storage import MOST_BYTES, filled, load_model, read_tensors, save_model
 from mmtune.train.optimizers import Optimizer
 
 OPTIMIZER, DIGEST = "optimizer.safetensors", "sha256"
@@ -52,9 +52,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer) -> N
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, config: Any, shapes: Shapes) -> None:
     """Write a saved model of the weights (see `mmtune.networks.storage`), and the optimiser's state beside it."""
-    model = config.build(shapes)
-    model.load_state_dict(checkpoint.weights)
-    save_model(folder, model, config, shapes)
+    save_model(folder, filled(config, shapes, checkpoint.weights), config, shapes)
     write_sealed(folder / OPTIMIZER, checkpoint.moments)
 
 
@@ -153,17 +151,3 @@ def going_on() -> Iterator[None]:
             raise
         told = str(error).partition("\n")[0]
         raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {told}") from error
-
-
-def generators_of(order: torch.Generator, device: torch.device) -> dict[str, Tensor]:
-    """The states of everything random in a training: torch's own, that of its order, the device's."""
-    states = {"torch": torch.get_rng_state(), "order": order.get_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def set_generators(states: Mapping[str, Tensor], order: torch.Generator, device: torch.device) -> None:
-    """Put everything random where it was."""
-    torch.set_rng_state(states["torch"])
-    order.set_state(states["order"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)

@@ -18,6 +18,7 @@ from torch.nn.functional import conv2d
 
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks.inputs import valid_steps
+from mmtune.networks.randomness import CPU, Randomness
 from mmtune.train.acoustics import echoing, filtered, unclipped
 from mmtune.train.batches import LOUDEST, as_input
 from mmtune.train.distort import alike, delayed, moments, moved, per_row, warped
@@ -203,9 +204,7 @@ def of_vectors(values: Tensor) -> tuple[Corruption, ...]:
 def outlying(values: Tensor, share: float, generator: Generator) -> Tensor:
     """Outliers in the place of values, on the CPU: they draw from its own generator, which is then as it was."""
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would begin the generators of GPUs anew.
-        torch.default_generator.manual_seed(seed)
+    with Randomness(seed, CPU):
         here = values.cpu()
         return outliers(here, here.roll(1, 0)).to(values.device)
 

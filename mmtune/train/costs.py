@@ -44,6 +44,6 @@ def latency(model: nn.Module, rows: Rows) -> dict[str, float]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
+    """Wait until a device has done what it was given by this thread."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        torch.cuda.current_stream(device).synchronize()

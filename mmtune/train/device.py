@@ -9,6 +9,7 @@ from torch import nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.output import answer
+from mmtune.networks.randomness import Randomness
 from mmtune.train.batches import Rows
 
 CPU_BATCH, GPU_BATCH = 512, 4096
@@ -55,7 +56,7 @@ def require_bfloat16(model: nn.Module, rows: Rows) -> None:
     device = rows.labels.device
     inputs, _ = rows.batch(torch.arange(min(2, len(rows)), device=device))
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with Randomness(0, device):
             with torch.autocast(device.type, torch.bfloat16):
                 output = answer(copy.deepcopy(model).train(), inputs)
             output.logits.float().sum().backward()

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from mmtune.networks.randomness import Randomness
 from mmtune.train.augment import change_of
 from mmtune.train.average import Average
 from mmtune.train.batches import Held, Rows, Training, as_input, batch_sizes
@@ -18,10 +19,8 @@ from mmtune.train.checkpoint import (
     Moment,
     checkpoint_of,
     copied,
-    generators_of,
     going_on,
     restore,
-    set_generators,
 )
 from mmtune.train.device import evaluation_batch, require_bfloat16
 from mmtune.train.evaluate import evaluate
@@ -53,17 +52,17 @@ class Learner:
     ) -> None:
         self.started = time.perf_counter()
         self.recipe, self.metric, self.device = config.train, metric, train.labels.device
-        torch.manual_seed(seed)
-        self.model = prepared(config.model.build(train.shapes).to(self.device), train)
-        for bank, weights in encoders.items():
-            self.model.get_submodule(bank).load_state_dict(weights)
-        self.trained, train, self.validation = without_frozen(config, self.model, train, validation)
-        self.step = step_of(self.recipe, self.trained, train, self.seconds)
+        self.random = Randomness(seed, self.device)
+        with self.random:
+            self.model = prepared(config.model.build(train.shapes).to(self.device), train)
+            for bank, weights in encoders.items():
+                self.model.get_submodule(bank).load_state_dict(weights)
+            self.trained, train, self.validation = without_frozen(config, self.model, train, validation)
+            self.step = step_of(self.recipe, self.trained, train, self.seconds)
         if start is not None:
             restore(start, self.model, self.step.optimizer)
         self.step.average = Average(self.trained, self.recipe.ema) if self.recipe.ema else None
-        self.engine = make_engine(self.step, self.recipe.batch_size)
-        self.order = torch.Generator().manual_seed(seed)
+        self.engine = make_engine(self.step, self.recipe.batch_size, self.random)
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best_weights = 0, dict[str, Tensor]()
 
@@ -85,7 +84,7 @@ class Learner:
         """
         before = time.perf_counter()
         self.step.start_epoch()
-        self.engine.epoch(torch.randperm(len(self.step.rows), generator=self.order).to(self.device))
+        self.engine.epoch(torch.randperm(len(self.step.rows), generator=self.random.order).to(self.device))
         scores = self.step.scores() | evaluate(self.step.evaluated, self.validation).scores("val", self.metric)
         found = scores[self.metric.curve]
         if not math.isfinite(found) or math.isnan(scores["val_loss"]):
@@ -113,7 +112,7 @@ class Learner:
         return Moment(
             checkpoint=self.checkpoint(),
             best=self.best_weights,
-            generators=generators_of(self.order, self.device),
+            generators=self.random.named(),
             average=average,
             story={**story, "seconds": self.seconds()},
         )
@@ -122,7 +121,7 @@ class Learner:
         """Stand where this very training stood; DamagedError where it cannot."""
         with going_on():
             restore(moment.checkpoint, self.model, self.step.optimizer)
-            set_generators(moment.generators, self.order, self.device)
+            self.random.load(moment.generators)
             story = moment.story
             self.history, self.best_epoch = [dict(own) for own in story["history"]], story["best_epoch"]
             self.best_weights = {name: value.to(self.device) for name, value in moment.best.items()}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from mmtune.train.optimizers import Optimizer
 from mmtune.train.recipe import Train
 
 WARM = 3
+Random = AbstractContextManager[Any]
+AS_IT_IS: Random = nullcontext()
+"""In it torch draws whatever comes next in this process."""
 
 
 class DivergenceError(RuntimeError):
@@ -149,15 +153,16 @@ class Engine(Protocol):
 
 
 class Eager:
-    """Step by step, as Python comes to it."""
+    """Step by step, as Python comes to it. random: inside it torch draws what the training is to draw."""
 
-    def __init__(self, step: Step, batch_size: int) -> None:
-        self.step, self.batch_size = step, batch_size
+    def __init__(self, step: Step, batch_size: int, random: Random = AS_IT_IS) -> None:
+        self.step, self.batch_size, self.random = step, batch_size, random
 
     def epoch(self, order: Tensor) -> None:
-        for index in order.split(batch_sizes(len(order), self.batch_size)):
-            self.step.prepare()
-            self.step(index)
+        with self.random:
+            for index in order.split(batch_sizes(len(order), self.batch_size)):
+                self.step.prepare()
+                self.step(index)
 
 
 class Moving:
@@ -187,11 +192,12 @@ class Graphed:
     """Every step is one launch of a CUDA graph, one graph for each batch size; nothing waits for the host.
 
     The first steps run on their own, because kernels and the optimiser's state are made as they are first needed.
-    They are steps of the training like all others, so nothing has to be undone.
+    They are steps of the training like all others, so nothing has to be undone. random: as of `Eager`; a launch needs
+    it no more.
     """
 
-    def __init__(self, step: Step, batch_size: int) -> None:
-        self.step, self.batch_size = step, batch_size
+    def __init__(self, step: Step, batch_size: int, random: Random = AS_IT_IS) -> None:
+        self.step, self.batch_size, self.random = step, batch_size, random
         self.moving = Moving(step)
         self.stream = torch.cuda.Stream(step.rows.labels.device)
         self.ran: Counter[int] = Counter()
@@ -210,17 +216,22 @@ class Graphed:
         self.step.prepare()
         if self.ran[size] < WARM:
             self.ran[size] += 1
-            self.moving(size)
+            with self.random:
+                self.moving(size)
             return
         if size not in self.graphs:
-            # Recording trains nothing.
-            self.graphs[size] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graphs[size], stream=self.stream):
-                self.moving(size)
+            self.graphs[size] = self.captured(size)
         self.graphs[size].replay()
 
+    def captured(self, size: int) -> torch.cuda.CUDAGraph:
+        """A step on `size` rows as a graph, which trains nothing yet; other threads go on meanwhile."""
+        graph = torch.cuda.CUDAGraph()
+        with self.random, torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            self.moving(size)
+        return graph
 
-def make_engine(step: Step, batch_size: int) -> Engine:
+
+def make_engine(step: Step, batch_size: int, random: Random = AS_IT_IS) -> Engine:
     """The fastest engine for the device that the rows are on."""
     on_device = step.rows.labels.is_cuda and step.rows.whole and step.optimizer.capturable
-    return Graphed(step, batch_size) if on_device else Eager(step, batch_size)
+    return Graphed(step, batch_size, random) if on_device else Eager(step, batch_size, random)

@@ -27,6 +27,8 @@ PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
 ENDLESS = 100_000
 # As many as nobody minds in a queue that is shared.
 SLURM_WORKERS = 8
+# More gain little for networks of convolutions (benchmarks/results/2026-11-27-gpu.md).
+GPU_WORKERS = 8
 CLUSTERS = {"ray": "Ray", "slurm": "SLURM"}
 
 
@@ -76,9 +78,10 @@ def most_workers(options: Options, device: str) -> int:
 
 
 def default_workers(device: str) -> int:
-    """One worker a core on the CPU; a few on a GPU, which these small networks leave idle most of the time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 4) if device.startswith("cuda") else cores
+    """One worker a core on the CPU; several on a GPU, most of which a small network leaves idle."""
+    if device.startswith("cuda"):
+        return GPU_WORKERS
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

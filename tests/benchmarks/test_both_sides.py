@@ -208,7 +208,9 @@ def test_pruning_is_judged_by_deviations_and_epochs() -> None:
 def test_workers_are_shown_beside_one() -> None:
     plain, ours = entry(1.9)["runs"].values()
     made = {**entry(1), "runs": {"1": plain, "2": ours}, "ratio": 1.9, "start_seconds": [2.0, 2.5, 9.0]}
-    assert "| 1 / 2 | 72 / 137 | 3.00 / 3.00 | 1.90 | 2.50 |" in workers.table({"workers": {"audio_rnn": made}})
+    assert "| 1 / 2 | 72 / 137 | 3.00 / 3.00 | 1.90 |" in workers.table({"workers": {"audio_rnn": made}})
+    beside = {**made, "plain": {"epochs_per_second": 1.5}}
+    assert "| 2.50 | 1.50 | **2.0** |" in workers.table({"workers": {"audio_rnn": beside}})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.signals import STOPS
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.networks.config import AudioRNNConfig, LatentFusionConfig
+from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
 from mmtune.pool.local import LocalPool
@@ -200,6 +200,72 @@ def test_a_killed_worker_is_replaced_and_its_job_named(pool: LocalPool, tmp_path
     done, _ = until(pool, Done)
     assert isinstance(done, Done)
     assert done.number == 12
+
+
+@pytest.fixture
+def spec(tiny: Dataset) -> WorkerSpec:
+    return WorkerSpec(data=tiny.folder, splits=(split(tiny.train, "clip_disjoint", 0),), device="cpu", classes=10)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_trainings_side_by_side_in_one_process_draw_nothing_from_each_other(
+    device: str, spec: WorkerSpec, tmp_path: Path
+) -> None:
+    """Dropout and the weights drawn at the start are those of trainings that have a process to themselves."""
+    config = TrialConfig(model=ImageCNNConfig(dropout=0.4), train=Train(epochs=5, keep_final=True))
+    spec = replace(spec, device=device)
+
+    def job(number: int, beside: int) -> Job:
+        folder = tmp_path / f"{number} beside {beside}"
+        return Job(number=number, config=config, seed=number, folder=folder, rungs=frozenset({1, 3}))
+
+    for together in (1, 3):
+        with LocalPool(spec, together, together=True) as pool:
+            for _ in range(together):
+                until(pool, Ready)
+            assert len({worker.process.pid for worker in pool.workers}) == 1
+            for first in range(0, 3, together):
+                numbers = range(first, first + together)
+                for number in numbers:
+                    pool.submit(job(number, together))
+                # None goes on before all have come as far.
+                for _ in (1, 3):
+                    told: set[int] = set()
+                    while told != set(numbers):
+                        event, _ = until(pool, Epoch)
+                        assert isinstance(event, Epoch)
+                        told |= {event.number} if event.point.epoch in (1, 3) else set()
+                    for number in numbers:
+                        pool.answer(number, go_on=True)
+                for _ in numbers:
+                    until(pool, Done)
+    for number in range(3):
+        assert ended(job(number, 1).folder) == ended(job(number, 3).folder)
+
+
+def test_whatever_ends_a_process_of_several_workers_may_end_one_job_only_when_it_does_so_again(
+    spec: WorkerSpec, tmp_path: Path
+) -> None:
+    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
+    with LocalPool(spec, 2, together=True) as pool:
+        until(pool, Ready)
+        until(pool, Ready)
+        for number in range(2):
+            pool.submit(Job(number=number, config=long, seed=1, folder=tmp_path / str(number)))
+        until(pool, Epoch)
+        os.kill(pool.workers[0].process.pid or 0, signal.SIGKILL)
+        died = {until(pool, Died)[0] for _ in range(2)}
+        assert died == {Died(number=number, reason="worker was killed by SIGKILL") for number in range(2)}
+        until(pool, Ready)
+        until(pool, Ready)
+        first, second = (worker.process.pid for worker in pool.workers)
+        assert first != second
+        for number in range(2):
+            pool.submit(Job(number=number, config=long, seed=1, folder=tmp_path / str(number)))
+        os.kill(first or 0, signal.SIGKILL)
+        until(pool, Died)
+        assert sum(worker.job is not None for worker in pool.workers) == 1
+        assert any(worker.process.pid == second for worker in pool.workers)
 
 
 FIRST = """
