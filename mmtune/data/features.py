@@ -1,4 +1,8 @@
-"""Waveforms at 16 kHz to features over time: Khacef's MFCCs, of 50 ms every 25 ms, and log-mel spectrograms."""
+"""Waveforms at 16 kHz to features over time: Khacef's MFCCs, of 50 ms every 25 ms, and log-mel spectrograms.
+
+They are computed in float64 and rounded to a grid, so that they are the same on every processor, whose sums differ in
+their last bits: a data set's digest would be of one kind of processor otherwise.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ SHORT_WINDOW, SHORT_HOP = 400, 160  # 25 ms and 10 ms
 COEFFICIENTS, BANDS = 13, 40
 DYNAMIC_RANGE = 1e-8  # 80 dB: what lies further below the loudest point of a clip is silence
 BATCH = 256
+GRID = 4096.0  # parts of one: to round a 16-bit sample costs more
 
 
 def frames_of(samples: int) -> int:
@@ -44,13 +49,13 @@ def mfcc_batch(waves: NDArray[Any]) -> NDArray[np.float32]:
     waves = to_float(waves) if waves.dtype == np.int16 else waves
     mel = mel_power(waves, WINDOW, HOP, "hamming", BANDS)
     cepstra = dct(log_floored(mel), axis=-2, norm="ortho")[:, 1:COEFFICIENTS]
-    energy = np.square(framed(waves, WINDOW, HOP)).sum(axis=-2, keepdims=True)
-    return np.concatenate([cepstra, log_floored(energy)], axis=-2).swapaxes(-1, -2).astype(np.float32)
+    energy = np.square(framed(waves, WINDOW, HOP)).sum(axis=-2, keepdims=True, dtype=np.float64)
+    return on_grid(np.concatenate([cepstra, log_floored(energy)], axis=-2).swapaxes(-1, -2))
 
 
 def mel_power(
     waves: NDArray[np.float32], window: int, hop: int, shape: str, bands: int, n_fft: int | None = None
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """The power of mel bands (B, bands, frames) of (B, samples), without centring.
 
     shape: of the window, as scipy names it; n_fft: a frame's length, zeros around the window, which it is without.
@@ -63,10 +68,10 @@ def mel_power(
     around = (before, n_fft - window - before)
     weights = np.pad(get_window(shape, window), around)
     spectra = np.fft.rfft(weights[:, None] * framed(np.pad(waves, ((0, 0), around)), n_fft, hop), axis=-2)
-    power = np.abs(np.asfortranarray(spectra, np.complex64)) ** 2
-    # The sums of BLAS, and so a data set's digest, would depend on the number of threads.
+    power = np.abs(np.asfortranarray(spectra)) ** 2
+    # More threads than one would be none the faster.
     with threadpool_limits(1):
-        found: NDArray[np.float32] = np.einsum("...ft,mf->...mt", power, mel_filters(n_fft, bands), optimize=True)
+        found: NDArray[np.float64] = np.einsum("...ft,mf->...mt", power, mel_filters(n_fft, bands), optimize=True)
     return found
 
 
@@ -75,12 +80,13 @@ def framed(waves: NDArray[np.float32], length: int, hop: int) -> NDArray[np.floa
     return np.lib.stride_tricks.sliding_window_view(waves, length, axis=-1)[:, ::hop].swapaxes(-1, -2)
 
 
-def mel_filters(n_fft: int, bands: int) -> NDArray[np.float32]:
+def mel_filters(n_fft: int, bands: int) -> NDArray[np.float64]:
     """Weights (bands, n_fft // 2 + 1): triangles of height one, evenly spaced on HTK's mel scale up to 8 kHz."""
     top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
     edges = 700.0 * (10.0 ** (np.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)
     ramps, widths = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)), np.diff(edges)[:, None]
-    return np.maximum(0, np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:])).astype(np.float32)
+    found: NDArray[np.float64] = np.maximum(0, np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:]))
+    return found
 
 
 def log_floored(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -96,5 +102,10 @@ def log_mel(waves: NDArray[np.int16], bands: int) -> NDArray[np.float32]:
     for start in range(0, len(waves), BATCH):
         batch = to_float(waves[start : start + BATCH])
         power = mel_power(batch, SHORT_WINDOW, SHORT_HOP, "hann", bands, n_fft=512)
-        found[start : start + BATCH] = log_floored(power).swapaxes(-1, -2)
+        found[start : start + BATCH] = on_grid(log_floored(power).swapaxes(-1, -2))
     return found
+
+
+def on_grid(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rounded to multiples of 1 / GRID."""
+    return (np.rint(values * GRID) / GRID).astype(np.float32)

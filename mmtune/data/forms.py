@@ -403,12 +403,20 @@ def require_scale(mean: Scale, std: Scale, count: int) -> None:
 
 
 def scale_of(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation of what lies on the last axis, part by part, as all in float64 would take twice the memory."""
+    """Mean and deviation of what lies on the last axis, part by part, as all in float64 would take twice the memory.
+
+    To float32, so that they are the same on every processor.
+    """
     rows = values.reshape(-1, values.shape[-1])
     starts = range(0, len(rows), PART)
     mean = sum(rows[start : start + PART].sum(axis=0, dtype=np.float64) for start in starts) / np.float64(len(rows))
     squares = sum(np.square(rows[start : start + PART] - mean).sum(axis=0) for start in starts)
-    return mean, np.sqrt(squares / np.float64(len(rows)))
+    return to_single(mean), to_single(np.sqrt(squares / np.float64(len(rows))))
+
+
+def to_single(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounded to float32."""
+    return numbers.astype(np.float32).astype(np.float64)
 
 
 def form_to_json(form: Form) -> dict[str, Any]:
