@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from databases import Postgres, running_postgres
+from hypothesis import settings
 from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition
@@ -25,6 +26,10 @@ from mmtune.data.identity import distinct
 from mmtune.data.store import save
 from mmtune.tracking import MlflowTracker
 from mmtune.train.device import prepare_torch
+
+# A slow machine fails no test.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 PRODUCTS = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
 

@@ -38,7 +38,7 @@ class Keeper:
                 # What a pruned trial had last is what it is ranked by.
                 last = (attempt.reports[max(attempt.reports)],) if attempt.reports else ()
                 self._note(attempt.index, attempt.state, attempt.scores or last, attempt.reports)
-        self.runs = dict(runs)
+        self.runs = {} if self.most is None else dict(runs)
         self._drop(index for index in runs if not self._wants(index))
 
     def keeps(
@@ -53,6 +53,8 @@ class Keeper:
         before = self._near()
         self._note(index, state, scores, reports)
         self._drop(own for own in before if not self._wants(own))
+        if self.most is None:
+            return True
         if self._wants(index):
             self.runs[index] = runs
             return True

@@ -83,7 +83,7 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Attempt:
     """One attempt at the trial of an index: its values, how it stands, and what it reported by rung, or by part.
 
@@ -139,7 +139,7 @@ class Search:
         self.heard: set[tuple[int, int]] = set()
         self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
-        self.tried: set[frozenset[tuple[str, Value]]] = set()
+        self.tried: set[int] = set()
         self.combinations = combinations(space)
         self.by_index: dict[int, list[Attempt]] = {}
 
@@ -222,7 +222,7 @@ class Search:
             self.study.sampler = sampler
             trial = self.study.ask()
             drawn = trial, sample(self.space, self.base, trial)
-            if frozenset(drawn[1].items()) not in self.tried or len(self.tried) >= self.combinations:
+            if fingerprint(drawn[1]) not in self.tried or len(self.tried) >= self.combinations:
                 break
         assert drawn is not None
         return drawn
@@ -253,9 +253,14 @@ class Search:
             self.halving.add(rung, self.objective.first.rank(score))
 
     def _note(self, attempt: Attempt) -> None:
-        self.tried.add(frozenset(attempt.values.items()))
+        self.tried.add(fingerprint(attempt.values))
         self.by_index.setdefault(attempt.index, []).append(attempt)
         self.made.append(attempt)
+
+
+def fingerprint(values: Mapping[str, Value]) -> int:
+    """What tells values from others: all of 10,000 trials themselves would be as much as everything else here."""
+    return hash(frozenset(values.items()))
 
 
 def spent(attempts: Sequence[Attempt]) -> bool:

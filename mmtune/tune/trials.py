@@ -111,9 +111,10 @@ class Trials:
         self.divided, self.objective = len(plan.parts) > 1, plan.key.objective
         self.live: dict[int, Live] = {}
         self.open = search.open_indices(plan.trials)
-        # By trial, and by trial and part, the run whose last epoch another trial may go on from.
+        self.built_on = frozenset(plan.built_on())
+        # Of those, by trial, and by trial and part, the run whose last epoch another trial goes on from.
         self.complete: dict[int | tuple[int, Part], Tracked] = {}
-        self.keeper = Keeper(plan.keep, recorder, plan.built_on(), self.objective)
+        self.keeper = Keeper(plan.keep, recorder, self.built_on, self.objective)
         self.keeper.rebuild(search.attempts(), self._take_in(standing))
         for trial in standing.under_way(plan.trials):
             self._go_on(trial, standing.states)
@@ -126,23 +127,29 @@ class Trials:
             if run.state in (COMPLETE, PRUNED) and REMOVED not in run.tags:
                 owners[run.run_id], kept[run.number] = run.number, [run]
             if run.state == COMPLETE:
-                self.complete[run.number] = run
+                self._note_complete(run.number, run)
         for part in standing.parts:
             owner = owners.get(part.tags.get(PARENT, ""))
             if owner is not None:
                 kept[owner].append(part)
                 if part.state == COMPLETE:
-                    self.complete[owner, part_of(part.tags)] = part
+                    self._note_complete(owner, part, part_of(part.tags))
         for trial in standing.staged:
             result, index = trial.run.result, trial.run.number
             if result is None or result.state == FAIL:
                 continue
             kept[index] = list(trial.runs)
             if result.state == COMPLETE:
-                done = [own for own in trial.parts if own.result and own.result.state == COMPLETE]
-                self.complete[index] = trial.run
-                self.complete.update({(index, part_of(own.tags)): own for own in done})
+                self._note_complete(index, trial.run)
+                for own in trial.parts:
+                    if own.result and own.result.state == COMPLETE:
+                        self._note_complete(index, own, part_of(own.tags))
         return kept
+
+    def _note_complete(self, index: int, run: Tracked, part: Part | None = None) -> None:
+        """A trial, or a part of one, is complete; those that none goes on from are forgotten, as there may be many."""
+        if index in self.built_on:
+            self.complete[index if part is None else (index, part)] = run
 
     # ---- what begins
 
@@ -180,7 +187,7 @@ class Trials:
             elif result.state == COMPLETE:
                 live.waiting.remove(part)
                 live.ended[part], live.metrics[part] = own, result.metrics
-                self.complete[index, part] = own
+                self._note_complete(index, own, part)
                 self.progress.done += 1
             else:
                 live.failures[part] += 1
@@ -344,7 +351,7 @@ class Trials:
             raise InputError(f"{run.folder} must hold what trial {run.name} has left, it was emptied by somebody")
         del live.running[part]
         live.ended[part], live.metrics[part] = run, result.metrics
-        self.complete[index, part] = run
+        self._note_complete(index, run, part)
         live.hopeless |= result.state == PRUNED
         score = result.metrics[self.objective.name]
         self.recorder.end(run, result if self.divided else self._kept(live, result))
@@ -455,7 +462,7 @@ class Trials:
         if state != FAIL or closed(self.search.attempts_at(index)):
             self.budget.note(index, scores if state == COMPLETE else (), failed=state == FAIL)
         if state == COMPLETE and scores:
-            self.complete[index] = live.run
+            self._note_complete(index, live.run)
             self.progress.rate(live.run.name, scores[0])
         attempts = self.search.attempts_at(index)
         if not closed(attempts):
