@@ -53,7 +53,8 @@ class Prediction:
     float32, by the temperature that validation gave. classes: their names.
     members (B, C) bool: the classes of the set that holds the true one as often as was asked for, at least `label`'s.
     agree (B,) bool: False where two banks alone name different classes and contradict each other more than all but
-    .75 % of validation rows do; True too where fewer than two banks have answers of their own (`comparable`).
+    .75 % of validation rows do; True too where fewer than two banks have answers of their own (`comparable`). The
+    answer is then that of the bank whose value is more like training, where that is known.
     abstained (B,) bool: the row is better not answered, as its banks contradict each other, one of them is strange, or
     its probability is less than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
     strange: by bank that was given, why its value in each row is like nothing in training, "" where it is not; what a
@@ -98,6 +99,27 @@ class Prediction:
         """The same, abstaining where something is strange."""
         found = replace(self, strange=strange)
         return replace(found, abstained=found.abstained | ~found.familiar)
+
+    def decided(self, remote: Mapping[str, NDArray[np.float32]]) -> Prediction:
+        """The same, where banks contradict each other with the answer of the one that is most like training.
+
+        remote (B,): by bank, how far its value lies from training; where that is not known of all, the row stays.
+        """
+        banks = [bank for bank in self.alone if bank in remote]
+        if len(banks) < len(self.alone) or not self.comparable or self.agree.all():
+            return self
+        nearest = np.argmin([remote[bank] for bank in banks], axis=0)
+        found = self
+        for place, bank in enumerate(banks):
+            own, rows = self.alone[bank], ~self.agree & (nearest == place)
+            found = replace(
+                found,
+                label=np.where(rows, own.label, found.label),
+                probability=np.where(rows, own.probability, found.probability),
+                probabilities=np.where(rows[:, None], own.probabilities, found.probabilities),
+                members=np.where(rows[:, None], own.members, found.members),
+            )
+        return found
 
     def at(self, row: int) -> Prediction:
         """One row of it; what is asked of one row of many would else be made for all of them, each time."""

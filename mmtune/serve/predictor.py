@@ -160,7 +160,8 @@ class Predictor:
     ) -> Prediction:
         """As `predict_values`; present (B,): by bank, which rows have a value in it, where some have zeros instead."""
         answers, vectors = self._answers(banks)
-        strange = self.usual.strange(self.forms, banks, vectors, present)
+        remote = self.usual.remoteness(vectors, present)
+        strange = self.usual.strange(self.forms, banks, remote, present)
         alone = {bank: logits for bank, logits in answers.items() if bank in banks}
         missing = tuple(name for name in self.forms if name not in banks)
         by = self._speaker(banks)
@@ -168,7 +169,7 @@ class Predictor:
             own = as_prediction(alone[by], {}, self.classes, self.calibration.of(by), self.caution)
             return replace(own, alone={by: own}, missing=missing, by=by).doubted(strange)
         found = as_prediction(answers[LOGITS], alone, self.classes, self.calibration, self.caution, present)
-        return replace(found, missing=missing).doubted(strange)
+        return replace(found, missing=missing).doubted(strange).decided(remote)
 
     def _assigned(self, given: Mapping[str, Given]) -> dict[str, Given]:
         """By bank what was given for it; InputError where the model can be asked by no such banks."""

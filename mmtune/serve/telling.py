@@ -42,13 +42,20 @@ def remarks(predictor: Predictor, prediction: Prediction, row: int) -> list[str]
             f"{called(predictor, bank)} says {own.names[row]} ({decimals(own.probability[row])})"
             for bank, own in prediction.alone.items()
         ]
-        found.append(", ".join(said))
+        found.append(", ".join(said) + nearer(predictor, prediction, row))
     if not prediction.comparable and len(predictor.forms) - len(prediction.missing) > 1:
         found.append("its parts cannot be compared: this network has no answer of each bank alone")
     unknown = [called(predictor, bank) for bank in prediction.strange if not predictor.usual.covers(bank)]
     if unknown:
         found.append(f"not known of the {words(unknown)}: whether it is like anything in training")
     return [*found, *abstaining(predictor, prediction, row)]
+
+
+def nearer(predictor: Predictor, prediction: Prediction, row: int) -> str:
+    """Whose answer counts where banks contradict each other, "" where it is the fusion's."""
+    known = all(bank in predictor.usual.near for bank in prediction.alone)
+    taken = [bank for bank, own in prediction.alone.items() if known and own.label[row] == prediction.label[row]]
+    return f": the {called(predictor, taken[0])} is more like training" if taken else ""
 
 
 def without(predictor: Predictor, prediction: Prediction) -> str:

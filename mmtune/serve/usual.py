@@ -20,7 +20,7 @@ from mmtune.networks.storage import load_model
 from mmtune.networks.vectors import TOGETHER
 from mmtune.train.batches import rows_of
 from mmtune.train.familiar_banks import familiar_banks
-from mmtune.train.familiarity import Familiarity, Vectors
+from mmtune.train.familiarity import SHORTEST, Familiarity, Vectors
 
 Present = Mapping[str, NDArray[np.bool_]]
 
@@ -35,29 +35,44 @@ class Usual:
     extents: Mapping[str, Extents] = field(default_factory=dict)
     near: Mapping[str, Familiarity] = field(default_factory=dict)
 
+    def remoteness(self, vectors: Mapping[str, Vectors], there: Present) -> dict[str, Vectors]:
+        """By bank, how far each value lies from training, (B,), as a share of how far one may; infinity without one.
+
+        vectors: by bank, as `bank_vectors` gives them. there (B,): by bank which rows have a value, all if not given.
+        """
+        known = {bank: near for bank, near in self.near.items() if bank in vectors}
+        far = {bank: near.distances(vectors[bank]) / max(near.threshold, SHORTEST) for bank, near in known.items()}
+        return {bank: np.where(there[bank], own, np.inf) if bank in there else own for bank, own in far.items()}
+
     def strange(
         self,
         forms: Mapping[str, Form],
         values: Mapping[str, NDArray[Any]],
-        vectors: Mapping[str, Vectors],
+        remote: Mapping[str, Vectors],
         there: Present,
     ) -> dict[str, list[str]]:
         """By bank why each value (B, *shape) is like nothing in training, "" where it is not.
 
-        vectors: by bank, as `bank_vectors` gives them. there (B,): by bank which rows have a value, all if not given.
+        remote: as `remoteness` gives it. there (B,): by bank which rows have a value, all if not given.
         """
-        found = {bank: self.of_bank(bank, forms[bank], own, vectors.get(bank)) for bank, own in values.items()}
-        if TOGETHER in self.near and TOGETHER in vectors and len(values) == len(forms):
+        found = {bank: self.of_bank(bank, forms[bank], own, remote) for bank, own in values.items()}
+        if TOGETHER in remote and len(values) == len(forms):
             whole = np.logical_and.reduce(list(there.values())) if there else None
-            found[TOGETHER] = where(far(self.near[TOGETHER], vectors[TOGETHER]), whole)
+            found[TOGETHER] = where(self.far(TOGETHER, remote[TOGETHER]), whole)
         return {bank: where(why, there.get(bank)) for bank, why in found.items()}
 
-    def of_bank(self, bank: str, form: Form, values: NDArray[Any], vectors: Vectors | None) -> list[str]:
+    def of_bank(self, bank: str, form: Form, values: NDArray[Any], remote: Mapping[str, Vectors]) -> list[str]:
         """Why each value of a bank is strange: far outside of what is usual, or far from all training values."""
-        usual, near = self.extents.get(bank), self.near.get(bank)
+        usual = self.extents.get(bank)
         told = [", ".join(outside(form, usual, value)) for value in values] if usual else [""] * len(values)
-        distant = far(near, vectors) if near is not None and vectors is not None else told
+        distant = self.far(bank, remote[bank]) if bank in remote else told
         return [plain or other for plain, other in zip(told, distant, strict=True)]
+
+    def far(self, bank: str, remote: Vectors) -> list[str]:
+        """Of each value (B,) how far it lies from training, "" where that is usual."""
+        most = self.near[bank].threshold
+        unit = max(most, SHORTEST)
+        return [f"distance {own * unit:.2f}, in training up to {most:.2f}" if own > 1 else "" for own in remote]
 
     def covers(self, bank: str) -> bool:
         """Whether anything can be told of a bank's values."""
@@ -66,15 +81,6 @@ class Usual:
 
 NOTHING = Usual()
 """Of a model that was not promoted: nothing is strange to it."""
-
-
-def far(near: Familiarity, vectors: Vectors) -> list[str]:
-    """Of each vector (B, F) how far it lies from training, "" where that is usual."""
-    distances = near.distances(vectors)
-    return [
-        f"distance {distance:.2f}, in training up to {near.threshold:.2f}" if distance > near.threshold else ""
-        for distance in distances
-    ]
 
 
 def where(why: list[str], there: NDArray[np.bool_] | None) -> list[str]:

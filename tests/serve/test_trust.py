@@ -115,6 +115,19 @@ def test_a_conflict_is_one_line_with_both_answers(model: Predictor) -> None:
     assert not together.abstained.any()
 
 
+def test_of_two_that_contradict_each_other_the_nearer_one_to_training_answers(model: Predictor) -> None:
+    given = {"image": np.concatenate([ONE, ONE, ONE]), "audio": np.concatenate([TWO, TWO, ONE])}
+    found = model.predict(**given)
+    far = {"image": np.array([0.5, 2.0, 2.0], np.float32), "audio": np.array([1.0, 0.5, 0.5], np.float32)}
+    decided = found.decided(far)
+    assert decided.names == ["one", "two", "one"]
+    assert decided.probability[:2].tolist() == [found.alone[b].probability[n] for n, b in enumerate(FORMS)]
+    assert decided.probability[2] == found.probability[2]
+    assert decided.members[np.arange(3), decided.label].all()
+    assert np.array_equal(decided.abstained, found.abstained)
+    assert found.decided({"image": far["image"]}) is found
+
+
 def test_names_that_differ_are_no_conflict_where_one_is_unsure(model: Predictor) -> None:
     unsure = np.array([[1.0, 1.1, 0.9, 1.0]], np.float32)
     assert model.predict(image=ONE, audio=unsure).agree.all()

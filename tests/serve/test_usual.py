@@ -22,7 +22,7 @@ from mmtune.networks.shapes import shapes_of
 from mmtune.networks.storage import save_model
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.predictor import FORMAT, INPUTS, Predictor, save_predictor
-from mmtune.serve.telling import describe
+from mmtune.serve.telling import called, describe, remarks
 from mmtune.serve.usual import Usual, learnt
 from mmtune.train.familiarity import Familiarity
 
@@ -86,6 +86,23 @@ def test_a_bank_that_is_not_there_is_not_asked(predictor: Predictor, tiny: Datas
     assert gaps.strange["audio"] == [""] * 5
 
 
+def test_what_is_more_like_training_answers_where_banks_contradict_each_other(
+    predictor: Predictor, tiny: Dataset
+) -> None:
+    own = replace(predictor, calibration=replace(predictor.calibration, agreement=1.0))
+    given = some(tiny, 40)
+    noise = np.random.default_rng(0).integers(0, 256, given["image"].shape).astype(np.uint8)
+    found = own.predict_values(image=noise, audio=given["audio"])
+    apart = ~found.agree
+    assert apart.any()
+    assert np.array_equal(found.label[apart], found.alone["audio"].label[apart])
+    assert found.abstained[apart].all()
+    row = int(np.flatnonzero(apart)[0])
+    assert any(
+        line.endswith(f": the {called(own, 'audio')} is more like training") for line in remarks(own, found, row)
+    )
+
+
 def test_both_sides_of_the_disk_say_the_same(predictor: Predictor, folder: Path) -> None:
     again = Predictor.load(folder)
     assert again.usual.extents == predictor.usual.extents
@@ -96,13 +113,13 @@ def test_both_sides_of_the_disk_say_the_same(predictor: Predictor, folder: Path)
 def test_what_goes_by_all_banks_together_is_asked_where_all_are_there(predictor: Predictor, tiny: Dataset) -> None:
     near = predictor.usual.near["image"]
     usual = Usual(near={TOGETHER: replace(near, threshold=-1.0)})
-    vectors = {TOGETHER: np.ones((2, len(near.mean)), np.float32)}
+    remote = usual.remoteness({TOGETHER: np.ones((2, len(near.mean)), np.float32)}, {})
     given = some(tiny, 2)
-    told = usual.strange(predictor.forms, given, vectors, {})
+    told = usual.strange(predictor.forms, given, remote, {})
     assert all(told[TOGETHER])
     there = {"image": np.array([True, True]), "audio": np.array([True, False])}
-    assert [bool(own) for own in usual.strange(predictor.forms, given, vectors, there)[TOGETHER]] == [True, False]
-    assert TOGETHER not in usual.strange(predictor.forms, {"image": given["image"]}, vectors, {})
+    assert [bool(own) for own in usual.strange(predictor.forms, given, remote, there)[TOGETHER]] == [True, False]
+    assert TOGETHER not in usual.strange(predictor.forms, {"image": given["image"]}, remote, {})
     assert isinstance(near, Familiarity)
 
 
