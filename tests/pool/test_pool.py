@@ -212,35 +212,35 @@ def test_trainings_side_by_side_in_one_process_draw_nothing_from_each_other(
     device: str, spec: WorkerSpec, tmp_path: Path
 ) -> None:
     """Dropout and the weights drawn at the start are those of trainings that have a process to themselves."""
-    config = TrialConfig(model=ImageCNNConfig(dropout=0.4), train=Train(epochs=5, keep_final=True))
+    config = TrialConfig(model=ImageCNNConfig(dropout=0.4), train=Train(epochs=3, keep_final=True))
     spec = replace(spec, device=device)
 
     def job(number: int, beside: int) -> Job:
         folder = tmp_path / f"{number} beside {beside}"
-        return Job(number=number, config=config, seed=number, folder=folder, rungs=frozenset({1, 3}))
+        return Job(number=number, config=config, seed=number, folder=folder, rungs=frozenset({1, 2}))
 
-    for together in (1, 3):
+    for together in (1, 2):
         with LocalPool(spec, together, together=True) as pool:
             for _ in range(together):
                 until(pool, Ready)
             assert len({worker.process.pid for worker in pool.workers}) == 1
-            for first in range(0, 3, together):
+            for first in range(0, 2, together):
                 numbers = range(first, first + together)
                 for number in numbers:
                     pool.submit(job(number, together))
                 # None goes on before all have come as far.
-                for _ in (1, 3):
+                for _ in (1, 2):
                     told: set[int] = set()
                     while told != set(numbers):
                         event, _ = until(pool, Epoch)
                         assert isinstance(event, Epoch)
-                        told |= {event.number} if event.point.epoch in (1, 3) else set()
+                        told |= {event.number} if event.point.epoch in (1, 2) else set()
                     for number in numbers:
                         pool.answer(number, go_on=True)
                 for _ in numbers:
                     until(pool, Done)
-    for number in range(3):
-        assert ended(job(number, 1).folder) == ended(job(number, 3).folder)
+    for number in range(2):
+        assert ended(job(number, 1).folder) == ended(job(number, 2).folder)
 
 
 def test_whatever_ends_a_process_of_several_workers_may_end_one_job_only_when_it_does_so_again(
