@@ -28,6 +28,7 @@ CLIPPED = 0.001
 """Of a recording's samples so many may stand at its loudest value."""
 MOST_VALUES = 2**24
 PART = 2**18
+ROUNDED = 20  # bits
 Scale = tuple[float, ...]
 
 
@@ -405,18 +406,16 @@ def require_scale(mean: Scale, std: Scale, count: int) -> None:
 def scale_of(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of what lies on the last axis, part by part, as all in float64 would take twice the memory.
 
-    To float32, so that they are the same on every processor.
+    Rounded to a millionth of the deviation, so that they are the same on every processor.
     """
     rows = values.reshape(-1, values.shape[-1])
     starts = range(0, len(rows), PART)
     mean = sum(rows[start : start + PART].sum(axis=0, dtype=np.float64) for start in starts) / np.float64(len(rows))
     squares = sum(np.square(rows[start : start + PART] - mean).sum(axis=0) for start in starts)
-    return to_single(mean), to_single(np.sqrt(squares / np.float64(len(rows))))
-
-
-def to_single(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded to float32."""
-    return numbers.astype(np.float32).astype(np.float64)
+    part, exponent = np.frexp(np.sqrt(squares / np.float64(len(rows))))
+    std = np.ldexp(np.rint(np.ldexp(part, ROUNDED)), exponent - ROUNDED)
+    unit = np.ldexp(1.0, exponent - ROUNDED)
+    return np.where(std > 0, np.rint(mean / unit) * unit, mean), std
 
 
 def form_to_json(form: Form) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class Randomness:
         return states if self.gpu is None else {**states, "cuda": self.gpu.get_state()}
 
     def load(self, states: Mapping[str, Tensor]) -> None:
-        """Go on from the states of another one, those of a GPU where both have one."""
-        self.cpu = states["torch"]
+        """Go on from the states of another one, those of a GPU where both have one; RuntimeError on what is none."""
+        self.cpu = torch.Generator().set_state(states["torch"]).get_state()
         self.order.set_state(states["order"])
         if self.gpu is not None and "cuda" in states:
             self.gpu.set_state(states["cuda"])

@@ -29,6 +29,8 @@ from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, Wo
 PRELOADED = ("mmtune.train.trial", "mmtune.data.store")
 SAFE_PATH = "PYTHONSAFEPATH"
 STARTS = 3
+# Each has a stream of a GPU, of which torch has 32.
+MOST_TOGETHER = 16
 # To load torch and the data may take so long on a slow disk.
 START_SECONDS = 300.0
 # What one look at the workers may add to their silence: a coordinator that was stopped itself has not listened.
@@ -39,13 +41,21 @@ LOOK_SECONDS = 5.0
 class Worker:
     """The job that a worker has, and for how many seconds it has said nothing.
 
-    begun: whether it has a place to run; ready: whether it has its data.
+    begun: whether it has a place to run; ready: whether it has its data; ending: whether it can do no more. lost:
+    whether it is ended for another one's sake.
     """
 
     job: Job | None = None
     begun: bool = True
     ready: bool = False
+    ending: bool = False
+    lost: bool = False
     silent: float = 0.0
+
+    @property
+    def free(self) -> bool:
+        """Whether it may be given a job."""
+        return self.ready and not self.ending and self.job is None
 
 
 W = TypeVar("W", bound=Worker)
@@ -72,7 +82,7 @@ class Workers(ABC, Generic[W]):
     def idle(self) -> int:
         """How many workers are ready, have no job and may have one."""
         busy = sum(worker.job is not None for worker in self.workers)
-        return min(sum(worker.ready and worker.job is None for worker in self.workers), self.limit - busy)
+        return min(sum(worker.free for worker in self.workers), self.limit - busy)
 
     def narrow(self) -> int:
         """From now on let fewer jobs run side by side than ran when memory gave out; returns how many may."""
@@ -82,7 +92,7 @@ class Workers(ABC, Generic[W]):
 
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker; there must be one."""
-        worker = next(worker for worker in self.workers if worker.ready and worker.job is None)
+        worker = next(worker for worker in self.workers if worker.free)
         worker.job, worker.silent = job, 0.0
         self._send(worker, job)
 
@@ -136,7 +146,7 @@ class Workers(ABC, Generic[W]):
         if isinstance(event, Ready):
             worker.ready, self.failed_starts = True, 0
         if isinstance(event, Done | Failed):
-            worker.job = None
+            worker.job, worker.ending = None, isinstance(event, Failed) and event.last
         return event
 
     def _remove(self, worker: W, reason: str = "", lost: bool = False) -> Iterator[Event]:
@@ -147,7 +157,7 @@ class Workers(ABC, Generic[W]):
             raise InputError(f"workers cannot start: {reason}")
         self._replace(worker)
         if worker.job is not None:
-            yield Died(number=worker.job.number, reason=reason, lost=lost)
+            yield Died(number=worker.job.number, reason=reason, lost=lost or worker.lost)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -168,7 +178,7 @@ class LocalPool(Workers[LocalWorker]):
     def __init__(self, spec: WorkerSpec, count: int, together: bool | None = None) -> None:
         super().__init__(spec, count)
         on_gpu = spec.device.startswith("cuda")
-        self.together = count if (on_gpu if together is None else together) else 1
+        self.together = min(count, MOST_TOGETHER) if (on_gpu if together is None else together) else 1
         self.spare: list[LocalWorker] = []
         self.workers = [self._next() for _ in range(count)]
 
@@ -200,6 +210,8 @@ class LocalPool(Workers[LocalWorker]):
             worker.pipe.send_bytes(cloudpickle.dumps(message))
 
     def _kill(self, worker: LocalWorker) -> None:
+        for other in self.workers:
+            other.lost = other.lost or (other.process is worker.process and other is not worker)
         worker.process.kill()
 
     def _take_away(self, worker: LocalWorker) -> str:

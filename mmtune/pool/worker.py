@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,7 +92,7 @@ class Failed:
     """A job raised; its folder holds `error.txt`.
 
     retry: whether another attempt makes sense. memory: whether there was too little of it for this job beside others.
-    storage: what kept its files from being written, "" if nothing did.
+    storage: what kept its files from being written, "" if nothing did. last: whether its worker can do no more.
     """
 
     number: int
@@ -100,6 +100,7 @@ class Failed:
     retry: bool
     memory: bool = False
     storage: str = ""
+    last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,14 +160,18 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], *lines: Line) -> None:
             remember(spec.base.model, spec.study)
             require_trainable(spec.base, data)
     except InputError as error:
-        lines[0].send(Broken(reason=str(error)))
+        for line in lines:
+            line.send(Broken(reason=str(error)))
         return
 
     def serve(line: Line) -> None:
         with own_stream(device):
             line.send(Ready())
-            while device_lives(device):
-                line.send(run_job(line.recv(), data, spec, line))
+            lives = True
+            while lives:
+                event = run_job(line.recv(), data, spec, line)
+                lives = device_lives(device)
+                line.send(event if lives or not isinstance(event, Failed) else replace(event, last=True))
 
     def serve_beside(line: Line) -> None:
         try:

@@ -16,6 +16,7 @@ from mmtune.train.calibration import Calibration, agreement
 from mmtune.train.scale import Scale
 
 SHOWN = 8
+FAR = 1e30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,9 @@ class Prediction:
     float32, by the temperature that validation gave. classes: their names.
     members (B, C) bool: the classes of the set that holds the true one as often as was asked for, at least `label`'s.
     agree (B,) bool: False where two banks alone name different classes and contradict each other more than all but
-    .75 % of validation rows do; True too where fewer than two banks have answers of their own (`comparable`). The
-    answer is then that of the bank whose value is more like training, where that is known.
+    .75 % of validation rows do; True too where fewer than two banks have answers of their own (`comparable`).
+    opposed (B,) bool: by bank, whether it is one of those. decider: the bank whose answer then counts, as its value is
+    more like training, "" where the fusion's does.
     abstained (B,) bool: the row is better not answered, as its banks contradict each other, one of them is strange, or
     its probability is less than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
     strange: by bank that was given, why its value in each row is like nothing in training, "" where it is not; what a
@@ -71,6 +73,8 @@ class Prediction:
     agree: NDArray[np.bool_]
     abstained: NDArray[np.bool_]
     threshold: float = 0.0
+    opposed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    decider: list[str] = field(default_factory=list)
     strange: Mapping[str, list[str]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     by: str = ""
@@ -101,15 +105,17 @@ class Prediction:
         return replace(found, abstained=found.abstained | ~found.familiar)
 
     def decided(self, remote: Mapping[str, NDArray[np.float32]]) -> Prediction:
-        """The same, where banks contradict each other with the answer of the one that is most like training.
+        """The same, where banks contradict each other with the answer of that one of them which is most like training.
 
         remote (B,): by bank, how far its value lies from training; where that is not known of all, the row stays.
         """
-        banks = [bank for bank in self.alone if bank in remote]
-        if len(banks) < len(self.alone) or not self.comparable or self.agree.all():
+        banks = list(self.alone)
+        if self.agree.all() or not remote.keys() >= self.alone.keys():
             return self
-        nearest = np.argmin([remote[bank] for bank in banks], axis=0)
-        found = self
+        # Those that contradict nobody come last, also where all others are infinitely far.
+        far = [np.where(self.opposed[bank], np.minimum(remote[bank], FAR), np.inf) for bank in banks]
+        nearest = np.argmin(far, axis=0)
+        found = replace(self, decider=["" if agree else banks[n] for agree, n in zip(self.agree, nearest, strict=True)])
         for place, bank in enumerate(banks):
             own, rows = self.alone[bank], ~self.agree & (nearest == place)
             found = replace(
@@ -132,6 +138,8 @@ class Prediction:
             alone={bank: said.at(row) for bank, said in self.alone.items()},
             members=self.members[own],
             agree=self.agree[own],
+            opposed={bank: rows[own] for bank, rows in self.opposed.items()},
+            decider=self.decider[own],
             abstained=self.abstained[own],
             strange={bank: why[own] for bank, why in self.strange.items()},
         )
@@ -165,22 +173,22 @@ def as_prediction(
     known = {bank: scale for bank, scale in calibration.alone.items() if bank in alone}
     said = {bank: scaled(alone[bank], scale, classes, caution) for bank, scale in known.items()}
     found = scaled(logits, calibration.fused, classes, caution)
-    apart = contradicting(said, calibration.agreement or 0.0, present) & np.ones(len(found), np.bool_)
-    return replace(found, alone=said, agree=~apart, abstained=found.abstained | apart)
+    opposed = contradicting(said, calibration.agreement or 0.0, present)
+    apart = np.logical_or.reduce([np.zeros(len(found), np.bool_), *opposed.values()])
+    return replace(found, alone=said, agree=~apart, opposed=opposed, abstained=found.abstained | apart)
 
 
 def contradicting(
     said: Mapping[str, Prediction], least: float, present: Mapping[str, NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
-    """Of each row, (B,), whether two banks that have a value in it name different classes and agree less than that.
-
-    One value, False, where there are no two.
-    """
-    found = np.zeros(1, np.bool_)
+) -> dict[str, NDArray[np.bool_]]:
+    """By bank, in which rows (B,) it and another one, which both have a value, name different classes and agree less
+    than that."""
+    found = {bank: np.zeros(len(own), np.bool_) for bank, own in said.items()}
     for one, other in itertools.combinations(said, 2):
         both = [torch.from_numpy(said[bank].probabilities).double() for bank in (one, other)]
         apart = (said[one].label != said[other].label) & (agreement(both) < least).numpy()
-        found = found | (apart & present.get(one, True) & present.get(other, True))
+        for bank in (one, other):
+            found[bank] |= apart & present.get(one, True) & present.get(other, True)
     return found
 
 

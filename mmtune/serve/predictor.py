@@ -156,9 +156,12 @@ class Predictor:
         return self.predict_rows(banks)
 
     def predict_rows(
-        self, banks: Mapping[str, NDArray[Any]], present: Mapping[str, NDArray[np.bool_]] = {}
+        self, banks: Mapping[str, NDArray[Any]], present: Mapping[str, NDArray[np.bool_]] = {}, decide: bool = True
     ) -> Prediction:
-        """As `predict_values`; present (B,): by bank, which rows have a value in it, where some have zeros instead."""
+        """As `predict_values`; present (B,): by bank, which rows have a value in it, where some have zeros instead.
+
+        decide: whether of banks that contradict each other the one nearer to training answers; else the network does.
+        """
         answers, vectors = self._answers(banks)
         remote = self.usual.remoteness(vectors, present)
         strange = self.usual.strange(self.forms, banks, remote, present)
@@ -169,7 +172,8 @@ class Predictor:
             own = as_prediction(alone[by], {}, self.classes, self.calibration.of(by), self.caution)
             return replace(own, alone={by: own}, missing=missing, by=by).doubted(strange)
         found = as_prediction(answers[LOGITS], alone, self.classes, self.calibration, self.caution, present)
-        return replace(found, missing=missing).doubted(strange).decided(remote)
+        found = replace(found, missing=missing).doubted(strange)
+        return found.decided(self.usual.further(remote, strange)) if decide else found
 
     def _assigned(self, given: Mapping[str, Given]) -> dict[str, Given]:
         """By bank what was given for it; InputError where the model can be asked by no such banks."""

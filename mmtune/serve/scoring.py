@@ -101,8 +101,11 @@ def write_submission(path: Path, prediction: Prediction) -> None:
     write_named(path, text.getvalue().encode())
 
 
-def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
-    """Predict the whole test partition of a data set, in its order; a row without a value has zeros."""
+def predict_partition(predictor: Predictor, dataset: Dataset, decide: bool = True) -> Prediction:
+    """Predict the whole test partition of a data set, in its order; a row without a value has zeros.
+
+    decide: as of `Predictor.predict_rows`.
+    """
     test = dataset.require_test()
     require_banks(test, tuple(predictor.forms), tuple(predictor.forms))
     every = np.arange(len(test))
@@ -111,19 +114,19 @@ def predict_partition(predictor: Predictor, dataset: Dataset) -> Prediction:
         for name in predictor.forms
     }
     present = {name: test.banks[name].index >= 0 for name in predictor.forms}
-    return predictor.predict_rows(given, present)
+    return predictor.predict_rows(given, present, decide)
 
 
 def predicted_labels(predictor: Predictor, dataset: Dataset) -> NDArray[np.int64]:
     """The test rows' classes (N,) by the data set's own numbers, whatever order the model has them in.
 
-    InputError where it tells other classes apart.
+    They are what the network says, as a trial's scores are. InputError where it tells other classes apart.
     """
     if set(predictor.classes) != set(dataset.classes):
         own, theirs = (", ".join(names[:10]) for names in (predictor.classes, dataset.classes))
         raise InputError(f"the model must tell the classes of {dataset.name} apart ({theirs}), it knows {own}")
     number = np.array([dataset.classes.index(name) for name in predictor.classes], np.int64)
-    found: NDArray[np.int64] = number[predict_partition(predictor, dataset).label]
+    found: NDArray[np.int64] = number[predict_partition(predictor, dataset, decide=False).label]
     return found
 
 

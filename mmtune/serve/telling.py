@@ -53,9 +53,8 @@ def remarks(predictor: Predictor, prediction: Prediction, row: int) -> list[str]
 
 def nearer(predictor: Predictor, prediction: Prediction, row: int) -> str:
     """Whose answer counts where banks contradict each other, "" where it is the fusion's."""
-    known = all(bank in predictor.usual.near for bank in prediction.alone)
-    taken = [bank for bank, own in prediction.alone.items() if known and own.label[row] == prediction.label[row]]
-    return f": the {called(predictor, taken[0])} is more like training" if taken else ""
+    bank = prediction.decider[row] if prediction.decider else ""
+    return f": the {called(predictor, bank)} is more like training" if bank else ""
 
 
 def without(predictor: Predictor, prediction: Prediction) -> str:
@@ -78,7 +77,7 @@ def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[s
     if not prediction.agree[row]:
         parts = words([called(predictor, bank) for bank in prediction.alone])
         found.append(f"abstains: {parts} contradict each other")
-    if asked is not None and prediction.probability[row] < prediction.threshold:
+    if asked is not None and prediction.agree[row] and prediction.probability[row] < prediction.threshold:
         scale = predictor.calibration.alone[prediction.by] if prediction.by else predictor.calibration.fused
         evidence = f"{scale.rows:,} validation rows of {scale.units:,} independent units"
         of = f"({share(SURE)} sure of each threshold, {evidence})"

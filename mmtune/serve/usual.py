@@ -61,6 +61,14 @@ class Usual:
             found[TOGETHER] = where(self.far(TOGETHER, remote[TOGETHER]), whole)
         return {bank: where(why, there.get(bank)) for bank, why in found.items()}
 
+    def further(self, remote: Mapping[str, Vectors], strange: Mapping[str, list[str]]) -> dict[str, Vectors]:
+        """The same distances; what is strange by plain measures is further than all that is not."""
+        told = {bank: np.array([bool(why) for why in strange.get(bank, [])]) for bank in remote}
+        return {
+            bank: np.where(told[bank] & (own <= 1), own + 1, own) if len(told[bank]) else own
+            for bank, own in remote.items()
+        }
+
     def of_bank(self, bank: str, form: Form, values: NDArray[Any], remote: Mapping[str, Vectors]) -> list[str]:
         """Why each value of a bank is strange: far outside of what is usual, or far from all training values."""
         usual = self.extents.get(bank)

@@ -46,7 +46,7 @@ class Options:
     seed: int = option(0, "Decides the split, every trial's weights, and what samplers draw.")
     folds: int = option(0, "Cross-validate every trial on so many folds; 0 for one split.")
     repeats: int = option(1, "Train every trial, or fold, so often, each with another seed.")
-    workers: int | None = option(None, "Trials at once; one a core if not given.")
+    workers: int | None = option(None, "Trials at once; one a core if not given, 8 on a GPU.")
     device: str = option("auto", "auto | cpu | cuda | cuda:N")
     pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/cluster.md).")
     ray_address: str | None = option(None, "A running cluster; auto for this node's.")

@@ -85,7 +85,9 @@ class Learner:
         before = time.perf_counter()
         self.step.start_epoch()
         self.engine.epoch(torch.randperm(len(self.step.rows), generator=self.random.order).to(self.device))
-        scores = self.step.scores() | evaluate(self.step.evaluated, self.validation).scores("val", self.metric)
+        with self.random:
+            evaluation = evaluate(self.step.evaluated, self.validation)
+        scores = self.step.scores() | evaluation.scores("val", self.metric)
         found = scores[self.metric.curve]
         if not math.isfinite(found) or math.isnan(scores["val_loss"]):
             name = "val_loss" if math.isfinite(found) else self.metric.curve

@@ -159,10 +159,13 @@ class Eager:
         self.step, self.batch_size, self.random = step, batch_size, random
 
     def epoch(self, order: Tensor) -> None:
-        with self.random:
+        # On a GPU others in this process wait for their turn to draw, on a CPU there are none.
+        whole, each = (AS_IT_IS, self.random) if order.is_cuda else (self.random, AS_IT_IS)
+        with whole:
             for index in order.split(batch_sizes(len(order), self.batch_size)):
                 self.step.prepare()
-                self.step(index)
+                with each:
+                    self.step(index)
 
 
 class Moving:
@@ -199,7 +202,10 @@ class Graphed:
     def __init__(self, step: Step, batch_size: int, random: Random = AS_IT_IS) -> None:
         self.step, self.batch_size, self.random = step, batch_size, random
         self.moving = Moving(step)
-        self.stream = torch.cuda.Stream(step.rows.labels.device)
+        device = step.rows.labels.device
+        # torch has 32 streams, which it hands out in turn: whoever has its own needs no other, which may be another's.
+        own = torch.cuda.current_stream(device)
+        self.stream = torch.cuda.Stream(device) if own == torch.cuda.default_stream(device) else own
         self.ran: Counter[int] = Counter()
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 

@@ -22,6 +22,7 @@ from mmtune.data.dataset import Rows as RowNumbers
 from mmtune.data.protocols import Split
 from mmtune.networks.card import CALIBRATION, FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.networks.output import count_parameters
+from mmtune.networks.randomness import Randomness
 from mmtune.networks.storage import load_model, save_model
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.calibration import calibrate
@@ -99,21 +100,28 @@ def run_trial(
     shutil.rmtree(folder / FILES, ignore_errors=True)
     files = folder / FILES
     files.mkdir(parents=True)
-    found = evaluate(result.model, validation)
-    metrics = final_metrics(result, found, train, seed, objective) | costs(objective, result.model, validation)
-    metrics |= robustness(objective, result.model, validation)
+    # A network may draw in whatever it is asked, as the user's own do.
+    random = Randomness(seed, data.device)
+    with random:
+        found = evaluate(result.model, validation)
+        measured = {**costs(objective, result.model, validation), **robustness(objective, result.model, validation)}
+    metrics = final_metrics(result, found, train, seed, objective) | measured
     lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
     if lacking:
         raise DivergenceError(f"{lacking} must be a number for a trial to be told from others, this one has none")
     if not all(bool(own.isfinite().all()) for own in (found.logits, *found.alone.values())):
         raise DivergenceError("logits of validation rows must be finite for a trial to say how sure it is")
     save_model(files / MODEL, result.model, config.model, data.shapes)
-    metrics |= write_rows(files, result.model, found, rows, data.units, split, objective)
+    with random:
+        held = None if split.held is None else evaluate(result.model, take(rows, split.held))
+        maps = maps_of(result.model, validation, split.validation)
+    metrics |= write_rows(files, found, held, rows, data.units, split, objective)
     if result.final is not None:
         save_checkpoint(files / FINAL, result.final, config.model, data.shapes)
         final = load_model(files / FINAL).model
-        metrics |= evaluate(final.to(data.device), validation).scores("final_val")
-    maps = maps_of(result.model, validation, split.validation)
+        with random:
+            last = evaluate(final.to(data.device), validation)
+        metrics |= last.scores("final_val")
     if maps:
         write_whole(files / MAPS, npz(maps))
     state, told = "PRUNED" if result.pruned else "COMPLETE", {WEIGHTS: str(count_parameters(result.model))}
@@ -137,15 +145,20 @@ def take(rows: Rows, numbers: RowNumbers) -> Rows:
 
 
 def write_rows(
-    files: Path, model: nn.Module, found: Evaluation, rows: Rows, units: RowNumbers, split: Split, objective: Objective
+    files: Path,
+    found: Evaluation,
+    held: Evaluation | None,
+    rows: Rows,
+    units: RowNumbers,
+    split: Split,
+    objective: Objective,
 ) -> dict[str, float]:
     """Write what a model says of the rows that validate and of those held out, and how sure it may be; its metrics."""
     write_whole(files / VALIDATION, rows_file(found, split.validation, units[split.validation]))
     calibration = calibrate(found, units[split.validation], present(take(rows, split.validation)))
     write_calibration(files / CALIBRATION, calibration)
-    if split.held is None:
+    if split.held is None or held is None:
         return calibration.metrics()
-    held = evaluate(model, take(rows, split.held))
     write_whole(files / HELD, rows_file(held, split.held, units[split.held]))
     scores = finite(held.scores("held", *every_metric(objective, rows.shapes.classes)))
     return {**calibration.metrics(), **scores, **held.scaled("held", calibration.fused.temperature)}

@@ -260,7 +260,7 @@ class Search:
 
 def fingerprint(values: Mapping[str, Value]) -> int:
     """What tells values from others: all of 10,000 trials themselves would be as much as everything else here."""
-    return hash(frozenset(values.items()))
+    return hash(repr(sorted(values.items())))
 
 
 def spent(attempts: Sequence[Attempt]) -> bool:

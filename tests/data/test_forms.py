@@ -28,6 +28,7 @@ from mmtune.data.forms import (
     dtype_of,
     form_from_json,
     form_to_json,
+    scale_of,
 )
 
 ALL: list[Form] = [
@@ -170,3 +171,16 @@ def test_a_recording_that_is_clipped_is_noted_and_read_all_the_same(
     soundfile.write(path, wave / wave.max() * gain, 16_000, subtype=coding)
     assert Waveform().read(path).shape == (16_000,)
     assert [("clipped" in own.message, str(path) in own.message) for own in caplog.records] == [(True, True)] * noted
+
+
+@pytest.mark.parametrize("middle", [0.0, 5.0, 1.7e12])
+@pytest.mark.parametrize("deviation", [1e-3, 1.0, 1000.0])
+def test_mean_and_deviation_are_rounded_far_below_what_they_scale(middle: float, deviation: float) -> None:
+    if deviation < 1e-12 * middle:
+        pytest.skip("no float64 tells these apart")
+    values = np.random.default_rng(0).normal(middle, deviation, (500, 1))
+    mean, std = scale_of(values)
+    scaled = (values - mean) / std
+    assert abs(scaled.mean()) < 1e-3
+    assert scaled.std() == pytest.approx(1, rel=1e-5)
+    assert scale_of(np.full((9, 1), 123_456_789.0))[0] == 123_456_789.0

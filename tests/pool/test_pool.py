@@ -387,6 +387,29 @@ def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_pat
         until(pool, Done)
 
 
+def test_who_shares_the_process_of_one_that_hangs_is_not_charged_with_it(spec: WorkerSpec, tmp_path: Path) -> None:
+    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
+    with LocalPool(replace(spec, hung_after=2000.0), 2, together=True) as pool:
+        until(pool, Ready)
+        until(pool, Ready)
+        for number in range(2):
+            pool.submit(Job(number=number, config=long, seed=1, folder=tmp_path / str(number)))
+        os.kill(pool.workers[0].process.pid or 0, signal.SIGSTOP)
+        died = [event for event in in_silence(pool) if isinstance(event, Died)]
+        if len(died) == 1:
+            died.append(until(pool, Died)[0])
+        assert [event.lost for event in died] == [False, True]
+
+
+def test_a_worker_that_can_do_no_more_gets_no_job(spec: WorkerSpec) -> None:
+    """After its last word, which comes before its end is heard of."""
+    with LocalPool(spec, 1) as pool:
+        until(pool, Ready)
+        assert pool.idle == 1
+        pool._note(pool.workers[0], Failed(number=0, reason="a failed assertion on the GPU", retry=True, last=True))
+        assert pool.idle == 0
+
+
 def test_a_coordinator_that_was_stopped_itself_takes_no_worker_for_hung(tiny: Dataset, tmp_path: Path) -> None:
     splits = (split(tiny.train, "clip_disjoint", 0),)
     spec = WorkerSpec(data=tiny.folder, splits=splits, device="cpu", classes=10, hung_after=600.0)

@@ -20,7 +20,7 @@ from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
 from mmtune.serve.loader import ServedPredictor, columns
-from mmtune.serve.prediction import Caution, read_share
+from mmtune.serve.prediction import Caution, as_prediction, read_share
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.telling import describe
 from mmtune.train.calibration import Calibration, calibrate
@@ -125,7 +125,27 @@ def test_of_two_that_contradict_each_other_the_nearer_one_to_training_answers(mo
     assert decided.probability[2] == found.probability[2]
     assert decided.members[np.arange(3), decided.label].all()
     assert np.array_equal(decided.abstained, found.abstained)
+    assert (found.decider, decided.decider) == ([], ["image", "audio", ""])
+    assert decided.at(1).decider == ["audio"]
     assert found.decided({"image": far["image"]}) is found
+
+
+def test_a_third_one_that_contradicts_nobody_does_not_answer_for_two_that_do() -> None:
+    """Also where both of them are infinitely far from training."""
+    shares = {"a": [0.0, 0.0, 0.99, 0.01], "b": [0.99, 0.01, 0.0, 0.0], "c": [0.24, 0.26, 0.25, 0.25]}
+    logits = {bank: torch.tensor([own] * 2).clamp(min=1e-6).log() for bank, own in shares.items()}
+    scale = measured().fused
+    known = Calibration(fused=scale, alone=dict.fromkeys(logits, replace(scale, temperature=1.0)), agreement=0.05)
+    found = as_prediction(logits["c"], logits, CLASSES, known, Caution())
+    assert {bank: rows.tolist() for bank, rows in found.opposed.items()} == {
+        "a": [True, True],
+        "b": [True, True],
+        "c": [False, False],
+    }
+    far = {"a": [2.0, np.inf], "b": [1.0, np.inf], "c": [0.1, 0.1]}
+    decided = found.decided({bank: np.array(own, np.float32) for bank, own in far.items()})
+    assert decided.decider == ["b", "a"]
+    assert decided.label.tolist() == [0, 2]
 
 
 def test_names_that_differ_are_no_conflict_where_one_is_unsure(model: Predictor) -> None:

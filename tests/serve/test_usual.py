@@ -103,6 +103,15 @@ def test_what_is_more_like_training_answers_where_banks_contradict_each_other(
     )
 
 
+def test_what_is_strange_by_plain_measures_is_further_than_what_is_not() -> None:
+    remote = {"image": np.array([0.25, 0.25, 3.0], np.float32), "audio": np.array([0.75, 1.0, 0.5], np.float32)}
+    further = Usual().further(remote, {"image": ["", "brightness", "distance"], "audio": ["", "", ""]})
+    assert {bank: own.tolist() for bank, own in further.items()} == {
+        "image": [0.25, 1.25, 3.0],
+        "audio": [0.75, 1.0, 0.5],
+    }
+
+
 def test_both_sides_of_the_disk_say_the_same(predictor: Predictor, folder: Path) -> None:
     again = Predictor.load(folder)
     assert again.usual.extents == predictor.usual.extents

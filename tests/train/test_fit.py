@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from shapes import built
-from torch import nn
+from torch import Tensor, nn
 
 from mmtune.data.dataset import Dataset
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.base import ModelConfig
+from mmtune.networks.shapes import Shapes
 from mmtune.train.batches import Rows, batch_sizes, rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.fit import fit
@@ -43,6 +44,36 @@ def test_the_same_seed_gives_the_same_result_and_another_does_not(tiny: Dataset,
     assert losses[0] == losses[1] != losses[2]
     states = [result.model.state_dict() for result in results]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+class Trembling(nn.Module):
+    """Draws whenever it is asked, as Monte Carlo dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(28 * 28, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.linear(image.flatten(1))
+        return logits + torch.randn_like(logits)
+
+
+@dataclass(frozen=True)
+class TremblingConfig:
+    reads: tuple[str, ...] = ("image",)
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        return Trembling()
+
+
+def test_what_a_network_draws_when_it_is_evaluated_follows_from_the_seed_too(tiny: Dataset) -> None:
+    config = TrialConfig(model=TremblingConfig(), train=Train(epochs=2, batch_size=32))
+    found = []
+    for before in (3, 400):
+        torch.randn(before)
+        history = fit(config, *rows_for(tiny, ImageCNNConfig()), seed=5).history
+        found.append([{name: v for name, v in epoch.items() if name != "epoch_seconds"} for epoch in history])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)

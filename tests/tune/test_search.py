@@ -12,7 +12,17 @@ from mmtune.study.key import DRAWN
 from mmtune.study.space import Categorical, Integer, Real, Space
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
 from mmtune.train.objective import MACRO_F1, front, objective_of
-from mmtune.tune.search import ATTEMPTS, Attempt, Given, Search, closed, derive_seed, make_sampler, make_samplers
+from mmtune.tune.search import (
+    ATTEMPTS,
+    Attempt,
+    Given,
+    Search,
+    closed,
+    derive_seed,
+    fingerprint,
+    make_sampler,
+    make_samplers,
+)
 
 SPACE: Space = (
     Categorical(path="a", values=("x", "y"), source=""),
@@ -278,3 +288,10 @@ def test_a_search_that_drew_again_draws_the_same_when_it_is_rebuilt() -> None:
     for own in (search, again):
         own.ask(8, make_samplers("tpe", 3, 8), started=8)
     assert again.attempts()[-1].values == search.attempts()[-1].values
+
+
+def test_what_was_tried_is_told_from_what_was_not() -> None:
+    """Python's hash of -1 is that of -2."""
+    assert fingerprint({"x": 1, "y": "a"}) == fingerprint({"y": "a", "x": 1})
+    assert fingerprint({"x": -1}) != fingerprint({"x": -2})
+    assert fingerprint({"x": -1.0}) != fingerprint({"x": -2.0})
