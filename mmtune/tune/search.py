@@ -135,8 +135,6 @@ class Search:
         self.study = optuna.create_study(directions=directions(objective), sampler=Given({}), pruner=pruner)
         self.halving = Halving(self.rungs)
         self.watch = Stopwatch()
-        # A trial counts once at a rung, however many attempts it takes.
-        self.heard: set[tuple[int, int]] = set()
         self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
         self.tried: set[int] = set()
@@ -248,8 +246,8 @@ class Search:
             self.study.tell(self.live.pop(index), list(attempt.scores) or None, state=TrialState[state])
 
     def _compare(self, index: int, rung: int, score: float) -> None:
-        if (index, rung) not in self.heard:
-            self.heard.add((index, rung))
+        # A trial counts once at a rung, however many attempts it takes.
+        if not any(rung in earlier.reports for earlier in self.attempts_at(index)[:-1]):
             self.halving.add(rung, self.objective.first.rank(score))
 
     def _note(self, attempt: Attempt) -> None:
