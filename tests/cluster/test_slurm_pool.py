@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,6 +162,14 @@ def test_no_job_is_asked_for_while_another_has_nothing_to_do(spec: WorkerSpec, t
         assert len(pool.workers) == 2
         until(pool, Ready)
         assert pool.idle == 1
+
+
+def test_the_last_job_has_the_workers_that_are_left(spec: WorkerSpec, tmp_path: Path) -> None:
+    shared = Request(gpus=0.5)
+    with SlurmSession(shared, tmp_path / "store", print, Executor) as session, session(spec, 3) as pool:
+        jobs = Counter(worker.submitted.job_id for worker in pool.workers)
+        assert sorted(jobs.values()) == [1, 2]
+        assert eventually(lambda: not list(pool.events(0.2)) and pool.idle == 3)
 
 
 def test_two_workers_of_one_job_end_each_by_itself(spec: WorkerSpec, tmp_path: Path) -> None:

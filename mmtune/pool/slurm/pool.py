@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -132,9 +133,14 @@ class SlurmPool(Workers[SlurmWorker]):
         if now < self.due or any(worker.ready and worker.job is None for worker in self.workers):
             return
         tasks = min(self.request.tasks, self.count)
-        jobs = (self.count - len(self.workers)) // tasks
-        if jobs:
-            self._ask(jobs, tasks)
+        jobs = math.ceil(self.count / tasks) - len({worker.submitted.job_id for worker in self.workers})
+        whole = min(jobs, (self.count - len(self.workers)) // tasks)
+        if whole:
+            self._ask(whole, tasks)
+        # The last job has as many as are left.
+        rest = self.count - len(self.workers)
+        if jobs > whole and 0 < rest < tasks:
+            self._ask(1, rest)
         if any(worker.begun for worker in self.workers):
             self.waits_since = None
         elif self.waits_since is not None and now - self.waits_since > PATIENCE_SECONDS:
