@@ -69,7 +69,7 @@ def mel_power(
     weights = np.pad(get_window(shape, window), around)
     spectra = np.fft.rfft(weights[:, None] * framed(np.pad(waves, ((0, 0), around)), n_fft, hop), axis=-2)
     power = np.abs(np.asfortranarray(spectra)) ** 2
-    # More threads than one would be none the faster.
+    # The sums of BLAS depend on the number of threads, if by less than the grid.
     with threadpool_limits(1):
         found: NDArray[np.float64] = np.einsum("...ft,mf->...mt", power, mel_filters(n_fft, bands), optimize=True)
     return found

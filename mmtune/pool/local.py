@@ -173,12 +173,12 @@ class LocalPool(Workers[LocalWorker]):
 
     On a GPU, which has time for one process only at any moment, they are threads of one process. Once that has died,
     which ends all of their jobs, they are processes there too: whatever does it again ends no other job.
+    together: how many share a process; 1 on a CPU, MOST_TOGETHER on a GPU if not given.
     """
 
-    def __init__(self, spec: WorkerSpec, count: int, together: bool | None = None) -> None:
+    def __init__(self, spec: WorkerSpec, count: int, together: int | None = None) -> None:
         super().__init__(spec, count)
-        on_gpu = spec.device.startswith("cuda")
-        self.together = min(count, MOST_TOGETHER) if (on_gpu if together is None else together) else 1
+        self.together = min(count, together or (MOST_TOGETHER if spec.device.startswith("cuda") else 1))
         self.spare: list[LocalWorker] = []
         self.workers = [self._next() for _ in range(count)]
 

@@ -63,11 +63,8 @@ class Usual:
 
     def further(self, remote: Mapping[str, Vectors], strange: Mapping[str, list[str]]) -> dict[str, Vectors]:
         """The same distances; what is strange by plain measures is further than all that is not."""
-        told = {bank: np.array([bool(why) for why in strange.get(bank, [])]) for bank in remote}
-        return {
-            bank: np.where(told[bank] & (own <= 1), own + 1, own) if len(told[bank]) else own
-            for bank, own in remote.items()
-        }
+        told = {bank: np.array([bool(why) for why in strange[bank]]) for bank in remote if bank in strange}
+        return {bank: np.where(own & (remote[bank] <= 1), remote[bank] + 1, remote[bank]) for bank, own in told.items()}
 
     def of_bank(self, bank: str, form: Form, values: NDArray[Any], remote: Mapping[str, Vectors]) -> list[str]:
         """Why each value of a bank is strange: far outside of what is usual, or far from all training values."""

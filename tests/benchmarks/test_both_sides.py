@@ -240,6 +240,17 @@ def test_a_mistake_is_one_line(
 
 
 @pytest.mark.slow
+def test_workers_are_measured_beside_the_plain_loop(tmp_path: Path) -> None:
+    few = ["--trials", "2", "--epochs", "2", "--rows", "400", "--workers", "1", "2", "--starts", "1", "--plain", "2"]
+    command = [sys.executable, "-m", "benchmarks.workers", *few, "--out", str(tmp_path / "r.json")]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
+    made = json.loads((tmp_path / "r.json").read_text())["workers"]["audio_rnn"]
+    assert list(made["runs"]) == ["1", "2"]
+    assert made["plain"]["epochs_per_second"] > 0
+    assert "| `audio_rnn` | 2 x 2 | 400 | 1 / 2 |" in (tmp_path / "r.md").read_text()
+
+
+@pytest.mark.slow
 @LINUX
 def test_a_stopped_benchmark_leaves_no_process_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.bench", "audio_rnn", "--out", str(tmp_path / "r.json")]

@@ -220,7 +220,7 @@ def test_trainings_side_by_side_in_one_process_draw_nothing_from_each_other(
         return Job(number=number, config=config, seed=number, folder=folder, rungs=frozenset({1, 2}))
 
     for together in (1, 2):
-        with LocalPool(spec, together, together=True) as pool:
+        with LocalPool(spec, together, together=together) as pool:
             for _ in range(together):
                 until(pool, Ready)
             assert len({worker.process.pid for worker in pool.workers}) == 1
@@ -247,7 +247,7 @@ def test_whatever_ends_a_process_of_several_workers_may_end_one_job_only_when_it
     spec: WorkerSpec, tmp_path: Path
 ) -> None:
     long = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
-    with LocalPool(spec, 2, together=True) as pool:
+    with LocalPool(spec, 2, together=2) as pool:
         until(pool, Ready)
         until(pool, Ready)
         for number in range(2):
@@ -389,7 +389,7 @@ def test_a_hung_worker_is_replaced_and_its_job_given_back(tiny: Dataset, tmp_pat
 
 def test_who_shares_the_process_of_one_that_hangs_is_not_charged_with_it(spec: WorkerSpec, tmp_path: Path) -> None:
     long = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
-    with LocalPool(replace(spec, hung_after=2000.0), 2, together=True) as pool:
+    with LocalPool(replace(spec, hung_after=2000.0), 2, together=2) as pool:
         until(pool, Ready)
         until(pool, Ready)
         for number in range(2):
