@@ -47,7 +47,7 @@ SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studies init study ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench bench-search audit clean
+.PHONY: help setup studies init study best ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench bench-search audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -106,6 +106,9 @@ init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
 
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray or slurm ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
+
+best: $(READY) ## Find the best model that a given time allows, with a certificate [DATA= HOURS=1 PROTOCOL= SEED= WORKERS= DEVICE= STORE= STUDIES=]
+	@$(BIN)/mmtune best $(call flags,DATA HOURS PROTOCOL SEED WORKERS DEVICE STORE STUDIES)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flags,PORT STORE)

@@ -2,11 +2,14 @@
 
     python -m benchmarks.replayed --table table.json --data data/mnist_fsdd --rows 3000     make the table, in minutes
     python -m benchmarks.replayed --table table.json                                        replay 200 searches a choice
+    python -m benchmarks.replayed --table table.json --earlier sample.json                  and a warm start's worth
 
 The table has every epoch of audio_rnn at 24 learning rates for each of its six networks, trained once by mmtune itself,
 nothing pruned. A replayed search asks mmtune's own Search, with its samplers and its halving; each training takes its
 epochs from the table, that of the nearest learning rate, and as long as its network is large. Two workers, a simulated
 clock. The target is the best score of the table less one standard deviation of a score over so many validation rows.
+A warm start begins with the best complete trials of a search of the same seed over the bundled sample's table, as many
+as `--warm-start` takes over.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import json
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,11 +38,12 @@ from mmtune.study import Study, load_study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Real, Space, Value, sample
 from mmtune.tracking import COMPLETE, PRUNED, MlflowTracker
-from mmtune.tune import halving
+from mmtune.tune import halving, warm
 from mmtune.tune.run import run_study
 from mmtune.tune.search import Given, Search, derive_seed, make_samplers
 
 EPOCHS, TRIALS, WORKERS, RATES = 27, 27, 2, 24
+SAMPLE_ROWS = 1_500
 LOWEST, HIGHEST = 1e-4, 3e-2
 SCORE, RATE = "val_macro_f1", "train.learning_rate"
 SPACE: Space = (
@@ -49,6 +53,7 @@ SPACE: Space = (
 )
 BASE: Mapping[str, Value] = {"model.hidden": 320, "model.layers": 1, RATE: LOWEST}
 Samplers = Callable[[int, int], Iterable[BaseSampler]]
+Point = Mapping[str, Value]
 
 
 def rates() -> list[float]:
@@ -124,6 +129,7 @@ def tpe(base: bool, **options: Any) -> Samplers:
 
 
 TPE = ours("tpe")
+AS_IS, WARM = "tpe, the base first: as it is", "tpe, a warm start from the sample"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,16 +138,19 @@ class Choice:
 
     places: how many of those that have come to a rung go on, given also whether it is the first one; None prunes
     nothing. shown: what halving is shown of a training's scores so far. cheapest_of: so many points are drawn for a
-    trial, of which the one whose epochs take least is trained.
+    trial, of which the one whose epochs take least is trained. warm: the first are the best of an earlier search.
     """
 
     samplers: Samplers = TPE
     places: Callable[[int, bool], int] | None = halving.places
     shown: Callable[[list[float]], float] = lambda scores: scores[-1]
     cheapest_of: int = 1
+    warm: bool = False
 
-    def draw(self, search: Search, table: Table, seed: int, index: int) -> Mapping[str, Value]:
-        """Begin the trial of an index."""
+    def draw(self, search: Search, table: Table, seed: int, index: int, first: Sequence[Point]) -> Mapping[str, Value]:
+        """Begin the trial of an index; first: what the first ones are."""
+        if index < len(first):
+            return search.ask(index, [Given(first[index])], index)
         if self.cheapest_of == 1:
             return search.ask(index, self.samplers(seed, index), index)
         drawn: list[Mapping[str, Value]] = []
@@ -155,8 +164,22 @@ class Choice:
         return search.ask(index, [Given(cheapest)], index)
 
 
-def replay(table: Table, choice: Choice, seed: int) -> tuple[float, float, float, int]:
-    """A search: seconds to the target (infinity where it is not reached), seconds in all, its best score, epochs."""
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A search: seconds to the target (infinity where it is not reached), seconds in all, its best score, epochs.
+
+    complete: what was not pruned, the best first.
+    """
+
+    reached: float
+    seconds: float
+    best: float
+    epochs: int
+    complete: list[Point]
+
+
+def replay(table: Table, choice: Choice, seed: int, first: Sequence[Point] = ()) -> Replayed:
+    """A search over a table; first: the points that it begins with."""
     search = Search(SPACE, {}, halving.rungs(EPOCHS) if choice.places else ())
     queue: list[tuple[float, int, int, tuple[int, ...]]] = []
     reached, best, begun, epochs, now = math.inf, 0.0, 0, 0, 0.0
@@ -164,7 +187,7 @@ def replay(table: Table, choice: Choice, seed: int) -> tuple[float, float, float
     def begin(now: float) -> None:
         nonlocal begun
         if begun < TRIALS:
-            place = table.place(choice.draw(search, table, seed, begun))
+            place = table.place(choice.draw(search, table, seed, begun, first))
             heapq.heappush(queue, (now + table.seconds[place], begun, 1, place))
             begun += 1
 
@@ -183,7 +206,9 @@ def replay(table: Table, choice: Choice, seed: int) -> tuple[float, float, float
         else:
             search.tell(index, COMPLETE if epoch == EPOCHS else PRUNED, max(table.scores[place][:epoch]))
             begin(now)
-    return reached, now, best, epochs
+    made = [own for own in search.attempts() if own.state == COMPLETE]
+    complete = [own.values for own in sorted(made, key=lambda own: own.scores, reverse=True)]
+    return Replayed(reached=reached, seconds=now, best=best, epochs=epochs, complete=complete)
 
 
 def gaining(scores: list[float]) -> float:
@@ -192,9 +217,10 @@ def gaining(scores: list[float]) -> float:
 
 
 CHOICES: Mapping[str, Choice] = {
-    "tpe, the base first: as it is": Choice(samplers=ours("tpe", base=True)),
+    AS_IS: Choice(samplers=ours("tpe", base=True)),
     "tpe, 5 random draws after the base": Choice(samplers=tpe(True, n_startup_trials=6)),
     "the cheapest of 3 draws of tpe, the base first": Choice(samplers=ours("tpe", base=True), cheapest_of=3),
+    WARM: Choice(warm=True),
     "tpe alone": Choice(),
     "tpe alone, what was drawn before drawn again": Choice(samplers=tpe(False)),
     "random, as it is": Choice(samplers=ours("random")),
@@ -212,36 +238,51 @@ CHOICES: Mapping[str, Choice] = {
 }
 
 
-def row(table: Table, name: str, searches: int) -> list[str]:
+def row(table: Table, name: str, searches: int, earlier: Table | None) -> list[str]:
     """A choice's line: medians over searches, and the share that reached the target."""
     choice, usual = CHOICES[name], halving.places
+    first: list[list[Point]] = [[]] * searches
+    if choice.warm and earlier is not None:
+        most = min(warm.MOST, TRIALS // warm.SHARE)
+        first = [replay(earlier, CHOICES[AS_IS], seed).complete[:most] for seed in range(searches)]
     halving.places = choice.places or usual
-    found = [replay(table, choice, seed) for seed in range(searches)]
+    found = [replay(table, choice, seed, first[seed]) for seed in range(searches)]
     halving.places = usual
-    reached, seconds, best, epochs = (list(own) for own in zip(*found, strict=True))
-    share = sum(map(math.isfinite, reached)) / searches
-    told = [f"{statistics.median(reached):.0f}", f"{share:.0%}", f"{statistics.median(seconds):.0f}"]
-    return [name, *told, f"{statistics.fmean(best):.4f}", f"{statistics.fmean(epochs):.0f}"]
+    share = sum(math.isfinite(own.reached) for own in found) / searches
+    told = [
+        f"{statistics.median(own.reached for own in found):.0f}",
+        f"{share:.0%}",
+        f"{statistics.median(own.seconds for own in found):.0f}",
+    ]
+    best, epochs = (statistics.fmean(each) for each in zip(*((own.best, own.epochs) for own in found), strict=True))
+    return [name, *told, f"{best:.4f}", f"{epochs:.0f}"]
+
+
+def read(path: Path, data: Path | None, rows: int) -> Table:
+    """The table in a file, made of a data set if it is not there."""
+    if not path.exists():
+        with data_set(data, rows) as dataset:
+            path.write_text(json.dumps(make_table(dataset)))
+    return Table.read(path)
 
 
 def run(given: argparse.Namespace) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if not given.table.exists():
-        with data_set(given.data, given.rows) as dataset:
-            given.table.write_text(json.dumps(make_table(dataset)))
-    table = Table.read(given.table)
+    table = read(given.table, given.data, given.rows)
+    earlier = read(given.earlier, None, SAMPLE_ROWS) if given.earlier else None
     say(
         "| choice | seconds to the target | reached | seconds in all | best, mean | epochs |\n|---|---|---|---|---|---|"
     )
-    for name in CHOICES:
-        if not name.startswith("gp") or given.slow:
-            say(f"| {' | '.join(row(table, name, given.searches))} |")
+    for name, choice in CHOICES.items():
+        if (not name.startswith("gp") or given.slow) and (not choice.warm or earlier):
+            say(f"| {' | '.join(row(table, name, given.searches, earlier))} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.replayed", description=__doc__.splitlines()[0])
     parser.add_argument("--table", type=Path, required=True, help="made if it is not there")
     parser.add_argument("--data", type=Path, help="a data set's folder; the bundled sample if not given")
+    parser.add_argument("--earlier", type=Path, help="the bundled sample's table, made if it is not there")
     parser.add_argument("--rows", type=whole, default=3_000)
     parser.add_argument("--searches", type=whole, default=200)
     parser.add_argument("--slow", action="store_true", help="Gaussian processes too, which take a second a draw")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import IncompleteError
-from benchmarks.measure import REPOSITORY, THREADS, busy_seconds, content, resident, tree
+from benchmarks.measure import REPOSITORY, THREADS, busy_seconds, content, resident, statistics_of, tree
 from benchmarks.rivals import ours
 from benchmarks.rivals.asked import COMPLETE, PRUNED, RUNNING, SCORE, Asked, left
 from benchmarks.rivals.training import best_trial, evaluate, read_journal, saved
@@ -62,12 +62,6 @@ class Watch:
     @property
     def cpu_seconds(self) -> float:
         return sum(self.used.values()) / os.sysconf("SC_CLK_TCK")
-
-
-def statistics_of(pid: int) -> tuple[int, str]:
-    """The ticks that a process has used itself, and when it began; "" where it is gone."""
-    fields = content(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12]), fields[19]) if fields else (0, "")
 
 
 def proportional(pid: int) -> int:

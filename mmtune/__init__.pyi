@@ -6,7 +6,7 @@ from .base.errors import InputError
 from .data.dataset import Dataset
 from .serve.prediction import Prediction
 from .serve.predictor import Predictor
-from .study import Metric, Study, catalogue, under
+from .study import Metric, Study, catalogue, one_of, under
 from .study.space import Categorical, Integer, Real
 from .train.augmentations import PictureAugmentation, SoundAugmentation, SpeechAugmentation, VectorAugmentation
 from .train.recipe import Train, TrialConfig
@@ -33,6 +33,7 @@ __all__ = [
     "data",
     "load",
     "networks",
+    "one_of",
     "run",
     "under",
 ]

@@ -206,6 +206,58 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
 
 
 @app.command()
+def best(
+    data: Data = None,
+    hours: Annotated[float, typer.Option(help="How long it may take, all calls together.")] = 1.0,
+    protocol: Annotated[
+        str | None, typer.Option(help="The split that chooses; the data's usual one if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the split, weights, and what is drawn.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Trials at once; one a core if not given.")] = None,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
+    studies: Studies = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Find the best model for a data set in a given time, and register it with a certificate; safe to interrupt.
+
+    Encoders, fusion, augmentation and recipe are searched, as a study's file says that this writes and that may be
+    changed. The best are trained again with other seeds, answer together where that is better, and are scored on the
+    test partition once.
+    """
+    look_in(studies)
+    from mmtune.best.writing import find_or_write
+    from mmtune.study import load_file
+
+    options = Options(hours=hours, protocol=protocol, seed=seed, workers=workers, device=device)
+    dataset = open_data(data)
+    path, is_new = find_or_write(dataset, studies)
+    typer.echo(f"{path} {'written: what is searched, yours to change' if is_new else 'says what is searched'}")
+    told = load_file(path)
+
+    from mmtune.base.signals import interruptible
+    from mmtune.best.run import Task, find_best
+    from mmtune.tune.machine import pool_maker
+
+    with interruptible() as stopped, pool_maker(options, dataset, store, console) as make_pool:
+        task = Task(
+            study=told,
+            dataset=dataset,
+            seconds=3600 * hours,
+            options=options,
+            root=store.resolve(),
+            console=console,
+            stopped=stopped,
+            make_pool=make_pool,
+        )
+        made = find_best(task)
+    if made is None:
+        typer.echo("interrupted; the same command goes on with what is left of the time")
+        raise typer.Exit(130)
+    inputs = example_inputs(told, dataset)
+    typer.echo(f"next: {command_line('predict', None, model=told.name, **inputs, store=store)}")
+
+
+@app.command()
 def report(
     name: Name,
     data: AnyData = None,

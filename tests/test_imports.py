@@ -32,6 +32,7 @@ LAYERS = [
     "tune",
     "serve",
     "report",
+    "best",
     "api",
     "cli",
 ]

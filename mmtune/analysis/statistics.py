@@ -71,6 +71,30 @@ def sign_flip_p(differences: NDArray[np.int64]) -> float:
     return min(1.0, float(law[far].sum()))
 
 
+def share_interval(right: NDArray[np.bool_], cluster: NDArray[np.int64]) -> tuple[float, float]:
+    """A 95 % interval of the share of rows (N,) that is right, whose clusters (N,) are what is independent.
+
+    Clopper and Pearson's, of as many rows as tell as much (Korn and Graubard, Survey Methodology 24, 1998, page 193):
+    the share's variance over clusters says how many, at most N. Where none or all are right there is no variance to go
+    by, and each cluster counts as one row.
+    """
+    from scipy.stats import beta, t
+
+    rows, share = len(right), float(right.mean())
+    _, of_row = np.unique(cluster, return_inverse=True)
+    clusters = int(of_row.max()) + 1
+    off = np.bincount(of_row, right - share)
+    variance = clusters / (clusters - 1) * float(np.square(off).sum()) / rows**2 if clusters > 1 else 0.0
+    telling = float(clusters)
+    if variance > 0 and 0 < share < 1:
+        degrees = float(t.ppf(0.975, rows - 1) / t.ppf(0.975, clusters - 1)) ** 2
+        telling = min(float(rows), share * (1 - share) / variance * degrees)
+    hits = share * telling
+    low = float(beta.ppf(0.025, hits, telling - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(0.975, hits + 1, telling - hits)) if hits < telling else 1.0
+    return low, high
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """n values: mean, sample standard deviation, and the two-sided 95 % t interval of the mean, low to high."""

@@ -28,15 +28,21 @@ from mmtune.train.metrics import by_member
 from mmtune.train.robustness import Source, robustness_of
 
 MOST = 2_000
-"""Rows that are measured."""
+"""Rows that are measured unless told otherwise."""
 WAVES = "waveform"
 COMPARED, ALIKE, NEAR = 32, 0.9, 1e-3
 
 
 def measure(
-    tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset, on: str, advance: Progress
+    tracker: MlflowTracker,
+    study: StudyRun,
+    trial: TrialRun,
+    dataset: Dataset,
+    on: str,
+    advance: Progress,
+    most: int = MOST,
 ) -> Measured:
-    """Measure a trial's model on MOST rows at most, drawn by the study's seed, and keep that with its run.
+    """Measure a trial's model on so many rows at most, drawn by the study's seed, and keep that with its run.
 
     on: "validation", rows that chose among its epochs and trials, or "test". Raises InputError where the data set is
     not the study's, or has no test partition.
@@ -44,7 +50,7 @@ def measure(
     key = study.key
     key.require_data(dataset, f"robustness of {key.slug} must be measured on")
     whole, numbers = rows_on(tracker, trial, dataset, on)
-    part = whole.take(numbers[sample_rows(len(numbers), MOST, key.seed)])
+    part = whole.take(numbers[sample_rows(len(numbers), most, key.seed)])
     loaded = load_model(tracker.artifact(trial.run_id, MODEL))
     banks = loaded.config.reads
     rows, sources = rows_of(part, len(dataset.classes), banks, missing=banks), sources_of(dataset, part, banks)

@@ -4,7 +4,7 @@ from mmtune.study import catalogue
 from mmtune.study.definition import Study, parse_fixed, paths_fixed, with_fixed
 from mmtune.study.finding import load_file, load_study, study_files
 from mmtune.study.key import StudyKey
-from mmtune.study.space import under
+from mmtune.study.space import one_of, under
 from mmtune.train.objective import Metric
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "catalogue",
     "load_file",
     "load_study",
+    "one_of",
     "parse_fixed",
     "paths_fixed",
     "study_files",

@@ -31,6 +31,7 @@ class Study:
     What the report itself tried is one of three, and the study's usual sampler:
       grid: the values that it combined, by path, the rest staying at the base;
       tries: configurations that it lists by name; going_on: by name, the try whose last epoch a try goes on from;
+        seeds_from: the number that the first try's seed follows from, so that what a search had is trained otherwise;
       phases: searches one after the other, each around the best trial so far.
     encoders: by bank, the study whose best tracked model this study starts from.
     baseline: the study that this one is compared with.
@@ -50,6 +51,7 @@ class Study:
     grid: Mapping[str, tuple[Value, ...]] | None = None
     tries: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     going_on: Mapping[str, str] = field(default_factory=dict)
+    seeds_from: int = 0
     phases: tuple[Phase, ...] = ()
     trials: int = 30
     objective: str | Metric | tuple[str | Metric, ...] = "macro_f1"
@@ -149,7 +151,7 @@ def schedule(
         case "tries":
             own = fixed if epochs is None else {**fixed, "train.epochs": epochs}
             tries = {name: {**values, **own} for name, values in study.tries.items()}
-            made = Tries(tries=tries, going_on=study.going_on)
+            made = Tries(tries=tries, going_on=study.going_on, seeds_from=study.seeds_from)
             require_resumable(made, study.name, base)
         case "phases":
             phases = tuple(phase.without(fixed) for phase in study.phases)

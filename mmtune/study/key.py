@@ -17,6 +17,8 @@ AUTO = "auto"
 """Of a warm start: from earlier runs of the same study."""
 RANDOM = "random"
 DRAWN = ("tpe", RANDOM, "gp", "cmaes")
+ENSEMBLE = "ensemble"
+"""How the networks came about that are made of trained ones; nothing that draws is called so."""
 SAMPLERS = ("grid", "tries", "phases", "reported", *DRAWN)
 LONGEST_SLUG = 180
 
@@ -50,7 +52,7 @@ class StudyKey:
 
     def __post_init__(self) -> None:
         require_protocol(self.protocol)
-        require_choice("sampler", self.sampler, SAMPLERS)
+        require_choice("sampler", self.sampler, (*SAMPLERS, ENSEMBLE))
         require_count("seed", self.seed, 0)
         require_count("epochs", self.epochs, 1, 100_000)
         require_count("folds", self.folds, 0, 10_000)

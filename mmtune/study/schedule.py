@@ -36,6 +36,10 @@ class Trials:
         """The trial whose last epoch this one goes on from."""
         return None
 
+    def place(self, index: int) -> int:
+        """The number that the seed of a trial follows from."""
+        return index
+
     def configure(self, base: TrialConfig, values: Mapping[str, Value]) -> TrialConfig:
         """The configuration that drawn values make of a base."""
         return replace_paths(base, values)
@@ -76,10 +80,14 @@ class Sampled(Trials):
 
 @dataclass(frozen=True, kw_only=True)
 class Tries(Trials):
-    """Configurations that a report lists by name. going_on: by name, the one whose last epoch it goes on from."""
+    """Configurations that a report lists by name. going_on: by name, the one whose last epoch it goes on from.
+
+    seeds_from: the number that the first one's seed follows from.
+    """
 
     tries: Mapping[str, Mapping[str, Value]]
     going_on: Mapping[str, str] = field(default_factory=dict)
+    seeds_from: int = 0
 
     @property
     def trials(self) -> int:
@@ -88,6 +96,9 @@ class Tries(Trials):
     @property
     def space(self) -> Space:
         return (Categorical(path=TRY, values=tuple(self.tries), source="the report's list"),)
+
+    def place(self, index: int) -> int:
+        return self.seeds_from + index
 
     def needs(self, index: int) -> Sequence[int]:
         earlier = self.resumes(index)

@@ -106,6 +106,20 @@ def under(prefix: str, space: Space) -> Space:
     return tuple(map(moved, space))
 
 
+def one_of(path: str, spaces: Mapping[str, Space], source: str = "") -> Space:
+    """The choices of a `OneOf` at a path: which of its options, and of the chosen one those of its space.
+
+    spaces: by option; one that has a condition of its own keeps it, and is then drawn for other options too.
+    """
+    chosen = f"{path}.chosen"
+    own = [
+        replace(choice, when=choice.when or (chosen, name))
+        for name, space in spaces.items()
+        for choice in under(f"{path}.options.{name}", space)
+    ]
+    return (Categorical(path=chosen, values=tuple(spaces), source=source), *own)
+
+
 def pin(space: Space, fixed: Mapping[str, Value]) -> Space:
     """The space without the choices in `fixed`, with values that need not be among those it would draw."""
     return tuple(choice for choice in space if choice.path not in fixed)

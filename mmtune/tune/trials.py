@@ -212,7 +212,7 @@ class Trials:
             params = self.plan.params(config)
         except InputError as error:
             config, params, reason = self.plan.base, dict(values), str(error)
-        facts = {"drawn": json.dumps(values), "seed": derive_seed(self.plan.key.seed, index)}
+        facts = {"drawn": json.dumps(values), "seed": derive_seed(self.plan.key.seed, self.plan.schedule.place(index))}
         run = StagedRun(
             id=uuid.uuid4().hex,
             number=index,
@@ -313,9 +313,10 @@ class Trials:
         return run
 
     def _seed(self, index: int, part: Part) -> int:
+        place = self.plan.schedule.place(index)
         if not self.divided:
-            return derive_seed(self.plan.key.seed, index)
-        return derive_seed(self.plan.key.seed, index, 2 + part.fold, 1 + part.repeat)
+            return derive_seed(self.plan.key.seed, place)
+        return derive_seed(self.plan.key.seed, place, 2 + part.fold, 1 + part.repeat)
 
     # ---- what comes of a training
 

@@ -14,6 +14,7 @@ from mmtune.networks.config.encoders import (
     SmallTransformer,
     SpectrogramCNN,
 )
+from mmtune.networks.config.ensemble import Ensemble, OneOf
 from mmtune.networks.config.fusions import Concatenation, CrossAttention, Gated, Head, LowRank, Sum
 from mmtune.networks.config.joshi import NORM_CODES, AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.late import EarlyFusion, LateFusion
@@ -31,6 +32,7 @@ __all__ = [
     "CrossAttention",
     "DualCNNConfig",
     "EarlyFusion",
+    "Ensemble",
     "Gated",
     "Head",
     "ImageCNNConfig",
@@ -39,6 +41,7 @@ __all__ = [
     "LogMelResNet",
     "LowRank",
     "MultiheadFusionConfig",
+    "OneOf",
     "Recurrent",
     "SmallCNN",
     "SmallResNet",

@@ -1,0 +1,84 @@
+"""What a model is worth on rows that chose nothing, with intervals over what is independent among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmtune.analysis.statistics import share_interval
+from mmtune.data.dataset import SPEAKER, Dataset, Partition
+from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning, units
+from mmtune.train.answers import read_answers
+from mmtune.train.metrics import confusion, f1_per_class, macro_f1
+
+DRAWS = 1_000
+MOST_CONFUSED = 5
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Scores of N test rows. unit: what is independent among them, in words, of which there are `units`.
+
+    accuracy, macro_f1: value, and the 95 % interval from low to high. weakest: (class, F1), the lowest first; confused:
+    (true class, predicted class, rows), the most first.
+    """
+
+    rows: int
+    unit: str
+    units: int
+    accuracy: tuple[float, float, float]
+    macro_f1: tuple[float, float, float]
+    weakest: Sequence[tuple[str, float]]
+    confused: Sequence[tuple[str, str, int]]
+
+
+def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
+    """The scores of a trial's stored answers to the test partition."""
+    stored = read_answers(path, ("label", "prediction"))
+    label, prediction, count = stored["label"], stored["prediction"], len(dataset.classes)
+    unit, of_row = independent(dataset.require_test(), protocol)
+    counts = confusion(torch.from_numpy(label), torch.from_numpy(prediction), count)
+    f1, seen = f1_per_class(counts).numpy(), np.unique(label)
+    wrong = counts.numpy() * ~np.eye(count, dtype=bool)
+    order = np.argsort(-wrong, axis=None)[:MOST_CONFUSED]
+    pairs = [divmod(int(place), count) for place in order if wrong.flat[place]]
+    right = label == prediction
+    return HeldOut(
+        rows=len(label),
+        unit=unit,
+        units=int(of_row.max()) + 1,
+        accuracy=(float(right.mean()), *share_interval(right, of_row)),
+        macro_f1=(macro_f1(counts), *f1_interval(label, prediction, of_row, count, seed)),
+        weakest=[(dataset.classes[own], float(f1[own])) for own in seen[np.argsort(f1[seen])][:MOST_CONFUSED]],
+        confused=[(dataset.classes[true], dataset.classes[said], int(wrong[true, said])) for true, said in pairs],
+    )
+
+
+def independent(test: Partition, protocol: str) -> tuple[str, Numbers]:
+    """What is independent among test rows, in words, and its number in each row (N,): what the split keeps apart."""
+    kept = meaning(protocol)
+    group = SPEAKER if kept == RANDOM and test.known(SPEAKER) else kept.removeprefix(DISJOINT)
+    if kept == RANDOM and group != SPEAKER:
+        return "row", units(test, RANDOM)
+    if group == CONTENT or not test.known(group):
+        return "equal content", units(test, f"{DISJOINT}{CONTENT}")
+    return group, units(test, f"{DISJOINT}{group}")
+
+
+def f1_interval(label: Numbers, prediction: Numbers, unit: Numbers, classes: int, seed: int) -> tuple[float, float]:
+    """The 95 % interval of macro-F1 by drawing units (N,) with replacement, DRAWS times (Field and Welsh, 2007)."""
+    rng, count = np.random.default_rng(seed), int(unit.max()) + 1
+    cells = label * classes + prediction
+    found = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)
+        counts = np.bincount(cells, weights=times[unit], minlength=classes**2).reshape(classes, classes)
+        found[draw] = macro_f1(torch.from_numpy(counts))
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,117 @@
+"""Which trained networks answer together, chosen by validation rows.
+
+Greedy selection with replacement (Caruana et al., "Ensemble selection from libraries of models", 2004) by the log loss,
+which still tells models apart where all have the same few rows wrong. A soup (Wortsman et al., 2022) is the mean of the
+weights of several trainings of one configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmtune.networks.config.ensemble import Ensemble
+from mmtune.networks.storage import Loaded, filled, load_model
+from mmtune.tracking import TrialRun
+from mmtune.train.batches import Rows
+from mmtune.train.evaluate import evaluate
+from mmtune.train.temperature import fit_temperature
+
+MOST_DRAWN, MOST_MEMBERS = 12, 5
+"""So often a member is drawn, of so many different ones: each costs time whenever the model is asked."""
+SMALLEST = 1e-7
+Shares = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """A trained network that may be a member. shares: its calibrated probabilities of V validation rows, (V, C)."""
+
+    name: str
+    run: TrialRun
+    loaded: Loaded
+    temperature: float
+    shares: Shares
+
+
+def candidate(name: str, run: TrialRun, folder: Path, rows: Rows) -> Candidate:
+    """The trained network in a folder, asked about validation rows."""
+    loaded = load_model(folder)
+    temperature, shares = answered(loaded, rows)
+    return Candidate(name=name, run=run, loaded=loaded, temperature=temperature, shares=shares)
+
+
+def answered(loaded: Loaded, rows: Rows) -> tuple[float, Shares]:
+    """The temperature that fits what a network says of rows, and its probabilities (N, C) by that."""
+    found = evaluate(loaded.model, rows)
+    temperature = fit_temperature(found.logits, found.labels)
+    return temperature, torch.softmax(found.logits.double() / temperature, dim=1).numpy()
+
+
+def log_loss(shares: Shares, labels: NDArray[np.int64]) -> float:
+    """The mean negative logarithm of the share (N, C) that the true class (N,) has."""
+    own = shares[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(own, SMALLEST)).mean())
+
+
+def greedy(shares: Sequence[Shares], labels: NDArray[np.int64]) -> dict[int, int]:
+    """How often each of several models is drawn, by its place: each draw the one with which the mean loses least.
+
+    It ends where no draw makes the loss less, after MOST_DRAWN; of MOST_MEMBERS different ones no other is drawn.
+    """
+    drawn: dict[int, int] = {}
+    total, least = np.zeros_like(shares[0]), np.inf
+    for count in range(1, MOST_DRAWN + 1):
+        open_to = range(len(shares)) if len(drawn) < MOST_MEMBERS else list(drawn)
+        losses = {place: log_loss((total + shares[place]) / count, labels) for place in open_to}
+        best = min(losses, key=lambda place: losses[place])
+        if losses[best] >= least:
+            break
+        least, total = losses[best], total + shares[best]
+        drawn[best] = drawn.get(best, 0) + 1
+    return drawn
+
+
+def ensemble_of(candidates: Sequence[Candidate], drawn: Mapping[int, int]) -> Loaded:
+    """The network in which drawn candidates answer together."""
+    count = sum(drawn.values())
+    own = {candidates[place].name: (candidates[place], times / count) for place, times in drawn.items()}
+    config = Ensemble(
+        members={name: one.loaded.config for name, (one, _) in own.items()},
+        weights={name: weight for name, (_, weight) in own.items()},
+        temperatures={name: one.temperature for name, (one, _) in own.items()},
+    )
+    weights = {
+        f"members.{name}.{path}": tensor
+        for name, (one, _) in own.items()
+        for path, tensor in one.loaded.model.state_dict().items()
+    }
+    shapes = next(iter(own.values()))[0].loaded.shapes
+    return Loaded(model=filled(config, shapes, weights).eval(), config=config, shapes=shapes)
+
+
+def soups(candidates: Sequence[Candidate]) -> list[list[int]]:
+    """The places of candidates that share a configuration, of each that several have."""
+    by_config: dict[str, list[int]] = {}
+    for place, one in enumerate(candidates):
+        by_config.setdefault(repr(one.loaded.config), []).append(place)
+    return [own for own in by_config.values() if len(own) > 1]
+
+
+def soup_of(candidates: Sequence[Candidate], places: Sequence[int]) -> Loaded:
+    """The network with the mean of the weights of candidates that share a configuration."""
+    first = candidates[places[0]].loaded
+    states = [candidates[place].loaded.model.state_dict() for place in places]
+    mean = {name: mean_of([state[name] for state in states]) for name in states[0]}
+    return replace(first, model=filled(first.config, first.shapes, mean).eval())
+
+
+def mean_of(tensors: Sequence[Tensor]) -> Tensor:
+    """The mean of tensors of a type; of whole numbers, which count batches, the first."""
+    return torch.stack(list(tensors)).mean(dim=0) if tensors[0].is_floating_point() else tensors[0]

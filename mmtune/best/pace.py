@@ -1,0 +1,151 @@
+"""How long trainings may be, and which kinds of networks there is time for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from mmtune.base.fields import flatten, replace_paths
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import Split
+from mmtune.study import Study
+from mmtune.study.space import Categorical
+from mmtune.train.batches import Resident, Rows
+from mmtune.train.fit import fit
+from mmtune.train.recipe import TrialConfig
+from mmtune.train.trial import take
+
+PROBED, EPOCHS, TELLING, MORE = 128, 2, 0.5, 4
+"""Rows, and epochs over them, of which the last is timed; where that takes fewer seconds, so many times more rows."""
+TRAININGS = 6
+"""Whole trainings of the base that the time of a search has room for; halving makes three to four times as many."""
+FEWEST, ENOUGH, MOST = 3, 8, 60
+"""Epochs of a training: at least, so many that a cheaper kind of network is not preferred, and at most."""
+BESIDE = 1.3
+"""How much longer a training takes while others train beside it."""
+DEARER = 1.5
+"""So many times as long as there is time for may an option of the space take an epoch for."""
+CHOSEN = ".chosen"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What there is time for. seconds: of an epoch of the base; epochs: of a training.
+
+    chosen: by path, the option of a OneOf that the base has instead of its own; left_out: by path, the options that
+    would take too long.
+    """
+
+    seconds: float
+    epochs: int
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def narrowed(self, study: Study) -> Study:
+        """The study with what there is time for."""
+        base = replace_paths(study.base, {f"{path}{CHOSEN}": option for path, option in self.chosen.items()})
+        gone = {(f"{path}{CHOSEN}", option) for path, own in self.left_out.items() for option in own}
+        space = [
+            replace(own, values=tuple(value for value in own.values if (own.path, value) not in gone))
+            if isinstance(own, Categorical)
+            else own
+            for own in study.space
+            if own.when not in gone
+        ]
+        return replace(study, base=base, space=tuple(space))
+
+
+def options_of(study: Study) -> dict[str, tuple[str, ...]]:
+    """By path the options of each OneOf among which the study chooses."""
+    return {
+        own.path.removesuffix(CHOSEN): tuple(map(str, own.values))
+        for own in study.space
+        if isinstance(own, Categorical) and own.path.endswith(CHOSEN)
+    }
+
+
+def paced(study: Study, seconds: float, workers: int, of_one: Callable[[TrialConfig], float]) -> Pace:
+    """What there is time for in the seconds of a search. of_one: how long an epoch of a configuration takes.
+
+    Where the base has not ENOUGH epochs, all options are asked: its dearest parts make room for the cheapest option
+    each, one after the other, and what is too dear for that time is left out.
+    """
+    limit = seconds * workers / (TRAININGS * ENOUGH)
+    base, known = study.base, options_of(study)
+    has = {path: str(flatten(base)[f"{path}{CHOSEN}"]) for path in known}
+    now = of_one(base)
+    if now <= limit:
+        return Pace(seconds=now, epochs=epochs_for(seconds, workers, now))
+    took: dict[str, dict[str, float]] = {}
+    for path, options in known.items():
+        took[path] = {
+            option: now if option == has[path] else of_one(with_option(base, path, option)) for option in options
+        }
+    chosen: dict[str, str] = {}
+    gains = {path: now - min(own.values()) for path, own in took.items()}
+    for path in sorted(gains, key=lambda one: -gains[one]):
+        if now <= limit or gains[path] <= 0:
+            break
+        chosen[path] = min(took[path], key=lambda option: took[path][option])
+        now -= gains[path]
+    left_out = {
+        path: [
+            one for one, value in own.items() if now + value - own[{**has, **chosen}[path]] > DEARER * max(limit, now)
+        ]
+        for path, own in took.items()
+    }
+    return Pace(
+        seconds=now,
+        epochs=epochs_for(seconds, workers, now),
+        chosen=chosen,
+        left_out={path: own for path, own in left_out.items() if own},
+    )
+
+
+def with_option(base: TrialConfig, path: str, option: str) -> TrialConfig:
+    """The base with another option of a OneOf."""
+    changed: TrialConfig = replace_paths(base, {f"{path}{CHOSEN}": option})
+    return changed
+
+
+def epochs_for(seconds: float, workers: int, of_one: float) -> int:
+    """How many epochs a training may have, of which one takes so long, in the seconds of a search."""
+    return int(np.clip(seconds * workers / (TRAININGS * max(of_one, 1e-6)), FEWEST, MOST))
+
+
+def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: str) -> float:
+    """About how long an epoch of a configuration takes a worker, told by as few of its rows as tell it."""
+    resident = Resident(dataset.train, len(dataset.classes), torch.device(device), config.model.reads)
+    rows, threads = resident.rows(config.model.reads), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        count, took = PROBED, 0.0
+        while True:
+            share = min(1.0, count / len(split.train))
+            took = last_epoch(config, rows, split, share)
+            if took >= TELLING or share == 1:
+                return BESIDE * took / share
+            count *= MORE
+    finally:
+        torch.set_num_threads(threads)
+
+
+def last_epoch(config: TrialConfig, rows: Rows, split: Split, share: float) -> float:
+    """How long the last of EPOCHS takes over a share of both sides of a split."""
+    rng, ends = np.random.default_rng(0), list[float]()
+    train, validation = (
+        take(rows, np.sort(rng.permutation(own)[: max(2, round(share * len(own)))]))
+        for own in (split.train, split.validation)
+    )
+
+    def note(epoch: int, metrics: Mapping[str, float]) -> bool:
+        ends.append(time.perf_counter())
+        return True
+
+    short = replace_paths(config, {"train.epochs": EPOCHS, "train.seconds": 0.0, "train.patience": 0})
+    fit(short, train, validation, 0, note)
+    return ends[-1] - ends[-2]

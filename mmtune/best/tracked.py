@@ -1,0 +1,140 @@
+"""What is made of trained networks, tracked as trials of a study of its own, beside the search that they come from."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmtune.base.clock import milliseconds
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import Split
+from mmtune.networks.card import MODEL
+from mmtune.networks.output import count_parameters
+from mmtune.networks.storage import Loaded, save_model
+from mmtune.study import Study, StudyKey
+from mmtune.study.key import ENSEMBLE
+from mmtune.study.options import Options
+from mmtune.tracking import CLASSES, COMPLETE, MISSING, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, best_trial
+from mmtune.tracking.runs import NUMBER, PARAMS
+from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.train.batches import Resident
+from mmtune.train.costs import latency
+from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.metrics import every_metric
+from mmtune.train.objective import Objective, objective_of
+from mmtune.train.staging import WEIGHTS, Point
+from mmtune.train.trial import finite, take, write_rows
+from mmtune.tune.plan import data_inputs, protocol_of
+
+MEMBERS = "mmtune.members"
+"""The tag of a run that says, as JSON, of which trained networks a model is made, and how much each counts."""
+DROPOUT = "train.modality_dropout"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Final:
+    """A network that may be the best one. members: by name, how much each counts; dropout: the least of theirs."""
+
+    name: str
+    loaded: Loaded
+    members: Mapping[str, float]
+    dropout: float = 0.0
+
+
+def final_key(study: Study, dataset: Dataset, options: Options, epochs: int) -> StudyKey:
+    """What makes the study of finals the same study."""
+    return StudyKey(
+        study=study.name,
+        data=dataset.name,
+        digest=dataset.digest,
+        protocol=protocol_of(options, dataset),
+        seed=options.seed,
+        epochs=epochs,
+        sampler=ENSEMBLE,
+        objective=objective_of(study.objective),
+    )
+
+
+def track_finals(
+    tracker: MlflowTracker,
+    study: Study,
+    dataset: Dataset,
+    key: StudyKey,
+    finals: Sequence[Final],
+    resident: Resident,
+    sides: Split,
+) -> StudyRun:
+    """A run of each, with its model and its scores on validation rows, in a study that has ended then.
+
+    What a kill has left half-made is made again; earlier ones, of a shorter search, stay.
+    """
+    classes = json.dumps(dataset.classes)
+    tags = {
+        **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
+        MISSING: ",".join(study.missing),
+        "mmtune.data_dir": str(dataset.folder.resolve()),
+        NOTE: f"What `mmtune best` made of the trained networks of {study.name}.\n\n{study.doc}",
+    }
+    parent = tracker.open_study(key, tags)
+    inputs = data_inputs(dataset, key, study.base.model.reads)
+    tracker.add_inputs(parent, inputs)
+    there = tracker.trials(parent)
+    for half in there:
+        if half.state == RUNNING:
+            tracker.discard(half.run_id)
+    number = 1 + max((own.number for own in there), default=-1)
+    for place, final in enumerate(finals):
+        track(tracker, key, parent, number + place, final, resident, sides)
+    best = best_trial(tracker.trials(parent), key.objective)
+    tracker.end_study(parent, True, best, key.objective)
+    found = tracker.study(key)
+    assert found is not None
+    return found
+
+
+def track(
+    tracker: MlflowTracker,
+    key: StudyKey,
+    parent: str,
+    number: int,
+    final: Final,
+    resident: Resident,
+    sides: Split,
+) -> None:
+    """One run, which has ended when it has everything."""
+    model, loaded = final.loaded.model, final.loaded
+    rows = resident.rows(loaded.config.reads)
+    validation = take(rows, sides.validation)
+    params: dict[str, Any] = {"members": list(final.members), DROPOUT: final.dropout}
+    told = {
+        "mmtune.kind": "trial",
+        PARENT: parent,
+        NUMBER: str(number),
+        PARAMS: json.dumps(params),
+        "mmtune.drawn": "{}",
+        "mmtune.id": f"{parent}-{number}",
+        "mmtune.seed": str(key.seed),
+        WEIGHTS: str(count_parameters(model)),
+        MEMBERS: json.dumps(dict(final.members)),
+    }
+    run_id = tracker.begin(tracker.experiment(key.study), f"{final.name} #{number}", milliseconds(), told)
+    found = evaluate(model, validation)
+    with tempfile.TemporaryDirectory() as name:
+        files = Path(name)
+        save_model(files / MODEL, model, loaded.config, loaded.shapes)
+        measured = write_rows(files, found, None, rows, resident.units, sides, key.objective)
+        tracker.add_files(run_id, files)
+    metrics = {**scores_of(found, key.objective), **measured, **latency(model, validation)}
+    tracker.log(run_id, [Point(epoch=0, time=milliseconds(), metrics=metrics)], {**params})
+    tracker.end(run_id, COMPLETE, milliseconds())
+
+
+def scores_of(found: Evaluation, objective: Objective) -> dict[str, float]:
+    """What a trial's run has of validation rows."""
+    measured = finite(found.scores("val", *every_metric(objective, found.logits.shape[1])))
+    at_best = {objective.at_best(name): value for name, value in measured.items()}
+    return {"epoch_at_best": 0, **at_best, **found.details("val")}

@@ -1,0 +1,78 @@
+"""Networks made from whole others: one of several kinds, or several that answer together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmtune.base.errors import InputError
+from mmtune.networks.shapes import Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MOST_MEMBERS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOf:
+    """One of several configurations, so that a search may choose among kinds: of encoders, or of fusions.
+
+    chosen: the name of the one that is built. Beside it a search draws what belongs to that one alone
+    (`mmtune.study.space.one_of`).
+    """
+
+    chosen: str
+    options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.chosen not in self.options:
+            raise InputError(f"chosen must be one of {', '.join(self.options) or 'no options'}, got {self.chosen!r}")
+
+    @property
+    def width(self) -> int:
+        """Of the vector that the chosen encoder makes."""
+        width: int = self.options[self.chosen].width
+        return width
+
+    def build(self, *shapes: Any) -> nn.Module:
+        """What the chosen one builds."""
+        module: nn.Module = self.options[self.chosen].build(*shapes)
+        return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Trained networks that answer together: by the mean of their probabilities (Caruana et al., 2004).
+
+    members: by name, their configurations. weights: by name, how much each counts, together 1. temperatures: by name,
+    what its logits are divided by before, so that none counts for more than it knows.
+    A bank has an answer of its own where every member that reads it has one.
+    """
+
+    members: Mapping[str, Any]
+    weights: Mapping[str, float]
+    temperatures: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        names = list(self.members)
+        if not 0 < len(names) <= MOST_MEMBERS or not all(name.isidentifier() for name in names):
+            raise InputError(f"members must be 1 to {MOST_MEMBERS} networks by names, got {', '.join(names) or 'none'}")
+        for what, own in (("weights", self.weights), ("temperatures", self.temperatures)):
+            plain = all(isinstance(value, int | float) and 0 < value < math.inf for value in own.values())
+            if list(own) != names or not plain:
+                raise InputError(f"{what} must be a positive number for each of {', '.join(names)}, got {dict(own)}")
+        if not math.isclose(sum(self.weights.values()), 1.0, abs_tol=1e-6):
+            raise InputError(f"weights must be 1 together, got {sum(self.weights.values()):g}")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The banks that any member reads."""
+        return tuple(dict.fromkeys(bank for own in self.members.values() for bank in own.reads))
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        from mmtune.networks.ensemble import EnsembleNetwork
+
+        return EnsembleNetwork(self, shapes)

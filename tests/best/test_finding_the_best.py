@@ -1,0 +1,164 @@
+"""From data and time to a registered model: the whole road on small data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from mmtune.api.loading import load
+from mmtune.base.errors import InputError
+from mmtune.best.pace import Pace
+from mmtune.best.run import Task, find_best
+from mmtune.best.state import State, read_state, write_state
+from mmtune.best.tracked import MEMBERS, Final, final_key, track_finals
+from mmtune.cli import answer, app
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split
+from mmtune.networks.config import MLP, LateFusion, OneOf, SmallCNN
+from mmtune.networks.randomness import CPU
+from mmtune.networks.shapes import shapes_of
+from mmtune.networks.storage import Loaded
+from mmtune.pool.local import LocalPool
+from mmtune.serve.promotion import promote
+from mmtune.study import Study
+from mmtune.study.options import Options
+from mmtune.study.space import Real, one_of
+from mmtune.tracking import COMPLETE, MlflowTracker
+from mmtune.train.batches import Resident
+from mmtune.train.recipe import Train, TrialConfig
+
+ENCODER = OneOf(chosen="cnn", options={"cnn": SmallCNN(width=16, channels=8), "mlp": MLP(width=16)})
+STUDY = Study(
+    name="best_tiny",
+    base=TrialConfig(
+        model=LateFusion(encoders={"image": ENCODER, "audio": MLP(width=16)}),
+        train=Train(weights="last", learning_rate=0.003, modality_dropout=0.2),
+    ),
+    space=(
+        *one_of("model.encoders.image", {"cnn": (), "mlp": ()}),
+        Real(path="train.learning_rate", low=1e-4, high=1e-2, log=True),
+    ),
+)
+
+
+def task(tiny: Dataset, store: Path, seconds: float) -> Task:
+    return Task(
+        study=STUDY,
+        dataset=tiny,
+        seconds=seconds,
+        options=Options(seed=0, workers=2, device="cpu"),
+        root=store,
+        console=Console(quiet=True),
+        stopped=lambda: False,
+        make_pool=LocalPool,
+    )
+
+
+def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset, store: Path) -> None:
+    """Twice in the same study, as after a kill half-way: what that left is gone."""
+    sides = split(tiny.train, "clip_disjoint", 0)
+    resident = Resident(tiny.train, 10, CPU)
+    shapes = shapes_of(tiny.train, 10)
+    loaded = Loaded(model=STUDY.base.model.build(shapes).eval(), config=STUDY.base.model, shapes=shapes)
+    tracker, key = MlflowTracker(store), final_key(STUDY, tiny, Options(protocol="clip_disjoint"), 3)
+    parent = tracker.open_study(key, {})
+    half = tracker.begin(tracker.experiment(key.study), "half", 0, {"mlflow.parentRunId": parent,
+                         "mmtune.number": "0", "mmtune.params": "{}", "mmtune.kind": "trial"})  # fmt: skip
+    finals = [Final(name=f"{what} of a", loaded=loaded, members={"a": 1.0}, dropout=0.2) for what in ("soup", "single")]
+    study = track_finals(tracker, STUDY, tiny, key, finals, resident, sides)
+    trials = tracker.trials(study.run_id)
+    assert [(own.number, own.state) for own in trials] == [(1, COMPLETE), (2, COMPLETE)]
+    assert half not in {own.run_id for own in trials}
+    assert trials[0].tags[MEMBERS] == '{"a": 1.0}'
+    assert 0 <= trials[0].metrics["best_val_macro_f1"] <= 1
+
+    made = promote(tracker, study, tiny)
+    assert made.trial.number == 1
+    assert "test_accuracy" in made.trial.metrics
+    predictor = load("best_tiny", store=store)
+    assert set(predictor.missing) >= {"image", "audio"}
+    test = tiny.require_test()
+    told = predictor.predict_values(**{bank: test.banks[bank].of_rows(np.arange(4)) for bank in ("image", "audio")})
+    assert len(told) == 4
+
+
+def test_a_state_survives_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    state = State(
+        pace=Pace(seconds=2.0, epochs=4, left_out={"a": ["b"]}),
+        spent=1.5,
+        again={"trial_00_seed_1": {"train.learning_rate": 0.1, "model.x": "cnn"}},
+    )
+    path = tmp_path / "best" / "own.json"
+    assert read_state(path) is None
+    write_state(path, state)
+    assert read_state(path) == state
+    path.write_text('{"format": 1, "epoch": 3}')
+    with pytest.raises(InputError, match="must hold what `mmtune best` decided"):
+        read_state(path)
+
+
+def test_data_without_a_test_partition_are_refused(tiny: Dataset, store: Path) -> None:
+    with pytest.raises(InputError, match="must have a test partition"):
+        find_best(replace(task(tiny, store, 60), dataset=replace(tiny, test=None)))
+
+
+@pytest.mark.slow
+def test_from_time_to_a_certificate(tiny: Dataset, store: Path) -> None:
+    """And again with the same time, which does nothing, and with more, which goes on."""
+    path = find_best(task(tiny, store, 30))
+    assert path is not None
+    page = path.read_text()
+    for words in ("macro-F1", "What it is not for", "What won", "Where it fails", "What was tried", "single of"):
+        assert words in page
+    assert "<script" not in page
+    tracker = MlflowTracker(store)
+    version = tracker.client.get_model_version("best_tiny", "1")
+    assert "macro-F1" in version.description
+    samplers = {own.key.sampler for own in tracker.studies("best_tiny")}
+    assert samplers == {"tpe", "tries", "ensemble"}
+    written = path.stat().st_mtime_ns
+    assert find_best(task(tiny, store, 30)) == path
+    assert path.stat().st_mtime_ns == written
+    before = {own.key.sampler: tracker.count(own.run_id) for own in tracker.studies("best_tiny")}
+    assert find_best(task(tiny, store, 60)) == path
+    after = {own.key.sampler: tracker.count(own.run_id) for own in tracker.studies("best_tiny")}
+    assert after["tpe"] > before["tpe"]
+    assert path.stat().st_mtime_ns > written
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_goes_on(tiny: Dataset, tmp_path: Path) -> None:
+    """Ended in its search by a signal to the command, it takes up what was there, and keeps to its time."""
+    command = [sys.executable, "-m", "mmtune.cli", "best", "--data", str(tiny.folder), "--hours", "0.02"]
+    command += ["--store", str(tmp_path / "mlruns"), "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "trial 00" in line or "complete" in line:
+            break
+    first.send_signal(signal.SIGINT)
+    rest = first.stdout.read()
+    assert first.wait(120) == 130, rest
+    assert "goes on" in rest
+    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "certificate:" in second.stdout
+    state = next((tmp_path / "mlruns" / "best").glob("*.json"))
+    told = read_state(state)
+    assert told is not None
+    assert told.certificate
+    Image.new("L", (28, 28)).save(tmp_path / "black.png")
+    with pytest.raises(SystemExit) as end:
+        answer(lambda: app(["predict", "--model", "best_tiny", "--image", str(tmp_path / "black.png"),
+                            "--store", str(tmp_path / "mlruns")]))  # fmt: skip
+    assert end.value.code in (0, 2, 3)

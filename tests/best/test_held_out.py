@@ -1,0 +1,55 @@
+"""Intervals over what is independent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from mmtune.analysis.statistics import share_interval
+from mmtune.best.held_out import f1_interval
+
+
+@pytest.mark.parametrize("hits", [0, 37, 190, 200])
+def test_of_rows_alone_the_interval_is_clopper_and_pearson_s(hits: int) -> None:
+    """To what the variance of n - 1 instead of n rows makes of it."""
+    right = np.arange(200) < hits
+    low, high = share_interval(right, np.arange(200))
+    exact = binomtest(hits, 200).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-3)
+
+
+def test_rows_that_stand_and_fall_together_count_once() -> None:
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.random(30) < 0.8, 20)
+    together, apart = share_interval(right, np.repeat(np.arange(30), 20)), share_interval(right, np.arange(600))
+    units = binomtest(int(right[::20].sum()), 30).proportion_ci(method="exact")
+    assert together == pytest.approx((units.low, units.high), abs=0.02)
+    assert together[1] - together[0] > 3 * (apart[1] - apart[0])
+    # All right: as sure as thirty rows make one, not six hundred.
+    assert share_interval(np.ones(600, bool), np.repeat(np.arange(30), 20))[0] == pytest.approx(0.025 ** (1 / 30))
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    rng, inside = np.random.default_rng(1), 0
+    for _ in range(300):
+        of_unit = rng.beta(18, 2, size=25)
+        right = rng.random((25, 12)) < of_unit[:, None]
+        low, high = share_interval(right.ravel(), np.repeat(np.arange(25), 12))
+        inside += low <= 0.9 <= high
+    assert inside >= 0.92 * 300
+
+
+def test_the_interval_of_f1_lies_around_it_and_is_wider_over_fewer_units() -> None:
+    rng = np.random.default_rng(2)
+    label = rng.integers(4, size=400)
+    said = np.where(rng.random(400) < 0.85, label, rng.integers(4, size=400))
+    of_rows = f1_interval(label, said, np.arange(400), 4, seed=0)
+    of_units = f1_interval(label, said, np.repeat(np.arange(10), 40), 4, seed=0)
+    assert of_rows[0] < 0.9 < of_rows[1]
+    assert of_rows == f1_interval(label, said, np.arange(400), 4, seed=0)
+    clustered = np.where(np.repeat(rng.random(10) < 0.7, 40), label, said)
+    wide = f1_interval(label, clustered, np.repeat(np.arange(10), 40), 4, seed=0)
+    narrow = f1_interval(label, clustered, np.arange(400), 4, seed=0)
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+    assert of_units[0] <= of_units[1]

@@ -1,0 +1,90 @@
+"""How long trainings may be, and what there is time for."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmtune.best.pace import ENOUGH, FEWEST, MOST, TRAININGS, Pace, epoch_seconds, epochs_for, paced
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split
+from mmtune.networks.config import MLP, LateFusion, OneOf, SmallCNN, SmallResNet
+from mmtune.study import Study
+from mmtune.study.space import Real, one_of
+from mmtune.train.recipe import TrialConfig
+
+PICTURE = OneOf(chosen="resnet", options={"resnet": SmallResNet(), "cnn": SmallCNN(), "mlp": MLP()})
+SOUND = OneOf(chosen="cnn", options={"cnn": SmallCNN(), "mlp": MLP()})
+DROPOUT = (Real(path="dropout", low=0.0, high=0.5),)
+STUDY = Study(
+    name="mine",
+    base=TrialConfig(model=LateFusion(encoders={"image": PICTURE, "audio": SOUND})),
+    space=one_of("model.encoders.image", {"resnet": DROPOUT, "cnn": DROPOUT, "mlp": ()})
+    + one_of("model.encoders.audio", {"cnn": (), "mlp": DROPOUT}),
+)
+COSTS = {
+    ("image", "resnet"): 10.0,
+    ("image", "cnn"): 3.0,
+    ("image", "mlp"): 0.5,
+    ("audio", "cnn"): 2.0,
+    ("audio", "mlp"): 0.5,
+}
+
+
+def of_one(config: TrialConfig) -> float:
+    return sum(COSTS[bank, own.chosen] for bank, own in config.model.encoders.items())
+
+
+def pace(epochs: float) -> Pace:
+    """With time for so many epochs of the base."""
+    return paced(STUDY, TRAININGS * epochs * 12.0 / 2, 2, of_one)
+
+
+def test_trainings_are_as_long_as_the_time_has_room_for() -> None:
+    assert epochs_for(3600, 2, 60.0) == int(3600 * 2 / (60 * TRAININGS))
+    assert epochs_for(1, 2, 60.0) == FEWEST
+    assert epochs_for(3600, 2, 0.001) == MOST
+
+
+def test_where_there_is_time_the_study_stays_as_it_is() -> None:
+    found = pace(ENOUGH + 0.1)
+    assert (found.chosen, found.left_out, found.seconds, found.epochs) == ({}, {}, 12.0, ENOUGH)
+    assert found.narrowed(STUDY) == STUDY
+
+
+def test_the_dearest_part_makes_room_first_and_what_is_too_dear_is_left_out() -> None:
+    found = pace(ENOUGH / 4)
+    assert found.chosen == {"model.encoders.image": "mlp"}
+    assert found.left_out == {"model.encoders.image": ["resnet", "cnn"]}
+    assert (found.seconds, found.epochs) == (2.5, 9)
+    study = found.narrowed(STUDY)
+    assert study.base.model.encoders["image"].chosen == "mlp"
+    assert study.base.model.encoders["audio"].chosen == "cnn"
+    by_path = {choice.path: choice for choice in study.space}
+    assert by_path["model.encoders.image.chosen"].values == ("mlp",)
+    assert not any(".resnet." in path or ".image.options.cnn." in path for path in by_path)
+    assert "model.encoders.audio.options.mlp.dropout" in by_path
+
+
+def test_where_nothing_is_cheap_enough_the_cheapest_is_trained_for_the_fewest_epochs() -> None:
+    found = pace(0.1)
+    assert found.chosen == {"model.encoders.image": "mlp", "model.encoders.audio": "mlp"}
+    assert found.epochs == FEWEST
+
+
+def test_an_epoch_is_timed_on_few_rows(tiny: Dataset) -> None:
+    """Real, and only its order: a ResNet of many channels takes longer than one linear layer."""
+    sides = split(tiny.train, "clip_disjoint", 0)
+    cheap, dear = (
+        epoch_seconds(TrialConfig(model=LateFusion(encoders={"image": own})), tiny, sides, "cpu")
+        for own in (MLP(hidden=4, width=4), SmallResNet(channels=128, blocks=2))
+    )
+    assert 0 < cheap < dear
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1e6])
+def test_a_pace_asks_of_a_study_without_kinds_the_base_alone(seconds: float) -> None:
+    plain = Study(name="plain", base=TrialConfig(model=LateFusion(encoders={"image": MLP()})), space=())
+    asked: list[TrialConfig] = []
+    found = paced(plain, seconds, 2, lambda config: asked.append(config) or 5.0)
+    assert asked == [plain.base]
+    assert found.narrowed(plain) == plain

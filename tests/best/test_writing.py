@@ -1,0 +1,81 @@
+"""The study that is written for a data set's banks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmtune.best.writing import banks_of, find_or_write, kind_of, name_of, text_of
+from mmtune.data.dataset import Bank, Dataset, Partition
+from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Ready, Speech, Vector, Waveform
+from mmtune.networks.shapes import shapes_of
+from mmtune.study import load_file
+
+FORMS: dict[str, Form] = {
+    "photo": Picture(height=12, width=14, colour=True),
+    "digit": Digit(),
+    "word": Speech(),
+    "waves": Waveform(seconds=0.5),
+    "mels": LogMel(seconds=0.5),
+    "age": Vector(columns=("age", "height")),
+    "scan": Array(sides=(2, 3, 4, 5)),
+}
+
+
+def made_of(names: list[str], rows: int = 40, same: bool = True) -> Dataset:
+    """Random values of these forms; banks of sounds are of the same recordings, or of as many others as rows."""
+    rng, banks = np.random.default_rng(0), {}
+    for place, name in enumerate(names):
+        form = FORMS[name]
+        kind = np.dtype(form.of if isinstance(form, Ready) else form.dtype)
+        values = rng.random((rows, *form.shape)) * (100 if kind != np.float32 else 1)
+        index = np.arange(rows)
+        if not same and place:
+            index = np.where(index < 5, -1, index)
+        banks[name] = Bank(values=values.astype(kind), index=index.astype(np.int64))
+    part = Partition(banks=banks, labels=np.arange(rows) % 4, groups={})
+    forms = {name: FORMS[name] for name in names}
+    return Dataset(
+        name="my set-1", folder=Path(), classes=("a", "b", "c", "d"), forms=forms, train=part, test=part,
+        digest="0" * 64, provenance={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_kind_of_bank_has_a_study_that_builds_its_network(name: str, tmp_path: Path) -> None:
+    dataset = made_of([name])
+    path = tmp_path / f"{name_of(dataset)}.py"
+    path.write_text(text_of(name_of(dataset), dataset))
+    study = load_file(path)
+    assert study.base.model.reads == (name,)
+    assert not study.base.train.modality_dropout
+    options = study.base.model.encoders[name].options
+    assert options.keys() == kind_of(FORMS[name]).encoders.keys()
+    for chosen in options:
+        encoders = {name: replace(study.base.model.encoders[name], chosen=chosen)}
+        replace(study.base.model, encoders=encoders).build(shapes_of(dataset.train, 4))
+
+
+def test_several_banks_are_fused_and_may_be_missing(tmp_path: Path) -> None:
+    dataset = made_of(["digit", "word", "age"])
+    (tmp_path / "studies").mkdir()
+    path, is_new = find_or_write(dataset, tmp_path / "studies")
+    study = load_file(path)
+    assert (study.name, is_new) == ("best_my_set_1", True)
+    assert study.base.model.reads == ("digit", "word", "age")
+    assert study.base.train.modality_dropout > 0
+    paths = {choice.path for choice in study.space}
+    assert {"model.fusion.chosen", "model.encoders.word.chosen", "train.augment.age.noise"} <= paths
+    path.write_text(path.read_text() + "# mine\n")
+    assert find_or_write(dataset, tmp_path / "studies") == (path, False)
+    assert path.read_text().endswith("# mine\n")
+
+
+def test_of_banks_of_the_same_recordings_one_is_read() -> None:
+    assert banks_of(made_of(["mels", "digit", "waves", "word"])) == ["digit", "word"]
+    assert banks_of(made_of(["mels", "waves"])) == ["waves"]
+    assert banks_of(made_of(["mels", "waves"], same=False)) == ["mels", "waves"]
+    assert kind_of(Mfcc()).what == "features over time"
