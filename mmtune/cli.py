@@ -248,6 +248,7 @@ def best(
             console=console,
             stopped=stopped,
             make_pool=make_pool,
+            data=data,
         )
         made = find_best(task)
     if made is None:

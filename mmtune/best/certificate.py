@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from mmtune.serve.measured import Measured
 from mmtune.serve.promotion import Promotion
 from mmtune.serve.scoring import TEST
 from mmtune.serve.versions import Registry
+from mmtune.study.schedule import TRY
 from mmtune.study.space import Space, describe
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
@@ -40,7 +42,8 @@ class Certificate:
     """All that the page says. finals: the single network, the soup, the ensemble, as tracked, with the one promoted.
 
     searches: each study that trained, and how many of its trials are in each state. members: by name, the trials that
-    were asked. seconds: what all calls took, of those that were asked for.
+    were asked. seconds: what all calls took, of those that were asked for. data: the folder
+    that was named, None for the bundled sample.
     """
 
     study: StudyRun
@@ -52,6 +55,7 @@ class Certificate:
     space: Space
     seconds: float
     asked: float
+    data: Path | None
 
     @property
     def looked_at(self) -> int:
@@ -97,8 +101,8 @@ def plain_lines(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]
     lines = [
         f"accuracy {percent(value)} % ({percent(low)} to {percent(high)}); intervals are 95 %, over {found.units:,} "
         f"independent units ({found.unit})",
-        f"it is {trial.name}: {objective.first.label} {objective.first.show(chosen)}, by which the best of "
-        f"{own.looked_at} trained networks was chosen; the test partition has chosen nothing",
+        f"{trial.name}; {objective.first.label} {objective.first.show(chosen)}, by which the best of what "
+        f"{own.looked_at} trainings gave was chosen; the test partition has chosen nothing",
         own.promoted.reason,
     ]
     if before is not None and after is not None:
@@ -172,10 +176,10 @@ def page(tracker: MlflowTracker, own: Certificate, dataset: Dataset, found: Held
         "robustness": robustness_lines(own.measured),
         "finals": [(final, scores_of(tracker, own, dataset, final)) for final in own.finals],
         "searches": [(outcome.key, tally) for outcome, tally in own.searches],
-        "members": [(name, trial, title(trial, drawn_in(trial))) for name, trial in own.members.items()],
+        "members": [(name, trial, choices_of(trial)) for name, trial in own.members.items()],
         "space": describe(own.space),
         "note": protocol_note(key.protocol),
-        "again": command_line("best", None, hours=f"{own.asked / 3600:g}", data=dataset.folder),
+        "again": command_line("best", None, hours=f"{own.asked / 3600:g}", data=own.data),
         "ui": command_line("ui"),
         "duration": duration,
         "percent": percent,
@@ -184,9 +188,11 @@ def page(tracker: MlflowTracker, own: Certificate, dataset: Dataset, found: Held
     return environment.get_template("certificate.html").render(**values)
 
 
-def drawn_in(trial: TrialRun) -> list[str]:
-    """The choices that were drawn for a trial, by path."""
-    return list(drawn_values(trial))
+def choices_of(trial: TrialRun) -> str:
+    """What was drawn for a trial, or which trial it trains again."""
+    drawn = drawn_values(trial)
+    again = re.fullmatch(r"trial_(\d+)_seed_(\d+)", str(drawn.get(TRY, "")))
+    return f"search_{again[1]} again, with another seed ({again[2]})" if again else title(trial, list(drawn))
 
 
 def scores_of(tracker: MlflowTracker, own: Certificate, dataset: Dataset, trial: TrialRun) -> HeldOut | None:

@@ -19,7 +19,7 @@ from mmtune.train.fit import fit
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.trial import take
 
-PROBED, EPOCHS, TELLING, MORE = 128, 2, 0.5, 4
+PROBED, EPOCHS, TELLING, MORE = 64, 2, 0.3, 4
 """Rows, and epochs over them, of which the last is timed; where that takes fewer seconds, so many times more rows."""
 TRAININGS = 6
 """Whole trainings of the base that the time of a search has room for; halving makes three to four times as many."""
@@ -80,23 +80,23 @@ def paced(study: Study, seconds: float, workers: int, of_one: Callable[[TrialCon
     now = of_one(base)
     if now <= limit:
         return Pace(seconds=now, epochs=epochs_for(seconds, workers, now))
-    took: dict[str, dict[str, float]] = {}
+    # Beside the cheapest of what was asked before: a dear neighbour would be paid for with every option.
+    more: dict[str, dict[str, float]] = {}
+    beside, without = base, now
     for path, options in known.items():
-        took[path] = {
-            option: now if option == has[path] else of_one(with_option(base, path, option)) for option in options
-        }
+        took = {one: without if one == has[path] else of_one(with_option(beside, path, one)) for one in options}
+        more[path] = {one: value - without for one, value in took.items()}
+        cheapest = min(took, key=lambda one: took[one])
+        beside, without = with_option(beside, path, cheapest), took[cheapest]
     chosen: dict[str, str] = {}
-    gains = {path: now - min(own.values()) for path, own in took.items()}
-    for path in sorted(gains, key=lambda one: -gains[one]):
-        if now <= limit or gains[path] <= 0:
+    for path in sorted(more, key=lambda one: min(more[one].values())):
+        saved = min(more[path].values())
+        if now <= limit or saved >= 0:
             break
-        chosen[path] = min(took[path], key=lambda option: took[path][option])
-        now -= gains[path]
+        chosen[path], now = min(more[path], key=lambda one: more[path][one]), now + saved
     left_out = {
-        path: [
-            one for one, value in own.items() if now + value - own[{**has, **chosen}[path]] > DEARER * max(limit, now)
-        ]
-        for path, own in took.items()
+        path: [one for one, own in took.items() if now + own - took[{**has, **chosen}[path]] > DEARER * max(limit, now)]
+        for path, took in more.items()
     }
     return Pace(
         seconds=now,

@@ -62,7 +62,10 @@ MEASURED = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is asked for. seconds: of all calls together; options: where and how trainings run."""
+    """What is asked for. seconds: of all calls together; options: where and how trainings run.
+
+    data: the folder that was named, None for the bundled sample.
+    """
 
     study: Study
     dataset: Dataset
@@ -72,6 +75,7 @@ class Task:
     console: Console
     stopped: Callable[[], bool]
     make_pool: PoolMaker
+    data: Path | None = None
 
     @property
     def protocol(self) -> str:
@@ -96,7 +100,7 @@ def find_best(task: Task) -> Path | None:
     task.dataset.require_test()
     sides = split(task.dataset.train, task.protocol, task.options.seed)
     state = read_state(task.path)
-    if state is not None and state.certificate and task.seconds - state.spent < CLOSING * task.seconds:
+    if state is not None and state.certificate and task.seconds <= state.seconds:
         hours = f"{task.study.name} has had its {task.seconds / 3600:g} hours"
         task.say(f"{hours}; more --hours go on from {state.certificate}")
         return Path(state.certificate)
@@ -117,7 +121,7 @@ def find_best(task: Task) -> Path | None:
         if task.stopped():
             return None
         path = finished(task, state, [own for own in (search, trained) if own], sides, started)
-        state = replace(state, certificate=str(path))
+        state = replace(state, certificate=str(path), seconds=task.seconds)
         return path
     finally:
         write_state(task.path, replace(state, spent=time.monotonic() - started))
@@ -234,6 +238,7 @@ def finished(task: Task, state: State, outcomes: Sequence[Outcome], sides: Split
         space=task.study.space,
         seconds=time.monotonic() - started,
         asked=task.seconds,
+        data=task.data,
     )
     path = write_certificate(tracker, told, task.dataset)
     for line in lines(tracker, told, task.dataset, path):
@@ -262,4 +267,4 @@ def final(what: str, candidates: Sequence[Candidate], drawn: Mapping[int, int], 
     count = sum(drawn.values())
     members = {candidates[place].name: times / count for place, times in drawn.items()}
     dropouts = [candidates[place].run.params.get(DROPOUT, 0.0) for place in drawn]
-    return Final(name=f"{what} of {' '.join(members)}", loaded=loaded, members=members, dropout=min(dropouts))
+    return Final(name=f"{what} of {' and '.join(members)}", loaded=loaded, members=members, dropout=min(dropouts))

@@ -18,12 +18,14 @@ FORMAT = 1
 @dataclass(frozen=True, kw_only=True)
 class State:
     """pace: what there is time for. spent: seconds that earlier calls took. again: what is trained again, by name, its
-    values by path; empty until the search has ended. certificate: where it was written, "" until then."""
+    values by path; empty until the search has ended. certificate: where it was
+    written, "" until then; seconds: how many were asked for then."""
 
     pace: Pace
     spent: float = 0.0
     again: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     certificate: str = ""
+    seconds: float = 0.0
 
 
 def read_state(path: Path) -> State | None:
