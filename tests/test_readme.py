@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-TARGETS = ["setup", "study", "ui", "report", "reproduce", "promote", "predict", "data"]
+TARGETS = ["setup", "study", "best", "ui", "report", "reproduce", "promote", "predict", "data"]
 TARGETS += ["test", "test-slow", "lint", "type", "bench"]
 
 
@@ -33,7 +33,27 @@ def test_every_target_and_study_that_it_names_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.M)) <= targets
     names = {path.stem for path in (ROOT / "studies").glob("*.py")}
-    assert names == set(re.findall(r"^\| `(\w+)` \| [A-Z]", README, re.M))
+    papers = (ROOT / "docs" / "papers.md").read_text()
+    assert names == set(re.findall(r"^\| `(\w+)` \| [A-Z]", papers, re.M))
+
+
+def test_it_can_be_read_in_a_few_minutes() -> None:
+    assert len(README.split()) <= 1_200
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_pages_lead_somewhere(page: Path) -> None:
+    """Files, and the headings of a page as its readers' browsers know them."""
+    text = page.read_text()
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+        assert (page.parent / path).exists(), path
+        if heading:
+            there = text if not path else (page.parent / path).read_text()
+            known = [
+                re.sub(r"[^a-z0-9 -]", "", own.lower()).replace(" ", "-")
+                for own in re.findall(r"^#+ (.*)", there, re.M)
+            ]
+            assert heading in known, heading
 
 
 def test_the_tree_is_the_tree() -> None:

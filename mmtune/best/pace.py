@@ -19,8 +19,10 @@ from mmtune.train.fit import fit
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.trial import take
 
-PROBED, EPOCHS, TELLING, MORE = 64, 2, 0.3, 4
-"""Rows, and epochs over them, of which the last is timed; where that takes fewer seconds, so many times more rows."""
+PROBED, EPOCHS, TELLING, MORE = 64, 3, 0.3, 4
+"""Rows, and epochs over them, the first to warm up; where one takes fewer seconds, so many times more rows."""
+TOLD = 0.25
+"""Of an epoch's time: what is cheaper or dearer by less is not told apart by so few rows."""
 TRAININGS = 6
 """Whole trainings of the base that the time of a search has room for; halving makes three to four times as many."""
 FEWEST, ENOUGH, MOST = 3, 8, 60
@@ -91,11 +93,12 @@ def paced(study: Study, seconds: float, workers: int, of_one: Callable[[TrialCon
     chosen: dict[str, str] = {}
     for path in sorted(more, key=lambda one: min(more[one].values())):
         saved = min(more[path].values())
-        if now <= limit or saved >= 0:
+        if now <= limit or saved > -TOLD * now:
             break
         chosen[path], now = min(more[path], key=lambda one: more[path][one]), now + saved
+    most = max(DEARER * limit, (1 + TOLD) * now)
     left_out = {
-        path: [one for one, own in took.items() if now + own - took[{**has, **chosen}[path]] > DEARER * max(limit, now)]
+        path: [one for one, own in took.items() if now + own - took[{**has, **chosen}[path]] > most]
         for path, took in more.items()
     }
     return Pace(
@@ -126,7 +129,7 @@ def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: s
         count, took = PROBED, 0.0
         while True:
             share = min(1.0, count / len(split.train))
-            took = last_epoch(config, rows, split, share)
+            took = one_epoch(config, rows, split, share)
             if took >= TELLING or share == 1:
                 return BESIDE * took / share
             count *= MORE
@@ -134,8 +137,8 @@ def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: s
         torch.set_num_threads(threads)
 
 
-def last_epoch(config: TrialConfig, rows: Rows, split: Split, share: float) -> float:
-    """How long the last of EPOCHS takes over a share of both sides of a split."""
+def one_epoch(config: TrialConfig, rows: Rows, split: Split, share: float) -> float:
+    """How long an epoch takes over a share of both sides of a split: the shortest but the first."""
     rng, ends = np.random.default_rng(0), list[float]()
     train, validation = (
         take(rows, np.sort(rng.permutation(own)[: max(2, round(share * len(own)))]))
@@ -148,4 +151,4 @@ def last_epoch(config: TrialConfig, rows: Rows, split: Split, share: float) -> f
 
     short = replace_paths(config, {"train.epochs": EPOCHS, "train.seconds": 0.0, "train.patience": 0})
     fit(short, train, validation, 0, note)
-    return ends[-1] - ends[-2]
+    return float(np.diff(ends).min())

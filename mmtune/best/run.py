@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,17 +22,19 @@ from rich.console import Console
 
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
+from mmtune.base.files import locked
 from mmtune.base.progress import say, steps
 from mmtune.best.certificate import Certificate, lines, write_certificate
 from mmtune.best.members import Candidate, answered, candidate, ensemble_of, greedy, log_loss, soup_of, soups
 from mmtune.best.pace import Pace, epoch_seconds, paced
 from mmtune.best.state import State, read_state, write_state
-from mmtune.best.tracked import DROPOUT, Final, final_key, track_finals
-from mmtune.data.dataset import Dataset
+from mmtune.best.tracked import SINGLE, Final, final_key, track_finals
+from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.protocols import Split, split
 from mmtune.networks.card import MODEL
 from mmtune.networks.randomness import CPU
 from mmtune.networks.storage import Loaded
+from mmtune.serve.logged import DROPOUT
 from mmtune.serve.measured import VALIDATES
 from mmtune.serve.promotion import promote
 from mmtune.serve.robustness import measure
@@ -56,8 +59,8 @@ AGAIN, SEEDS = 3, 2
 """So many configurations are trained again, each with so many other seeds, as far as time goes."""
 CANDIDATES, ASKED = 10, 4_000
 """At most so many networks are asked about at most so many validation rows."""
-MEASURED = 40
-"""Levels of robustness, or so: what one row costs decides how many rows they are measured on."""
+MEASURED, LEAST_SECONDS, LEAST_MOST = 40, 5.0, (100, 2_000)
+"""Levels of robustness, or so, and for how long at least: what one row costs decides on how many rows, from and to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,13 @@ def find_best(task: Task) -> Path | None:
     # As if this call had begun when the first one would have, had nothing come between them.
     started = began - state.spent
     task = replace(task, study=state.pace.narrowed(task.study))
+    note = f"pid {os.getpid()} on {os.uname().nodename}"
+    with locked(task.path.with_suffix(".lock"), f"one command at a time may make {task.study.name}", note):
+        return gone_on(task, state, sides, started)
+
+
+def gone_on(task: Task, state: State, sides: Split, started: float) -> Path | None:
+    """The steps that are left, as `find_best`; started: when the first call would have begun."""
     try:
         search = searched(task, state, started)
         if search is None:
@@ -121,7 +131,8 @@ def find_best(task: Task) -> Path | None:
         if task.stopped():
             return None
         path = finished(task, state, [own for own in (search, trained) if own], sides, started)
-        state = replace(state, certificate=str(path), seconds=task.seconds)
+        if path is not None:
+            state = replace(state, certificate=str(path), seconds=task.seconds)
         return path
     finally:
         write_state(task.path, replace(state, spent=time.monotonic() - started))
@@ -196,37 +207,28 @@ def complete_trials(tracker: MlflowTracker, outcome: Outcome) -> list[TrialRun]:
     return sorted(kept, key=lambda own: (-objective.rank(own.metrics), own.number))
 
 
-def finished(task: Task, state: State, outcomes: Sequence[Outcome], sides: Split, started: float) -> Path:
-    """Choose, track, score once, register and certify; the certificate's path."""
-    began, tracker = time.monotonic(), MlflowTracker(task.root)
+def finished(task: Task, state: State, outcomes: Sequence[Outcome], sides: Split, started: float) -> Path | None:
+    """Choose, track, score once, register and certify; the certificate's path, None where it was stopped."""
+    tracker, end = MlflowTracker(task.root), started + task.seconds
     objective = objective_of(task.study.objective)
-    trials = {
-        f"{'again' if own.key.sampler == 'tries' else 'search'}_{trial.number:02d}": trial
-        for own in outcomes
-        for trial in complete_trials(tracker, own)
-    }
-    ranked = sorted(trials, key=lambda name: -objective.rank(trials[name].metrics))[:CANDIDATES]
     resident = Resident(task.dataset.train, len(task.dataset.classes), CPU, task.study.missing)
-    rows = resident.rows(task.study.base.model.reads)
     asked = sides.validation[sample_rows(len(sides.validation), ASKED, task.options.seed)]
+    some = take(resident.rows(task.study.base.model.reads), asked)
     with steps(task.console) as advance:
-        some = take(rows, asked)
-        candidates = []
-        for done, name in enumerate(ranked):
-            advance("validation answers", done, len(ranked))
-            candidates.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), some))
-        advance("validation answers", len(ranked), len(ranked))
+        began = time.monotonic()
+        candidates = candidates_of(task, tracker, outcomes, some, end, advance)
+        row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(asked)
+        if task.stopped():
+            return None
         finals = choices_of(candidates, some)
         key = final_key(task.study, task.dataset, task.options, state.pace.epochs)
         study = track_finals(tracker, task.study, task.dataset, key, finals, resident, sides)
         promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
-        whole = tracker.trials(study.run_id)
-        single = next(own for own in reversed(whole) if own.name.startswith("single"))
+        single = next(own for own in reversed(tracker.trials(study.run_id)) if own.name.startswith(SINGLE))
         if single.run_id != promoted.trial.run_id:
             score_test(tracker, single, task.dataset, objective)
-        row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(asked)
-        budget = max(5.0, 0.3 * CLOSING * task.seconds)
-        most = int(np.clip(budget / (MEASURED * max(row_seconds, 1e-6)), 100, 2_000))
+        left = max(LEAST_SECONDS, (end - time.monotonic()) / 2)
+        most = int(np.clip(left / (MEASURED * row_seconds * len(finals[0].members)), *LEAST_MOST))
         measured = measure(tracker, study, promoted.trial, task.dataset, VALIDATES, advance, most)
     told = Certificate(
         study=study,
@@ -246,12 +248,33 @@ def finished(task: Task, state: State, outcomes: Sequence[Outcome], sides: Split
     return path
 
 
+def candidates_of(
+    task: Task, tracker: MlflowTracker, outcomes: Sequence[Outcome], rows: Rows, end: float, advance: Progress
+) -> list[Candidate]:
+    """The best trained networks, asked about validation rows, as many as there is time for; two at least."""
+    trials = {
+        f"{'again' if own.key.sampler == 'tries' else 'search'}_{trial.number:02d}": trial
+        for own in outcomes
+        for trial in complete_trials(tracker, own)
+    }
+    objective = objective_of(task.study.objective)
+    ranked = sorted(trials, key=lambda name: -objective.rank(trials[name].metrics))[:CANDIDATES]
+    found: list[Candidate] = []
+    for name in ranked:
+        advance("validation answers", len(found), len(ranked))
+        if task.stopped() or (len(found) > 1 and time.monotonic() > end - 0.7 * CLOSING * task.seconds):
+            break
+        found.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), rows))
+    advance("validation answers", len(ranked), len(ranked))
+    return found
+
+
 def choices_of(candidates: Sequence[Candidate], rows: Rows) -> list[Final]:
     """The ensemble, where it has more than one member; the best soup, where it beats the best single one; and that."""
     labels = rows.labels.numpy()
     losses = [log_loss(one.shares, labels) for one in candidates]
     best = int(np.argmin(losses))
-    finals = [final("single", candidates, {best: 1}, candidates[best].loaded)]
+    finals = [final(SINGLE, candidates, {best: 1}, candidates[best].loaded)]
     for places in soups(candidates):
         loaded = soup_of(candidates, places)
         if log_loss(answered(loaded, rows)[1], labels) < losses[best]:

@@ -15,6 +15,7 @@ from mmtune.data.protocols import Split
 from mmtune.networks.card import MODEL
 from mmtune.networks.output import count_parameters
 from mmtune.networks.storage import Loaded, save_model
+from mmtune.serve.logged import DROPOUT
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import ENSEMBLE
 from mmtune.study.options import Options
@@ -32,7 +33,8 @@ from mmtune.tune.plan import data_inputs, protocol_of
 
 MEMBERS = "mmtune.members"
 """The tag of a run that says, as JSON, of which trained networks a model is made, and how much each counts."""
-DROPOUT = "train.modality_dropout"
+SINGLE = "single"
+"""How the name of the best single network begins."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
