@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
 	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
-	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES MINUTES ROUNDS ROWS READERS SIDES KILL
+	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION MINUTES ROUNDS ROWS READERS SIDES KILL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -134,8 +134,8 @@ compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [D
 promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
 	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)
 
-predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [OUT=x.csv TOP=3 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
-	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP ABSTAIN_AT COVERAGE STUDIES STORE)
+predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [OUT=x.csv TOP=3 VERSION=2 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP VERSION ABSTAIN_AT COVERAGE STUDIES STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)

@@ -229,6 +229,8 @@ def best(
     from mmtune.study import load_file
 
     options = Options(hours=hours, protocol=protocol, seed=seed, workers=workers, device=device)
+    asked = {"data": data, "hours": f"{hours:g}", "protocol": protocol, "seed": seed or None, "workers": workers}
+    asked |= {"device": device if device != "auto" else None, "studies": studies, "store": store}
     dataset = open_data(data)
     path, is_new = find_or_write(dataset, studies)
     typer.echo(f"{path} {'written: what is searched, yours to change' if is_new else 'says what is searched'}")
@@ -248,14 +250,15 @@ def best(
             console=console,
             stopped=stopped,
             make_pool=make_pool,
-            data=data,
+            given={name: own for name, own in asked.items() if own is not None},
         )
         made = find_best(task)
     if made is None:
         typer.echo("interrupted; the same command goes on with what is left of the time")
         raise typer.Exit(130)
     inputs = example_inputs(told, dataset)
-    typer.echo(f"next: {command_line('predict', None, model=told.name, **inputs, store=store)}")
+    where = {"store": store, "studies": studies, "version": None if made.is_champion else made.version}
+    typer.echo(f"next: {command_line('predict', None, model=told.name, **inputs, **where)}")
 
 
 @app.command()

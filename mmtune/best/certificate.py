@@ -12,9 +12,8 @@ import jinja2
 
 from mmtune.base.commands import command_line
 from mmtune.base.files import make_folder, write_whole
-from mmtune.best.held_out import HeldOut, held_out
-from mmtune.data.dataset import RECORDING, SPEAKER, Dataset
-from mmtune.data.protocols import DISJOINT, meaning
+from mmtune.best.held_out import HeldOut, held_out, is_shared
+from mmtune.data.dataset import Dataset
 from mmtune.report.page import policy, protocol_note
 from mmtune.report.robustness import points, robustness_lines
 from mmtune.report.tables import duration, percent, title
@@ -24,7 +23,7 @@ from mmtune.serve.scoring import TEST
 from mmtune.serve.versions import Registry
 from mmtune.study.schedule import TRY
 from mmtune.study.space import Space, describe
-from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, PRUNED, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.tracking.trouble import reached
 from mmtune.train.evaluate import SCALED
@@ -42,8 +41,8 @@ class Certificate:
     """All that the page says. finals: the single network, the soup, the ensemble, as tracked, with the one promoted.
 
     searches: each study that trained, and how many of its trials are in each state. members: by name, the trials that
-    were asked. seconds: what all calls took, of those that were asked for. data: the folder
-    that was named, None for the bundled sample.
+    were asked. seconds: what all calls took, of those that were asked for. given: the
+    options of the command, as they were given.
     """
 
     study: StudyRun
@@ -55,31 +54,35 @@ class Certificate:
     space: Space
     seconds: float
     asked: float
-    data: Path | None
+    given: Mapping[str, object]
 
     @property
     def looked_at(self) -> int:
-        """How many trained networks validation rows have chosen among."""
-        return sum(tally.get(COMPLETE, 0) for _, tally in self.searches)
+        """How many trainings validation rows have chosen among, those that were stopped early too."""
+        return sum(tally.get(state, 0) for _, tally in self.searches for state in (COMPLETE, PRUNED))
 
 
-def write_certificate(tracker: MlflowTracker, own: Certificate, dataset: Dataset) -> Path:
-    """Write the page into the store's reports, and the same in short as the registered version's description."""
+def write_certificate(tracker: MlflowTracker, own: Certificate, dataset: Dataset) -> tuple[Path, list[str]]:
+    """Write the page into the store's reports, and the same in short as the registered version's description.
+
+    Returns where, and what a command says in the end.
+    """
     key, promoted = own.study.key, own.promoted
-    found = scored(tracker, own, dataset, promoted.trial)
+    found = {
+        trial.run_id: held_out(tracker.artifact(trial.run_id, TEST), dataset, key.protocol, key.seed)
+        for trial in own.finals
+        if "test_accuracy" in trial.metrics
+    }
     path = tracker.root / "reports" / f"{key.slug}.certificate.html"
     make_folder(path.parent)
-    write_whole(path, page(tracker, own, dataset, found).encode())
-    card = "\n".join(["# " + verdict(own, found), "", *(f"- {line}" for line in plain_lines(own, dataset, found))])
+    write_whole(path, page(own, dataset, found).encode())
+    of_best = found[promoted.trial.run_id]
+    lines = plain_lines(own, of_best)
+    card = "\n".join([f"# {verdict(own, of_best)}", "", *(f"- {line}" for line in lines)])
     registry = Registry(tracker, promoted.name)
     with reached(tracker.registry):
         registry.client.update_model_version(promoted.name, promoted.version, description=card)
-    return path
-
-
-def scored(tracker: MlflowTracker, own: Certificate, dataset: Dataset, trial: TrialRun) -> HeldOut:
-    """What a trial scores on the test partition."""
-    return held_out(tracker.artifact(trial.run_id, TEST), dataset, own.study.key.protocol, own.study.key.seed)
+    return path, [verdict(own, of_best), *lines, f"certificate: {path}"]
 
 
 def verdict(own: Certificate, found: HeldOut) -> str:
@@ -91,12 +94,13 @@ def verdict(own: Certificate, found: HeldOut) -> str:
     )
 
 
-def plain_lines(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]:
+def plain_lines(own: Certificate, found: HeldOut) -> list[str]:
     """What the certificate says beside the verdict, a line each."""
     trial, objective = own.promoted.trial, own.study.key.objective
     value, low, high = found.accuracy
     before, after = (trial.metrics.get(f"test_{name}") for name in ("calibration_error", SCALED))
-    alone = {name: score for name, score in sorted(trial.metrics.items()) if name.startswith("test_accuracy_")}
+    named = {re.fullmatch("test_accuracy_(.+)_alone", name): own for name, own in sorted(trial.metrics.items())}
+    alone = {found[1]: own for found, own in named.items() if found}
     chosen = objective.values(trial.metrics)[0]
     lines = [
         f"accuracy {percent(value)} % ({percent(low)} to {percent(high)}); intervals are 95 %, over {found.units:,} "
@@ -108,7 +112,7 @@ def plain_lines(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]
     if before is not None and after is not None:
         lines.append(f"calibration error on the test rows {before:.4f}, with its temperature {after:.4f}")
     if alone:
-        told = ", ".join(f"{name[14:-6].replace('_', ' ')} {percent(score)} %" for name, score in alone.items())
+        told = ", ".join(f"{name} {percent(score)} %" for name, score in alone.items())
         lines.append(f"with one bank alone: {told}")
     weights, took = trial.tags.get(WEIGHTS, "?"), trial.metrics.get("milliseconds", float("nan"))
     lines.append(f"{int(weights):,} weights, {took:.1f} ms a row on the machine that made it")
@@ -117,30 +121,21 @@ def plain_lines(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]
 
 def limits(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]:
     """What the model must not be used for, as far as what was measured says."""
-    kept, groups = meaning(own.study.key.protocol).removeprefix(DISJOINT), dataset.train.groups
+    groups = dataset.train.groups
     known = ", ".join(dataset.classes[:MOST_CLASSES]) + (" and so on" if len(dataset.classes) > MOST_CLASSES else "")
     lines = [f"Anything but {known}: it has no class for it, and tells only what is unlike all it was trained on."]
-    unseen = [name for name in groups if name not in (kept, RECORDING) and dataset.train.known(name)]
-    seen = [name for name in unseen if is_shared(dataset, name)]
-    if seen:
+    shared = [name for name in groups if dataset.train.known(name) and is_shared(dataset, name)]
+    if shared:
         lines.append(
-            f"Claims about a {' or '.join(seen)} that it never met: test rows are of the same ones as training. "
-            f"Search with --protocol disjoint:{seen[0]} on a test of others to know."
+            f"Claims about a {' or '.join(shared)} that it never met: test rows are of the same ones as training. "
+            "A test partition of others would tell."
         )
-    if SPEAKER not in groups and any(form.source == "recording" for form in dataset.forms.values()):
-        lines.append("Claims about voices that it never heard: who speaks is not known of these recordings.")
     falls = fallen(own.measured)
     if falls:
         lines.append(f"Values as bad as these, of {own.measured.rows:,} validation rows: {'; '.join(falls)}.")
     if found.units < FEW_UNITS:
         lines.append(f"Small differences: {found.units} independent units are too few to tell models apart.")
     return lines
-
-
-def is_shared(dataset: Dataset, group: str) -> bool:
-    """Whether test rows are of members of a group that training rows are of."""
-    test = dataset.require_test()
-    return bool(set(test.groups[group].tolist()) & set(dataset.train.groups[group].tolist()) - {""})
 
 
 def fallen(measured: Measured) -> list[str]:
@@ -152,34 +147,28 @@ def fallen(measured: Measured) -> list[str]:
     return found[:MOST_FALLS]
 
 
-def lines(tracker: MlflowTracker, own: Certificate, dataset: Dataset, path: Path) -> list[str]:
-    """What a command says in the end."""
-    found = scored(tracker, own, dataset, own.promoted.trial)
-    return [verdict(own, found), *plain_lines(own, dataset, found), f"certificate: {path}"]
-
-
-def page(tracker: MlflowTracker, own: Certificate, dataset: Dataset, found: HeldOut) -> str:
-    """The page."""
+def page(own: Certificate, dataset: Dataset, scores: Mapping[str, HeldOut]) -> str:
+    """The page. scores: by run, of those that were scored on the test partition."""
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader("mmtune.best"), jinja2.PackageLoader("mmtune.report")])
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    key = own.study.key
+    key, found = own.study.key, scores[own.promoted.trial.run_id]
     values: dict[str, Any] = {
         "own": own,
         "key": key,
         "dataset": dataset,
         "found": found,
         "verdict": verdict(own, found),
-        "lines": plain_lines(own, dataset, found),
+        "lines": plain_lines(own, found),
         "limits": limits(own, dataset, found),
         "robustness": robustness_lines(own.measured),
-        "finals": [(final, scores_of(tracker, own, dataset, final)) for final in own.finals],
+        "finals": [(final, scores.get(final.run_id)) for final in own.finals],
         "searches": [(outcome.key, tally) for outcome, tally in own.searches],
         "members": [(name, trial, choices_of(trial)) for name, trial in own.members.items()],
         "space": describe(own.space),
         "note": protocol_note(key.protocol),
-        "again": command_line("best", None, hours=f"{own.asked / 3600:g}", data=own.data),
+        "again": command_line("best", None, **own.given),
         "ui": command_line("ui"),
         "duration": duration,
         "percent": percent,
@@ -193,8 +182,3 @@ def choices_of(trial: TrialRun) -> str:
     drawn = drawn_values(trial)
     again = re.fullmatch(r"trial_(\d+)_seed_(\d+)", str(drawn.get(TRY, "")))
     return f"search_{again[1]} again, with another seed ({again[2]})" if again else title(trial, list(drawn))
-
-
-def scores_of(tracker: MlflowTracker, own: Certificate, dataset: Dataset, trial: TrialRun) -> HeldOut | None:
-    """What one of the finals scores on the test partition, None where it was not scored."""
-    return scored(tracker, own, dataset, trial) if "test_accuracy" in trial.metrics else None

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from mmtune.analysis.statistics import share_interval
-from mmtune.data.dataset import SPEAKER, Dataset, Partition
-from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning, units
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import CONTENT, DISJOINT, meaning, units
 from mmtune.train.answers import read_answers
 from mmtune.train.metrics import confusion, f1_per_class, macro_f1
 
-DRAWS = 1_000
+DRAWS, FEWEST_DRAWN = 1_000, 5
 MOST_CONFUSED = 5
 Numbers = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
     """The scores of a trial's stored answers to the test partition."""
     stored = read_answers(path, ("label", "prediction"))
     label, prediction, count = stored["label"], stored["prediction"], len(dataset.classes)
-    unit, of_row = independent(dataset.require_test(), protocol)
+    unit, of_row = independent(dataset, protocol)
     counts = confusion(torch.from_numpy(label), torch.from_numpy(prediction), count)
     f1, seen = f1_per_class(counts).numpy(), np.unique(label)
     wrong = counts.numpy() * ~np.eye(count, dtype=bool)
@@ -60,25 +60,42 @@ def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
     )
 
 
-def independent(test: Partition, protocol: str) -> tuple[str, Numbers]:
-    """What is independent among test rows, in words, and its number in each row (N,): what the split keeps apart."""
-    kept = meaning(protocol)
-    group = SPEAKER if kept == RANDOM and test.known(SPEAKER) else kept.removeprefix(DISJOINT)
-    if kept == RANDOM and group != SPEAKER:
-        return "row", units(test, RANDOM)
-    if group == CONTENT or not test.known(group):
-        return "equal content", units(test, f"{DISJOINT}{CONTENT}")
-    return group, units(test, f"{DISJOINT}{group}")
+def independent(dataset: Dataset, protocol: str) -> tuple[str, Numbers]:
+    """What is independent among test rows, in words, and its number in each row (N,).
+
+    Of the groups of which training has no member the one with the fewest, as whoever drew the test kept it apart; else
+    what the protocol keeps apart; else equal content.
+    """
+    test, kept = dataset.require_test(), meaning(protocol).removeprefix(DISJOINT)
+    known = {name: len(np.unique(own)) for name, own in test.groups.items() if test.known(name)}
+    apart = [name for name in known if not is_shared(dataset, name)]
+    group = min(apart, key=lambda name: known[name]) if apart else kept if kept in known else CONTENT
+    return ("equal content" if group == CONTENT else group), units(test, f"{DISJOINT}{group}")
+
+
+def is_shared(dataset: Dataset, group: str) -> bool:
+    """Whether test rows are of members of a group that training rows are of."""
+    test = dataset.require_test()
+    return bool(set(test.groups[group].tolist()) & set(dataset.train.groups[group].tolist()) - {""})
 
 
 def f1_interval(label: Numbers, prediction: Numbers, unit: Numbers, classes: int, seed: int) -> tuple[float, float]:
-    """The 95 % interval of macro-F1 by drawing units (N,) with replacement, DRAWS times (Field and Welsh, 2007)."""
+    """The 95 % interval of macro-F1 by drawing units (N,) with replacement, DRAWS times (Field and Welsh, 2007).
+
+    Where no row is wrong, or there are fewer than FEWEST_DRAWN units, all draws are alike: it is the accuracy's then.
+    """
     rng, count = np.random.default_rng(seed), int(unit.max()) + 1
-    cells = label * classes + prediction
+    right = label == prediction
+    if right.all() or count < FEWEST_DRAWN:
+        return share_interval(right, unit)
     found = np.empty(DRAWS)
     for draw in range(DRAWS):
-        times = np.bincount(rng.integers(count, size=count), minlength=count)
-        counts = np.bincount(cells, weights=times[unit], minlength=classes**2).reshape(classes, classes)
-        found[draw] = macro_f1(torch.from_numpy(counts))
+        times = np.bincount(rng.integers(count, size=count), minlength=count)[unit]
+        hits, true, said = (
+            np.bincount(own, weights=weight, minlength=classes)
+            for own, weight in ((label, times * right), (label, times), (prediction, times))
+        )
+        total = true + said
+        found[draw] = (2 * hits / np.maximum(total, 1))[total > 0].mean()
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ BESIDE = 1.3
 """How much longer a training takes while others train beside it."""
 DEARER = 1.5
 """So many times as long as there is time for may an option of the space take an epoch for."""
+GPU_AT_ONCE = 2.5
 CHOSEN = ".chosen"
 
 
@@ -70,7 +72,7 @@ def options_of(study: Study) -> dict[str, tuple[str, ...]]:
     }
 
 
-def paced(study: Study, seconds: float, workers: int, of_one: Callable[[TrialConfig], float]) -> Pace:
+def paced(study: Study, seconds: float, workers: float, of_one: Callable[[TrialConfig], float]) -> Pace:
     """What there is time for in the seconds of a search. of_one: how long an epoch of a configuration takes.
 
     Where the base has not ENOUGH epochs, all options are asked: its dearest parts make room for the cheapest option
@@ -86,7 +88,8 @@ def paced(study: Study, seconds: float, workers: int, of_one: Callable[[TrialCon
     more: dict[str, dict[str, float]] = {}
     beside, without = base, now
     for path, options in known.items():
-        took = {one: without if one == has[path] else of_one(with_option(beside, path, one)) for one in options}
+        others = {one: of_option(of_one, with_option(beside, path, one)) for one in options if one != has[path]}
+        took = {has[path]: without, **others}
         more[path] = {one: value - without for one, value in took.items()}
         cheapest = min(took, key=lambda one: took[one])
         beside, without = with_option(beside, path, cheapest), took[cheapest]
@@ -109,13 +112,26 @@ def paced(study: Study, seconds: float, workers: int, of_one: Callable[[TrialCon
     )
 
 
+def of_option(of_one: Callable[[TrialConfig], float], config: TrialConfig) -> float:
+    """How long an epoch takes with an option; without an end where it cannot be trained, as it may not fit the data."""
+    try:
+        return of_one(config)
+    except Exception:  # what a network raises that does not fit, anybody may have written
+        return math.inf
+
+
+def at_once(workers: int, device: str) -> float:
+    """How many trainings' worth workers make: those of a GPU share it (benchmarks/results/2026-11-27-gpu.md)."""
+    return min(workers, GPU_AT_ONCE) if device.startswith("cuda") else workers
+
+
 def with_option(base: TrialConfig, path: str, option: str) -> TrialConfig:
     """The base with another option of a OneOf."""
     changed: TrialConfig = replace_paths(base, {f"{path}{CHOSEN}": option})
     return changed
 
 
-def epochs_for(seconds: float, workers: int, of_one: float) -> int:
+def epochs_for(seconds: float, workers: float, of_one: float) -> int:
     """How many epochs a training may have, of which one takes so long, in the seconds of a search."""
     return int(np.clip(seconds * workers / (TRAININGS * max(of_one, 1e-6)), FEWEST, MOST))
 
@@ -135,6 +151,9 @@ def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: s
             count *= MORE
     finally:
         torch.set_num_threads(threads)
+        if device.startswith("cuda"):
+            # Workers are other processes.
+            torch.cuda.empty_cache()
 
 
 def one_epoch(config: TrialConfig, rows: Rows, split: Split, share: float) -> float:

@@ -10,10 +10,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,15 @@ from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.base.progress import say, steps
-from mmtune.best.certificate import Certificate, lines, write_certificate
+from mmtune.best.certificate import Certificate, write_certificate
 from mmtune.best.members import Candidate, answered, candidate, ensemble_of, greedy, log_loss, soup_of, soups
-from mmtune.best.pace import Pace, epoch_seconds, paced
+from mmtune.best.pace import Pace, at_once, epoch_seconds, paced
 from mmtune.best.state import State, read_state, write_state
 from mmtune.best.tracked import SINGLE, Final, final_key, track_finals
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.protocols import Split, split
 from mmtune.networks.card import MODEL
+from mmtune.networks.kinds import remember
 from mmtune.networks.randomness import CPU
 from mmtune.networks.storage import Loaded
 from mmtune.serve.logged import DROPOUT
@@ -39,20 +42,27 @@ from mmtune.serve.measured import VALIDATES
 from mmtune.serve.promotion import promote
 from mmtune.serve.robustness import measure
 from mmtune.serve.scoring import score_test
-from mmtune.study import Study
+from mmtune.serve.versions import Registry
+from mmtune.study import Study, StudyKey
+from mmtune.study.definition import schedule
 from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.space import describe
-from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.objective import objective_of
+from mmtune.train.step import DivergenceError
 from mmtune.train.trial import take
 from mmtune.tune.machine import PoolMaker, most_workers, training_device
-from mmtune.tune.plan import protocol_of
+from mmtune.tune.made import made_from
+from mmtune.tune.plan import protocol_of, require_searchable
 from mmtune.tune.run import Outcome, run_study
+from mmtune.tune.trying import require_network, require_objective
 
 SEARCH, CLOSING = 0.55, 0.12
 """Shares of the time: what the search ends after, and what is kept for all that follows the last training."""
+EVERY = 20.0
+"""Seconds after which the time that was spent is written down."""
 DEAREST = 2.5
 """So many times as long as the base's may a training of the search take."""
 AGAIN, SEEDS = 3, 2
@@ -67,7 +77,7 @@ MEASURED, LEAST_SECONDS, LEAST_MOST = 40, 5.0, (100, 2_000)
 class Task:
     """What is asked for. seconds: of all calls together; options: where and how trainings run.
 
-    data: the folder that was named, None for the bundled sample.
+    given: the options of the command as they were given, by which the certificate says how to make it again.
     """
 
     study: Study
@@ -78,7 +88,7 @@ class Task:
     console: Console
     stopped: Callable[[], bool]
     make_pool: PoolMaker
-    data: Path | None = None
+    given: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def protocol(self) -> str:
@@ -90,52 +100,147 @@ class Task:
         own = f"{self.study.name}-{self.dataset.digest[:8]}.{self.protocol}.seed{self.options.seed}"
         return self.root / "best" / f"{own.replace(':', '-')}.json"
 
+    @property
+    def made(self) -> str:
+        """Of what the study consists, as a hash."""
+        told = "\n".join(made_from(self.study, self.study.base, schedule(self.study, "tpe", self.study.base, {})))
+        return hashlib.sha256(f"{told}\n{objective_of(self.study.objective).told()}".encode()).hexdigest()
+
     def say(self, text: str) -> None:
         say(self.console, text)
 
 
-def find_best(task: Task) -> Path | None:
-    """Do what is left of a task; the certificate's path, None where it was stopped.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What has come of a task. path: of the certificate; version: of the model; is_champion: whether it is that now."""
 
-    Raises InputError where the data set has no test partition, or there is not time enough for a single trial.
+    path: Path
+    version: str
+    is_champion: bool
+
+
+class Clock:
+    """The time that all calls of a task have taken, written down with its state as it goes by."""
+
+    def __init__(self, task: Task, state: State, began: float) -> None:
+        self.task, self.state, self.started = task, state, began - state.spent
+        self.written = 0.0
+
+    def note(self, **changes: Any) -> None:
+        """Write down what was decided, and the time until now."""
+        self.written = time.monotonic()
+        self.state = replace(self.state, spent=self.written - self.started, **changes)
+        write_state(self.task.path, self.state)
+
+    def stopped(self) -> bool:
+        """Whether the task is to stop; asked all the time by whatever takes long."""
+        if time.monotonic() - self.written > EVERY:
+            self.note()
+        return self.task.stopped()
+
+    def share(self, part: float) -> float:
+        """The moment at which a share of the time is over that there was since the last certificate."""
+        origin = self.state.origin
+        return self.started + origin + part * (self.task.seconds - origin)
+
+
+def find_best(task: Task) -> Found | None:
+    """Do what is left of a task; None where it was stopped.
+
+    Raises InputError where the data set has no test partition, the study is none that can be searched or is no longer
+    what was searched, or there is not time enough for a single trial.
     """
     began = time.monotonic()
     task.dataset.require_test()
     sides = split(task.dataset.train, task.protocol, task.options.seed)
-    state = read_state(task.path)
-    if state is not None and state.certificate and task.seconds <= state.seconds:
-        hours = f"{task.study.name} has had its {task.seconds / 3600:g} hours"
-        task.say(f"{hours}; more --hours go on from {state.certificate}")
-        return Path(state.certificate)
-    if state is None:
-        state = State(pace=pace_of(task, sides))
-        write_state(task.path, state)
-    # As if this call had begun when the first one would have, had nothing come between them.
-    started = began - state.spent
-    task = replace(task, study=state.pace.narrowed(task.study))
+    require_searchable_here(task, sides)
     note = f"pid {os.getpid()} on {os.uname().nodename}"
     with locked(task.path.with_suffix(".lock"), f"one command at a time may make {task.study.name}", note):
-        return gone_on(task, state, sides, started)
+        state = state_of(task, sides)
+        there = standing(task, state)
+        if there is not None:
+            return there
+        clock = Clock(task, state, began)
+        narrowed = replace(task, study=state.pace.narrowed(task.study), stopped=clock.stopped)
+        try:
+            return gone_on(narrowed, clock, sides)
+        finally:
+            clock.note()
 
 
-def gone_on(task: Task, state: State, sides: Split, started: float) -> Path | None:
-    """The steps that are left, as `find_best`; started: when the first call would have begun."""
-    try:
-        search = searched(task, state, started)
-        if search is None:
-            return None
-        if not state.again:
-            state = replace(state, again=again_of(task, search))
-            write_state(task.path, state)
-        trained = trained_again(task, state, started)
-        if task.stopped():
-            return None
-        path = finished(task, state, [own for own in (search, trained) if own], sides, started)
-        if path is not None:
-            state = replace(state, certificate=str(path), seconds=task.seconds)
-        return path
-    finally:
-        write_state(task.path, replace(state, spent=time.monotonic() - started))
+def require_searchable_here(task: Task, sides: Split) -> None:
+    """Raise InputError unless the study's space can be searched on this data."""
+    study, objective = task.study, objective_of(task.study.objective)
+    if study.tries or study.phases or study.encoders:
+        raise InputError(f"{study.name} must be a space to search, it has tries, phases or encoders of its own")
+    remember(study.base.model, study.name)
+    require_network(study.base.model, task.dataset, study.missing)
+    require_searchable(study.name, objective, "tpe", None)
+    require_objective(objective, task.dataset, [sides])
+
+
+def state_of(task: Task, sides: Split) -> State:
+    """What was decided before, or is now; InputError where the study has changed since it was searched.
+
+    As long as nothing is complete another number of hours is another pace.
+    """
+    state, made = read_state(task.path), task.made
+    tracker = MlflowTracker(task.root)
+    searched = [own for own in tracker.studies(task.study.name) if is_of(task, own.key)]
+    if state is not None and state.made == made:
+        is_decided = state.paced == task.seconds or bool(state.again) or any_complete(tracker, searched)
+        if is_decided:
+            return state
+    if state is not None and state.made != made and searched:
+        raise InputError(
+            f"{task.study.name} must stay what its search began with, it has changed since: give another --seed, or "
+            f"delete its runs and {task.path}"
+        )
+    spent = 0.0 if state is None else state.spent
+    made_now = State(made=made, pace=pace_of(task, sides), paced=task.seconds, spent=spent, origin=spent)
+    write_state(task.path, made_now)
+    return made_now
+
+
+def is_of(task: Task, key: StudyKey) -> bool:
+    """Whether a tracked study is a search of this task's."""
+    own = (key.digest, key.protocol, key.seed, key.sampler)
+    return own == (task.dataset.digest, task.protocol, task.options.seed, "tpe")
+
+
+def any_complete(tracker: MlflowTracker, searched: Sequence[StudyRun]) -> bool:
+    """Whether any of these studies has a complete trial."""
+    return any(tracker.tally(own.run_id).get(COMPLETE) for own in searched)
+
+
+def standing(task: Task, state: State) -> Found | None:
+    """The certificate that stands, where no more time is given than it took; None where there is more to do."""
+    path = task.root / state.certificate
+    if not state.certificate or task.seconds > state.asked or not path.is_file():
+        return None
+    task.say(f"{task.study.name} has had its {task.seconds / 3600:g} hours; more --hours go on from {path}")
+    tracker, name = MlflowTracker(task.root), task.study.name
+    champion, last = Registry(tracker, name).champion(), Registry(tracker, name).numbers()
+    return Found(path=path, version=last[-1], is_champion=last[-1] == champion) if last else None
+
+
+def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:
+    """The steps that are left, as `find_best`."""
+    if clock.state.certificate:
+        # There is more time than there was: the best of a longer search are others.
+        clock.note(again={}, certificate="", origin=clock.state.spent)
+    search = searched(task, clock)
+    if search is None:
+        return None
+    if not clock.state.again:
+        clock.note(again=again_of(task, search))
+    trained = trained_again(task, clock)
+    if task.stopped():
+        return None
+    found = finished(task, clock, [own for own in (search, trained) if own], sides)
+    if found is not None:
+        clock.note(certificate=str(found.path.relative_to(task.root)), asked=task.seconds)
+    return found
 
 
 def pace_of(task: Task, sides: Split) -> Pace:
@@ -146,16 +251,22 @@ def pace_of(task: Task, sides: Split) -> Pace:
     for line in describe(task.study.space):
         task.say(f"  {line}")
     task.say("timing an epoch")
-    own = paced(
-        task.study,
-        SEARCH * task.seconds,
-        workers,
-        lambda config: epoch_seconds(config, task.dataset, sides, device),
-    )
+    try:
+        own = paced(
+            task.study,
+            SEARCH * task.seconds,
+            at_once(workers, device),
+            lambda config: epoch_seconds(config, task.dataset, sides, device),
+        )
+    except (DivergenceError, RuntimeError, TypeError, ValueError) as error:
+        told = str(error).partition("\n")[0]
+        raise InputError(
+            f"{task.study.name}: its base must train, it does not: {type(error).__name__}: {told}"
+        ) from error
     for path, option in own.chosen.items():
         task.say(f"{path}: {option} is where the search begins, as the study's own would have too few epochs")
     for path, options in own.left_out.items():
-        task.say(f"{path}: there is no time for {', '.join(options)}")
+        task.say(f"{path}: there is no time for {', '.join(options)}, or it does not fit the data")
     task.say(f"an epoch of the base takes about {own.seconds:.1f} s here: trainings have {own.epochs} epochs")
     return own
 
@@ -165,14 +276,14 @@ def hours_until(end: float) -> float:
     return float(f"{max(end - time.monotonic(), 0.001) / 3600:.3g}")
 
 
-def searched(task: Task, state: State, started: float) -> Outcome | None:
+def searched(task: Task, clock: Clock) -> Outcome | None:
     """The search, gone on with as long as there is time for it; None where it was stopped.
 
     No training of it goes on for much longer than the base's: a space has networks that take ten times as long.
     """
-    minutes = float(f"{DEAREST * state.pace.epochs * state.pace.seconds / 60:.3g}")
-    hours = hours_until(started + SEARCH * task.seconds)
-    options = replace(task.options, epochs=state.pace.epochs, hours=hours, trial_minutes=minutes)
+    pace = clock.state.pace
+    minutes, hours = float(f"{DEAREST * pace.epochs * pace.seconds / 60:.3g}"), hours_until(clock.share(SEARCH))
+    options = replace(task.options, epochs=pace.epochs, hours=hours, sampler="tpe", trial_minutes=minutes)
     found = run_study(task.study, task.dataset, options, task.root, task.console, task.stopped, task.make_pool)
     if found is None or task.stopped():
         return None
@@ -190,11 +301,16 @@ def again_of(task: Task, search: Outcome) -> dict[str, dict[str, Any]]:
     }
 
 
-def trained_again(task: Task, state: State, started: float) -> Outcome | None:
-    """The best configurations trained again as tries, whole, as far as there is time."""
-    tries = replace(task.study, grid=None, phases=(), tries=state.again, seeds_from=MOST_TRIALS)
-    end = started + (1 - CLOSING) * task.seconds
-    options = replace(task.options, epochs=state.pace.epochs, sampler="tries", hours=hours_until(end), prune=False)
+def trained_again(task: Task, clock: Clock) -> Outcome | None:
+    """The best configurations trained again as tries, whole, as far as there is time.
+
+    Another list of them is another study.
+    """
+    again = clock.state.again
+    name = f"{task.study.name}_again_{hashlib.sha256(json.dumps(again).encode()).hexdigest()[:6]}"
+    tries = replace(task.study, name=name, grid=None, tries=again, seeds_from=MOST_TRIALS)
+    hours, epochs = hours_until(clock.share(1 - CLOSING)), clock.state.pace.epochs
+    options = replace(task.options, epochs=epochs, sampler="tries", hours=hours, prune=False)
     return run_study(tries, task.dataset, options, task.root, task.console, task.stopped, task.make_pool)
 
 
@@ -207,21 +323,21 @@ def complete_trials(tracker: MlflowTracker, outcome: Outcome) -> list[TrialRun]:
     return sorted(kept, key=lambda own: (-objective.rank(own.metrics), own.number))
 
 
-def finished(task: Task, state: State, outcomes: Sequence[Outcome], sides: Split, started: float) -> Path | None:
-    """Choose, track, score once, register and certify; the certificate's path, None where it was stopped."""
-    tracker, end = MlflowTracker(task.root), started + task.seconds
+def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome], sides: Split) -> Found | None:
+    """Choose, track, score once, register and certify; None where it was stopped."""
+    tracker, end = MlflowTracker(task.root), clock.share(1.0)
     objective = objective_of(task.study.objective)
     resident = Resident(task.dataset.train, len(task.dataset.classes), CPU, task.study.missing)
     asked = sides.validation[sample_rows(len(sides.validation), ASKED, task.options.seed)]
     some = take(resident.rows(task.study.base.model.reads), asked)
     with steps(task.console) as advance:
         began = time.monotonic()
-        candidates = candidates_of(task, tracker, outcomes, some, end, advance)
+        candidates = candidates_of(task, tracker, outcomes, some, clock.share(1 - 0.7 * CLOSING), advance)
         row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(asked)
         if task.stopped():
             return None
         finals = choices_of(candidates, some)
-        key = final_key(task.study, task.dataset, task.options, state.pace.epochs)
+        key = final_key(task.study, task.dataset, task.options, clock.state.pace.epochs)
         study = track_finals(tracker, task.study, task.dataset, key, finals, resident, sides)
         promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
         single = next(own for own in reversed(tracker.trials(study.run_id)) if own.name.startswith(SINGLE))
@@ -238,23 +354,23 @@ def finished(task: Task, state: State, outcomes: Sequence[Outcome], sides: Split
         members={one.name: one.run for one in candidates},
         measured=measured,
         space=task.study.space,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - clock.started,
         asked=task.seconds,
-        data=task.data,
+        given=task.given,
     )
-    path = write_certificate(tracker, told, task.dataset)
-    for line in lines(tracker, told, task.dataset, path):
+    path, lines = write_certificate(tracker, told, task.dataset)
+    for line in lines:
         task.say(line)
-    return path
+    return Found(path=path, version=promoted.version, is_champion=promoted.is_champion)
 
 
 def candidates_of(
-    task: Task, tracker: MlflowTracker, outcomes: Sequence[Outcome], rows: Rows, end: float, advance: Progress
+    task: Task, tracker: MlflowTracker, outcomes: Sequence[Outcome], rows: Rows, until: float, advance: Progress
 ) -> list[Candidate]:
-    """The best trained networks, asked about validation rows, as many as there is time for; two at least."""
+    """The best trained networks, asked about validation rows, as many as there is time for until then; two at least."""
     trials = {
-        f"{'again' if own.key.sampler == 'tries' else 'search'}_{trial.number:02d}": trial
-        for own in outcomes
+        f"{what}_{trial.number:02d}": trial
+        for what, own in zip(("search", "again"), outcomes, strict=False)
         for trial in complete_trials(tracker, own)
     }
     objective = objective_of(task.study.objective)
@@ -262,7 +378,7 @@ def candidates_of(
     found: list[Candidate] = []
     for name in ranked:
         advance("validation answers", len(found), len(ranked))
-        if task.stopped() or (len(found) > 1 and time.monotonic() > end - 0.7 * CLOSING * task.seconds):
+        if task.stopped() or (len(found) > 1 and time.monotonic() > until):
             break
         found.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), rows))
     advance("validation answers", len(ranked), len(ranked))

@@ -17,15 +17,22 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """pace: what there is time for. spent: seconds that earlier calls took. again: what is trained again, by name, its
-    values by path; empty until the search has ended. certificate: where it was
-    written, "" until then; seconds: how many were asked for then."""
+    """What was decided, and how long it took.
 
+    made: of what the study consists, as a hash. pace: what there was time for in `paced` seconds. spent: seconds that
+    all calls have taken; origin: of these, when the last certificate was there. again: what is trained again, by name,
+    its values by path; empty until the search has ended. certificate: where it is in the store, "" until it was
+    written; asked: the seconds that were asked for then.
+    """
+
+    made: str
     pace: Pace
+    paced: float
     spent: float = 0.0
+    origin: float = 0.0
     again: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     certificate: str = ""
-    seconds: float = 0.0
+    asked: float = 0.0
 
 
 def read_state(path: Path) -> State | None:

@@ -23,10 +23,11 @@ from mmtune.tracking import CLASSES, COMPLETE, MISSING, NOTE, PARENT, RUNNING, M
 from mmtune.tracking.runs import NUMBER, PARAMS
 from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.batches import Resident
-from mmtune.train.costs import latency
+from mmtune.train.costs import costs, latency
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.metrics import every_metric
 from mmtune.train.objective import Objective, objective_of
+from mmtune.train.robustness import robustness
 from mmtune.train.staging import WEIGHTS, Point
 from mmtune.train.trial import finite, take, write_rows
 from mmtune.tune.plan import data_inputs, protocol_of
@@ -130,7 +131,8 @@ def track(
         save_model(files / MODEL, model, loaded.config, loaded.shapes)
         measured = write_rows(files, found, None, rows, resident.units, sides, key.objective)
         tracker.add_files(run_id, files)
-    metrics = {**scores_of(found, key.objective), **measured, **latency(model, validation)}
+    asked = {**costs(key.objective, model, validation), **robustness(key.objective, model, validation)}
+    metrics = {**scores_of(found, key.objective), **measured, **latency(model, validation), **asked}
     tracker.log(run_id, [Point(epoch=0, time=milliseconds(), metrics=metrics)], {**params})
     tracker.end(run_id, COMPLETE, milliseconds())
 

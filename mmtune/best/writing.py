@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mmtune.base.files import make_folder
+from mmtune.base.files import make_folder, write_whole
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import Form, Sound, Speech, dtype_of
 from mmtune.networks.shapes import as_read
 from mmtune.study.finding import HERE, study_files
 
+LONGEST_NAME = 50
 SOUNDS = ("speech", "waveform", "logmel", "mfcc")
 """Of banks that are made of the same recordings one is read, the first of these kinds."""
 
@@ -101,27 +101,32 @@ def kind_of(form: Form) -> Kind:
 
 def banks_of(dataset: Dataset) -> list[str]:
     """The banks that are read: all, but of those that are made of the same recordings one."""
-    found: list[str] = []
     sounds = {name: form for name, form in dataset.forms.items() if isinstance(form, Sound)}
-    ranked = sorted(sounds, key=lambda name: SOUNDS.index(sounds[name].kind))
     heard: list[str] = []
-    for name in ranked:
-        own = dataset.train.banks[name].index
-        if not any(same_rows(own, dataset.train.banks[other].index) for other in heard):
+    for name in sorted(sounds, key=lambda own: SOUNDS.index(sounds[own].kind)):
+        if not any(are_one(dataset, name, other) for other in heard):
             heard.append(name)
-    found = [name for name in dataset.forms if name not in sounds or name in heard]
-    return found
+    return [name for name in dataset.forms if name not in sounds or name in heard]
 
 
-def same_rows(one: Any, other: Any) -> bool:
-    """Whether two banks have a value in the same rows, and of as many recordings."""
-    alike = np.array_equal(one >= 0, other >= 0)
-    return bool(alike and abs(int(one.max()) - int(other.max())) <= 0.02 * max(1, int(one.max())))
+def are_one(dataset: Dataset, name: str, other: str) -> bool:
+    """Whether two banks of sounds are the same recordings in two kinds: the same rows share one in each."""
+    one, two = (dataset.train.banks[own].index for own in (name, other))
+    if dataset.forms[name].kind == dataset.forms[other].kind or not np.array_equal(one >= 0, two >= 0):
+        return False
+    pairs = len(np.unique(np.stack([one, two]), axis=1).T)
+    # Recordings that differ by nothing that features tell are one value of theirs.
+    return pairs <= 1.02 * max(len(np.unique(one)), len(np.unique(two)))
 
 
 def name_of(dataset: Dataset) -> str:
-    """The study's name: best_ and the data set's."""
-    return f"best_{re.sub(r'[^A-Za-z0-9]+', '_', dataset.name).strip('_')}"[:80]
+    """The study's name: best_ and the data set's, with the beginning of its digest where that is not plain."""
+    plain = re.sub(r"[^A-Za-z0-9_]+", "_", dataset.name).strip("_")[:LONGEST_NAME]
+    return (
+        f"best_{plain}"
+        if plain.replace("_", "") == re.sub(r"[-_ .]", "", dataset.name)
+        else (f"best_{plain}_{dataset.digest[:6]}".replace("__", "_"))
+    )
 
 
 def find_or_write(dataset: Dataset, folder: Path | None) -> tuple[Path, bool]:
@@ -132,7 +137,7 @@ def find_or_write(dataset: Dataset, folder: Path | None) -> tuple[Path, bool]:
     if path.exists() or there:
         return (path if path.exists() else there[0]), False
     make_folder(path.parent)
-    path.write_text(text_of(name, dataset))
+    write_whole(path, text_of(name, dataset).encode())
     return path, True
 
 
@@ -145,21 +150,26 @@ def text_of(name: str, dataset: Dataset) -> str:
     )
     fusion = chosen(fusions, " " * 12) if len(kinds) > 1 else "Concatenation()"
     augment = "".join(f'                "{bank}": {kind.augment},\n' for bank, kind in kinds.items() if kind.augment)
-    several = (
-        "            modality_dropout=0.3,\n            outliers=0.1,\n" if len(kinds) > 1 and may_lack(dataset) else ""
-    )
+    several = "            modality_dropout=0.3,\n            outliers=0.1,\n" if len(kinds) > 1 else ""
     spaces = [f'one_of("model.encoders.{bank}", {spaces_of(kind.encoders)})' for bank, kind in kinds.items()]
     spaces += [f'one_of("model.fusion", {spaces_of(fusions)})'] if len(kinds) > 1 else []
     spaces += [f'under("train.augment.{bank}", {kind.changes})' for bank, kind in kinds.items() if kind.changes]
     spaces += ['under("train", RECIPE)'] + (['under("train", MODALITY_DROPOUT)'] if several else [])
-    names = sorted(set(re.findall(r"\b[A-Z][A-Za-z0-9]+(?=\()", encoders + fusion)) - {"OneOf"})
-    augments = sorted(set(re.findall(r"\b[A-Za-z]+Augmentation(?=\()", augment)))
-    catalogue = sorted({own for one in spaces for own in re.findall(r"\b[A-Z][A-Z0-9_]+\b", one)})
+    tried = [*(own for kind in kinds.values() for own in kind.encoders.values()), *fusions.values()]
+    names = sorted({made.partition("(")[0] for made, _ in tried})
+    augments = sorted({kind.augment.partition("(")[0] for kind in kinds.values() if kind.augment})
+    catalogue = sorted(
+        {space for _, space in tried if space}
+        | {kind.changes for kind in kinds.values() if kind.changes}
+        | {"RECIPE", *(["MODALITY_DROPOUT"] if several else [])}
+    )
+    lacking = tuple(bank for bank in kinds if lacks(dataset, bank))
     reads = ", ".join(f"{kind.what} ({bank})" for bank, kind in kinds.items())
     return TEMPLATE.format(
         name=name,
-        data=dataset.name,
+        data=re.sub(r'["\\\\]', "'", dataset.name),
         reads=reads,
+        missing=f"    missing={lacking!r},\n" if lacking else "",
         networks=wrapped(sorted([*names, "LateFusion", "OneOf"])),
         catalogue=wrapped(catalogue),
         augmentations=f"from mmtune.train.augmentations import {', '.join(augments)}\n" if augments else "",
@@ -171,9 +181,9 @@ def text_of(name: str, dataset: Dataset) -> str:
     )
 
 
-def may_lack(dataset: Dataset) -> bool:
-    """Whether rows have every bank, so that some may be taken away in training."""
-    return all(bool((bank.index >= 0).all()) for bank in dataset.train.banks.values())
+def lacks(dataset: Dataset, bank: str) -> bool:
+    """Whether some row has no value in a bank."""
+    return any(bool((part.banks[bank].index < 0).any()) for part in dataset.partitions.values())
 
 
 def chosen(options: Mapping[str, tuple[str, str]], indent: str) -> str:
@@ -229,6 +239,6 @@ STUDY = Study(
 {several}{augment}        ),
     ),
     space={space},
-    doc=__doc__,
+{missing}    doc=__doc__,
 )
 '''

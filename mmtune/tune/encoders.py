@@ -10,6 +10,7 @@ from mmtune.base.fields import replace_path
 from mmtune.networks.card import read_card
 from mmtune.networks.kinds import model_from_json
 from mmtune.study import Study, load_study
+from mmtune.study.key import ENSEMBLE
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker, TrialRun, best_trial
 from mmtune.train.objective import objective_of
@@ -47,6 +48,7 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, protocol: str,
         and (run.key.objective, run.key.folds) == (objective, 0)
         and (run.key.sampler == "reported" or options.sampler != "reported")
         and run.status == "FINISHED"
+        and run.key.sampler != ENSEMBLE
     ]
     return best_trial((best for run in same if (best := tracker.best(run.run_id, objective))), objective)
 

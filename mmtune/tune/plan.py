@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,15 @@ class Plan:
         """Everything that a trial is made from, by dotted path."""
         # A tuple would come back from JSON as a list, which for a store is another value.
         plain = {path: list(own) if isinstance(own, tuple) else own for path, own in flatten(config).items()}
+        plain = {path: own for path, own in plain.items() if is_built(path, plain)}
         return plain | {f"encoder.{bank}": run for bank, run in self.encoder_runs.items()}
+
+
+def is_built(path: str, plain: Mapping[str, Any]) -> bool:
+    """Whether a field is of something that is built: not one of an option that a `OneOf` has not chosen."""
+    places = [place.start() for place in re.finditer(r"\.options\.", path)]
+    named = ((path[:place], path[place + len(".options.") :].partition(".")[0]) for place in places)
+    return all(plain.get(f"{above}.chosen", name) == name for above, name in named)
 
 
 def protocol_of(options: Options, dataset: Dataset) -> str:

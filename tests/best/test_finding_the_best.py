@@ -103,6 +103,8 @@ def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset
 
 def test_a_state_survives_and_a_damaged_one_is_told(tmp_path: Path) -> None:
     state = State(
+        made="x",
+        paced=60.0,
         pace=Pace(seconds=2.0, epochs=4, left_out={"a": ["b"]}),
         spent=1.5,
         again={"trial_00_seed_1": {"train.learning_rate": 0.1, "model.x": "cnn"}},
@@ -124,8 +126,10 @@ def test_data_without_a_test_partition_are_refused(tiny: Dataset, store: Path) -
 @pytest.mark.slow
 def test_from_time_to_a_certificate(tiny: Dataset, store: Path) -> None:
     """And again with the same time, which does nothing, and with more, which goes on."""
-    path = find_best(task(tiny, store, 30))
-    assert path is not None
+    found = find_best(task(tiny, store, 30))
+    assert found is not None
+    assert (found.version, found.is_champion) == ("1", True)
+    path = found.path
     page = path.read_text()
     for words in ("macro-F1", "What it is not for", "What won", "Where it fails", "What was tried", "single of"):
         assert words in page
@@ -133,16 +137,33 @@ def test_from_time_to_a_certificate(tiny: Dataset, store: Path) -> None:
     tracker = MlflowTracker(store)
     version = tracker.client.get_model_version("best_tiny", "1")
     assert "macro-F1" in version.description
-    samplers = {own.key.sampler for own in tracker.studies("best_tiny")}
-    assert samplers == {"tpe", "tries", "ensemble"}
+    assert {own.key.sampler for own in tracker.studies("best_tiny")} == {"tpe", "ensemble"}
+    again = [own for own in tracker.studies() if own.key.study.startswith("best_tiny_again_")]
+    assert [own.key.sampler for own in again] == ["tries"]
+    seeds = {own.tags["mmtune.seed"] for study in tracker.studies() for own in tracker.trials(study.run_id)
+             if study.key.sampler != "ensemble"}  # fmt: skip
+    assert len(seeds) == sum(len(tracker.trials(study.run_id)) for study in tracker.studies()
+                             if study.key.sampler != "ensemble")  # fmt: skip
     written = path.stat().st_mtime_ns
-    assert find_best(task(tiny, store, 30)) == path
+    assert find_best(task(tiny, store, 30)) == found
     assert path.stat().st_mtime_ns == written
     before = {own.key.sampler: tracker.count(own.run_id) for own in tracker.studies("best_tiny")}
-    assert find_best(task(tiny, store, 60)) == path
+    longer = find_best(task(tiny, store, 60))
+    assert longer is not None
+    assert longer.path == path
     after = {own.key.sampler: tracker.count(own.run_id) for own in tracker.studies("best_tiny")}
     assert after["tpe"] > before["tpe"]
     assert path.stat().st_mtime_ns > written
+
+
+def test_a_study_that_cannot_be_searched_is_refused_before_anything_is_timed(tiny: Dataset, store: Path) -> None:
+    listed = replace(STUDY, tries={"one": {"train.learning_rate": 0.01}}, space=())
+    with pytest.raises(InputError, match="must be a space to search"):
+        find_best(replace(task(tiny, store, 60), study=listed))
+    deaf = replace(STUDY, base=TrialConfig(model=LateFusion(encoders={"smell": MLP()})), space=())
+    with pytest.raises(InputError, match="smell"):
+        find_best(replace(task(tiny, store, 60), study=deaf))
+    assert not (store / "best").exists()
 
 
 @pytest.mark.slow

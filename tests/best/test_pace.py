@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from mmtune.best.pace import ENOUGH, FEWEST, MOST, TRAININGS, Pace, epoch_seconds, epochs_for, paced
+from mmtune.best.pace import (
+    ENOUGH,
+    FEWEST,
+    GPU_AT_ONCE,
+    MOST,
+    TRAININGS,
+    Pace,
+    at_once,
+    epoch_seconds,
+    epochs_for,
+    paced,
+)
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.networks.config import MLP, LateFusion, OneOf, SmallCNN, SmallResNet
@@ -69,6 +80,23 @@ def test_where_nothing_is_cheap_enough_the_cheapest_is_trained_for_the_fewest_ep
     found = pace(0.1)
     assert found.chosen == {"model.encoders.image": "mlp", "model.encoders.audio": "mlp"}
     assert found.epochs == FEWEST
+
+
+def test_an_option_that_does_not_train_is_left_out_and_the_base_s_own_need_not_be_an_option() -> None:
+    def fails(config: TrialConfig) -> float:
+        if config.model.encoders["image"].chosen == "cnn":
+            raise RuntimeError("does not fit")
+        return of_one(config)
+
+    short = one_of("model.encoders.image", {"cnn": (), "mlp": ()})
+    found = paced(Study(name="mine", base=STUDY.base, space=short), 1.0, 2, fails)
+    assert found.chosen == {"model.encoders.image": "mlp"}
+    assert "cnn" in found.left_out["model.encoders.image"]
+    assert found.narrowed(Study(name="mine", base=STUDY.base, space=short)).space[0].values == ("mlp",)
+
+
+def test_trainings_share_a_gpu() -> None:
+    assert (at_once(8, "cpu"), at_once(2, "cuda"), at_once(8, "cuda:0")) == (8, 2, GPU_AT_ONCE)
 
 
 def test_an_epoch_is_timed_on_few_rows(tiny: Dataset) -> None:

@@ -74,8 +74,31 @@ def test_several_banks_are_fused_and_may_be_missing(tmp_path: Path) -> None:
     assert path.read_text().endswith("# mine\n")
 
 
+def test_banks_of_any_name_and_with_gaps_have_a_study(tmp_path: Path) -> None:
+    dataset = made_of(["digit", "age"])
+    banks = {"EEG": dataset.train.banks["digit"], "T1": replace(dataset.train.banks["age"], index=np.arange(40) - 3)}
+    banks["T1"] = replace(banks["T1"], index=np.maximum(banks["T1"].index, -1))
+    part = replace(dataset.train, banks=banks)
+    odd = replace(dataset, name='my"set\\', forms={"EEG": FORMS["digit"], "T1": FORMS["age"]}, train=part, test=part)
+    path, _ = find_or_write(odd, tmp_path)
+    study = load_file(path)
+    assert study.missing == ("T1",)
+    assert study.base.model.reads == ("EEG", "T1")
+
+
+def test_names_that_are_alike_in_letters_are_kept_apart() -> None:
+    dataset = made_of(["digit"])
+    names = {name_of(replace(dataset, name=own, digest=own * 9)) for own in ("数据", "文字", "ab", "äb")}
+    assert len(names) == 4
+    assert name_of(dataset) == "best_my_set_1"
+
+
 def test_of_banks_of_the_same_recordings_one_is_read() -> None:
     assert banks_of(made_of(["mels", "digit", "waves", "word"])) == ["digit", "word"]
     assert banks_of(made_of(["mels", "waves"])) == ["waves"]
     assert banks_of(made_of(["mels", "waves"], same=False)) == ["mels", "waves"]
+    # Two microphones: each row has one of each, of one kind.
+    both = made_of(["word"])
+    two = replace(both.train, banks={"cough": both.train.banks["word"], "breath": both.train.banks["word"]})
+    assert banks_of(replace(both, forms={"cough": Speech(), "breath": Speech()}, train=two)) == ["cough", "breath"]
     assert kind_of(Mfcc()).what == "features over time"
