@@ -25,8 +25,8 @@ Numbers = NDArray[np.int64]
 class HeldOut:
     """Scores of N test rows. unit: what is independent among them, in words, of which there are `units`.
 
-    accuracy, macro_f1: value, and the 95 % interval from low to high. weakest: (class, F1), the lowest first; confused:
-    (true class, predicted class, rows), the most first.
+    accuracy, macro_f1: value, and the 95 % interval from low to high. weakest: (class, F1) below 1, the lowest first;
+    confused: (true class, predicted class, rows), the most first.
     """
 
     rows: int
@@ -45,6 +45,7 @@ def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
     unit, of_row = independent(dataset, protocol)
     counts = confusion(torch.from_numpy(label), torch.from_numpy(prediction), count)
     f1, seen = f1_per_class(counts).numpy(), np.unique(label)
+    weak = [own for own in seen[np.argsort(f1[seen], kind="stable")] if f1[own] < 1]
     wrong = counts.numpy() * ~np.eye(count, dtype=bool)
     order = np.argsort(-wrong, axis=None)[:MOST_CONFUSED]
     pairs = [divmod(int(place), count) for place in order if wrong.flat[place]]
@@ -55,7 +56,7 @@ def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
         units=int(of_row.max()) + 1,
         accuracy=(float(right.mean()), *share_interval(right, of_row)),
         macro_f1=(macro_f1(counts), *f1_interval(label, prediction, of_row, count, seed)),
-        weakest=[(dataset.classes[own], float(f1[own])) for own in seen[np.argsort(f1[seen])][:MOST_CONFUSED]],
+        weakest=[(dataset.classes[own], float(f1[own])) for own in weak[:MOST_CONFUSED]],
         confused=[(dataset.classes[true], dataset.classes[said], int(wrong[true, said])) for true, said in pairs],
     )
 
