@@ -26,8 +26,8 @@ TOLD = 0.25
 """Of an epoch's time: what is cheaper or dearer by less is not told apart by so few rows."""
 TRAININGS = 6
 """Whole trainings of the base that the time of a search has room for; halving makes three to four times as many."""
-FEWEST, ENOUGH, MOST = 3, 8, 60
-"""Epochs of a training: at least, so many that a cheaper kind of network is not preferred, and at most."""
+FEWEST, MOST, STEPS = 3, 60, 200
+"""Epochs of a training, at least and at most; and steps without which a cheaper kind of network is preferred."""
 BESIDE = 1.3
 """How much longer a training takes while others train beside it."""
 DEARER = 1.5
@@ -72,13 +72,18 @@ def options_of(study: Study) -> dict[str, tuple[str, ...]]:
     }
 
 
-def paced(study: Study, seconds: float, workers: float, of_one: Callable[[TrialConfig], float]) -> Pace:
+def enough_epochs(study: Study, rows: int) -> int:
+    """In how many epochs over so many rows the base makes STEPS steps."""
+    return int(np.clip(math.ceil(STEPS * study.base.train.batch_size / rows), FEWEST, MOST))
+
+
+def paced(study: Study, seconds: float, workers: float, enough: int, of_one: Callable[[TrialConfig], float]) -> Pace:
     """What there is time for in the seconds of a search. of_one: how long an epoch of a configuration takes.
 
-    Where the base has not ENOUGH epochs, all options are asked: its dearest parts make room for the cheapest option
+    Where the base has not `enough` epochs, all options are asked: its dearest parts make room for the cheapest option
     each, one after the other, and what is too dear for that time is left out.
     """
-    limit = seconds * workers / (TRAININGS * ENOUGH)
+    limit = seconds * workers / (TRAININGS * enough)
     base, known = study.base, options_of(study)
     has = {path: str(flatten(base)[f"{path}{CHOSEN}"]) for path in known}
     now = of_one(base)

@@ -28,7 +28,7 @@ from mmtune.base.files import locked
 from mmtune.base.progress import say, steps
 from mmtune.best.certificate import Certificate, write_certificate
 from mmtune.best.members import Candidate, answered, candidate, ensemble_of, greedy, log_loss, soup_of, soups
-from mmtune.best.pace import Pace, at_once, epoch_seconds, paced
+from mmtune.best.pace import Pace, at_once, enough_epochs, epoch_seconds, paced
 from mmtune.best.state import State, read_state, write_state
 from mmtune.best.tracked import SINGLE, Final, final_key, track_finals
 from mmtune.data.dataset import Dataset, Progress
@@ -256,6 +256,7 @@ def pace_of(task: Task, sides: Split) -> Pace:
             task.study,
             SEARCH * task.seconds,
             at_once(workers, device),
+            enough_epochs(task.study, len(sides.train)),
             lambda config: epoch_seconds(config, task.dataset, sides, device),
         )
     except (DivergenceError, RuntimeError, TypeError, ValueError) as error:

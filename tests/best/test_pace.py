@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mmtune.best.pace import (
-    ENOUGH,
     FEWEST,
     GPU_AT_ONCE,
     MOST,
+    STEPS,
     TRAININGS,
     Pace,
     at_once,
+    enough_epochs,
     epoch_seconds,
     epochs_for,
     paced,
@@ -23,6 +24,7 @@ from mmtune.study import Study
 from mmtune.study.space import Real, one_of
 from mmtune.train.recipe import TrialConfig
 
+ENOUGH = 8
 PICTURE = OneOf(chosen="resnet", options={"resnet": SmallResNet(), "cnn": SmallCNN(), "mlp": MLP()})
 SOUND = OneOf(chosen="cnn", options={"cnn": SmallCNN(), "mlp": MLP()})
 DROPOUT = (Real(path="dropout", low=0.0, high=0.5),)
@@ -47,13 +49,19 @@ def of_one(config: TrialConfig) -> float:
 
 def pace(epochs: float) -> Pace:
     """With time for so many epochs of the base."""
-    return paced(STUDY, TRAININGS * epochs * 12.0 / 2, 2, of_one)
+    return paced(STUDY, TRAININGS * epochs * 12.0 / 2, 2, ENOUGH, of_one)
 
 
 def test_trainings_are_as_long_as_the_time_has_room_for() -> None:
     assert epochs_for(3600, 2, 60.0) == int(3600 * 2 / (60 * TRAININGS))
     assert epochs_for(1, 2, 60.0) == FEWEST
     assert epochs_for(3600, 2, 0.001) == MOST
+
+
+def test_few_rows_want_more_epochs() -> None:
+    assert enough_epochs(STUDY, STUDY.base.train.batch_size * STEPS) == FEWEST
+    assert enough_epochs(STUDY, STUDY.base.train.batch_size * STEPS // 20) == 20
+    assert enough_epochs(STUDY, 2) == MOST
 
 
 def test_where_there_is_time_the_study_stays_as_it_is() -> None:
@@ -89,7 +97,7 @@ def test_an_option_that_does_not_train_is_left_out_and_the_base_s_own_need_not_b
         return of_one(config)
 
     short = one_of("model.encoders.image", {"cnn": (), "mlp": ()})
-    found = paced(Study(name="mine", base=STUDY.base, space=short), 1.0, 2, fails)
+    found = paced(Study(name="mine", base=STUDY.base, space=short), 1.0, 2, ENOUGH, fails)
     assert found.chosen == {"model.encoders.image": "mlp"}
     assert "cnn" in found.left_out["model.encoders.image"]
     assert found.narrowed(Study(name="mine", base=STUDY.base, space=short)).space[0].values == ("mlp",)
@@ -113,6 +121,6 @@ def test_an_epoch_is_timed_on_few_rows(tiny: Dataset) -> None:
 def test_a_pace_asks_of_a_study_without_kinds_the_base_alone(seconds: float) -> None:
     plain = Study(name="plain", base=TrialConfig(model=LateFusion(encoders={"image": MLP()})), space=())
     asked: list[TrialConfig] = []
-    found = paced(plain, seconds, 2, lambda config: asked.append(config) or 5.0)
+    found = paced(plain, seconds, 2, ENOUGH, lambda config: asked.append(config) or 5.0)
     assert asked == [plain.base]
     assert found.narrowed(plain) == plain

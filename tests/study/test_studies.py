@@ -38,7 +38,8 @@ TRIALS = {
     "image_cnn_recipe": 30,
     "latent_fusion_recipe": 30,
 }
-NAMES = list(study_files())
+# What `mmtune best` has written here is somebody's own.
+NAMES = [name for name in study_files() if not name.startswith("best_")]
 
 
 def usual(study: Study) -> Schedule:
@@ -140,5 +141,7 @@ def test_what_a_paper_tried_binds_nobody() -> None:
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"NAME must be one of audio_mel, audio_rnn, dual_cnn_fusion, .*, got 'audio'"):
+    with pytest.raises(
+        InputError, match=r"NAME must be one of audio_mel, audio_rnn, .*dual_cnn_fusion, .*, got 'audio'"
+    ):
         load_study("audio")
