@@ -85,12 +85,9 @@ def test_it_is_of_the_rows_that_validate_kept_with_the_run_and_the_same_again(tr
     assert not tracker.has_artifact(trial.run_id, FILES[TEST])
 
 
-def test_of_the_test_partition_it_stands_beside_it(
-    tracked: Tracked, heard: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_the_test_partition_it_stands_beside_it(tracked: Tracked, heard: Dataset) -> None:
     tracker, study, trial = tracked
-    monkeypatch.setattr("mmtune.serve.robustness.MOST", 20)
-    found = measure(tracker, study, trial, heard, TEST, silent)
+    found = measure(tracker, study, trial, heard, TEST, silent, most=20)
     assert (found.on, found.rows) == (TEST, 20)
     assert read_measured(tracker.artifact(trial.run_id, FILES[TEST])) == found
     with pytest.raises(InputError, match="must have a test partition"):
