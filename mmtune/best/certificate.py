@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from mmtune.base.commands import command_line
 from mmtune.base.files import make_folder, write_whole
 from mmtune.best.held_out import HeldOut, held_out, is_shared
 from mmtune.data.dataset import Dataset
-from mmtune.report.page import policy, protocol_note
+from mmtune.report.page import policy, protocol_note, templates
 from mmtune.report.robustness import points, robustness_lines
 from mmtune.report.tables import duration, percent, title
 from mmtune.serve.measured import Measured
@@ -41,8 +39,8 @@ class Certificate:
     """All that the page says. finals: the single network, the soup, the ensemble, as tracked, with the one promoted.
 
     searches: each study that trained, and how many of its trials are in each state. members: by name, the trials that
-    were asked. seconds: what all calls took, of those that were asked for. given: the
-    options of the command, as they were given.
+    were asked. seconds: what all calls took, of those that were asked for. given: the options of the command, as they
+    were given.
     """
 
     study: StudyRun
@@ -149,10 +147,6 @@ def fallen(measured: Measured) -> list[str]:
 
 def page(own: Certificate, dataset: Dataset, scores: Mapping[str, HeldOut]) -> str:
     """The page. scores: by run, of those that were scored on the test partition."""
-    loader = jinja2.ChoiceLoader([jinja2.PackageLoader("mmtune.best"), jinja2.PackageLoader("mmtune.report")])
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     key, found = own.study.key, scores[own.promoted.trial.run_id]
     values: dict[str, Any] = {
         "own": own,
@@ -172,9 +166,9 @@ def page(own: Certificate, dataset: Dataset, scores: Mapping[str, HeldOut]) -> s
         "ui": command_line("ui"),
         "duration": duration,
         "percent": percent,
-        "policy": policy(["none"]),
+        "policy": policy([]),
     }
-    return environment.get_template("certificate.html").render(**values)
+    return templates("mmtune.best").get_template("certificate.html").render(**values)
 
 
 def choices_of(trial: TrialRun) -> str:

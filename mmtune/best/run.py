@@ -218,10 +218,12 @@ def standing(task: Task, state: State) -> Found | None:
     path = task.root / state.certificate
     if not state.certificate or task.seconds > state.asked or not path.is_file():
         return None
+    registry = Registry(MlflowTracker(task.root), task.study.name)
+    numbers = registry.numbers()
+    if not numbers:
+        return None
     task.say(f"{task.study.name} has had its {task.seconds / 3600:g} hours; more --hours go on from {path}")
-    tracker, name = MlflowTracker(task.root), task.study.name
-    champion, last = Registry(tracker, name).champion(), Registry(tracker, name).numbers()
-    return Found(path=path, version=last[-1], is_champion=last[-1] == champion) if last else None
+    return Found(path=path, version=numbers[-1], is_champion=numbers[-1] == registry.champion())
 
 
 def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:

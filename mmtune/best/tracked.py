@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,18 @@ from mmtune.serve.logged import DROPOUT
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import ENSEMBLE
 from mmtune.study.options import Options
-from mmtune.tracking import CLASSES, COMPLETE, MISSING, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, best_trial
+from mmtune.tracking import COMPLETE, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, best_trial
 from mmtune.tracking.runs import NUMBER, PARAMS
-from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.batches import Resident
 from mmtune.train.costs import costs, latency
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.metrics import every_metric
-from mmtune.train.objective import Objective, objective_of
+from mmtune.train.objective import Objective
 from mmtune.train.robustness import robustness
 from mmtune.train.staging import WEIGHTS, Point
 from mmtune.train.trial import finite, take, write_rows
-from mmtune.tune.plan import data_inputs, protocol_of
+from mmtune.tune.opening import data_tags
+from mmtune.tune.plan import data_inputs, make_key
 
 MEMBERS = "mmtune.members"
 """The tag of a run that says, as JSON, of which trained networks a model is made, and how much each counts."""
@@ -50,16 +50,8 @@ class Final:
 
 def final_key(study: Study, dataset: Dataset, options: Options, epochs: int) -> StudyKey:
     """What makes the study of finals the same study."""
-    return StudyKey(
-        study=study.name,
-        data=dataset.name,
-        digest=dataset.digest,
-        protocol=protocol_of(options, dataset),
-        seed=options.seed,
-        epochs=epochs,
-        sampler=ENSEMBLE,
-        objective=objective_of(study.objective),
-    )
+    searched = make_key(study, dataset, replace(options, sampler="tpe", prune=False), epochs, {})
+    return replace(searched, sampler=ENSEMBLE)
 
 
 def track_finals(
@@ -75,13 +67,8 @@ def track_finals(
 
     What a kill has left half-made is made again; earlier ones, of a shorter search, stay.
     """
-    classes = json.dumps(dataset.classes)
-    tags = {
-        **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
-        MISSING: ",".join(study.missing),
-        "mmtune.data_dir": str(dataset.folder.resolve()),
-        NOTE: f"What `mmtune best` made of the trained networks of {study.name}.\n\n{study.doc}",
-    }
+    what = f"What `mmtune best` made of the trained networks of {study.name}.\n\n{study.doc}"
+    tags = {**data_tags(study, dataset), NOTE: what}
     parent = tracker.open_study(key, tags)
     inputs = data_inputs(dataset, key, study.base.model.reads)
     tracker.add_inputs(parent, inputs)

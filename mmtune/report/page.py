@@ -135,19 +135,30 @@ def plots_of(
 
 def render(name: str, values: Mapping[str, Any], *packages: str) -> str:
     """The template `name`.html with `name`.js, of `packages` or this one; what it does not mark as safe is escaped."""
-    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in (*packages, "mmtune.report")])
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = templates(*packages)
     plots: dict[str, Any] = {}
 
     def plot(name: str, figure: Any) -> str:
         plots[name] = json.loads(figure.to_json())
         return name
 
-    scripts = [get_plotlyjs(), loader.get_source(environment, f"{name}.js")[0]]
+    scripts = [get_plotlyjs(), source_of(environment, f"{name}.js")]
     helpers = {"plot": plot, "plots": plots, "safe_json": safe_json, "scripts": scripts, "policy": policy(scripts)}
     return environment.get_template(f"{name}.html").render(**values, **helpers)
+
+
+def templates(*packages: str) -> jinja2.Environment:
+    """The templates of packages and of this one."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in (*packages, "mmtune.report")])
+    return jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def source_of(environment: jinja2.Environment, name: str) -> str:
+    """A file beside the templates as it is."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
 
 
 def safe_json(value: Any) -> str:

@@ -168,15 +168,22 @@ def note_mixture(found: OpenStudy) -> None:
 
 def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) -> dict[str, str]:
     """What the study's run says of the study, its space and its data, and of what its trials are made from."""
-    classes = json.dumps(dataset.classes)
     return {
-        **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
+        **data_tags(study, dataset),
         "mmtune.paper": study.paper,
-        MISSING: ",".join(study.missing),
         "mmtune.repeats": study.repeats,
         "mmtune.space": "\n".join(describe(plan.schedule.space)),
         MADE: as_tag(made_from(study, base, plan.schedule)),
-        "mmtune.data_dir": str(dataset.folder.resolve()),
         **({WARM: as_lines(plan.schedule.first)} if isinstance(plan.schedule, Sampled) and plan.schedule.first else {}),
         NOTE: f"Under way.\n\n{study.doc}",
+    }
+
+
+def data_tags(study: Study, dataset: Dataset) -> dict[str, str]:
+    """What a study's run says of its data: the classes, as far as they fit, banks that may lack, and where it is."""
+    classes = json.dumps(dataset.classes)
+    return {
+        **({CLASSES: classes} if len(classes) <= LONGEST_TAG else {}),
+        MISSING: ",".join(study.missing),
+        "mmtune.data_dir": str(dataset.folder.resolve()),
     }
