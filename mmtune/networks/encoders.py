@@ -24,6 +24,7 @@ from mmtune.networks.config.encoders import (
 from mmtune.networks.inputs import channels_last, one_channel, valid_steps
 from mmtune.networks.layers import BatchNorm2d, Dropout, FlattenPlaces, PointConv2d, Tanh
 from mmtune.networks.shapes import Shape
+from mmtune.networks.sounds import Cepstrum, LogSpectrogram, WithDeltas, chroma_filters, mel_filters
 
 KINDS = {
     1: "a waveform (samples,)",
@@ -32,8 +33,6 @@ KINDS = {
 }
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": Tanh}
 CELLS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-FLOOR = 1e-6
-"""Power that silence has in a spectrogram, so that it has a logarithm."""
 POSITION_SPREAD = 0.02
 """Standard deviation of positions that nothing has been learnt of (Dosovitskiy et al., 2021)."""
 
@@ -43,6 +42,18 @@ def require_kind(reader: object, shape: Shape, *dimensions: int) -> None:
     if len(shape) not in dimensions or 0 in shape:
         kinds = " or ".join(KINDS[n] for n in dimensions)
         raise InputError(f"{type(reader).__name__} must be given {kinds}, got values of shape {tuple(shape)}")
+
+
+class FeatureNorm(nn.BatchNorm1d):
+    """Batch norm of each feature of (B, T, F), over all steps alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def feature_norm(norm: str, features: int) -> nn.Module:
+    """What standardises features over time, if anything."""
+    return FeatureNorm(features) if norm == "batch" else nn.Identity()
 
 
 class ChannelsLast(nn.Module):
@@ -76,41 +87,6 @@ class MeanOverPlaces(nn.Module):
         return maps.mean((2, 3))
 
 
-class LogSpectrogram(nn.Module):
-    """Waveforms (B, samples) in [-1, 1) to the logarithm of their power, (B, frames, mels or n_fft // 2 + 1).
-
-    The window is Hann's, and no frame reaches beyond the ends.
-    """
-
-    window: Tensor
-    filters: Tensor | None
-
-    def __init__(self, n_fft: int, hop: int, mels: int, sample_rate: int) -> None:
-        super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        filters = mel_filters(n_fft // 2 + 1, mels, sample_rate) if mels else None
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
-
-    def forward(self, waves: Tensor) -> Tensor:
-        made = torch.stft(waves, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
-        power = made.abs().square().transpose(1, 2)
-        return ((power if self.filters is None else power @ self.filters) + FLOOR).log()
-
-
-def mel_filters(bins: int, mels: int, sample_rate: int, lowest: float = 0.0, highest: float | None = None) -> Tensor:
-    """Weights (bins, mels) of triangles evenly spaced on HTK's mel scale between two frequencies in Hz.
-
-    They are of `bins` frequencies up to half the sample rate, which is the highest if none is given.
-    """
-    hertz = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
-    bottom, top = (math.log10(1 + own / 700) for own in (lowest, highest or sample_rate / 2))
-    edges = 700 * (10 ** torch.linspace(bottom, top, mels + 2, dtype=torch.float64) - 1)
-    low, peak, high = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (hertz[:, None] - low) / (peak - low), (high - hertz[:, None]) / (high - peak)
-    return torch.minimum(rising, falling).clamp(min=0).float()
-
-
 def small_cnn(config: SmallCNN, shape: Shape) -> nn.Sequential:
     """Pictures (B, C, H, W) to (B, width)."""
     require_kind(config, shape, 3)
@@ -120,14 +96,29 @@ def small_cnn(config: SmallCNN, shape: Shape) -> nn.Sequential:
 def spectrogram_cnn(config: SpectrogramCNN, shape: Shape) -> nn.Sequential:
     """Features over time (B, T, F), or waveforms (B, samples), to (B, width)."""
     require_kind(config, shape, 1, 2)
-    if len(shape) == 2:
-        return nn.Sequential(OneChannel(), *flat_convolutions(config, (1, *shape)))
-    n_fft, hop, mels = config.n_fft, config.hop, config.mels
-    if shape[0] < n_fft:
-        raise InputError(f"SpectrogramCNN must be given a waveform of n_fft={n_fft} or more samples, got {shape[0]}")
-    picture = (1, 1 + (shape[0] - n_fft) // hop, mels or n_fft // 2 + 1)
-    spectrogram = LogSpectrogram(n_fft, hop, mels, config.sample_rate)
-    return nn.Sequential(spectrogram, OneChannel(), *flat_convolutions(config, picture))
+    front, (steps, features) = ([], shape) if len(shape) == 2 else heard(config, shape[0])
+    norms = [FeatureNorm(features)] if config.input_norm == "batch" else []
+    beside = WithDeltas(config.deltas) if config.deltas else OneChannel()
+    return nn.Sequential(*front, *norms, beside, *flat_convolutions(config, (1 + config.deltas, steps, features)))
+
+
+def heard(config: SpectrogramCNN, samples: int) -> tuple[list[nn.Module], Shape]:
+    """What makes features over time of waveforms (B, samples), and the shape (T, F) of those of one."""
+    n_fft, bins = config.n_fft, config.n_fft // 2 + 1
+    if samples < n_fft:
+        raise InputError(f"SpectrogramCNN must be given a waveform of n_fft={n_fft} or more samples, got {samples}")
+    bands, rate = config.mels or bins, config.sample_rate
+    filters = chroma_filters(bins, rate) if config.features == "chroma" else None
+    if config.features != "chroma" and config.mels:
+        filters = mel_filters(bins, config.mels, rate)
+    layers: list[nn.Module] = [LogSpectrogram(n_fft, config.hop, filters)]
+    count = bands if filters is None else filters.shape[1]
+    if config.features == "cepstra":
+        if config.coefficients > bands:
+            raise InputError(f"coefficients must be at most the {bands} bands they are of, got {config.coefficients}")
+        layers.append(Cepstrum(bands, config.coefficients))
+        count = config.coefficients
+    return layers, (1 + (samples - n_fft) // config.hop, count)
 
 
 def conv1d_encoder(config: Conv1dEncoder, shape: Shape) -> nn.Sequential:
@@ -210,18 +201,6 @@ def small_resnet(config: SmallResNet, shape: Shape) -> nn.Sequential:
     blocks = [Residual(before, after, after // before) for before, after in itertools.pairwise(channels)]
     last = (nn.Linear(widths[-1], config.width), nn.ReLU())
     return nn.Sequential(ChannelsLast(), *stem, *blocks, MeanOverPlaces(), *dropouts(config.dropout), *last)
-
-
-class FeatureNorm(nn.BatchNorm1d):
-    """Batch norm of each feature of (B, T, F), over all steps alike."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def feature_norm(norm: str, features: int) -> nn.Module:
-    """What standardises features over time, if anything."""
-    return FeatureNorm(features) if norm == "batch" else nn.Identity()
 
 
 def valid_mean(steps: Tensor, valid: Tensor) -> Tensor:

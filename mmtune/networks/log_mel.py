@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
-from mmtune.networks.encoders import Residual, dropouts, mel_filters, require_kind
+from mmtune.networks.encoders import Residual, dropouts, require_kind
 from mmtune.networks.layers import BatchNorm2d
 from mmtune.networks.shapes import Shape
+from mmtune.networks.sounds import WithDeltas, mel_filters
 
 LEAST_POWER, LEAST_DEVIATION = 1e-12, 1e-5
 """What silence is divided by, so that it stays 0."""
@@ -88,24 +89,6 @@ class HiddenBands(nn.Module):
         first = (drawn[1] * (bands - width + 1)).floor()
         n = torch.arange(bands, device=device)
         return features.masked_fill(((n >= first) & (n < first + width)).unsqueeze(1), 0.0)
-
-
-class WithDeltas(nn.Module):
-    """Features (B, T, F) to (B, 1 + orders, T, F): beside them how fast they change, and how fast that does.
-
-    Central differences of steps (Furui, "Speaker-independent isolated word recognition", 1986, in the small).
-    """
-
-    def __init__(self, orders: int) -> None:
-        super().__init__()
-        self.orders = orders
-
-    def forward(self, features: Tensor) -> Tensor:
-        found = [features]
-        for _ in range(self.orders):
-            found.append(torch.gradient(found[-1], dim=1)[0])
-        # With the channels last, as convolutions on a CPU want them.
-        return torch.stack(found, dim=-1).movedim(-1, 1)
 
 
 class MaximaOverTime(nn.Module):

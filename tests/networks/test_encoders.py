@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import librosa
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,7 +22,7 @@ from mmtune.networks.config.encoders import (
     SmallTransformer,
     SpectrogramCNN,
 )
-from mmtune.networks.encoders import CELLS, FLOOR, LogSpectrogram, Residual, mel_filters, turned
+from mmtune.networks.encoders import CELLS, Residual, turned
 from mmtune.networks.output import count_parameters
 from mmtune.networks.shapes import Shape
 
@@ -304,21 +302,3 @@ def test_patches_are_the_squares_of_a_picture_row_by_row() -> None:
     flat = squares.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
     made = flat @ encoder.embed.weight.flatten(1).T + encoder.embed.bias
     torch.testing.assert_close(encoder.embed(x), made, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("n_fft", "mels", "rate"), [(512, 40, 16_000), (400, 23, 8_000), (1024, 80, 44_100)])
-def test_mel_filters_are_librosas(n_fft: int, mels: int, rate: int) -> None:
-    expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=mels, htk=True, norm=None)
-    np.testing.assert_allclose(mel_filters(n_fft // 2 + 1, mels, rate).T, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("mels", [0, 20])
-def test_a_spectrogram_is_the_logarithm_of_the_power_of_each_windowed_piece(mels: int) -> None:
-    waves = values((1000,), 2) / 10
-    made = LogSpectrogram(256, 100, mels, 16_000)(waves)
-    pieces = waves.unfold(1, 256, 100).double().numpy()
-    power = np.abs(np.fft.rfft(pieces * torch.hann_window(256).double().numpy())) ** 2
-    bands = power @ mel_filters(129, mels, 16_000).double().numpy() if mels else power
-    np.testing.assert_allclose(made, np.log(bands + FLOOR), rtol=1e-3, atol=1e-3)
-    silence = LogSpectrogram(256, 100, mels, 16_000)(torch.zeros(1, 256))
-    torch.testing.assert_close(silence, torch.full_like(silence, FLOOR).log())

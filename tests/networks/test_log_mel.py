@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
-from mmtune.networks.encoders import mel_filters
 from mmtune.networks.log_mel import (
     AtSpeeds,
     FlooredLogMel,
@@ -23,6 +22,7 @@ from mmtune.networks.log_mel import (
     played,
 )
 from mmtune.networks.output import count_parameters
+from mmtune.networks.sounds import mel_filters
 
 RATE = 16_000
 

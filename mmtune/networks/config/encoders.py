@@ -86,13 +86,20 @@ class Conv1dEncoder(Convolutional):
 class SpectrogramCNN(Convolutional):
     """Features over time (steps, features) as a picture of one channel, or a waveform (samples,) by its spectrogram.
 
-    Of a waveform it is the logarithm of the power in each of `mels` bands, or in each bin of the STFT where mels=0.
-    n_fft, hop: of the STFT, in samples; sample_rate: in Hz, which mels alone depend on. Features ignore these four.
+    Of a waveform it is the logarithm of the power in each of `mels` bands, or in each bin of the STFT where mels=0;
+    features: or so many `coefficients` of their cosine transform, of mel bands MFCCs ("cepstra"); or the logarithm of
+        the power of each of the twelve pitches over all octaves ("chroma").
+    n_fft, hop: of the STFT, in samples; sample_rate: in Hz. Features ignore all of these.
+    input_norm: "batch" standardises each feature first. deltas: how many orders of change over time are channels too.
     """
 
     n_fft: int = count(512, 16, 65_536)
     hop: int = 256
     mels: int = count(40, 0, 512)
+    features: str = choice("bands", ("bands", "cepstra", "chroma"))
+    coefficients: int = count(13, 1, 512)
+    deltas: int = count(0, 0, 2)
+    input_norm: str = choice("none", NORMS)
     sample_rate: int = count(16_000, 1_000, 384_000)
 
     def __post_init__(self) -> None:
