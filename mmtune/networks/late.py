@@ -20,7 +20,7 @@ class LateNetwork(nn.Module):
     """Encoders, their fusion and a head.
 
     Each bank's own classifier is trained on its detached vector, so that "what would this bank say alone" has an
-    answer and the fused network is none the different for it.
+    answer and the fused network is none the different for it; unless `guided` asks for just that.
     """
 
     def __init__(self, config: LateFusion, shapes: Shapes) -> None:
@@ -31,6 +31,7 @@ class LateNetwork(nn.Module):
         self.width = getattr(self.fusion, "width", 0)
         require_count(f"width of {type(self.fusion).__name__}", self.width)
         self.head = config.head.build(self.width, shapes.classes)
+        self.guided = config.guided
         self.own = linear_layers(self.parts if config.alone else {}, shapes.classes)
 
     def forward(self, **banks: Tensor) -> Output:
@@ -39,7 +40,9 @@ class LateNetwork(nn.Module):
             require_width(f"the encoder of {bank}", vectors, self.parts[bank])
         fused = self.fusion(**made)
         require_width("the fusion", fused, self.width)
-        alone = {bank: classify(made[bank].detach()) for bank, classify in self.own.items()}
+        alone = {
+            bank: classify(made[bank] if self.guided else made[bank].detach()) for bank, classify in self.own.items()
+        }
         return Output(self.head(fused), torch.cat(list(made.values()), dim=1), alone)
 
 

@@ -216,4 +216,7 @@ MIXUP: Space = (Real(path="mixup", low=0.0, high=1.0, source="Zhang et al. 2018 
 MODALITY_DROPOUT: Space = (
     Real(path="modality_dropout", low=0.0, high=0.5, source="ModDrop, Neverova et al. 2016; no range printed"),
 )
+BALANCE: Space = (
+    Real(path="balance", low=0.0, high=1.0, source="OGM-GE, Peng et al. 2022; of a LateFusion of several banks"),
+)
 OUTLIERS: Space = (Real(path="outliers", low=0.0, high=0.5, source="Hendrycks et al. 2019; no range printed"),)

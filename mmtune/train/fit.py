@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mmtune.train.augment import change_of
+from mmtune.train.balance import Balance
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.checkpoint import Checkpoint, Moment
 from mmtune.train.device import require_bfloat16
@@ -88,9 +89,11 @@ def fit(
 
 
 def require_trainable(config: TrialConfig, data: Resident) -> None:
-    """Raise InputError where this machine has not the precision that a configuration asks for, or the data are none
-    that it can augment."""
+    """Raise InputError where this machine has not the precision that a configuration asks for, the data are none that
+    it can augment, or its network is none that can be balanced."""
     rows = data.rows(config.model.reads)
     change_of(config.train, rows)
+    if config.train.balance:
+        Balance(config.model.build(data.shapes), config.train.balance)
     if config.train.precision == "bfloat16":
         require_bfloat16(config.model.build(data.shapes).to(data.device), rows)

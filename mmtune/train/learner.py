@@ -28,6 +28,7 @@ from mmtune.train.objective import Metric
 from mmtune.train.optimizers import make_optimizer
 from mmtune.train.rates import share
 from mmtune.train.recipe import Train, TrialConfig
+from mmtune.train.reliance import reliance
 from mmtune.train.step import DivergenceError, Step, make_engine
 
 
@@ -87,7 +88,10 @@ class Learner:
         self.engine.epoch(torch.randperm(len(self.step.rows), generator=self.random.order).to(self.device))
         with self.random:
             evaluation = evaluate(self.step.evaluated, self.validation)
+            asked = self.recipe.reliance
+            relied = reliance(self.step.evaluated, self.validation, asked) if asked else {}
         scores = self.step.scores() | evaluation.scores("val", self.metric)
+        scores |= {f"val_reliance_{bank}": value for bank, value in relied.items()}
         found = scores[self.metric.curve]
         if not math.isfinite(found) or math.isnan(scores["val_loss"]):
             name = "val_loss" if math.isfinite(found) else self.metric.curve

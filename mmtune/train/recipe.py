@@ -12,6 +12,8 @@ from mmtune.train.augmentations import Augmentation
 
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "nadam", "radam", "adamax", "adagrad", "adadelta", "rmsprop", "sgd", "muon")
+MOST_RELIED = 6
+"""Every set of banks is asked: twice as many evaluations for each bank more."""
 SCHEDULES = ("constant", "cosine", "one-cycle", "step")
 
 
@@ -42,10 +44,13 @@ class Train(Checked):
     modality_dropout: each row loses each bank so often, but never all of them (Neverova et al., 2016).
     outliers: each bank has in so many rows a value of no class, made of the batch's; a row of nothing else is to be of
         each class alike (Hendrycks et al., "Outlier exposure", 2019).
+    balance: how strongly the encoder of a bank that answers better than the others is held back, so that theirs learn
+        too (Peng et al., "On-the-fly gradient modulation", 2022).
     augment: by bank, how its values are changed at random.
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
     keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
     precision: of products and convolutions while training; weights, and all that is evaluated, are float32.
+    reliance: on how many validation rows each epoch measures how much of the accuracy each bank makes.
     """
 
     epochs: int = count(10, 1, 100_000)
@@ -66,10 +71,12 @@ class Train(Checked):
     mixup: float = number(0.0, 0.0, 100.0)
     modality_dropout: float = number(0.0, 0.0, 0.95)
     outliers: float = number(0.0, 0.0, 0.9)
+    balance: float = number(0.0, 0.0, 10.0)
     augment: Mapping[str, Augmentation] = field(default_factory=dict, metadata={"rule": require_banks})
     class_weights: bool = choice(False, (True, False))
     keep_final: bool = choice(False, (True, False))
     precision: str = choice("float32", PRECISIONS)
+    reliance: int = count(0, 0, 1_000_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,13 +95,14 @@ class TrialConfig:
     train: Train = field(default_factory=Train)
 
     def __post_init__(self) -> None:
-        if self.train.augment or self.train.modality_dropout or self.train.outliers:
-            require_changes(self.train, tuple(self.model.reads), getattr(self.model, "frozen", False))
+        own = self.train
+        if own.augment or own.modality_dropout or own.outliers or own.balance or own.reliance:
+            require_changes(own, tuple(self.model.reads), getattr(self.model, "frozen", False))
 
 
 def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None:
-    """Raise InputError unless what a recipe does to batches can be done for a network that reads these banks."""
-    for name, nothing in (("augment", "empty"), ("outliers", "0")):
+    """Raise InputError unless what a recipe asks for can be done for a network that reads these banks."""
+    for name, nothing in (("augment", "empty"), ("outliers", "0"), ("balance", "0"), ("reliance", "0")):
         if getattr(recipe, name) and frozen:
             why = "where encoders stay as they are, which are asked once: train them too"
             raise InputError(f"{name} must be {nothing} {why}")
@@ -102,9 +110,12 @@ def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None
         if not callable(getattr(own, "build", None)):
             raise InputError(f"augment of {bank} must have a build, such as PictureAugmentation(), got {own!r:.80}")
         require_read(bank, banks)
-    if recipe.modality_dropout and len(banks) == 1:
-        rule = f"modality_dropout must be 0 for a network that reads {banks[0]} alone"
-        raise InputError(f"{rule}, got {recipe.modality_dropout:g}")
+    for name in ("modality_dropout", "balance", "reliance"):
+        value = getattr(recipe, name)
+        if value and len(banks) == 1:
+            raise InputError(f"{name} must be 0 for a network that reads {banks[0]} alone, got {value:g}")
+    if recipe.reliance and len(banks) > MOST_RELIED:
+        raise InputError(f"reliance must be 0 for a network that reads more than {MOST_RELIED} banks, got {len(banks)}")
 
 
 def require_read(bank: str, banks: Collection[str]) -> None:

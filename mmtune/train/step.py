@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from mmtune.networks.output import answer
 from mmtune.train.augment import Change, unchanged
 from mmtune.train.average import Average
+from mmtune.train.balance import Balance
 from mmtune.train.batches import Rows, batch_sizes
 from mmtune.train.metrics import scores
 from mmtune.train.optimizers import Optimizer
@@ -56,6 +57,7 @@ class Step:
         self.model, self.optimizer, self.rows, self.recipe = model, optimizer, rows, recipe
         self.weights, self.change, self.rate = weights, change, rate
         self.average: Average | None = None
+        self.balance = Balance(model, recipe.balance) if recipe.balance else None
         self.half, self.restrained = recipe.precision == "bfloat16", bool(recipe.l1 or recipe.clip)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.number = 0
@@ -93,6 +95,8 @@ class Step:
         alone = (loss_of(own.float(), lost.get(bank)) for bank, own in output.alone.items())
         self.optimizer.zero_grad()
         sum(alone, loss).backward()
+        if self.balance is not None:
+            self.balance(output.alone, labels)
         if self.restrained:
             self.restrain()
         self.optimizer.step()

@@ -174,6 +174,17 @@ def test_a_banks_own_classifier_leaves_its_encoder_as_it_is() -> None:
     assert {name.partition(".")[0] for name, p in model.named_parameters() if p.grad is not None} == {"own"}
 
 
+def test_guided_the_same_classifier_trains_its_encoder_and_says_the_same() -> None:
+    model, plain, x = build(late(guided=True)).eval(), build(late()).eval(), banks()
+    guided, usual = model(**x), plain(**x)
+    for bank, logits in usual.alone.items():
+        assert torch.equal(guided.alone[bank], logits)
+    guided.alone["image"].sum().backward()
+    trained = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert {name.split(".")[0] for name in trained} == {"own", "encoders"}
+    assert {name.split(".")[1] for name in trained} == {"image"}
+
+
 def test_early_fusion_is_one_dense_network_of_all_values() -> None:
     model, x = build(early(layers=2, norm="none")), banks()
     flat = torch.cat([x[bank].flatten(1) for bank in ("image", "scan", "sound")], dim=1)
@@ -225,6 +236,7 @@ def test_a_part_of_ones_own_makes_what_it_announced() -> None:
     ("make", "line"),
     [
         (lambda: late(encoders={}), "encoders must name one or more banks, each once, got none"),
+        (lambda: late(alone=False, guided=True), "guided must be False where alone is, whose losses it is about"),
         (lambda: late(alone=1), "alone must be one of True, False, got 1"),
         (lambda: early(reads=()), "reads must name one or more banks, each once, got none"),
         (lambda: early(reads=("scan", "scan")), "reads must name one or more banks, each once, got scan, scan"),

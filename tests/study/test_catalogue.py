@@ -67,6 +67,7 @@ OWNERS: dict[str, Any] = {
     "PENALTIES": Train(),
     "MIXUP": Train(),
     "MODALITY_DROPOUT": Train(),
+    "BALANCE": Train(),
     "OUTLIERS": Train(),
     "PICTURE_AUGMENTATION": PictureAugmentation(),
     "WAVEFORM_AUGMENTATION": SoundAugmentation(),
@@ -110,8 +111,9 @@ def test_whatever_is_drawn_keeps_the_rules(name: str) -> None:
 
 def test_the_recipe_tries_every_field_that_the_recipe_has() -> None:
     """What is left out is the budget, the files, or not a matter of taste."""
-    left = {"epochs", "seconds", "patience", "weights", "keep_final", "precision"}
-    whole = catalogue.RECIPE + catalogue.PENALTIES + catalogue.MIXUP + catalogue.MODALITY_DROPOUT + catalogue.OUTLIERS
+    left = {"epochs", "seconds", "patience", "weights", "keep_final", "precision", "reliance"}
+    whole = catalogue.RECIPE + catalogue.PENALTIES + catalogue.MIXUP
+    whole += catalogue.MODALITY_DROPOUT + catalogue.BALANCE + catalogue.OUTLIERS
     offered = {choice.path for choice in whole}
     assert offered | left == set(flatten(Train()))
 

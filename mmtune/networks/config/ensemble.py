@@ -18,7 +18,7 @@ MOST_MEMBERS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class OneOf:
-    """One of several configurations, so that a search may choose among kinds: of encoders, or of fusions.
+    """One of several configurations, so that a search may choose among kinds: of encoders, fusions or whole networks.
 
     chosen: the name of the one that is built. Beside it a search draws what belongs to that one alone
     (`mmtune.study.space.one_of`).
@@ -36,6 +36,12 @@ class OneOf:
         """Of the vector that the chosen encoder makes."""
         width: int = self.options[self.chosen].width
         return width
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The banks that the chosen network reads."""
+        read: tuple[str, ...] = self.options[self.chosen].reads
+        return read
 
     def build(self, *shapes: Any) -> nn.Module:
         """What the chosen one builds."""

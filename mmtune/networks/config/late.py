@@ -21,17 +21,21 @@ class LateFusion(Checked):
     """An encoder for each bank, a fusion of what they make, and a head.
 
     The embedding is what the encoders make, side by side. alone: whether each bank also has a linear classifier of its
-    own, trained on the encoder's vector without any effect on the encoder.
+    own, on the encoder's vector. guided: whether their losses train the encoders too, beside the fusion's; without it
+    they have no effect on anything else.
     """
 
     encoders: Mapping[str, Encoder]
     fusion: Fusion = field(default_factory=Concatenation)
     head: Head = field(default_factory=Head)
     alone: bool = choice(True, (True, False))
+    guided: bool = choice(False, (True, False))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_reads("encoders", self.reads)
+        if self.guided and not self.alone:
+            raise InputError("guided must be False where alone is, whose losses it is about; got True")
 
     @property
     def reads(self) -> tuple[str, ...]:
