@@ -19,6 +19,7 @@ from mmtune.networks.card import HELD
 from mmtune.report.summary import unbroken
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking.runs import drawn_values
 from mmtune.train.answers import NUMBERS, read_answers
 from mmtune.tune.parts import best_part, part_of
 
@@ -27,10 +28,10 @@ HELD_ACCURACY = f"{UNIT}held_accuracy"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What a study's best trial says of rows that chose nothing: of the test partition, or of every fold's own.
+    """What a trial says of rows that chose nothing: of the test partition, or of every fold's own.
 
     row, unit (N,) int64; right (N,) bool. folds: accuracy by fold, () where there are none.
-    choice: how the trial was chosen, in words, "" where there was no other.
+    choice: which trial of its study it is, in words, "" where there was no other.
     """
 
     key: StudyKey
@@ -168,6 +169,25 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
     choice = f" (trial {best.name}, best of {count} by validation)" if count > 1 else ""
     held = held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)
     return replace(held, choice=choice)
+
+
+def answers_by_trial(tracker: MlflowTracker, study: StudyRun) -> list[Answers]:
+    """The answers of each complete trial of a cross-validated study to the rows that its folds held out, by number.
+
+    Nothing is chosen by them, so that all may be compared with the first. Raises InputError without folds, as each
+    trial would have to be scored on the test partition, or where there are not two trials.
+    """
+    if not study.key.folds:
+        raise InputError(
+            f"trials of one study are compared on rows that their folds held out, {study.key.slug} has none: "
+            "run it with --folds, or name another study"
+        )
+    trials = [own for own in tracker.trials(study.run_id) if own.state == COMPLETE]
+    if len(trials) < 2:
+        raise InputError(f"{study.key.slug} must have two complete trials to compare, it has {len(trials)}")
+    found = [held_answers(tracker, study, own) for own in trials]
+    named = [", ".join(map(str, drawn_values(own).values())) or own.name for own in trials]
+    return [replace(own, choice=f" {name}") for own, name in zip(found, named, strict=True)]
 
 
 def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, dataset: Dataset) -> Answers:

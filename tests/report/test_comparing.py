@@ -12,7 +12,7 @@ from scipy import stats
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.report.comparing import Answers, answers_of, compared, matching
+from mmtune.report.comparing import Answers, answers_by_trial, answers_of, compared, matching
 from mmtune.study import StudyKey, load_study
 from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker
@@ -144,3 +144,22 @@ def test_a_study_that_was_not_run_on_these_rows_is_refused(ran: MlflowTracker) -
     whole = [run for run in ran.studies("image_cnn") if run.key.folds == 0]
     with pytest.raises(InputError, match="must be finished on the same rows as audio_rnn "):
         matching(whole, audio)
+
+
+def test_trials_of_one_study_are_held_against_its_first(tiny: Dataset, store: Path) -> None:
+    tries = {"small": {"model.hidden": 8}, "large": {"model.hidden": 16}}
+    study = replace(load_study("audio_rnn"), grid=None, tries=tries)
+    options = Options(epochs=1, folds=3, workers=2, device="cpu")
+    run_study(study, tiny, options, store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    found = tracker.studies("audio_rnn")[0]
+    small, large = answers_by_trial(tracker, found)
+    assert [own.name for own in (small, large)] == ["audio_rnn small", "audio_rnn large"]
+    for own, trial in zip((small, large), tracker.trials(found.run_id), strict=True):
+        assert own.accuracy == pytest.approx(trial.metrics["held_accuracy"])
+        assert np.array_equal(own.row, np.arange(len(tiny.train)))
+    (told,) = compared([(large, small)])
+    assert told.sentence().startswith("audio_rnn large against audio_rnn small (")
+    whole = replace(found, key=replace(found.key, folds=0))
+    with pytest.raises(InputError, match=r"rows that their folds held out, .* has none: run it with --folds"):
+        answers_by_trial(tracker, whole)

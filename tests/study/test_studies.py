@@ -37,6 +37,9 @@ TRIALS = {
     "xflow_lstm_baseline": 1,
     "image_cnn_recipe": 30,
     "latent_fusion_recipe": 30,
+    "frontier_image": 9,
+    "frontier_audio": 9,
+    "frontier_fusion": 11,
 }
 # What `mmtune best` has written here is somebody's own.
 NAMES = [name for name in study_files() if not name.startswith("best_")]
