@@ -17,6 +17,7 @@ def reproduce(
     names: Annotated[list[str] | None, typer.Argument(help="Studies; all of them if not given.")] = None,
     data: Data = None,
     epochs: Annotated[int | None, typer.Option(help="Of every training; the report's on a GPU, else fewer.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="The report's epochs on a CPU too.")] = False,
     seeds: Annotated[str, typer.Option(help="One or several, such as '0 1 2'.")] = "0",
     workers: Annotated[int | None, typer.Option(help="Studies at once; one a core, two on a GPU.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
@@ -38,6 +39,7 @@ def reproduce(
         data=data,
         store=store,
         results=results or SHIPPED / "RESULTS.md",
+        full=full,
     )
     chosen = with_needed(names or paper_names())
     dataset = open_data(data)

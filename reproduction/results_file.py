@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmtune.analysis.figures import DASH
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
+from mmtune.data.protocols import PROTOCOLS
 from reproduction.table import CROSSED, PLAIN, Line
 
 CODE = ("study", "protocol", "command")
@@ -36,12 +38,39 @@ def block(
     plain, crossed = [own for own in lines if not own.task.folds], [own for own in lines if own.task.folds]
     parts = [begin, f"## Reproduction on {escaped(name)}"]
     parts += ["Written by `make reproduce`. " + "; ".join(f"{n}: {escaped(v)}" for n, v in caption.items()) + "."]
-    parts += ["\n".join(f"- {escaped(text)}" for text in statements)] if statements else []
-    parts += [table(plain, PLAIN)] if plain else []
+    parts += (
+        ["Scored on the test partition, with the interval where it is of one seed:", systems(plain)] if plain else []
+    )
     parts += ["Cross-validated, a fresh model in each fold; ± is the deviation over folds:"] if crossed else []
-    parts += [table(crossed, CROSSED)] if crossed else []
+    parts += [systems(crossed)] if crossed else []
+    parts += (
+        ["### What they say together", "\n".join(f"- {escaped(text)}" for text in statements)] if statements else []
+    )
+    parts += ["### Each line, and its command"] if lines else []
+    parts += [table(own, columns) for own, columns in ((plain, PLAIN), (crossed, CROSSED)) if own]
     parts += [escaped(" ".join(notes)), end]
     return "\n\n".join(parts)
+
+
+def systems(lines: Sequence[Line]) -> str:
+    """A line a system, a column a protocol: what one would read first."""
+    protocols = [own for own in PROTOCOLS if any(line.task.protocol == own for line in lines)]
+    of_system: dict[str, dict[str, Line]] = {}
+    for line in lines:
+        # Of a cross-validation each seed has a line.
+        seeds = f", seed {line.seeds[0]}" if line.task.folds and len({own.seeds for own in lines}) > 1 else ""
+        of_system.setdefault(line.cells()["study"] + seeds, {})[line.task.protocol] = line
+    head = ["study", "paper", "reported", *protocols, "budget"]
+    rows = [head, ["---"] * len(head)]
+    for name, own in of_system.items():
+        first, budgets = (
+            next(iter(own.values())).cells(),
+            dict.fromkeys(line.cells()["budget"] for line in own.values()),
+        )
+        measured = [own[protocol].measured() if protocol in own else DASH for protocol in protocols]
+        told = [first["paper"], first["reported"], *measured, "; ".join(budgets)]
+        rows.append([cell("study", name), *(cell("", text) for text in told)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def table(lines: Sequence[Line], columns: Mapping[str, tuple[str, str]]) -> str:

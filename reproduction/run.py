@@ -36,8 +36,7 @@ def reproduce(
     Raises InputError where an option or the file of results rules it out, before anything is run.
     """
     read_results(order.results, dataset.name)
-    reduced = order.device == "cpu" and order.epochs is None
-    tasks = tasks_of(studies, dataset, order.seeds, order.epochs, reduced)
+    tasks = tasks_of(studies, dataset, order.seeds, order.epochs, order.reduced)
     tracker = MlflowTracker(order.store)
     holder = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
     with locked(order.store / "locks" / "reproduce", REFUSAL, holder):

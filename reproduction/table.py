@@ -84,6 +84,15 @@ class Line:
         measured = {name: self.scores.get(f"{self.split}_{name}") for name in reported}
         return {name: 100 * (own.mean - reported[name]) for name, own in measured.items() if own is not None}
 
+    def measured(self) -> str:
+        """What it is held against the report by, with the interval: accuracy unless the report has macro-F1 alone."""
+        cells, metric = self.cells(), next(iter(self.study.reported), "accuracy")
+        side = "held" if self.task.folds else self.split
+        score, within = cells[f"{side}_{metric}"], cells["held_interval" if self.task.folds else "interval"]
+        named = f"{METRICS[metric]} {score}" if metric != "accuracy" and score != DASH else score
+        lacking = f" ({'; '.join(self.remarks)})" if score == DASH and self.remarks else ""
+        return named + (f" ({within})" if within and metric == "accuracy" else lacking)
+
     def cells(self) -> dict[str, str]:
         """What the table shows, by `COLUMNS`."""
         accuracy, held = self.scores.get("test_accuracy"), self.scores.get("held_accuracy")

@@ -30,6 +30,8 @@ BEST_OF, LEAST_FOLDS, MOST_FOLDS = 5, 3, 10
 class Order:
     """What to make again, and where. epochs: None for the usual budget; device: as torch has it.
 
+    full: whether everything has its report's length on a CPU too.
+
     data: the data set's folder as the user gave it, None for the bundled sample.
     """
 
@@ -40,11 +42,21 @@ class Order:
     data: Path | None
     store: Path
     results: Path
+    full: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "workers"):
             if getattr(self, name) is not None:
                 require_count(f"--{name}", getattr(self, name), 1, 100_000)
+        if self.full and self.epochs is not None:
+            raise InputError(
+                f"--full and --epochs both say how long trainings are, give one; got --epochs {self.epochs}"
+            )
+
+    @property
+    def reduced(self) -> bool:
+        """Whether long studies get fewer epochs than their reports'."""
+        return self.device == "cpu" and self.epochs is None and not self.full
 
     @property
     def slots(self) -> int:

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mmtune.base.progress import Watched, say
+from mmtune.best.pace import epoch_seconds
 from mmtune.data.dataset import Dataset
-from mmtune.study import Study
+from mmtune.data.protocols import split, usual_protocol
+from mmtune.study import Study, with_fixed
 from mmtune.tracking import MlflowTracker
 from reproduction.children import Child, end, start
 from reproduction.measured import Result, epochs_trained, result_of, run_of
@@ -29,7 +31,8 @@ class Work(Watched):
     """Tasks: what came of them, those that wait in the order in which they should start, and those that run.
 
     needed: by task, those that must have ended before it. later: when to try one again that was found running.
-    made: the cost of what ended in this call, in the unit of `costs`.
+    costs: by task that is left, the seconds that it takes one worker, as epochs were timed on a few rows.
+    made: of these, what ended in this call.
     """
 
     def __init__(
@@ -44,8 +47,7 @@ class Work(Watched):
         self.order, self.tracker, self.studies, self.dataset, self.tasks = order, tracker, studies, dataset, tasks
         self.needed = {task: needs(task, tasks, studies[task.study]) for task in tasks}
         self.epochs = {task: epochs_in_all(task, studies[task.study]) for task in tasks}
-        # The reduced budgets of all studies take about as long.
-        self.costs = {task: epochs / studies[task.study].reduced for task, epochs in self.epochs.items()}
+        self.costs: dict[Task, float] = {}
         self.results: dict[Task, Result] = {}
         self.waiting: list[Task] = []
         self.running: dict[Task, Child] = {}
@@ -58,10 +60,14 @@ class Work(Watched):
         for task in self.tasks:
             if not stopped():
                 self._recall(task)
-        # Long tasks first, cross-validations last, as they can use idle workers.
         left = [task for task in self.tasks if task not in self.results]
+        self._time(left, stopped)
+        # Long tasks first, cross-validations last, as they can use idle workers.
         self.waiting = sorted(left, key=lambda task: (bool(task.folds), -self.costs[task]))
-        say(self.console, f"{len(self.tasks)} tasks, {len(left)} to run, {self.order.slots} at once")
+        took = timedelta(seconds=round(sum(self.costs.values()) / self.order.slots))
+        about = f": about {took}" if left else ""
+        say(self.console, f"{len(self.tasks)} tasks, {len(left)} to run, {self.order.slots} at once{about}")
+        self.begun = time.monotonic()
         with self:
             try:
                 while (self.waiting or self.running) and not stopped():
@@ -71,6 +77,19 @@ class Work(Watched):
                     time.sleep(0.1)
             finally:
                 end(self.running.values())
+
+    def _time(self, left: Sequence[Task], stopped: Callable[[], bool]) -> None:
+        """Time an epoch of each study that is left, on a few rows: what all will take is said before it is begun."""
+        sides, paces = None, dict[str, float]()
+        for task in left:
+            if task.study not in paces and not stopped():
+                if sides is None:
+                    say(self.console, "timing an epoch of each study")
+                    sides = split(self.dataset.train, usual_protocol(self.dataset), 0)
+                study = self.studies[task.study]
+                base = with_fixed(study, task.options(study).fixed, task.epochs)
+                paces[task.study] = epoch_seconds(base, self.dataset, sides, self.order.device)
+        self.costs = {task: self.epochs[task] * paces.get(task.study, 0.0) for task in left}
 
     def _recall(self, task: Task) -> None:
         """Keep what came of a task before this call, or why it cannot run."""

@@ -17,7 +17,7 @@ from mmtune.study import load_study
 from mmtune.tracking import COMPLETE, TrialRun
 from reproduction.measured import Result
 from reproduction.page import dots, write_page
-from reproduction.results_file import block, markers, placed, read_results, write_results
+from reproduction.results_file import block, markers, placed, read_results, systems, write_results
 from reproduction.table import Line, caption, lines_of, notes
 from reproduction.tasks import Task
 
@@ -146,8 +146,32 @@ def test_nothing_in_a_block_ends_it_or_breaks_its_table(tiny: Dataset) -> None:
     text = block("tiny", caption([lost], tiny), [f"said {END}"], lines, notes(lines, tiny))
     assert text.count(END) == 1
     assert "<b>" not in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {16}
+    tables = [text.split("### Each line")[0], text.split("### Each line")[1]]
+    for part, columns in zip(tables, (7, 16), strict=True):
+        rows = [line for line in part.splitlines() if line.startswith("|")]
+        assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {columns}
+
+
+def test_first_comes_a_line_a_system_with_a_column_for_each_protocol(tiny: Dataset) -> None:
+    """By what its report has: accuracy with its interval, or macro-F1; where there is no number, why not."""
+    held = {"held_accuracy": 0.9, "held_accuracy_sd": 0.02, "held_accuracy_low": 0.85, "held_accuracy_high": 0.95}
+    results = [
+        result("image_cnn", BEST),
+        result("image_cnn", BEST | {"test_accuracy": 0.7}, protocol="clip_disjoint", epochs=4),
+        result("dual_cnn_fusion", BEST),
+        result("audio_rnn", None, "not possible: why"),
+        result("xflow_lstm", BEST | held, protocol="speaker_disjoint", folds=6, epochs=2),
+    ]
+    lines = lines_of(results, tiny, None)
+    first = systems(lines[:4]).splitlines()
+    assert first[0] == "| study | paper | reported | as_reported | clip_disjoint | budget |"
+    low, high = (line.cells()["interval"] for line in lines[:2])
+    told = f"80.00 ({low}) | 70.00 ({high}) | 10 of 10 epochs; 4 of 10 epochs |"
+    assert first[2] == f"| `image_cnn` | Joshi | accuracy 98.48 | {told}"
+    assert first[3].startswith("| `dual_cnn_fusion` | Bajaj | macro-F1 99.90 | macro-F1 79.00 | – |")
+    assert first[4].startswith("| `audio_rnn` | Joshi | accuracy 92.90 | – (not possible: why) | – |")
+    crossed = systems(lines[4:]).splitlines()
+    assert crossed[2].startswith("| `xflow_lstm` | XFlow | – | 90.00 ± 2.00 (85.00 to 95.00) |")
 
 
 def test_the_page_says_what_the_table_says_and_loads_nothing(tiny: Dataset, tmp_path: Path) -> None:
