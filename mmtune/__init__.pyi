@@ -1,4 +1,5 @@
 from . import data, networks
+from .api.best import find_best
 from .api.loading import load
 from .api.outcome import Outcome, Trial
 from .api.running import run
@@ -31,6 +32,7 @@ __all__ = [
     "VectorAugmentation",
     "catalogue",
     "data",
+    "find_best",
     "load",
     "networks",
     "one_of",

@@ -11,7 +11,7 @@ from typing import Any
 from mmtune.base.commands import command_line
 from mmtune.base.files import make_folder, write_whole
 from mmtune.best.held_out import HeldOut, held_out, is_shared
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.report.page import policy, protocol_note, templates
 from mmtune.report.robustness import points, robustness_lines
 from mmtune.report.tables import duration, percent, title
@@ -39,8 +39,8 @@ class Certificate:
     """All that the page says. finals: the single network, the soup, the ensemble, as tracked, with the one promoted.
 
     searches: each study that trained, and how many of its trials are in each state. members: by name, the trials that
-    were asked. seconds: what all calls took, of those that were asked for. given: the options of the command, as they
-    were given.
+    were asked. reliance: by bank, how much of the accuracy on validation rows it makes, where there are several.
+    seconds: what all calls took, of those that were asked for. given: the options of the command, as they were given.
     """
 
     study: StudyRun
@@ -49,6 +49,7 @@ class Certificate:
     searches: Sequence[tuple[Outcome, Mapping[str, int]]]
     members: Mapping[str, TrialRun]
     measured: Measured
+    reliance: Mapping[str, float]
     space: Space
     seconds: float
     asked: float
@@ -112,6 +113,9 @@ def plain_lines(own: Certificate, found: HeldOut) -> list[str]:
     if alone:
         told = ", ".join(f"{name} {percent(score)} %" for name, score in alone.items())
         lines.append(f"with one bank alone: {told}")
+    if own.reliance:
+        told = ", ".join(f"{bank} {100 * value:.1f}" for bank, value in own.reliance.items())
+        lines.append(f"of the accuracy on validation rows each bank makes so many points (Shapley values): {told}")
     weights, took = trial.tags.get(WEIGHTS, "?"), trial.metrics.get("milliseconds", float("nan"))
     lines.append(f"{int(weights):,} weights, {took:.1f} ms a row on the machine that made it")
     return lines
@@ -128,6 +132,8 @@ def limits(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]:
             f"Claims about a {' or '.join(shared)} that it never met: test rows are of the same ones as training. "
             "A test partition of others would tell."
         )
+    if SPEAKER not in groups and any(form.source == "recording" for form in dataset.forms.values()):
+        lines.append("Claims about voices that it never heard: who speaks is not known of these recordings.")
     falls = fallen(own.measured)
     if falls:
         lines.append(f"Values as bad as these, of {own.measured.rows:,} validation rows: {'; '.join(falls)}.")

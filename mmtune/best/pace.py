@@ -33,6 +33,8 @@ BESIDE = 1.3
 DEARER = 1.5
 """So many times as long as there is time for may an option of the space take an epoch for."""
 GPU_AT_ONCE = 2.5
+SURE = 0.9
+"""Of the time that is left: what is planned takes no more, as a training that is cut off is lost."""
 CHOSEN = ".chosen"
 
 
@@ -139,6 +141,17 @@ def with_option(base: TrialConfig, path: str, option: str) -> TrialConfig:
 def epochs_for(seconds: float, workers: float, of_one: float) -> int:
     """How many epochs a training may have, of which one takes so long, in the seconds of a search."""
     return int(np.clip(seconds * workers / (TRAININGS * max(of_one, 1e-6)), FEWEST, MOST))
+
+
+def longer(epochs: int, of_one: float, seconds: float, workers: float, most: int) -> int:
+    """For how many epochs, `epochs` or more, at most `most` trainings are made of which an epoch takes so long.
+
+    As many rounds of them as there is time for in the seconds; what is left of the time makes them longer, for a
+    training that is too short for another one to begin beside it is worth more than a machine that waits.
+    """
+    known = max(of_one, 1e-6)
+    rounds = max(1, min(int(SURE * seconds / (epochs * known)), math.ceil(most / workers)))
+    return int(np.clip(SURE * seconds / (rounds * known), epochs, max(epochs, MOST)))
 
 
 def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: str) -> float:

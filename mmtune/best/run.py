@@ -22,22 +22,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.base.progress import say, steps
 from mmtune.best.certificate import Certificate, write_certificate
-from mmtune.best.members import Candidate, answered, candidate, ensemble_of, greedy, log_loss, soup_of, soups
-from mmtune.best.pace import Pace, at_once, enough_epochs, epoch_seconds, paced
+from mmtune.best.pace import Pace, at_once, enough_epochs, epoch_seconds, longer, paced
 from mmtune.best.state import State, read_state, write_state
-from mmtune.best.tracked import SINGLE, Final, final_key, track_finals
-from mmtune.data.dataset import Dataset, Progress
+from mmtune.best.together import asked_rows, candidates_of, choices_of, complete_trials, ensemble_key
+from mmtune.best.tracked import Final, track_finals
+from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, split
-from mmtune.networks.card import MODEL
 from mmtune.networks.kinds import remember
-from mmtune.networks.randomness import CPU
-from mmtune.networks.storage import Loaded
-from mmtune.serve.logged import DROPOUT
 from mmtune.serve.measured import VALIDATES
 from mmtune.serve.promotion import promote
 from mmtune.serve.robustness import measure
@@ -47,12 +42,13 @@ from mmtune.study import Study, StudyKey
 from mmtune.study.definition import schedule
 from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.space import describe
-from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
-from mmtune.train.batches import Resident, Rows
+from mmtune.train.batches import Rows
 from mmtune.train.objective import objective_of
+from mmtune.train.recipe import MOST_RELIED
+from mmtune.train.reliance import reliance
 from mmtune.train.step import DivergenceError
-from mmtune.train.trial import take
 from mmtune.tune.machine import PoolMaker, most_workers, training_device
 from mmtune.tune.made import made_from
 from mmtune.tune.plan import protocol_of, require_searchable
@@ -67,8 +63,8 @@ DEAREST = 2.5
 """So many times as long as the base's may a training of the search take."""
 AGAIN, SEEDS = 3, 2
 """So many configurations are trained again, each with so many other seeds, as far as time goes."""
-CANDIDATES, ASKED = 10, 4_000
-"""At most so many networks are asked about at most so many validation rows."""
+RELIED = 1_000
+"""Rows on which the model is asked what it relies on."""
 MEASURED, LEAST_SECONDS, LEAST_MOST = 40, 5.0, (100, 2_000)
 """Levels of robustness, or so, and for how long at least: what one row costs decides on how many rows, from and to."""
 
@@ -112,11 +108,21 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What has come of a task. path: of the certificate; version: of the model; is_champion: whether it is that now."""
+    """What has come of a task.
 
+    study: what was searched; version: of the registered model, which has its name; is_champion: whether it is that now;
+    path: of the certificate.
+    """
+
+    study: Study
     path: Path
     version: str
     is_champion: bool
+
+    @property
+    def name(self) -> str:
+        """Of the registered model."""
+        return self.study.name
 
 
 class Clock:
@@ -223,23 +229,23 @@ def standing(task: Task, state: State) -> Found | None:
     if not numbers:
         return None
     task.say(f"{task.study.name} has had its {task.seconds / 3600:g} hours; more --hours go on from {path}")
-    return Found(path=path, version=numbers[-1], is_champion=numbers[-1] == registry.champion())
+    return Found(study=task.study, path=path, version=numbers[-1], is_champion=numbers[-1] == registry.champion())
 
 
 def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:
     """The steps that are left, as `find_best`."""
     if clock.state.certificate:
         # There is more time than there was: the best of a longer search are others.
-        clock.note(again={}, certificate="", origin=clock.state.spent)
+        clock.note(again={}, longer=0, certificate="", origin=clock.state.spent)
     search = searched(task, clock)
     if search is None:
         return None
     if not clock.state.again:
-        clock.note(again=again_of(task, search))
+        clock.note(**again_of(task, search, clock))
     trained = trained_again(task, clock)
     if task.stopped():
         return None
-    found = finished(task, clock, [own for own in (search, trained) if own], sides)
+    found = finished(task, clock, [own for own in (search, trained) if own])
     if found is not None:
         clock.note(certificate=str(found.path.relative_to(task.root)), asked=task.seconds)
     return found
@@ -248,7 +254,6 @@ def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:
 def pace_of(task: Task, sides: Split) -> Pace:
     """What a first call decides: how long a training is, and what there is no time for."""
     device = training_device(task.options)
-    workers = task.options.workers or most_workers(task.options, device)
     task.say(f"space of {task.study.name}:")
     for line in describe(task.study.space):
         task.say(f"  {line}")
@@ -257,7 +262,7 @@ def pace_of(task: Task, sides: Split) -> Pace:
         own = paced(
             task.study,
             SEARCH * task.seconds,
-            at_once(workers, device),
+            workers_of(task),
             enough_epochs(task.study, len(sides.train)),
             lambda config: epoch_seconds(config, task.dataset, sides, device),
         )
@@ -272,6 +277,12 @@ def pace_of(task: Task, sides: Split) -> Pace:
         task.say(f"{path}: there is no time for {', '.join(options)}, or it does not fit the data")
     task.say(f"an epoch of the base takes about {own.seconds:.1f} s here: trainings have {own.epochs} epochs")
     return own
+
+
+def workers_of(task: Task) -> float:
+    """How many trainings' worth are made at once."""
+    device = training_device(task.options)
+    return at_once(task.options.workers or most_workers(task.options, device), device)
 
 
 def hours_until(end: float) -> float:
@@ -295,13 +306,16 @@ def searched(task: Task, clock: Clock) -> Outcome | None:
     return found
 
 
-def again_of(task: Task, search: Outcome) -> dict[str, dict[str, Any]]:
-    """What is trained again: the best configurations of the search, the best first, with one seed each in turn."""
+def again_of(task: Task, search: Outcome, clock: Clock) -> dict[str, Any]:
+    """What is trained again: the best configurations of the search, one seed each in turn; and for how many epochs."""
     tracker = MlflowTracker(task.root)
-    ranked = complete_trials(tracker, search)[:AGAIN]
-    return {
+    ranked = complete_trials(tracker, tracker.study(search.key), search.key.objective)[:AGAIN]
+    again = {
         f"trial_{trial.number:02d}_seed_{seed}": drawn_values(trial) for seed in range(1, SEEDS + 1) for trial in ranked
     }
+    dearest = max(trial.metrics.get("epoch_seconds", clock.state.pace.seconds) for trial in ranked)
+    left, at_once = clock.share(1 - CLOSING) - time.monotonic(), workers_of(task)
+    return {"again": again, "longer": longer(clock.state.pace.epochs, dearest, left, at_once, len(again))}
 
 
 def trained_again(task: Task, clock: Clock) -> Outcome | None:
@@ -312,41 +326,51 @@ def trained_again(task: Task, clock: Clock) -> Outcome | None:
     again = clock.state.again
     name = f"{task.study.name}_again_{hashlib.sha256(json.dumps(again).encode()).hexdigest()[:6]}"
     tries = replace(task.study, name=name, grid=None, tries=again, seeds_from=MOST_TRIALS)
-    hours, epochs = hours_until(clock.share(1 - CLOSING)), clock.state.pace.epochs
+    hours, epochs = hours_until(clock.share(1 - CLOSING)), clock.state.longer or clock.state.pace.epochs
     options = replace(task.options, epochs=epochs, sampler="tries", hours=hours, prune=False)
     return run_study(tries, task.dataset, options, task.root, task.console, task.stopped, task.make_pool)
 
 
-def complete_trials(tracker: MlflowTracker, outcome: Outcome) -> list[TrialRun]:
-    """The complete trials of a study whose files are kept, the best first."""
-    parent = tracker.study(outcome.key)
-    found = [] if parent is None else tracker.trials(parent.run_id)
-    objective = outcome.key.objective
-    kept = [own for own in found if own.state == COMPLETE and REMOVED not in own.tags and objective.values(own.metrics)]
-    return sorted(kept, key=lambda own: (-objective.rank(own.metrics), own.number))
+def named_trials(tracker: MlflowTracker, outcomes: Sequence[Outcome]) -> dict[str, TrialRun]:
+    """The complete trials of a search, and of what was trained again, by name."""
+    return {
+        f"{what}_{trial.number:02d}": trial
+        for what, own in zip(("search", "again"), outcomes, strict=False)
+        for trial in complete_trials(tracker, tracker.study(own.key), own.key.objective)
+    }
 
 
-def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome], sides: Split) -> Found | None:
+def reliance_of(promoted: TrialRun, finals: Sequence[Final], rows: Rows) -> dict[str, float]:
+    """Of a promoted network that reads several banks how much of the accuracy over rows each of them makes."""
+    model = next((own.loaded.model for own in finals if promoted.name.startswith(f"{own.name} #")), None)
+    banks = len(rows.banks)
+    return reliance(model, rows, RELIED) if model is not None and 1 < banks <= MOST_RELIED else {}
+
+
+def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | None:
     """Choose, track, score once, register and certify; None where it was stopped."""
     tracker, end = MlflowTracker(task.root), clock.share(1.0)
     objective = objective_of(task.study.objective)
-    resident = Resident(task.dataset.train, len(task.dataset.classes), CPU, task.study.missing)
-    asked = sides.validation[sample_rows(len(sides.validation), ASKED, task.options.seed)]
-    some = take(resident.rows(task.study.base.model.reads), asked)
+    resident, some, sides = asked_rows(task.study, task.dataset, task.protocol, task.options.seed)
+
+    def enough(asked: int) -> bool:
+        return task.stopped() or (asked > 1 and time.monotonic() > clock.share(1 - 0.7 * CLOSING))
+
     with steps(task.console) as advance:
         began = time.monotonic()
-        candidates = candidates_of(task, tracker, outcomes, some, clock.share(1 - 0.7 * CLOSING), advance)
-        row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(asked)
+        candidates = candidates_of(tracker, named_trials(tracker, outcomes), some, objective, advance, enough)
+        row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(some)
         if task.stopped():
             return None
         finals = choices_of(candidates, some)
-        key = final_key(task.study, task.dataset, task.options, clock.state.pace.epochs)
+        key = ensemble_key(outcomes[0].key)
         study = track_finals(tracker, task.study, task.dataset, key, finals, resident, sides)
         promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
-        single = next(own for own in reversed(tracker.trials(study.run_id)) if own.name.startswith(SINGLE))
+        single = next(own for own in tracker.trials(study.run_id) if own.name.startswith(f"{finals[-1].name} #"))
         if single.run_id != promoted.trial.run_id:
             score_test(tracker, single, task.dataset, objective)
         left = max(LEAST_SECONDS, (end - time.monotonic()) / 2)
+        relied = reliance_of(promoted.trial, finals, some)
         most = int(np.clip(left / (MEASURED * row_seconds * len(finals[0].members)), *LEAST_MOST))
         measured = measure(tracker, study, promoted.trial, task.dataset, VALIDATES, advance, most)
     told = Certificate(
@@ -356,6 +380,7 @@ def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome], sides: Split
         searches=[(own, tracker.tally(parent.run_id)) for own in outcomes if (parent := tracker.study(own.key))],
         members={one.name: one.run for one in candidates},
         measured=measured,
+        reliance=relied,
         space=task.study.space,
         seconds=time.monotonic() - clock.started,
         asked=task.seconds,
@@ -364,49 +389,4 @@ def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome], sides: Split
     path, lines = write_certificate(tracker, told, task.dataset)
     for line in lines:
         task.say(line)
-    return Found(path=path, version=promoted.version, is_champion=promoted.is_champion)
-
-
-def candidates_of(
-    task: Task, tracker: MlflowTracker, outcomes: Sequence[Outcome], rows: Rows, until: float, advance: Progress
-) -> list[Candidate]:
-    """The best trained networks, asked about validation rows, as many as there is time for until then; two at least."""
-    trials = {
-        f"{what}_{trial.number:02d}": trial
-        for what, own in zip(("search", "again"), outcomes, strict=False)
-        for trial in complete_trials(tracker, own)
-    }
-    objective = objective_of(task.study.objective)
-    ranked = sorted(trials, key=lambda name: -objective.rank(trials[name].metrics))[:CANDIDATES]
-    found: list[Candidate] = []
-    for name in ranked:
-        advance("validation answers", len(found), len(ranked))
-        if task.stopped() or (len(found) > 1 and time.monotonic() > until):
-            break
-        found.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), rows))
-    advance("validation answers", len(ranked), len(ranked))
-    return found
-
-
-def choices_of(candidates: Sequence[Candidate], rows: Rows) -> list[Final]:
-    """The ensemble, where it has more than one member; the best soup, where it beats the best single one; and that."""
-    labels = rows.labels.numpy()
-    losses = [log_loss(one.shares, labels) for one in candidates]
-    best = int(np.argmin(losses))
-    finals = [final(SINGLE, candidates, {best: 1}, candidates[best].loaded)]
-    for places in soups(candidates):
-        loaded = soup_of(candidates, places)
-        if log_loss(answered(loaded, rows)[1], labels) < losses[best]:
-            finals.append(final("soup", candidates, dict.fromkeys(places, 1), loaded))
-    drawn = greedy([one.shares for one in candidates], labels)
-    if len(drawn) > 1:
-        finals.append(final("ensemble", candidates, drawn, ensemble_of(candidates, drawn)))
-    return finals[::-1]
-
-
-def final(what: str, candidates: Sequence[Candidate], drawn: Mapping[int, int], loaded: Loaded) -> Final:
-    """A network made of candidates, by their places, each as often as it was drawn."""
-    count = sum(drawn.values())
-    members = {candidates[place].name: times / count for place, times in drawn.items()}
-    dropouts = [candidates[place].run.params.get(DROPOUT, 0.0) for place in drawn]
-    return Final(name=f"{what} of {' and '.join(members)}", loaded=loaded, members=members, dropout=min(dropouts))
+    return Found(study=task.study, path=path, version=promoted.version, is_champion=promoted.is_champion)

@@ -21,8 +21,8 @@ class State:
 
     made: of what the study consists, as a hash. pace: what there was time for in `paced` seconds. spent: seconds that
     all calls have taken; origin: of these, when the last certificate was there. again: what is trained again, by name,
-    its values by path; empty until the search has ended. certificate: where it is in the store, "" until it was
-    written; asked: the seconds that were asked for then.
+    its values by path; empty until the search has ended; longer: for how many epochs. certificate: where it is in the
+    store, "" until it was written; asked: the seconds that were asked for then.
     """
 
     made: str
@@ -31,6 +31,7 @@ class State:
     spent: float = 0.0
     origin: float = 0.0
     again: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    longer: int = 0
     certificate: str = ""
     asked: float = 0.0
 

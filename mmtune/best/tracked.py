@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from mmtune.networks.output import count_parameters
 from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.logged import DROPOUT
 from mmtune.study import Study, StudyKey
-from mmtune.study.key import ENSEMBLE
-from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, best_trial
 from mmtune.tracking.runs import NUMBER, PARAMS
 from mmtune.train.batches import Resident
@@ -30,28 +28,26 @@ from mmtune.train.robustness import robustness
 from mmtune.train.staging import WEIGHTS, Point
 from mmtune.train.trial import finite, take, write_rows
 from mmtune.tune.opening import data_tags
-from mmtune.tune.plan import data_inputs, make_key
+from mmtune.tune.plan import data_inputs
 
-MEMBERS = "mmtune.members"
-"""The tag of a run that says, as JSON, of which trained networks a model is made, and how much each counts."""
+MEMBERS, RUNS = "mmtune.members", "mmtune.member_runs"
+"""The tags of a run that say, as JSON, of which networks a model is made, how much each counts, and their runs."""
 SINGLE = "single"
 """How the name of the best single network begins."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Final:
-    """A network that may be the best one. members: by name, how much each counts; dropout: the least of theirs."""
+    """A network that may be the best one.
+
+    members: by name, how much each counts; runs: of these, which trained them; dropout: the least of theirs.
+    """
 
     name: str
     loaded: Loaded
     members: Mapping[str, float]
+    runs: tuple[str, ...] = ()
     dropout: float = 0.0
-
-
-def final_key(study: Study, dataset: Dataset, options: Options, epochs: int) -> StudyKey:
-    """What makes the study of finals the same study."""
-    searched = make_key(study, dataset, replace(options, sampler="tpe", prune=False), epochs, {})
-    return replace(searched, sampler=ENSEMBLE)
 
 
 def track_finals(
@@ -65,9 +61,9 @@ def track_finals(
 ) -> StudyRun:
     """A run of each, with its model and its scores on validation rows, in a study that has ended then.
 
-    What a kill has left half-made is made again; earlier ones, of a shorter search, stay.
+    What a kill has left half-made is made again; earlier ones, of a shorter search, stay, and none is made twice.
     """
-    what = f"What `mmtune best` made of the trained networks of {study.name}.\n\n{study.doc}"
+    what = f"What the best trained networks of {study.name} make together.\n\n{study.doc}"
     tags = {**data_tags(study, dataset), NOTE: what}
     parent = tracker.open_study(key, tags)
     inputs = data_inputs(dataset, key, study.base.model.reads)
@@ -77,7 +73,9 @@ def track_finals(
         if half.state == RUNNING:
             tracker.discard(half.run_id)
     number = 1 + max((own.number for own in there), default=-1)
-    for place, final in enumerate(finals):
+    made = {(own.name.partition(" #")[0], own.tags.get(RUNS)) for own in there if own.state == COMPLETE}
+    new = [own for own in finals if (own.name, json.dumps(own.runs)) not in made]
+    for place, final in enumerate(new):
         track(tracker, key, parent, number + place, final, resident, sides)
     best = best_trial(tracker.trials(parent), key.objective)
     tracker.end_study(parent, True, best, key.objective)
@@ -110,6 +108,7 @@ def track(
         "mmtune.seed": str(key.seed),
         WEIGHTS: str(count_parameters(model)),
         MEMBERS: json.dumps(dict(final.members)),
+        RUNS: json.dumps(final.runs),
     }
     run_id = tracker.begin(tracker.experiment(key.study), f"{final.name} #{number}", milliseconds(), told)
     found = evaluate(model, validation)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import SPEAKER, Partition
+from mmtune.data.checks import content_digest, require_classes_present
+from mmtune.data.dataset import SPEAKER, Dataset, Partition
 from mmtune.data.identity import shared
 from mmtune.data.protocols import CONTENT, DISJOINT, best_groups, drawn, label_of, units
 from mmtune.data.sources import Source
@@ -36,6 +39,22 @@ def divided(
     train = train.take(np.flatnonzero(~again))
     facts = {"partition": rule, "train": len(train), "test": len(test), "left_out": int(again.sum())}
     return train, test, facts
+
+
+def with_test(dataset: Dataset, seed: int) -> Dataset:
+    """A data set without a test partition, in memory, with a seventh of its rows drawn for one.
+
+    What it keeps apart, or speakers, are on one side only, as is equal content. InputError where nothing can be drawn.
+    """
+    mask, rule = draw(dataset.train, dataset.keep_apart, seed)
+    train, test = (dataset.train.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
+    again = shared(train, test)
+    train = train.take(np.flatnonzero(~again)).compact()
+    for what, part in (("training rows", train), ("test rows", test)):
+        require_classes_present(f"{dataset.name}, {what}", part.labels, dataset.classes, "rows")
+    facts = {"partition": rule, "train": len(train), "test": len(test), "left_out": int(again.sum())}
+    told, digest = {**dataset.provenance, **facts}, content_digest(dataset.classes, train, test)
+    return replace(dataset, folder=Path(), train=train, test=test, provenance=told, digest=digest)
 
 
 def draw(rows: Partition, keep_apart: str, seed: int) -> tuple[NDArray[np.bool_], str]:

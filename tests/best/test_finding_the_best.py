@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +21,10 @@ from mmtune.base.errors import InputError
 from mmtune.best.pace import Pace
 from mmtune.best.run import Task, find_best
 from mmtune.best.state import State, read_state, write_state
-from mmtune.best.tracked import MEMBERS, Final, final_key, track_finals
+from mmtune.best.together import ensemble_key, together
+from mmtune.best.tracked import MEMBERS, Final, track_finals
 from mmtune.cli import answer, app
-from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import Dataset, quiet
 from mmtune.data.protocols import split
 from mmtune.networks.config import MLP, LateFusion, OneOf, SmallCNN
 from mmtune.networks.randomness import CPU
@@ -35,6 +38,8 @@ from mmtune.study.space import Real, one_of
 from mmtune.tracking import COMPLETE, MlflowTracker
 from mmtune.train.batches import Resident
 from mmtune.train.recipe import Train, TrialConfig
+from mmtune.tune.plan import make_key
+from mmtune.tune.run import run_study
 
 ENCODER = OneOf(chosen="cnn", options={"cnn": SmallCNN(width=16, channels=8), "mlp": MLP(width=16)})
 STUDY = Study(
@@ -79,7 +84,8 @@ def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset
     resident = Resident(tiny.train, 10, CPU)
     shapes = shapes_of(tiny.train, 10)
     loaded = Loaded(model=STUDY.base.model.build(shapes).eval(), config=STUDY.base.model, shapes=shapes)
-    tracker, key = MlflowTracker(store), final_key(STUDY, tiny, Options(protocol="clip_disjoint"), 3)
+    tracker = MlflowTracker(store)
+    key = ensemble_key(make_key(STUDY, tiny, Options(protocol="clip_disjoint"), 3, {}))
     parent = tracker.open_study(key, {})
     half = tracker.begin(tracker.experiment(key.study), "half", 0, {"mlflow.parentRunId": parent,
                          "mmtune.number": "0", "mmtune.params": "{}", "mmtune.kind": "trial"})  # fmt: skip
@@ -90,6 +96,8 @@ def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset
     assert half not in {own.run_id for own in trials}
     assert trials[0].tags[MEMBERS] == '{"a": 1.0}'
     assert 0 <= trials[0].metrics["best_val_macro_f1"] <= 1
+    again = track_finals(tracker, STUDY, tiny, key, finals, resident, sides)
+    assert [own.run_id for own in tracker.trials(again.run_id)] == [own.run_id for own in trials]
 
     made = promote(tracker, study, tiny)
     assert made.trial.number == 1
@@ -99,6 +107,33 @@ def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset
     test = tiny.require_test()
     told = predictor.predict_values(**{bank: test.banks[bank].of_rows(np.arange(4)) for bank in ("image", "audio")})
     assert len(told) == 4
+
+
+def test_trials_of_a_study_and_repeats_of_a_trial_answer_together(tiny: Dataset, store: Path) -> None:
+    """Of two trials, and of one that was trained twice; what comes of it loses no more than the best one."""
+    tracker, seen = MlflowTracker(store), set[str]()
+    for sampler, repeats, names in (("random", 1, "trial_0[01]"), ("reported", 2, "trial_00_repeat_[12]")):
+        options = Options(trials=2, sampler=sampler, repeats=repeats, epochs=2, workers=1, device="cpu", prune=False)
+        done = run_study(STUDY, tiny, options, store, Console(quiet=True))
+        assert done is not None
+        searched = tracker.study(done.key)
+        assert searched is not None
+        made = together(tracker, STUDY, searched, tiny, quiet)
+        assert made.key.sampler == "ensemble"
+        # What other trials of this study have made stays there.
+        trials = [own for own in tracker.trials(made.run_id) if own.run_id not in seen]
+        seen |= {own.run_id for own in trials}
+        assert all(re.fullmatch(names, name) for own in trials for name in json.loads(own.tags[MEMBERS]))
+        single = trials[-1]
+        assert single.name.startswith("single of ")
+        losses = [own.metrics["val_loss_at_best"] for own in trials]
+        assert min(losses) == pytest.approx(losses[0], abs=0.02)
+        assert sum(json.loads(trials[0].tags[MEMBERS]).values()) == pytest.approx(1)
+    with pytest.raises(InputError, match="must be asked about"):
+        together(tracker, STUDY, searched, replace(tiny, digest="0" * 64), quiet)
+    folded = replace(searched, key=replace(searched.key, folds=3))
+    with pytest.raises(InputError, match=r"must have one split for networks to answer together, .* has 3"):
+        together(tracker, STUDY, folded, tiny, quiet)
 
 
 def test_a_state_survives_and_a_damaged_one_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from mmtune.best.pace import (
@@ -9,12 +11,14 @@ from mmtune.best.pace import (
     GPU_AT_ONCE,
     MOST,
     STEPS,
+    SURE,
     TRAININGS,
     Pace,
     at_once,
     enough_epochs,
     epoch_seconds,
     epochs_for,
+    longer,
     paced,
 )
 from mmtune.data.dataset import Dataset
@@ -124,3 +128,14 @@ def test_a_pace_asks_of_a_study_without_kinds_the_base_alone(seconds: float) -> 
     found = paced(plain, seconds, 2, ENOUGH, lambda config: asked.append(config) or 5.0)
     assert asked == [plain.base]
     assert found.narrowed(plain) == plain
+
+
+@pytest.mark.parametrize(("seconds", "workers", "epochs"), [(10.0, 2, 10), (100.0, 2, 10), (333.0, 1, 7), (50.0, 4, 3)])
+def test_what_is_left_of_the_time_makes_trainings_longer(seconds: float, workers: int, epochs: int) -> None:
+    """Never shorter, no longer than there is time for, and another epoch would not fit."""
+    found = longer(epochs, 2.0, seconds, workers, 6)
+    assert found >= epochs
+    if 2.0 * epochs <= SURE * seconds:
+        rounds = min(int(SURE * seconds / (2.0 * epochs)), math.ceil(6 / workers))
+        assert rounds * found * 2.0 <= SURE * seconds
+        assert found == MOST or rounds * (found + 1) * 2.0 > SURE * seconds

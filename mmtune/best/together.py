@@ -1,0 +1,126 @@
+"""The best trained networks of a study, answering together where that is better than the best one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mmtune.analysis.embeddings import sample_rows
+from mmtune.base.errors import InputError
+from mmtune.best.members import Candidate, answered, candidate, ensemble_of, greedy, log_loss, soup_of, soups
+from mmtune.best.tracked import SINGLE, Final, track_finals
+from mmtune.data.dataset import Dataset, Progress
+from mmtune.data.protocols import Split, split
+from mmtune.networks.card import MODEL
+from mmtune.networks.kinds import remember
+from mmtune.networks.randomness import CPU
+from mmtune.networks.storage import Loaded
+from mmtune.serve.logged import DROPOUT
+from mmtune.study import Study, StudyKey
+from mmtune.study.key import ENSEMBLE
+from mmtune.tracking import COMPLETE, PARENT, REMOVED, MlflowTracker, StudyRun, TrialRun
+from mmtune.train.batches import Resident, Rows
+from mmtune.train.objective import Objective
+from mmtune.train.trial import take
+from mmtune.tune.parts import part_of
+
+CANDIDATES, ASKED = 10, 4_000
+"""At most so many networks are asked about at most so many validation rows."""
+
+
+def together(tracker: MlflowTracker, study: Study, searched: StudyRun, dataset: Dataset, advance: Progress) -> StudyRun:
+    """What the best trials of a tracked study make together, tracked as a study of its own beside it.
+
+    Each of its runs is a model: the best single network, a soup and an ensemble, as far as they are better. Validation
+    rows choose; the test partition is not looked at. Raises InputError where the study is divided into folds, is of
+    other data, or has no complete trial whose model is kept.
+    """
+    key = searched.key
+    key.require_data(dataset, f"the trials of {key.slug} must be asked about")
+    if key.folds:
+        raise InputError(f"the study must have one split for networks to answer together, {key.slug} has {key.folds}")
+    own = trained(tracker, searched)
+    if not own:
+        raise InputError(f"{key.slug} must have a complete trial whose model is kept, it has none")
+    remember(study.base.model, study.name)
+    resident, some, sides = asked_rows(study, dataset, key.protocol, key.seed)
+    finals = choices_of(candidates_of(tracker, own, some, key.objective, advance), some)
+    return track_finals(tracker, study, dataset, ensemble_key(key), finals, resident, sides)
+
+
+def trained(tracker: MlflowTracker, searched: StudyRun) -> dict[str, TrialRun]:
+    """By name what a study has trained and kept: its complete trials, or, where these have several, their repeats."""
+    trials = complete_trials(tracker, searched, searched.key.objective)
+    if searched.key.repeats == 1:
+        return {f"trial_{own.number:02d}": own for own in trials}
+    kept = {own.run_id for own in trials}
+    parts = [own for own in tracker.parts(searched.run_id) if own.state == COMPLETE and own.tags.get(PARENT) in kept]
+    return {f"trial_{own.number:02d}_repeat_{part_of(own.tags).repeat + 1}": own for own in parts}
+
+
+def ensemble_key(searched: StudyKey) -> StudyKey:
+    """What makes the study of what others make together the same study."""
+    return replace(searched, sampler=ENSEMBLE, prune=False, repeats=1)
+
+
+def complete_trials(tracker: MlflowTracker, searched: StudyRun | None, objective: Objective) -> list[TrialRun]:
+    """The complete trials of a study whose files are kept, the best first."""
+    found = [] if searched is None else tracker.trials(searched.run_id)
+    kept = [own for own in found if own.state == COMPLETE and REMOVED not in own.tags and objective.values(own.metrics)]
+    return sorted(kept, key=lambda own: (-objective.rank(own.metrics), own.number))
+
+
+def asked_rows(study: Study, dataset: Dataset, protocol: str, seed: int) -> tuple[Resident, Rows, Split]:
+    """The data in memory, some of the rows that validate, which candidates are asked about, and both sides."""
+    sides = split(dataset.train, protocol, seed)
+    resident = Resident(dataset.train, len(dataset.classes), CPU, study.missing)
+    asked = sides.validation[sample_rows(len(sides.validation), ASKED, seed)]
+    return resident, take(resident.rows(study.base.model.reads), asked), sides
+
+
+def candidates_of(
+    tracker: MlflowTracker,
+    trials: Mapping[str, TrialRun],
+    rows: Rows,
+    objective: Objective,
+    advance: Progress,
+    enough: Callable[[int], bool] = lambda asked: False,
+) -> list[Candidate]:
+    """The best trained networks by their names, asked about rows. enough: told how many were, whether no more are."""
+    ranked = sorted(trials, key=lambda name: -objective.rank(trials[name].metrics))[:CANDIDATES]
+    found: list[Candidate] = []
+    for name in ranked:
+        advance("validation answers", len(found), len(ranked))
+        if enough(len(found)):
+            break
+        found.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), rows))
+    advance("validation answers", len(ranked), len(ranked))
+    return found
+
+
+def choices_of(candidates: Sequence[Candidate], rows: Rows) -> list[Final]:
+    """The ensemble, where it has more than one member; the best soup, where it beats the best single one; and that."""
+    labels = rows.labels.numpy()
+    losses = [log_loss(one.shares, labels) for one in candidates]
+    best = int(np.argmin(losses))
+    finals = [final(SINGLE, candidates, {best: 1}, candidates[best].loaded)]
+    for places in soups(candidates):
+        loaded = soup_of(candidates, places)
+        if log_loss(answered(loaded, rows)[1], labels) < losses[best]:
+            finals.append(final("soup", candidates, dict.fromkeys(places, 1), loaded))
+    drawn = greedy([one.shares for one in candidates], labels)
+    if len(drawn) > 1:
+        finals.append(final("ensemble", candidates, drawn, ensemble_of(candidates, drawn)))
+    return finals[::-1]
+
+
+def final(what: str, candidates: Sequence[Candidate], drawn: Mapping[int, int], loaded: Loaded) -> Final:
+    """A network made of candidates, by their places, each as often as it was drawn."""
+    count = sum(drawn.values())
+    members = {candidates[place].name: times / count for place, times in drawn.items()}
+    dropouts = [candidates[place].run.params.get(DROPOUT, 0.0) for place in drawn]
+    runs = tuple(candidates[place].run.run_id for place in drawn)
+    name = f"{what} of {' and '.join(members)}"
+    return Final(name=name, loaded=loaded, members=members, runs=runs, dropout=min(dropouts))
