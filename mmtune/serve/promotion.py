@@ -9,18 +9,19 @@ import os
 import re
 import tempfile
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.statistics import McNemar, mcnemar_exact
+from mmtune.analysis.statistics import McNemar, mcnemar_clustered, mcnemar_exact
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset, Progress, quiet
+from mmtune.data.protocols import samples
 from mmtune.networks.card import MODEL
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
@@ -218,11 +219,16 @@ def verdict(
         theirs = predicted_labels(Predictor.load(predictor_folder(registry.tracker, registry.name, champion)), dataset)
     except InputError as error:
         return Verdict(False, f"champion version {champion} cannot be compared: {error}")
-    labels = dataset.require_test().labels
-    result = mcnemar_exact(predictions == labels, theirs == labels)
+    test = dataset.require_test()
+    ours, theirs, unit = predictions == test.labels, theirs == test.labels, samples(test)
+    result, count = mcnemar_exact(ours, theirs), len(np.unique(unit))
+    if count < len(unit):
+        # Rows that share a recording stand and fall together: thirty of them are no thirty pieces of evidence.
+        result = replace(result, p_value=mcnemar_clustered(ours, theirs, unit))
     worse = result.a_is_worse(SIGNIFICANT)
     p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"
-    numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar {p_value}"
+    shared = f" over {count} independent units" if count < len(unit) else ""
+    numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar{shared} {p_value}"
     how = "significantly worse" if worse else "not significantly worse"
     return Verdict(not worse, f"version {version} is {how} than champion version {champion} ({numbers})", result)
 

@@ -328,6 +328,22 @@ def rescaled(dataset: Dataset) -> Dataset:
     return replace(dataset, test=test, digest="f" * 64, forms={**FORMS, "audio": shifted})
 
 
+def test_rows_of_one_recording_are_one_piece_of_evidence(
+    tracker: MlflowTracker, dataset: Dataset, trained: dict[str, Trained], promoted: Promotion
+) -> None:
+    """Where all test rows are of one recording nothing is significant, however many of them are wrong."""
+    test = dataset.require_test()
+    one = replace(test, groups={**test.groups, "recording": np.full(len(test), "one")})
+    train = replace(dataset.train, groups={**dataset.train.groups, "recording": np.full(len(dataset.train), "other")})
+    other = replace(dataset, test=one, train=train, digest="e" * 64)
+    found = promote(tracker, track(tracker, other, trained["poor"], seed=1), other)
+    assert found.mcnemar is not None
+    assert found.mcnemar.only_a < found.mcnemar.only_b
+    assert found.mcnemar.p_value == 1
+    assert found.is_champion
+    assert "exact McNemar over 1 independent units p = 1" in found.reason
+
+
 def test_a_champion_that_has_the_classes_in_another_order_is_compared_by_their_names(
     tracker: MlflowTracker, dataset: Dataset, trained: dict[str, Trained], promoted: Promotion
 ) -> None:
