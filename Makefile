@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
 	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
-	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION MINUTES ROUNDS ROWS READERS SIDES KILL
+	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION MINUTES ROUNDS ROWS READERS SIDES KILL FULL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -47,7 +47,7 @@ SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studies init study best ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench bench-search audit clean
+.PHONY: help setup studies doctor init study best ensemble ui dashboard report robustness compare reproduce promote predict data test test-slow torture fuzz lint type bench bench-search audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -101,6 +101,9 @@ $(RIVALS): $(READY)
 studies: $(READY) ## List the studies [STUDIES= STORE=]
 	@$(BIN)/mmtune studies $(call flags,STUDIES STORE)
 
+doctor: $(READY) ## Say what is here and what is missing: versions, device, disk, store, data, extras [DATA= STORE=]
+	@$(BIN)/mmtune doctor $(call flags,DATA STUDIES STORE)
+
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
 	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
 
@@ -109,6 +112,9 @@ study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slur
 
 best: $(READY) ## Find the best model that a given time allows, with a certificate [DATA= HOURS=1 PROTOCOL= SEED= WORKERS= DEVICE= STORE= STUDIES=]
 	@$(BIN)/mmtune best $(call flags,DATA HOURS PROTOCOL SEED WORKERS DEVICE STORE STUDIES)
+
+ensemble: $(READY) ## Let the best trials of a study answer together, a model to promote: NAME=... [RUN= DATA= PROTOCOL= SEED=]
+	@$(BIN)/mmtune ensemble $(call need,NAME) $(call flags,RUN DATA PROTOCOL SEED STORE STUDIES)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flags,PORT STORE)
@@ -124,8 +130,8 @@ report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SE
 robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]
 	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call given,TEST),--test)
 
-reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
-	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS)
+reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= FULL=1 EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
+	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS) $(if $(call given,FULL),--full)
 
 compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS=]
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import Field
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -64,6 +65,10 @@ def process() -> NoReturn:
     Python would take apart all that was loaded first, for a second or two: torch, MLflow and a study's runs.
     """
     code = 0
+    for stream in (sys.stdout, sys.stderr):
+        # What another encoding has no sign for becomes a question mark, and no traceback.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         main()
     except SystemExit as end:
@@ -137,6 +142,19 @@ def studies(studies: Studies = None, store: Store = MLRUNS) -> None:
 def as_flag(own: Field[Any], kind: Any) -> Any:
     """An option's annotation, by which typer explains it."""
     return Annotated[kind, typer.Option(help=own.metadata["help"])]
+
+
+@app.command()
+def doctor(data: Data = None, studies: Studies = None, store: Store = MLRUNS) -> None:
+    """Say what is here and what is missing: versions, device, disk, store, data, extras; ends with 2 where it hurts."""
+    look_in(studies)
+    from mmtune.report.doctor import BAD, doctor_table
+    from mmtune.report.summary import show
+
+    table, bad = doctor_table(store, data)
+    show(console, table)
+    if bad:
+        raise InputError(f"{bad} of these lines, those with {BAD}, keep something from working")
 
 
 @app.command()
@@ -225,40 +243,48 @@ def best(
     test partition once.
     """
     look_in(studies)
-    from mmtune.best.writing import find_or_write
-    from mmtune.study import load_file
+    from mmtune.api.best import find_and_register
 
     options = Options(hours=hours, protocol=protocol, seed=seed, workers=workers, device=device)
     asked = {"data": data, "hours": f"{hours:g}", "protocol": protocol, "seed": seed or None, "workers": workers}
     asked |= {"device": device if device != "auto" else None, "studies": studies, "store": store}
     dataset = open_data(data)
-    path, is_new = find_or_write(dataset, studies)
-    typer.echo(f"{path} {'written: what is searched, yours to change' if is_new else 'says what is searched'}")
-    told = load_file(path)
-
-    from mmtune.base.signals import interruptible
-    from mmtune.best.run import Task, find_best
-    from mmtune.tune.machine import pool_maker
-
-    with interruptible() as stopped, pool_maker(options, dataset, store, console) as make_pool:
-        task = Task(
-            study=told,
-            dataset=dataset,
-            seconds=3600 * hours,
-            options=options,
-            root=store.resolve(),
-            console=console,
-            stopped=stopped,
-            make_pool=make_pool,
-            given={name: own for name, own in asked.items() if own is not None},
-        )
-        made = find_best(task)
+    made = find_and_register(dataset, options, studies, store.resolve(), console, asked)
     if made is None:
         typer.echo("interrupted; the same command goes on with what is left of the time")
         raise typer.Exit(130)
-    inputs = example_inputs(told, dataset)
+    inputs = example_inputs(made.study, dataset)
     where = {"store": store, "studies": studies, "version": None if made.is_champion else made.version}
-    typer.echo(f"next: {command_line('predict', None, model=told.name, **inputs, **where)}")
+    typer.echo(f"next: {command_line('predict', None, model=made.name, **inputs, **where)}")
+
+
+@app.command()
+def ensemble(
+    name: Name,
+    data: AnyData = None,
+    protocol: AnyProtocol = None,
+    seed: AnySeed = None,
+    run: Run = None,
+    studies: Studies = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Let the best trials of a study answer together, as a model of its own to promote; validation rows choose them."""
+    look_in(studies)
+    from mmtune.best.together import together
+    from mmtune.study import load_study
+
+    found = load_study(name)
+    tracker = open_tracker(store)
+    given = open_data(data) if data else None
+    own, _ = pick_study(tracker, found.name, given, protocol, seed, 0, run, trained=True)
+    dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
+    with data_progress() as advance:
+        made = together(tracker, found, own, dataset, advance)
+    objective = made.key.objective
+    for trial in tracker.trials(made.run_id):
+        typer.echo(f"{trial.name}: {objective.show(objective.values(trial.metrics))}")
+    which = {"run": made.run_id[:8], "studies": studies, "store": store}
+    typer.echo(f"next: {command_line('promote', name, **which)}")
 
 
 @app.command()
@@ -279,8 +305,9 @@ def report(
     from mmtune.study import load_study
 
     told, tracker = load_study(name), open_tracker(store)
-    own, others = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds, run)
-    written = write_report(tracker, own, told, others, out)
+    given = open_data(data) if data else None
+    own, others = pick_study(tracker, told.name, given, protocol, seed, folds, run)
+    written = write_report(tracker, own, told, others, out, given or data_of(own))
     typer.echo(f"report of {own.key.slug}: {written.resolve()}")
 
 
@@ -323,7 +350,10 @@ def robustness(
 @app.command()
 def compare(
     reference: Annotated[str, typer.Argument(help="The study that the others are held against.")],
-    others: Annotated[list[str], typer.Argument(help="Studies that were run on the same rows.")],
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(help="Studies that were run on the same rows; the trials of the one study if none is given."),
+    ] = None,
     data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
@@ -331,19 +361,22 @@ def compare(
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Test whether studies differ by more than chance: over folds, over rows, over recordings."""
+    """Test whether studies, or the trials of one, differ by more than chance: over folds, rows and recordings."""
     look_in(studies)
     from mmtune.report import comparing
     from mmtune.report.summary import show
     from mmtune.study import load_study
 
-    reference, *others = [load_study(name).name for name in (reference, *others)]
+    reference, *rivals = [load_study(name).name for name in (reference, *(others or ()))]
     tracker = open_tracker(store)
     given = open_data(data) if data else None
     run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True)
-    dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
-    runs = [run, *(comparing.matching(tracker.studies(name), run) for name in others)]
-    first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
+    if rivals:
+        dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
+        runs = [run, *(comparing.matching(tracker.studies(name), run) for name in rivals)]
+        first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
+    else:
+        first, *rest = comparing.answers_by_trial(tracker, run)
     found = comparing.compared([(own, first) for own in rest])
     show(console, comparing.comparison_table(found))
     for own in found:
@@ -633,6 +666,16 @@ def open_data(folder: Path | None) -> Dataset:
     return load(folder or sample_path())
 
 
+def data_of(run: StudyRun) -> Dataset | None:
+    """The data set that a study was run on, None where it is no longer there."""
+    from mmtune.data.store import load
+
+    try:
+        return load(Path(run.tags["mmtune.data_dir"]))
+    except (InputError, KeyError):
+        return None
+
+
 def open_tracker(store: Path) -> MlflowTracker:
     """The tracker of an existing store."""
     from mmtune.tracking import MlflowTracker, exists
@@ -651,14 +694,20 @@ def pick_study(
     folds: int | None = None,
     run: str | None = None,
     finished: bool = False,
+    trained: bool = False,
 ) -> tuple[StudyRun, list[StudyRun]]:
-    """The study that was run last among those that fit, which is said, and the other tracked studies of that name."""
+    """The study that was run last among those that fit, which is said, and the other tracked studies of that name.
+
+    trained: not one of what `mmtune ensemble` has made of another's trials.
+    """
     from mmtune.report.summary import fits
+    from mmtune.study.key import ENSEMBLE
 
     digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
     fitting = [own for own in tracked if fits(own.key, digest, protocol, seed, folds)]
     fitting = [own for own in fitting if own.status == "FINISHED" or not finished]
+    fitting = [own for own in fitting if own.key.sampler != ENSEMBLE or not trained]
     fitting = [own for own in fitting if own.run_id.startswith(run or "")]
     if not fitting:
         there = "; ".join(f"{own.key.slug} (run {own.run_id[:8]})" for own in tracked) or "none"

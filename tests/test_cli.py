@@ -67,6 +67,8 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "--seed must be a whole number from 0"),
         (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
         (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
+        (["ensemble", "audio_rnn"], "--store must name a folder with tracked runs"),
+        (["compare", "audio_rnn"], "--store must name a folder with tracked runs"),
         (["robustness", "audio_rnn"], "--store must name a folder with tracked runs"),
         (["robustness", "nothing"], "NAME must be one of audio_mel, audio_rnn, "),
         (["predict", "--model", "x"], "predict takes one of --image with --audio and --input, --table, and --data"),

@@ -21,12 +21,14 @@ from plotly.offline import get_plotlyjs
 from mmtune.analysis.figures import shown
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
+from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning
 from mmtune.networks.card import CALIBRATION, VALIDATION
 from mmtune.report import figures as drawn
 from mmtune.report import tables
 from mmtune.report.embeddings import embedding_section
 from mmtune.report.folds import fold_table
+from mmtune.report.gallery import gallery_section
 from mmtune.report.maps import map_section
 from mmtune.report.robustness import robustness_section
 from mmtune.study import Study
@@ -40,11 +42,17 @@ MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
 
 
 def write_report(
-    tracker: MlflowTracker, run: StudyRun, study: Study, others: Sequence[StudyRun], out: Path | None = None
+    tracker: MlflowTracker,
+    run: StudyRun,
+    study: Study,
+    others: Sequence[StudyRun],
+    out: Path | None = None,
+    dataset: Dataset | None = None,
 ) -> Path:
     """Write the page of a tracked study to `out`, whole or not at all, and return where: in the store, if not given.
 
-    others: more runs of the same study, to be compared in one table.
+    others: more runs of the same study, to be compared in one table. dataset: what it was run on, of which rows are
+    shown and played, where it is at hand.
     Raises InputError where no trial of the study is complete, or `out` is a folder.
     """
     objective = run.key.objective
@@ -78,7 +86,7 @@ def write_report(
         "tables": tables,
         "shown": shown,
     }
-    page = render("report", values | plots_of(tracker, run, study, trials, choices))
+    page = render("report", values | plots_of(tracker, run, study, trials, choices, dataset))
     make_folder(out.parent)
     write_whole(out, page.encode())
     return out
@@ -105,7 +113,12 @@ def class_names(run: StudyRun, *numbers: NDArray[np.int64]) -> list[str]:
 
 
 def plots_of(
-    tracker: MlflowTracker, run: StudyRun, study: Study, trials: Sequence[TrialRun], choices: Sequence[str]
+    tracker: MlflowTracker,
+    run: StudyRun,
+    study: Study,
+    trials: Sequence[TrialRun],
+    choices: Sequence[str],
+    dataset: Dataset | None,
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's files. `trials` are ranked."""
     best, key = trials[0], run.key
@@ -121,6 +134,7 @@ def plots_of(
         "strips": drawn.strip_section(complete, choices, key.seed, objective),
         "fronts": drawn.front_section(complete, front_trials(complete, objective), choices, key),
         "classes": drawn.class_section(validation, names),
+        "gallery": gallery_section(tracker, run, best, validation, names, dataset),
         "calibration": drawn.calibration_section(read_calibration(tracker.artifact(best.run_id, CALIBRATION))),
         "embeddings": embedding_section(best, validation, key, names),
         "robustness": robustness_section(tracker, best),
@@ -171,6 +185,6 @@ def policy(scripts: Sequence[str]) -> str:
     hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
     allowed = " ".join(f"'sha256-{h}'" for h in hashes)
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; media-src data:; "
         "base-uri 'none'; form-action 'none'"
     )

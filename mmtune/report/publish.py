@@ -44,7 +44,7 @@ def publish(
         write_whole(folder / "confusion.png", picture_of_best(tracker, study, best))
         write_whole(folder / "curves.png", picture_of_curves(tracker, trials, best, study.key.objective))
         advance("pictures", 1, 2)
-        write_report(tracker, study, told, (), folder / "report.html")
+        write_report(tracker, study, told, (), folder / "report.html", dataset)
         tracker.replace_files(study.run_id, folder)
         tracker.log(study.run_id, tags={PUBLISHED: shown})
         advance("pictures", 2, 2)

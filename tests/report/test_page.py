@@ -9,7 +9,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import browse, driven
 from calibrated import never_wrong
 from sklearn.datasets import load_digits
 from tracked import FIRST, track_study, track_trial
@@ -52,7 +52,6 @@ from mmtune.train.staging import Point
 
 DIGITS = load_digits()
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
@@ -770,10 +769,7 @@ def test_a_folder_is_no_place_for_a_page(filled: tuple[MlflowTracker, StudyRun],
 
 # ---- a browser
 
-DRIVER = """<script>
-const waiting = setInterval(() => {
-  if (!document.documentElement.dataset.drawn) return;
-  clearInterval(waiting);
+DRIVE = """
   const select = document.getElementById("colouring");
   select.value = "1";
   select.dispatchEvent(new Event("change"));
@@ -794,20 +790,8 @@ const waiting = setInterval(() => {
   result.smooth = loss();
   average.click();
   result.after = loss();
-  document.documentElement.dataset.result = JSON.stringify(result);
-}, 50);
-</script></body>"""
-
-
-def browse(source: Path, profile: Path) -> str:
-    """The page's elements after its scripts have run in a real browser that can reach no other machine."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    command += [f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--window-size=1400,3000", "--dump-dom"]
-    done = subprocess.run([*command, source.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout
+  return result;
+"""
 
 
 def test_a_browser_draws_every_figure_under_the_pages_own_policy(page: Page, tmp_path: Path) -> None:
@@ -819,12 +803,7 @@ def test_a_browser_draws_every_figure_under_the_pages_own_policy(page: Page, tmp
 
 
 def test_a_reader_can_sort_colour_and_look_closer(page: Page, tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
-    # The page's policy would keep the driver out, as it should.
-    open_page = re.sub(r"<meta http-equiv[^>]*>", "", page.source).replace("</body>", DRIVER)
-    file.write_text(open_page, encoding="utf-8")
-    attributes = next(a for tag, a in Page(browse(file, tmp_path / "profile")).elements if tag == "html")
-    result = json.loads(attributes["data-result"] or "")
+    result = driven(page.source, tmp_path, DRIVE)
     assert result["trials"] == [f"#{n}" for n in range(6, -1, -1)]
     assert result["accuracy"] == ["#4", "#2", "#1", "#0", "#3", "#6", "#5"]
     assert result["legend"] == "35"

@@ -95,6 +95,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
     heading.addEventListener("keydown", (event) => event.key === "Enter" && sortBy(table, column, heading));
   });
 }
+// Which wrong rows stand on the page: all, or those of one true and one predicted class.
+const pair = document.getElementById("pair");
+function filterRows(chosen) {
+  for (const card of document.querySelectorAll("#cards-wrong .card")) {
+    card.hidden = chosen !== "" && card.dataset.pair !== chosen;
+  }
+}
+function lookInto({ points: [{ x, y }] }) {
+  const chosen = `${y},${x}`;
+  if (![...pair.options].some((option) => option.value === chosen)) return;
+  pair.value = chosen;
+  filterRows(chosen);
+  document.getElementById("gallery").scrollIntoView();
+}
+pair?.addEventListener("change", () => filterRows(pair.value));
+
 showLegend(colourings[0].legend);
 document.getElementById("colouring").addEventListener("change", (event) => colourCurves(Number(event.target.value)));
 document.getElementById("close").addEventListener("change", (event) => closeUp(event.target.checked));
@@ -102,4 +118,6 @@ document.getElementById("average").addEventListener("change", (event) => average
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
 });
-drawAll();
+drawAll().then(() => {
+  if (pair && figures.confusion) document.getElementById("confusion").on("plotly_click", lookInto);
+});

@@ -1,0 +1,265 @@
+"""Rows to look at and to hear: what the best trial gets wrong, what it is least sure of, and some of every class."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmtune.analysis.embeddings import sample_rows
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import RECORDING, Dataset, Partition
+from mmtune.data.recordings import SAMPLE_RATE
+from mmtune.networks.card import CALIBRATION, MODEL
+from mmtune.networks.storage import load_model
+from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
+from mmtune.train.batches import rows_of
+from mmtune.train.calibration_file import read_calibration
+from mmtune.train.evaluate import evaluate
+
+MOST_WRONG, MOST_UNSURE, OF_CLASS, MOST_CLASSES = 48, 12, 2, 20
+ASKED = 400
+"""Of the rows that are right so many are asked again, to find those that are least sure."""
+SIDE, SECONDS = 96, 2.0
+"""Pixels of a picture's longer side, and seconds of a sound, at most."""
+MOST_BYTES = 6_000_000
+"""Of all pictures and sounds; what comes after has numbers alone."""
+BANDS, WINDOW, HOP = 40, 400, 160
+MOST_NUMBERS = 6
+WRONG, UNSURE, SAMPLE = "wrong", "unsure", "sample"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A row as the page shows it.
+
+    kind: WRONG, UNSURE or SAMPLE. pair: the numbers of its true and its predicted class. said: by who says it, "" for
+    the network and the names of its banks, the class and its probability. groups: of the row, by name. pictures,
+    sounds: data URIs by bank; numbers: the first ones of others.
+    """
+
+    kind: str
+    row: int
+    pair: tuple[int, int]
+    true: str
+    said: Mapping[str, tuple[str, float]]
+    groups: Mapping[str, str]
+    pictures: Mapping[str, str]
+    sounds: Mapping[str, str]
+    numbers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """wrong: how many validation rows are; shown: those on the page. asked: rows that were asked again."""
+
+    wrong: int
+    asked: int
+    shown: Sequence[Shown]
+    full: bool
+
+    def of(self, kind: str) -> list[Shown]:
+        """The rows of a kind."""
+        return [own for own in self.shown if own.kind == kind]
+
+    @property
+    def pairs(self) -> list[tuple[tuple[int, int], str, int]]:
+        """Pairs of classes, the same in words, and how many wrong rows of each are shown, the most first."""
+        counts = Counter(own.pair for own in self.of(WRONG))
+        words = {own.pair: f"{own.true} \N{RIGHTWARDS ARROW} {own.said[''][0]}" for own in self.of(WRONG)}
+        return [(pair, words[pair], count) for pair, count in sorted(counts.items(), key=lambda own: (-own[1], own[0]))]
+
+
+def gallery_section(
+    tracker: MlflowTracker,
+    run: StudyRun,
+    trial: TrialRun,
+    validation: Mapping[str, NDArray[Any]],
+    names: Sequence[str],
+    dataset: Dataset | None,
+) -> Gallery | str:
+    """The gallery of a trial's validation rows; why there is none, in words, where the data are not at hand.
+
+    validation: its stored answers. The trial's model is asked again about the rows that may be shown.
+    """
+    if dataset is None or dataset.digest != run.key.digest:
+        return "the data of this study are not where they were"
+    rows, labels = validation["row"], validation["label"]
+    if rows.max() >= len(dataset.train) or not np.array_equal(dataset.train.labels[rows], labels):
+        return "the stored answers are not of these data"
+    right = validation["prediction"] == labels
+    wrong, well = np.flatnonzero(~right), np.flatnonzero(right)
+    asked = np.concatenate(
+        [wrong[sample_rows(len(wrong), ASKED, run.key.seed)], well[sample_rows(len(well), ASKED, run.key.seed)]]
+    )
+    part = dataset.train.take(rows[asked])
+    try:
+        loaded = load_model(tracker.artifact(trial.run_id, MODEL))
+        scales = read_calibration(tracker.artifact(trial.run_id, CALIBRATION))
+    except InputError as error:
+        return str(error)
+    banks = loaded.config.reads
+    found = evaluate(loaded.model, rows_of(part, len(names), banks, missing=banks))
+    temperatures = {"": scales.fused.temperature, **{bank: own.temperature for bank, own in scales.alone.items()}}
+    logits = {"": found.logits, **{bank: own for bank, own in found.alone.items() if bank in temperatures}}
+    said = {name: (own / temperatures[name]).softmax(1).numpy() for name, own in logits.items()}
+    sure, is_right = said[""].max(1), right[asked]
+    chosen = [
+        *(
+            (place, WRONG)
+            for place in spread_over_pairs(sure, is_right, labels[asked], validation["prediction"][asked])
+        ),
+        *(
+            (place, UNSURE)
+            for place in np.argsort(sure + ~is_right * 2, kind="stable")[:MOST_UNSURE]
+            if is_right[place]
+        ),
+        *((place, SAMPLE) for place in of_each_class(labels[asked], is_right)),
+    ]
+    media = Media(part, banks)
+    shown = [
+        Shown(
+            kind=kind,
+            row=int(rows[asked][place]),
+            pair=(int(labels[asked][place]), int(said[""][place].argmax())),
+            true=names[int(labels[asked][place])],
+            said={name: (names[int(own[place].argmax())], float(own[place].max())) for name, own in said.items()},
+            groups={name: str(own[place]) for name, own in part.groups.items() if name != RECORDING and own[place]},
+            pictures=media.pictures(place),
+            sounds=media.sounds(place),
+            numbers=media.numbers(place),
+        )
+        for place, kind in chosen
+    ]
+    return Gallery(wrong=len(wrong), asked=len(asked), shown=shown, full=media.full)
+
+
+def spread_over_pairs(
+    sure: NDArray[Any], is_right: NDArray[np.bool_], true: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> list[int]:
+    """At most MOST_WRONG places of wrong rows: of each pair of classes the surest, then of each the next, and so on."""
+    order = sorted(np.flatnonzero(~is_right), key=lambda place: -sure[place])
+    turns, ranked = Counter[tuple[int, int]](), []
+    for place in order:
+        pair = (int(true[place]), int(predicted[place]))
+        turns[pair] += 1
+        ranked.append((turns[pair], int(place)))
+    return [place for _, place in sorted(ranked, key=lambda own: own[0])[:MOST_WRONG]]
+
+
+def of_each_class(labels: NDArray[np.int64], is_right: NDArray[np.bool_]) -> list[int]:
+    """The places of the first OF_CLASS right rows of each class, of at most MOST_CLASSES classes."""
+    classes = np.unique(labels)[:MOST_CLASSES]
+    return [int(place) for own in classes for place in np.flatnonzero((labels == own) & is_right)[:OF_CLASS]]
+
+
+class Media:
+    """The pictures, sounds and numbers of rows as a page holds them, until there are MOST_BYTES of them."""
+
+    def __init__(self, part: Partition, banks: Sequence[str]) -> None:
+        self.part, self.banks, self.left = part, banks, MOST_BYTES
+        # What is heard as features is played from the samples, where the data have them.
+        heard = [name for name, bank in part.banks.items() if bank.values.dtype == np.int16 and bank.values.ndim == 2]
+        self.played = [name for name in heard if name in banks] or heard[:1]
+
+    @property
+    def full(self) -> bool:
+        """Whether something was left out."""
+        return self.left < 0
+
+    def value(self, bank: str, place: int) -> NDArray[Any] | None:
+        """What a row has in a bank."""
+        own = self.part.banks[bank]
+        return None if own.index[place] < 0 else own.values[own.index[place]]
+
+    def kept(self, uri: str) -> str:
+        self.left -= len(uri)
+        return uri if self.left >= 0 else ""
+
+    def pictures(self, place: int) -> dict[str, str]:
+        """What can be seen: pictures, features over time, and what sounds look like."""
+        found = {}
+        for bank in dict.fromkeys((*self.banks, *self.played)):
+            value = self.value(bank, place)
+            if value is None:
+                continue
+            if value.dtype == np.uint8:
+                found[bank] = self.kept(of_pixels(value))
+            elif bank in self.played:
+                found[bank] = self.kept(of_map(bands_of(value)))
+            elif value.ndim == 2:
+                found[bank] = self.kept(of_map(np.asarray(value, np.float32)))
+        return {bank: uri for bank, uri in found.items() if uri}
+
+    def sounds(self, place: int) -> dict[str, str]:
+        """What can be heard."""
+        found = {bank: self.value(bank, place) for bank in self.played}
+        uris = {bank: self.kept(of_samples(value)) for bank, value in found.items() if value is not None}
+        return {bank: uri for bank, uri in uris.items() if uri}
+
+    def numbers(self, place: int) -> dict[str, str]:
+        """The first numbers of vectors."""
+        found = {bank: self.value(bank, place) for bank in self.banks}
+        return {
+            bank: ", ".join(f"{own:.3g}" for own in value[:MOST_NUMBERS])
+            + (" ..." if len(value) > MOST_NUMBERS else "")
+            for bank, value in found.items()
+            if value is not None and value.ndim == 1 and value.dtype != np.int16
+        }
+
+
+def of_pixels(value: NDArray[np.uint8]) -> str:
+    """A picture (H, W), (1, H, W) or (3, H, W), of a sequence its middle one, as a PNG's data URI."""
+    while value.ndim > 3:
+        value = value[len(value) // 2]
+    if value.ndim == 3:
+        value = np.moveaxis(value, 0, -1) if len(value) == 3 else value[len(value) // 2]
+    return png(Image.fromarray(np.ascontiguousarray(value)))
+
+
+def of_map(values: NDArray[np.float32]) -> str:
+    """Features over time (T, F) as a picture, time to the right and the last feature on top, as a PNG's data URI."""
+    from matplotlib import colormaps
+
+    low, high = float(values.min()), float(values.max())
+    share = (values.T[::-1] - low) / ((high - low) or 1.0)
+    return png(Image.fromarray((colormaps["magma"](share)[..., :3] * 255).astype(np.uint8)))
+
+
+def png(picture: Image.Image) -> str:
+    """A picture's data URI, made smaller where it is larger than SIDE."""
+    picture.thumbnail((2 * SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def of_samples(samples: NDArray[np.int16]) -> str:
+    """Samples (n,) at 16 kHz, the first SECONDS of them, as a WAV's data URI."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE)
+        out.writeframes(np.ascontiguousarray(samples[: round(SECONDS * SAMPLE_RATE)]).astype("<i2").tobytes())
+    return f"data:audio/wav;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def bands_of(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """The logarithm of the power of samples (n,) in mel bands, floored 50 dB below its greatest, (T, BANDS)."""
+    import torch
+
+    from mmtune.networks.sounds import LogSpectrogram, mel_filters
+
+    padded = np.pad(samples[: round(SECONDS * SAMPLE_RATE)], (0, max(0, WINDOW - len(samples))))
+    filters = mel_filters(WINDOW // 2 + 1, BANDS, SAMPLE_RATE)
+    made = LogSpectrogram(WINDOW, HOP, filters)(torch.from_numpy(padded.astype(np.float32) / 2**15)[None])[0]
+    return made.clamp(min=float(made.max()) - 50 * np.log(10) / 10).numpy()

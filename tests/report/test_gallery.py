@@ -1,0 +1,137 @@
+"""Rows to look at and to hear, on a real page of a real study, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import driven
+from PIL import Image
+from rich.console import Console
+
+from mmtune.data.dataset import Dataset
+from mmtune.networks import MLP, LateFusion
+from mmtune.report import gallery
+from mmtune.report.gallery import SAMPLE, UNSURE, WRONG, Gallery, gallery_section, spread_over_pairs
+from mmtune.report.page import FIELDS, write_report
+from mmtune.study import Study
+from mmtune.study.options import Options
+from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
+from mmtune.train.answers import read_answers
+from mmtune.train.recipe import Train, TrialConfig
+from mmtune.tune.run import run_study
+
+FIRST = """
+  const cards = () => [...document.querySelectorAll("#cards-wrong .card")].filter((card) => !card.hidden);
+  const all = cards().length;
+  const select = document.getElementById("pair");
+  select.value = select.options[1].value;
+  select.dispatchEvent(new Event("change"));
+  const one = cards().map((card) => card.dataset.pair);
+  const [y, x] = select.options[2].value.split(",").map(Number);
+  document.getElementById("confusion").emit("plotly_click", { points: [{ x, y }] });
+  const clicked = cards().map((card) => card.dataset.pair);
+  const sound = document.querySelector("#cards-wrong audio");
+  return { all, one, clicked, first: select.options[1].value, second: select.options[2].value, sound: sound.src };
+"""
+
+
+def study(**banks: object) -> Study:
+    return Study(
+        name="looked_at",
+        base=TrialConfig(model=LateFusion(encoders=dict.fromkeys(banks, MLP(width=4))), train=Train(epochs=1)),
+        space=(),
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowTracker, StudyRun, TrialRun]:
+    """A study of one short training of pictures and MFCCs, which gets many rows wrong."""
+    store = tmp_path_factory.mktemp("gallery") / "mlruns"
+    told = study(image=1, audio=1)
+    done = run_study(told, tiny, Options(workers=1, device="cpu"), store, Console(quiet=True))
+    assert done is not None
+    tracker = MlflowTracker(store)
+    run = tracker.study(done.key)
+    assert run is not None
+    trial = tracker.best(run.run_id, run.key.objective)
+    assert trial is not None
+    return tracker, run, trial
+
+
+def made(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset | None) -> Gallery | str:
+    tracker, run, trial = ran
+    stored = read_answers(tracker.artifact(trial.run_id, "validation.npz"), FIELDS)
+    return gallery_section(tracker, run, trial, stored, list("0123456789"), tiny)
+
+
+def content(uri: str) -> bytes:
+    return base64.b64decode(uri.partition("base64,")[2])
+
+
+def test_what_is_shown_is_what_the_data_hold(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset) -> None:
+    found = made(ran, tiny)
+    assert isinstance(found, Gallery)
+    tracker, _, trial = ran
+    stored = read_answers(tracker.artifact(trial.run_id, "validation.npz"), ("row", "label", "prediction"))
+    said = dict(zip(stored["row"].tolist(), stored["prediction"].tolist(), strict=True))
+    assert found.wrong == int((stored["label"] != stored["prediction"]).sum())
+    assert len(found.of(WRONG)) == min(found.wrong, gallery.MOST_WRONG)
+    for own in found.shown:
+        assert own.true == str(tiny.train.labels[own.row])
+        assert own.pair == (tiny.train.labels[own.row], said[own.row])
+        assert (own.kind == WRONG) == (own.pair[0] != own.pair[1])
+        assert own.groups == {"speaker": tiny.train.groups["speaker"][own.row]}
+        assert set(own.said) == {"", "image", "audio"}
+        picture = tiny.train.banks["image"].of_rows(np.array([own.row]))[0]
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(content(own.pictures["image"])))), picture)
+        with wave.open(io.BytesIO(content(own.sounds["waveform"]))) as sound:
+            samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
+        assert np.array_equal(samples, tiny.train.banks["waveform"].of_rows(np.array([own.row]))[0])
+    sure = [own.said[""][1] for own in found.of(UNSURE)]
+    assert sure == sorted(sure)
+    assert {own.true for own in found.of(SAMPLE)} <= set("0123456789")
+
+
+def test_a_reader_looks_into_a_pair_of_classes(
+    ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset, tmp_path: Path
+) -> None:
+    tracker, run, _ = ran
+    path = write_report(tracker, run, study(image=1, audio=1), (), tmp_path / "report.html", tiny)
+    page = path.read_text()
+    assert re.search(r"media-src data:", page)
+    result = driven(page, tmp_path, FIRST)
+    assert result["all"] == page.count('data-pair="', page.index("cards-wrong"), page.index("cards-unsure"))
+    assert set(result["one"]) == {result["first"]}
+    assert set(result["clicked"]) == {result["second"]}
+    assert result["sound"].startswith("data:audio/wav;base64,")
+
+
+def test_without_its_data_it_says_so(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset) -> None:
+    assert (
+        made(ran, None)
+        == made(ran, replace(tiny, digest="0" * 64))
+        == ("the data of this study are not where they were")
+    )
+
+
+def test_the_surest_of_each_pair_come_first() -> None:
+    sure = np.array([0.9, 0.8, 0.7, 0.6, 0.99])
+    true, said = np.array([0, 0, 1, 0, 2]), np.array([1, 1, 0, 2, 2])
+    assert spread_over_pairs(sure, true == said, true, said) == [0, 2, 3, 1]
+
+
+def test_a_page_has_no_more_than_so_many_bytes(
+    ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "MOST_BYTES", 100_000)
+    found = made(ran, tiny)
+    assert isinstance(found, Gallery)
+    assert found.full
+    assert sum(len(uri) for own in found.shown for uri in (*own.pictures.values(), *own.sounds.values())) <= 100_000
