@@ -45,7 +45,7 @@ STUDY = Study(
             alone=False,
         ),
         train=Train(
-            epochs=30,
+            epochs=12,
             weights="last",
             batch_size=64,
             optimizer="adamw",
