@@ -42,8 +42,8 @@ class Shown:
     """A row as the page shows it.
 
     kind: WRONG, UNSURE or SAMPLE. pair: the numbers of its true and its predicted class. said: by who says it, "" for
-    the network and the names of its banks, the class and its probability. groups: of the row, by name. pictures,
-    sounds: data URIs by bank; numbers: the first ones of others.
+    the network and the names of its banks, the class and its probability. groups: of the row, by name. pictures, maps
+    of what is heard or goes over time, sounds: data URIs by bank; numbers: the first ones of others.
     """
 
     kind: str
@@ -53,6 +53,7 @@ class Shown:
     said: Mapping[str, tuple[str, float]]
     groups: Mapping[str, str]
     pictures: Mapping[str, str]
+    maps: Mapping[str, str]
     sounds: Mapping[str, str]
     numbers: Mapping[str, str]
 
@@ -134,6 +135,7 @@ def gallery_section(
             said={name: (names[int(own[place].argmax())], float(own[place].max())) for name, own in said.items()},
             groups={name: str(own[place]) for name, own in part.groups.items() if name != RECORDING and own[place]},
             pictures=media.pictures(place),
+            maps=media.maps(place),
             sounds=media.sounds(place),
             numbers=media.numbers(place),
         )
@@ -180,39 +182,45 @@ class Media:
         own = self.part.banks[bank]
         return None if own.index[place] < 0 else own.values[own.index[place]]
 
-    def kept(self, uri: str) -> str:
-        self.left -= len(uri)
-        return uri if self.left >= 0 else ""
+    def kept(self, made: Mapping[str, str]) -> dict[str, str]:
+        """Data URIs as long as there is room for them."""
+        found = {}
+        for bank, uri in made.items():
+            self.left -= len(uri)
+            if self.left >= 0:
+                found[bank] = uri
+        return found
+
+    def values(self, banks: Sequence[str], place: int) -> dict[str, NDArray[Any]]:
+        """What a row has in banks, where it has something."""
+        found = {bank: self.value(bank, place) for bank in banks}
+        return {bank: value for bank, value in found.items() if value is not None}
 
     def pictures(self, place: int) -> dict[str, str]:
-        """What can be seen: pictures, features over time, and what sounds look like."""
-        found = {}
-        for bank in dict.fromkeys((*self.banks, *self.played)):
-            value = self.value(bank, place)
-            if value is None:
-                continue
-            if value.dtype == np.uint8:
-                found[bank] = self.kept(of_pixels(value))
-            elif bank in self.played:
-                found[bank] = self.kept(of_map(bands_of(value)))
-            elif value.ndim == 2:
-                found[bank] = self.kept(of_map(np.asarray(value, np.float32)))
-        return {bank: uri for bank, uri in found.items() if uri}
+        """What is a picture already."""
+        own = self.values(self.banks, place)
+        return self.kept({bank: of_pixels(value) for bank, value in own.items() if value.dtype == np.uint8})
+
+    def maps(self, place: int) -> dict[str, str]:
+        """What sounds look like; features over time where nothing is played."""
+        heard = {bank: of_map(bands_of(value)) for bank, value in self.values(self.played, place).items()}
+        if heard:
+            return self.kept(heard)
+        own = self.values(self.banks, place)
+        over_time = {bank: value for bank, value in own.items() if value.ndim == 2 and value.dtype.kind == "f"}
+        return self.kept({bank: of_map(value) for bank, value in over_time.items()})
 
     def sounds(self, place: int) -> dict[str, str]:
         """What can be heard."""
-        found = {bank: self.value(bank, place) for bank in self.played}
-        uris = {bank: self.kept(of_samples(value)) for bank, value in found.items() if value is not None}
-        return {bank: uri for bank, uri in uris.items() if uri}
+        return self.kept({bank: of_samples(value) for bank, value in self.values(self.played, place).items()})
 
     def numbers(self, place: int) -> dict[str, str]:
         """The first numbers of vectors."""
-        found = {bank: self.value(bank, place) for bank in self.banks}
         return {
             bank: ", ".join(f"{own:.3g}" for own in value[:MOST_NUMBERS])
             + (" ..." if len(value) > MOST_NUMBERS else "")
-            for bank, value in found.items()
-            if value is not None and value.ndim == 1 and value.dtype != np.int16
+            for bank, value in self.values(self.banks, place).items()
+            if value.ndim == 1 and value.dtype != np.int16
         }
 
 

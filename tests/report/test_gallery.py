@@ -91,6 +91,7 @@ def test_what_is_shown_is_what_the_data_hold(ran: tuple[MlflowTracker, StudyRun,
         assert set(own.said) == {"", "image", "audio"}
         picture = tiny.train.banks["image"].of_rows(np.array([own.row]))[0]
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(content(own.pictures["image"])))), picture)
+        assert list(own.maps) == ["waveform"]
         with wave.open(io.BytesIO(content(own.sounds["waveform"]))) as sound:
             samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
         assert np.array_equal(samples, tiny.train.banks["waveform"].of_rows(np.array([own.row]))[0])
@@ -134,4 +135,7 @@ def test_a_page_has_no_more_than_so_many_bytes(
     found = made(ran, tiny)
     assert isinstance(found, Gallery)
     assert found.full
-    assert sum(len(uri) for own in found.shown for uri in (*own.pictures.values(), *own.sounds.values())) <= 100_000
+    assert (
+        sum(len(uri) for own in found.shown for kind in (own.pictures, own.maps, own.sounds) for uri in kind.values())
+        <= 100_000
+    )
