@@ -520,6 +520,25 @@ def look_in(studies: Path | None) -> None:
         use_studies(studies)
 
 
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")],
+    version: Annotated[str | None, typer.Option(help="A version; the champion if not given.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5001,
+    studies: Studies = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Answer requests for a registered model on loopback until Ctrl-C: raw files, arrays, many rows."""
+    look_in(studies)
+    from mmtune.serve.server import serve_model
+    from mmtune.serve.ui import LOOPBACK, bound
+    from mmtune.serve.versions import champion_folder
+
+    folder, own = champion_folder(store, model, version), bound(port)
+    typer.echo(f"{model}: http://{LOOPBACK}:{port}/predict for files, /invocations for arrays  (Ctrl-C ends it)")
+    serve_model(folder, own)
+
+
 @app.command("optuna")
 def for_optuna(
     name: Name,

@@ -1,0 +1,146 @@
+"""A registered model over HTTP on loopback: MLflow's scoring server, and beside it answers to raw files.
+
+`/invocations`, `/ping`, `/health` and `/version` are MLflow's own, with arrays by bank. `/predict` takes what a user
+has, files in base64 and numbers, and says what `mmtune predict --json` says. Nothing is kept of what is sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+from mmtune.base.errors import InputError
+from mmtune.data.forms import Form, Vector
+from mmtune.serve.loader import know_network
+from mmtune.serve.prediction import read_share
+from mmtune.serve.predictor import MODEL, Predictor
+from mmtune.serve.tally import one
+from mmtune.serve.ui import LOOPBACK
+
+MOST_BYTES = 64 * 2**20
+"""Of a request; larger ones are refused before they are read."""
+MOST_ROWS, MOST_TOP = 1_000, 100
+ASKS = ("rows", "abstain_at", "coverage", "top")
+
+
+def application(folder: Path, hosts: Iterable[str]) -> Any:
+    """An ASGI application that answers for a registered model. folder: its predictor's; hosts: under which names.
+
+    Raises InputError where a file of the model is missing, changed or of a network that is not known here.
+    """
+    from mlflow.pyfunc import load_model
+    from mlflow.pyfunc.scoring_server import init
+
+    know_network(folder / MODEL)
+    predictor, alone = Predictor.load(folder), threading.Lock()
+
+    async def predict(request: Request) -> JSONResponse:
+        try:
+            asked = json.loads(await request.body())
+            with tempfile.TemporaryDirectory() as own:
+                return JSONResponse({"predictions": await run_in_threadpool(answered, asked, Path(own))})
+        except (InputError, ValueError, RecursionError) as error:
+            told = str(error) if isinstance(error, InputError) else f"a request must be JSON: {error}"
+            return JSONResponse({"error_code": "BAD_REQUEST", "message": told}, 400)
+
+    def answered(asked: object, own: Path) -> list[dict[str, Any]]:
+        # torch takes all cores for one request; two at once would only disturb each other.
+        with alone:
+            return answers(predictor, asked, own)
+
+    app = init(load_model(str(folder.parents[1])))
+    app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
+    return Bounded(app, hosts)
+
+
+def answers(predictor: Predictor, asked: object, folder: Path) -> list[dict[str, Any]]:
+    """What a request is answered: a record for each row, or why a row is refused. folder: an empty one for its files.
+
+    Raises InputError where the request itself is none.
+    """
+    if not isinstance(asked, dict) or not set(asked) <= set(ASKS) or not isinstance(asked.get("rows"), list):
+        raise InputError(f'a request must be {{"rows": [...]}} with, if wanted, {", ".join(ASKS[1:])}')
+    rows, top = asked["rows"], asked.get("top", 3)
+    if not 0 < len(rows) <= MOST_ROWS:
+        raise InputError(f"rows must be 1 to {MOST_ROWS:,}, got {len(rows):,}")
+    if type(top) is not int or not 0 < top <= MOST_TOP:
+        raise InputError(f"top must be a whole number from 1 to {MOST_TOP}, got {top!r:.80}")
+    error, coverage = (asked.get(name) for name in ("abstain_at", "coverage"))
+    cautious = predictor.cautious(
+        abstain_at=None if error is None else read_share("abstain_at", str(error)),
+        coverage=predictor.caution.coverage if coverage is None else read_share("coverage", str(coverage)),
+    )
+    return [answer(cautious, row, top, folder) for row in rows]
+
+
+def answer(predictor: Predictor, row: object, top: int, folder: Path) -> dict[str, Any]:
+    """The record of a row; {"refused": why} where it cannot be read."""
+    try:
+        if not isinstance(row, dict) or not row:
+            raise InputError(f"a row must have a value by bank, got {row!r:.80}")
+        return one(predictor.predict(**given(predictor.forms, row, folder)), top)
+    except InputError as error:
+        # The name of a file that was written here says nothing to whoever sent it.
+        return {"refused": str(error).replace(f"{folder}/", "")}
+
+
+def given(forms: Mapping[str, Form], row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """By bank what is asked of a model: files that were sent in base64, numbers as they are."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(forms.get(name), Vector) or not isinstance(value, str):
+            found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+            continue
+        try:
+            content = base64.b64decode(value.encode(), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InputError(f"{name} must be a file in base64, it is not: {error}") from error
+        found[name] = folder / (name if name.isidentifier() else "file")
+        found[name].write_bytes(content)
+    return found
+
+
+class Bounded:
+    """An ASGI application in front of another: requests of at most MOST_BYTES, under its own names alone."""
+
+    def __init__(self, app: Any, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, frozenset(hosts)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Request(scope).headers
+        length = headers.get("content-length", "")
+        if headers.get("host", "") not in self.hosts:
+            await PlainTextResponse("this server answers under its own address alone\n", 403)(scope, receive, send)
+        elif headers.get("transfer-encoding") or (length and (not length.isdigit() or int(length) > MOST_BYTES)):
+            told = f"a request must say its length, {MOST_BYTES:,} bytes at most\n"
+            await PlainTextResponse(told, 413)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def serve_model(folder: Path, own: socket.socket) -> None:
+    """Answer on a bound socket until Ctrl-C."""
+    import uvicorn
+
+    port = own.getsockname()[1]
+    app = application(folder, [f"{name}:{port}" for name in (LOOPBACK, "localhost")])
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
+    config = uvicorn.Config(app, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[own])
