@@ -279,11 +279,12 @@ def ensemble(
     own, _ = pick_study(tracker, found.name, given, protocol, seed, 0, run, trained=True)
     dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
     with data_progress() as advance:
-        made = together(tracker, found, own, dataset, advance)
+        made, trials = together(tracker, found, own, dataset, advance)
     objective = made.key.objective
-    for trial in tracker.trials(made.run_id):
+    for trial in trials:
         typer.echo(f"{trial.name}: {objective.show(objective.values(trial.metrics))}")
-    which = {"run": made.run_id[:8], "studies": studies, "store": store}
+    top = max(trials, key=lambda trial: objective.rank(trial.metrics))
+    which = {"run": made.run_id[:8], "trial": top.number, "studies": studies, "store": store}
     typer.echo(f"next: {command_line('promote', name, **which)}")
 
 
@@ -370,7 +371,7 @@ def compare(
     reference, *rivals = [load_study(name).name for name in (reference, *(others or ()))]
     tracker = open_tracker(store)
     given = open_data(data) if data else None
-    run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True)
+    run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True, trained=True)
     if rivals:
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
         runs = [run, *(comparing.matching(tracker.studies(name), run) for name in rivals)]

@@ -91,7 +91,8 @@ class Line:
         score, within = cells[f"{side}_{metric}"], cells["held_interval" if self.task.folds else "interval"]
         named = f"{METRICS[metric]} {score}" if metric != "accuracy" and score != DASH else score
         lacking = f" ({'; '.join(self.remarks)})" if score == DASH and self.remarks else ""
-        return named + (f" ({within})" if within and metric == "accuracy" else lacking)
+        on = " (val)" if side == "val" and score != DASH else ""
+        return named + on + (f" ({within})" if within and metric == "accuracy" else lacking)
 
     def cells(self) -> dict[str, str]:
         """What the table shows, by `COLUMNS`."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mmtune.base.errors import InputError
 from mmtune.base.progress import Watched, say
 from mmtune.best.pace import epoch_seconds
 from mmtune.data.dataset import Dataset
-from mmtune.data.protocols import split, usual_protocol
+from mmtune.data.protocols import Split
 from mmtune.study import Study, with_fixed
 from mmtune.tracking import MlflowTracker
+from mmtune.train.step import DivergenceError
 from reproduction.children import Child, end, start
 from reproduction.measured import Result, epochs_trained, result_of, run_of
 from reproduction.tasks import Order, Task, epochs_in_all, needs, obstacle
@@ -25,6 +29,8 @@ LOCKED, AGAIN = "already runs, and one coordinator", 15.0
 WITHOUT = "not possible: a model that it starts from is missing"
 # How often the store is asked for the epochs of what runs.
 EVERY = 3.0
+MOST_TIMED = 4_096
+"""Rows that an epoch is timed on."""
 
 
 class Work(Watched):
@@ -80,15 +86,23 @@ class Work(Watched):
 
     def _time(self, left: Sequence[Task], stopped: Callable[[], bool]) -> None:
         """Time an epoch of each study that is left, on a few rows: what all will take is said before it is begun."""
-        sides, paces = None, dict[str, float]()
+        if left:
+            say(self.console, "timing an epoch of each study")
+        rows = len(self.dataset.train)
+        few = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_TIMED])
+        some = replace(self.dataset, train=self.dataset.train.take(few).compact())
+        sides = Split(train=np.arange(len(few) * 4 // 5), validation=np.arange(len(few) * 4 // 5, len(few)))
+        paces: dict[str, float] = {}
         for task in left:
-            if task.study not in paces and not stopped():
-                if sides is None:
-                    say(self.console, "timing an epoch of each study")
-                    sides = split(self.dataset.train, usual_protocol(self.dataset), 0)
-                study = self.studies[task.study]
-                base = with_fixed(study, task.options(study).fixed, task.epochs)
-                paces[task.study] = epoch_seconds(base, self.dataset, sides, self.order.device)
+            if task.study in paces or stopped():
+                continue
+            study = self.studies[task.study]
+            base = with_fixed(study, task.options(study).fixed, task.epochs)
+            try:
+                paces[task.study] = rows / len(few) * epoch_seconds(base, some, sides, self.order.device)
+            except (DivergenceError, InputError, RuntimeError) as error:
+                paces[task.study] = 0.0
+                say(self.console, f"{task.study}: not timed, {str(error).partition(chr(10))[0]}")
         self.costs = {task: self.epochs[task] * paces.get(task.study, 0.0) for task in left}
 
     def _recall(self, task: Task) -> None:

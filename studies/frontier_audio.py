@@ -6,7 +6,8 @@ plain spectrogram, chroma (Fujishima, 1999); or the waveform itself goes through
 "Very deep convolutional neural networks for raw waveforms", 2017). Cross-validated over speakers they can be compared;
 the base, which they are held against, is audio_mel's network, made smaller. Numbers are in studies/RESULTS.md.
 
-Command: make study NAME=frontier_audio FOLDS=5 PROTOCOL=speaker_disjoint, then make compare NAMES=frontier_audio
+Command: make study NAME=frontier_audio FOLDS=5 PROTOCOL=speaker_disjoint
+Then: make compare NAMES=frontier_audio FOLDS=5
 Time, 2 cores: half an hour on the bundled sample.
 Reported: no number.
 """

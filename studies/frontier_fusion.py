@@ -8,7 +8,8 @@ left out of the base or put into it: modality dropout, outliers, a classifier of
 (Peng et al., 2022). Each epoch says how much of the accuracy each bank makes (`val_reliance_image`). Numbers are in
 studies/RESULTS.md.
 
-Command: make study NAME=frontier_fusion FOLDS=5 PROTOCOL=speaker_disjoint, then make compare NAMES=frontier_fusion
+Command: make study NAME=frontier_fusion FOLDS=5 PROTOCOL=speaker_disjoint
+Then: make compare NAMES=frontier_fusion FOLDS=5
 Time, 2 cores: three quarters of an hour on the bundled sample.
 Reported: no number.
 """

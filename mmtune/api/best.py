@@ -50,6 +50,7 @@ def find_best(
     options = Options(hours=hours, protocol=protocol, seed=seed, workers=workers, device=device)
     dataset = find_data(data, root, console)
     asked = {"data": dataset.folder, "hours": f"{hours:g}", "protocol": protocol, "seed": seed or None}
+    asked |= {"workers": workers, "device": device if device != "auto" else None, "studies": studies, "store": store}
     made = find_and_register(
         dataset, options, None if studies is None else Path(studies), root, console, asked, raise_interrupt
     )
@@ -69,7 +70,8 @@ def find_and_register(
 ) -> Found | None:
     """The best model in `options.hours`, None where it was stopped. given, insist: as of `Task`, `run_and_publish`."""
     if dataset.test is None:
-        dataset = kept(with_test(dataset, options.seed), root / "data")
+        # Whatever the seed of a search, so that the test of one is never what another has trained on.
+        dataset = kept(with_test(dataset, 0), root / "data")
         drawn = f"{len(dataset.require_test()):,} rows are held out ({dataset.provenance['partition']})"
         say(console, f"no test partition: {drawn}; kept in {dataset.folder}")
     path, is_new = find_or_write(dataset, studies)

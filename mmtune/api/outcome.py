@@ -126,7 +126,9 @@ class Outcome:
 
         run = self._run()
         others = [own for own in self.tracker.studies(self.key.study) if own.run_id != run.run_id]
-        return write_report(self.tracker, run, self.study, others, None if out is None else Path(out).resolve())
+        return write_report(
+            self.tracker, run, self.study, others, None if out is None else Path(out).resolve(), self.data
+        )
 
     def promote(self, trial: int | None = None, *, force: bool = False) -> Promotion:
         """Score the best trial on the test partition, register it, and make it champion unless it is worse.

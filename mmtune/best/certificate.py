@@ -132,7 +132,7 @@ def limits(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]:
             f"Claims about a {' or '.join(shared)} that it never met: test rows are of the same ones as training. "
             "A test partition of others would tell."
         )
-    if SPEAKER not in groups and any(form.source == "recording" for form in dataset.forms.values()):
+    if not dataset.train.known(SPEAKER) and any(form.source == "recording" for form in dataset.forms.values()):
         lines.append("Claims about voices that it never heard: who speaks is not known of these recordings.")
     falls = fallen(own.measured)
     if falls:

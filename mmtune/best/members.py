@@ -19,9 +19,10 @@ from torch import Tensor
 from mmtune.networks.config.ensemble import Ensemble
 from mmtune.networks.storage import Loaded, filled, load_model
 from mmtune.tracking import TrialRun
-from mmtune.train.batches import Rows
+from mmtune.train.batches import Resident, Rows
 from mmtune.train.evaluate import evaluate
 from mmtune.train.temperature import fit_temperature
+from mmtune.train.trial import take
 
 MOST_DRAWN, MOST_MEMBERS = 12, 5
 """So often a member is drawn, of so many different ones: each costs time whenever the model is asked."""
@@ -40,10 +41,30 @@ class Candidate:
     shares: Shares
 
 
-def candidate(name: str, run: TrialRun, folder: Path, rows: Rows) -> Candidate:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Validation:
+    """The rows that candidates are asked about, by their numbers (V,): each network reads banks of its own."""
+
+    resident: Resident
+    numbers: NDArray[np.int64]
+
+    def rows(self, loaded: Loaded) -> Rows:
+        """As a network reads them."""
+        return take(self.resident.rows(loaded.config.reads), self.numbers)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of each row, (V,)."""
+        return self.resident.partition.labels[self.numbers]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def candidate(name: str, run: TrialRun, folder: Path, asked: Validation) -> Candidate:
     """The trained network in a folder, asked about validation rows."""
     loaded = load_model(folder)
-    temperature, shares = answered(loaded, rows)
+    temperature, shares = answered(loaded, asked.rows(loaded))
     return Candidate(name=name, run=run, loaded=loaded, temperature=temperature, shares=shares)
 
 

@@ -26,13 +26,16 @@ from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.base.progress import say, steps
 from mmtune.best.certificate import Certificate, write_certificate
+from mmtune.best.members import Validation
 from mmtune.best.pace import Pace, at_once, enough_epochs, epoch_seconds, longer, paced
 from mmtune.best.state import State, read_state, write_state
 from mmtune.best.together import asked_rows, candidates_of, choices_of, complete_trials, ensemble_key
-from mmtune.best.tracked import Final, track_finals
+from mmtune.best.tracked import track_finals
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, split
+from mmtune.networks.card import MODEL
 from mmtune.networks.kinds import remember
+from mmtune.networks.storage import load_model
 from mmtune.serve.measured import VALIDATES
 from mmtune.serve.promotion import promote
 from mmtune.serve.robustness import measure
@@ -44,7 +47,6 @@ from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.space import describe
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
-from mmtune.train.batches import Rows
 from mmtune.train.objective import objective_of
 from mmtune.train.recipe import MOST_RELIED
 from mmtune.train.reliance import reliance
@@ -262,7 +264,7 @@ def pace_of(task: Task, sides: Split) -> Pace:
         own = paced(
             task.study,
             SEARCH * task.seconds,
-            workers_of(task),
+            at_once(workers_of(task), device),
             enough_epochs(task.study, len(sides.train)),
             lambda config: epoch_seconds(config, task.dataset, sides, device),
         )
@@ -279,10 +281,9 @@ def pace_of(task: Task, sides: Split) -> Pace:
     return own
 
 
-def workers_of(task: Task) -> float:
-    """How many trainings' worth are made at once."""
-    device = training_device(task.options)
-    return at_once(task.options.workers or most_workers(task.options, device), device)
+def workers_of(task: Task) -> int:
+    """How many trainings are made at once."""
+    return task.options.workers or most_workers(task.options, training_device(task.options))
 
 
 def hours_until(end: float) -> float:
@@ -314,8 +315,9 @@ def again_of(task: Task, search: Outcome, clock: Clock) -> dict[str, Any]:
         f"trial_{trial.number:02d}_seed_{seed}": drawn_values(trial) for seed in range(1, SEEDS + 1) for trial in ranked
     }
     dearest = max(trial.metrics.get("epoch_seconds", clock.state.pace.seconds) for trial in ranked)
-    left, at_once = clock.share(1 - CLOSING) - time.monotonic(), workers_of(task)
-    return {"again": again, "longer": longer(clock.state.pace.epochs, dearest, left, at_once, len(again))}
+    left = clock.share(1 - CLOSING) - time.monotonic()
+    # Measured beside all that trained at once, of which none takes the others' time again.
+    return {"again": again, "longer": longer(clock.state.pace.epochs, dearest, left, workers_of(task), len(again))}
 
 
 def trained_again(task: Task, clock: Clock) -> Outcome | None:
@@ -340,18 +342,18 @@ def named_trials(tracker: MlflowTracker, outcomes: Sequence[Outcome]) -> dict[st
     }
 
 
-def reliance_of(promoted: TrialRun, finals: Sequence[Final], rows: Rows) -> dict[str, float]:
+def reliance_of(tracker: MlflowTracker, promoted: TrialRun, asked: Validation, most: int) -> dict[str, float]:
     """Of a promoted network that reads several banks how much of the accuracy over rows each of them makes."""
-    model = next((own.loaded.model for own in finals if promoted.name.startswith(f"{own.name} #")), None)
-    banks = len(rows.banks)
-    return reliance(model, rows, RELIED) if model is not None and 1 < banks <= MOST_RELIED else {}
+    loaded = load_model(tracker.artifact(promoted.run_id, MODEL))
+    several = 1 < len(loaded.config.reads) <= MOST_RELIED
+    return reliance(loaded.model, asked.rows(loaded), most) if several else {}
 
 
 def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | None:
     """Choose, track, score once, register and certify; None where it was stopped."""
     tracker, end = MlflowTracker(task.root), clock.share(1.0)
     objective = objective_of(task.study.objective)
-    resident, some, sides = asked_rows(task.study, task.dataset, task.protocol, task.options.seed)
+    some, sides = asked_rows(task.study, task.dataset, task.protocol, task.options.seed)
 
     def enough(asked: int) -> bool:
         return task.stopped() or (asked > 1 and time.monotonic() > clock.share(1 - 0.7 * CLOSING))
@@ -364,14 +366,16 @@ def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | N
             return None
         finals = choices_of(candidates, some)
         key = ensemble_key(outcomes[0].key)
-        study = track_finals(tracker, task.study, task.dataset, key, finals, resident, sides)
+        study, trials = track_finals(tracker, task.study, task.dataset, key, finals, some.resident, sides)
         promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
-        single = next(own for own in tracker.trials(study.run_id) if own.name.startswith(f"{finals[-1].name} #"))
+        single = trials[-1]
         if single.run_id != promoted.trial.run_id:
             score_test(tracker, single, task.dataset, objective)
         left = max(LEAST_SECONDS, (end - time.monotonic()) / 2)
-        relied = reliance_of(promoted.trial, finals, some)
-        most = int(np.clip(left / (MEASURED * row_seconds * len(finals[0].members)), *LEAST_MOST))
+        one = row_seconds * len(finals[0].members)
+        banks = len(task.study.base.model.reads)
+        relied = reliance_of(tracker, promoted.trial, some, int(np.clip(left / (4 * 2**banks * one), 100, RELIED)))
+        most = int(np.clip(left / (MEASURED * one), *LEAST_MOST))
         measured = measure(tracker, study, promoted.trial, task.dataset, VALIDATES, advance, most)
     told = Certificate(
         study=study,

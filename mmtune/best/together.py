@@ -9,7 +9,17 @@ import numpy as np
 
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
-from mmtune.best.members import Candidate, answered, candidate, ensemble_of, greedy, log_loss, soup_of, soups
+from mmtune.best.members import (
+    Candidate,
+    Validation,
+    answered,
+    candidate,
+    ensemble_of,
+    greedy,
+    log_loss,
+    soup_of,
+    soups,
+)
 from mmtune.best.tracked import SINGLE, Final, track_finals
 from mmtune.data.dataset import Dataset, Progress
 from mmtune.data.protocols import Split, split
@@ -21,33 +31,39 @@ from mmtune.serve.logged import DROPOUT
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import ENSEMBLE
 from mmtune.tracking import COMPLETE, PARENT, REMOVED, MlflowTracker, StudyRun, TrialRun
-from mmtune.train.batches import Resident, Rows
-from mmtune.train.objective import Objective
-from mmtune.train.trial import take
+from mmtune.train.batches import Resident
+from mmtune.train.objective import Objective, objective_of
 from mmtune.tune.parts import part_of
 
 CANDIDATES, ASKED = 10, 4_000
 """At most so many networks are asked about at most so many validation rows."""
 
 
-def together(tracker: MlflowTracker, study: Study, searched: StudyRun, dataset: Dataset, advance: Progress) -> StudyRun:
-    """What the best trials of a tracked study make together, tracked as a study of its own beside it.
+def together(
+    tracker: MlflowTracker, study: Study, searched: StudyRun, dataset: Dataset, advance: Progress
+) -> tuple[StudyRun, list[TrialRun]]:
+    """What the best trials of a tracked study make together, tracked as a study of its own beside it, and its runs.
 
-    Each of its runs is a model: the best single network, a soup and an ensemble, as far as they are better. Validation
-    rows choose; the test partition is not looked at. Raises InputError where the study is divided into folds, is of
-    other data, or has no complete trial whose model is kept.
+    Each of these is a model: an ensemble, a soup, as far as they are better, and the best single network. Validation
+    rows choose; the test partition is not looked at. What other trials of a study of that name have made stays in the
+    same study. Raises InputError where the study is divided into folds, is of other data, searches for something else
+    by now, or has no complete trial whose model is kept.
     """
-    key = searched.key
+    key, objective = searched.key, objective_of(study.objective)
     key.require_data(dataset, f"the trials of {key.slug} must be asked about")
     if key.folds:
         raise InputError(f"the study must have one split for networks to answer together, {key.slug} has {key.folds}")
+    if objective != key.objective:
+        raise InputError(f"{study.name} must search for what its trials did, {key.objective.words}; it does not now")
     own = trained(tracker, searched)
     if not own:
         raise InputError(f"{key.slug} must have a complete trial whose model is kept, it has none")
     remember(study.base.model, study.name)
-    resident, some, sides = asked_rows(study, dataset, key.protocol, key.seed)
-    finals = choices_of(candidates_of(tracker, own, some, key.objective, advance), some)
-    return track_finals(tracker, study, dataset, ensemble_key(key), finals, resident, sides)
+    asked, sides = asked_rows(study, dataset, key.protocol, key.seed)
+    finals = choices_of(candidates_of(tracker, own, asked, objective, advance), asked)
+    # With functions of the user's own, which a store does not have.
+    made = replace(ensemble_key(key), objective=objective)
+    return track_finals(tracker, study, dataset, made, finals, asked.resident, sides)
 
 
 def trained(tracker: MlflowTracker, searched: StudyRun) -> dict[str, TrialRun]:
@@ -72,21 +88,21 @@ def complete_trials(tracker: MlflowTracker, searched: StudyRun | None, objective
     return sorted(kept, key=lambda own: (-objective.rank(own.metrics), own.number))
 
 
-def asked_rows(study: Study, dataset: Dataset, protocol: str, seed: int) -> tuple[Resident, Rows, Split]:
-    """The data in memory, some of the rows that validate, which candidates are asked about, and both sides."""
+def asked_rows(study: Study, dataset: Dataset, protocol: str, seed: int) -> tuple[Validation, Split]:
+    """Some of the rows that validate, which candidates are asked about, and both sides of the split."""
     sides = split(dataset.train, protocol, seed)
     resident = Resident(dataset.train, len(dataset.classes), CPU, study.missing)
-    asked = sides.validation[sample_rows(len(sides.validation), ASKED, seed)]
-    return resident, take(resident.rows(study.base.model.reads), asked), sides
+    chosen = sides.validation[sample_rows(len(sides.validation), ASKED, seed)]
+    return Validation(resident=resident, numbers=chosen), sides
 
 
 def candidates_of(
     tracker: MlflowTracker,
     trials: Mapping[str, TrialRun],
-    rows: Rows,
+    asked: Validation,
     objective: Objective,
     advance: Progress,
-    enough: Callable[[int], bool] = lambda asked: False,
+    enough: Callable[[int], bool] = lambda count: False,
 ) -> list[Candidate]:
     """The best trained networks by their names, asked about rows. enough: told how many were, whether no more are."""
     ranked = sorted(trials, key=lambda name: -objective.rank(trials[name].metrics))[:CANDIDATES]
@@ -95,20 +111,20 @@ def candidates_of(
         advance("validation answers", len(found), len(ranked))
         if enough(len(found)):
             break
-        found.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), rows))
+        found.append(candidate(name, trials[name], tracker.artifact(trials[name].run_id, MODEL), asked))
     advance("validation answers", len(ranked), len(ranked))
     return found
 
 
-def choices_of(candidates: Sequence[Candidate], rows: Rows) -> list[Final]:
+def choices_of(candidates: Sequence[Candidate], asked: Validation) -> list[Final]:
     """The ensemble, where it has more than one member; the best soup, where it beats the best single one; and that."""
-    labels = rows.labels.numpy()
+    labels = asked.labels
     losses = [log_loss(one.shares, labels) for one in candidates]
     best = int(np.argmin(losses))
     finals = [final(SINGLE, candidates, {best: 1}, candidates[best].loaded)]
     for places in soups(candidates):
         loaded = soup_of(candidates, places)
-        if log_loss(answered(loaded, rows)[1], labels) < losses[best]:
+        if log_loss(answered(loaded, asked.rows(loaded))[1], labels) < losses[best]:
             finals.append(final("soup", candidates, dict.fromkeys(places, 1), loaded))
     drawn = greedy([one.shares for one in candidates], labels)
     if len(drawn) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.base.clock import milliseconds
+from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split
 from mmtune.networks.card import MODEL
@@ -17,7 +19,7 @@ from mmtune.networks.output import count_parameters
 from mmtune.networks.storage import Loaded, save_model
 from mmtune.serve.logged import DROPOUT
 from mmtune.study import Study, StudyKey
-from mmtune.tracking import COMPLETE, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, best_trial
+from mmtune.tracking import COMPLETE, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.tracking.runs import NUMBER, PARAMS
 from mmtune.train.batches import Resident
 from mmtune.train.costs import costs, latency
@@ -58,30 +60,38 @@ def track_finals(
     finals: Sequence[Final],
     resident: Resident,
     sides: Split,
-) -> StudyRun:
-    """A run of each, with its model and its scores on validation rows, in a study that has ended then.
+) -> tuple[StudyRun, list[TrialRun]]:
+    """A run of each, in their order, with its model and its scores on validation rows, in a study that has ended then.
 
     What a kill has left half-made is made again; earlier ones, of a shorter search, stay, and none is made twice.
     """
-    what = f"What the best trained networks of {study.name} make together.\n\n{study.doc}"
-    tags = {**data_tags(study, dataset), NOTE: what}
-    parent = tracker.open_study(key, tags)
-    inputs = data_inputs(dataset, key, study.base.model.reads)
-    tracker.add_inputs(parent, inputs)
-    there = tracker.trials(parent)
-    for half in there:
-        if half.state == RUNNING:
-            tracker.discard(half.run_id)
-    number = 1 + max((own.number for own in there), default=-1)
-    made = {(own.name.partition(" #")[0], own.tags.get(RUNS)) for own in there if own.state == COMPLETE}
-    new = [own for own in finals if (own.name, json.dumps(own.runs)) not in made]
-    for place, final in enumerate(new):
-        track(tracker, key, parent, number + place, final, resident, sides)
-    best = best_trial(tracker.trials(parent), key.objective)
-    tracker.end_study(parent, True, best, key.objective)
-    found = tracker.study(key)
-    assert found is not None
-    return found
+    note = f"pid {os.getpid()} on {os.uname().nodename}"
+    refusal = f"what trials of {key.study} make together is tracked already, by one process at a time"
+    with locked(tracker.root / "locks" / key.slug, refusal, note):
+        what = f"What the best trained networks of {study.name} make together.\n\n{study.doc}"
+        tags = {**data_tags(study, dataset), NOTE: what}
+        parent = tracker.open_study(key, tags)
+        inputs = data_inputs(dataset, key, study.base.model.reads)
+        tracker.add_inputs(parent, inputs)
+        there = tracker.trials(parent)
+        for half in there:
+            if half.state == RUNNING:
+                tracker.discard(half.run_id)
+        number = 1 + max((own.number for own in there), default=-1)
+        new = [final for final in finals if not any(own.state == COMPLETE and is_of(own, final) for own in there)]
+        for place, final in enumerate(new):
+            track(tracker, key, parent, number + place, final, resident, sides)
+        best = best_trial(tracker.trials(parent), key.objective)
+        tracker.end_study(parent, True, best, key.objective)
+        found = tracker.study(key)
+        assert found is not None
+        trials = tracker.trials(parent)
+    return found, [next(own for own in trials if is_of(own, final)) for final in finals]
+
+
+def is_of(run: TrialRun, final: Final) -> bool:
+    """Whether a run is that of a network: made of the same trained ones in the same way."""
+    return run.name.startswith(f"{final.name} #") and run.tags.get(RUNS) == json.dumps(final.runs)
 
 
 def track(

@@ -44,7 +44,8 @@ def divided(
 def with_test(dataset: Dataset, seed: int) -> Dataset:
     """A data set without a test partition, in memory, with a seventh of its rows drawn for one.
 
-    What it keeps apart, or speakers, are on one side only, as is equal content. InputError where nothing can be drawn.
+    What it keeps apart, or speakers, where they are known and say every class, are on one side only, as is equal
+    content. InputError where nothing can be drawn.
     """
     mask, rule = draw(dataset.train, dataset.keep_apart, seed)
     train, test = (dataset.train.take(np.flatnonzero(side)).compact() for side in (~mask, mask))

@@ -97,6 +97,8 @@ def spectrogram_cnn(config: SpectrogramCNN, shape: Shape) -> nn.Sequential:
     """Features over time (B, T, F), or waveforms (B, samples), to (B, width)."""
     require_kind(config, shape, 1, 2)
     front, (steps, features) = ([], shape) if len(shape) == 2 else heard(config, shape[0])
+    if config.deltas and steps < 2:
+        raise InputError(f"deltas must be 0 for what has one step over time, got {config.deltas}")
     norms = [FeatureNorm(features)] if config.input_norm == "batch" else []
     beside = WithDeltas(config.deltas) if config.deltas else OneChannel()
     return nn.Sequential(*front, *norms, beside, *flat_convolutions(config, (1 + config.deltas, steps, features)))

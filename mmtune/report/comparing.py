@@ -18,6 +18,7 @@ from mmtune.data.protocols import samples
 from mmtune.networks.card import HELD
 from mmtune.report.summary import unbroken
 from mmtune.study import StudyKey
+from mmtune.study.key import DRAWN, ENSEMBLE
 from mmtune.tracking import COMPLETE, UNIT, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.answers import NUMBERS, read_answers
@@ -182,9 +183,15 @@ def answers_by_trial(tracker: MlflowTracker, study: StudyRun) -> list[Answers]:
             f"trials of one study are compared on rows that their folds held out, {study.key.slug} has none: "
             "run it with --folds, or name another study"
         )
+    if study.key.sampler in DRAWN or study.key.prune:
+        raise InputError(
+            f"trials of one study are compared where the study's file lists them, those of {study.key.slug} were drawn "
+            "by scores of all rows: give their values as tries or as a grid"
+        )
     trials = [own for own in tracker.trials(study.run_id) if own.state == COMPLETE]
-    if len(trials) < 2:
-        raise InputError(f"{study.key.slug} must have two complete trials to compare, it has {len(trials)}")
+    if len(trials) < 2 or trials[0].number:
+        numbers = ", ".join(str(own.number) for own in trials) or "none"
+        raise InputError(f"{study.key.slug} must have trial 0 and another one complete to compare, it has {numbers}")
     found = [held_answers(tracker, study, own) for own in trials]
     named = [", ".join(map(str, drawn_values(own).values())) or own.name for own in trials]
     return [replace(own, choice=f" {name}") for own, name in zip(found, named, strict=True)]
@@ -235,6 +242,7 @@ def matching(runs: Sequence[StudyRun], reference: StudyRun) -> StudyRun:
         return key.digest, key.protocol, key.seed, key.folds, key.repeats
 
     others = [run for run in runs if run.status == "FINISHED" and run.run_id != reference.run_id]
+    others = [run for run in others if run.key.sampler != ENSEMBLE]
     same = [run for run in others if rows(run.key) == rows(reference.key)]
     found = next((run for run in same if run.key.epochs == reference.key.epochs), next(iter(same), None))
     if found is None:

@@ -17,6 +17,7 @@ from PIL import Image
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset, Partition
+from mmtune.data.forms import Sound
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.networks.storage import load_model
@@ -60,12 +61,17 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """wrong: how many validation rows are; shown: those on the page. asked: rows that were asked again."""
+    """wrong: how many validation rows are; shown: those on the page. asked: rows that were asked again.
+
+    classes: how many there are. full: whether pictures and sounds were left out.
+    """
 
     wrong: int
     asked: int
+    classes: int
     shown: Sequence[Shown]
     full: bool
+    most_classes: int = MOST_CLASSES
 
     def of(self, kind: str) -> list[Shown]:
         """The rows of a kind."""
@@ -112,12 +118,9 @@ def gallery_section(
     temperatures = {"": scales.fused.temperature, **{bank: own.temperature for bank, own in scales.alone.items()}}
     logits = {"": found.logits, **{bank: own for bank, own in found.alone.items() if bank in temperatures}}
     said = {name: (own / temperatures[name]).softmax(1).numpy() for name, own in logits.items()}
-    sure, is_right = said[""].max(1), right[asked]
+    sure, is_right, told = said[""].max(1), right[asked], validation["prediction"][asked]
     chosen = [
-        *(
-            (place, WRONG)
-            for place in spread_over_pairs(sure, is_right, labels[asked], validation["prediction"][asked])
-        ),
+        *((place, WRONG) for place in spread_over_pairs(sure, is_right, labels[asked], told)),
         *(
             (place, UNSURE)
             for place in np.argsort(sure + ~is_right * 2, kind="stable")[:MOST_UNSURE]
@@ -125,12 +128,12 @@ def gallery_section(
         ),
         *((place, SAMPLE) for place in of_each_class(labels[asked], is_right)),
     ]
-    media = Media(part, banks)
+    media = Media(part, banks, [bank for bank in banks if isinstance(dataset.forms[bank], Sound)])
     shown = [
         Shown(
             kind=kind,
             row=int(rows[asked][place]),
-            pair=(int(labels[asked][place]), int(said[""][place].argmax())),
+            pair=(int(labels[asked][place]), int(told[place])),
             true=names[int(labels[asked][place])],
             said={name: (names[int(own[place].argmax())], float(own[place].max())) for name, own in said.items()},
             groups={name: str(own[place]) for name, own in part.groups.items() if name != RECORDING and own[place]},
@@ -140,8 +143,10 @@ def gallery_section(
             numbers=media.numbers(place),
         )
         for place, kind in chosen
+        # A row between two classes may be another processor's other class.
+        if said[""][place].argmax() == told[place]
     ]
-    return Gallery(wrong=len(wrong), asked=len(asked), shown=shown, full=media.full)
+    return Gallery(wrong=len(wrong), asked=len(asked), classes=len(names), shown=shown, full=media.full)
 
 
 def spread_over_pairs(
@@ -166,11 +171,13 @@ def of_each_class(labels: NDArray[np.int64], is_right: NDArray[np.bool_]) -> lis
 class Media:
     """The pictures, sounds and numbers of rows as a page holds them, until there are MOST_BYTES of them."""
 
-    def __init__(self, part: Partition, banks: Sequence[str]) -> None:
+    def __init__(self, part: Partition, banks: Sequence[str], heard: Sequence[str]) -> None:
+        """banks: what the network reads; heard: of these, what is made of recordings."""
         self.part, self.banks, self.left = part, banks, MOST_BYTES
+        samples = [name for name, bank in part.banks.items() if bank.values.dtype == np.int16 and bank.values.ndim == 2]
         # What is heard as features is played from the samples, where the data have them.
-        heard = [name for name, bank in part.banks.items() if bank.values.dtype == np.int16 and bank.values.ndim == 2]
-        self.played = [name for name in heard if name in banks] or heard[:1]
+        others = (["waveform"] if "waveform" in samples else samples[:1]) if heard else []
+        self.played = [name for name in samples if name in banks] or others
 
     @property
     def full(self) -> bool:

@@ -35,9 +35,16 @@ class Balance:
         }
 
     @torch.no_grad()
-    def __call__(self, alone: Mapping[str, Tensor], labels: Tensor) -> None:
-        """Change the gradients of a batch, of which `alone` has by bank the logits (B, C)."""
-        right = {bank: own.float().softmax(1).gather(1, labels[:, None]).mean() for bank, own in alone.items()}
+    def __call__(self, alone: Mapping[str, Tensor], labels: Tensor, lost: Mapping[str, Tensor] = {}) -> None:
+        """Change the gradients of a batch, of which `alone` has by bank the logits (B, C).
+
+        lost: by bank, (B,) bool, the rows whose values say nothing of their class, which are not counted.
+        """
+        right = {}
+        for bank, own in alone.items():
+            shares = own.float().softmax(1).gather(1, labels[:, None]).squeeze(1)
+            known = ~lost[bank] if bank in lost else torch.ones_like(shares, dtype=torch.bool)
+            right[bank] = (shares * known).sum() / known.sum().clamp(min=1)
         for bank, weights in self.trained.items():
             others = [value for name, value in right.items() if name != bank]
             ratio = right[bank] / torch.stack(others).mean()
@@ -47,5 +54,5 @@ class Balance:
                 if grad is None:
                     continue
                 # The deviation of the gradients as they came: what is held back still wanders.
-                noise = torch.randn_like(grad) * grad.std() if grad.dim() > 1 else torch.zeros_like(grad)
+                noise = torch.randn_like(grad) * grad.std(correction=0) if grad.dim() > 1 else torch.zeros_like(grad)
                 grad.mul_(kept).add_(noise)

@@ -114,6 +114,9 @@ def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None
         value = getattr(recipe, name)
         if value and len(banks) == 1:
             raise InputError(f"{name} must be 0 for a network that reads {banks[0]} alone, got {value:g}")
+    if recipe.balance and recipe.modality_dropout:
+        rule = "balance must be 0 where modality_dropout takes banks away, which then look behind"
+        raise InputError(f"{rule}, got {recipe.balance:g}")
     if recipe.reliance and len(banks) > MOST_RELIED:
         raise InputError(f"reliance must be 0 for a network that reads more than {MOST_RELIED} banks, got {len(banks)}")
 

@@ -96,7 +96,7 @@ class Step:
         self.optimizer.zero_grad()
         sum(alone, loss).backward()
         if self.balance is not None:
-            self.balance(output.alone, labels)
+            self.balance(output.alone, labels, lost)
         if self.restrained:
             self.restrain()
         self.optimizer.step()

@@ -90,14 +90,15 @@ def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset
     half = tracker.begin(tracker.experiment(key.study), "half", 0, {"mlflow.parentRunId": parent,
                          "mmtune.number": "0", "mmtune.params": "{}", "mmtune.kind": "trial"})  # fmt: skip
     finals = [Final(name=f"{what} of a", loaded=loaded, members={"a": 1.0}, dropout=0.2) for what in ("soup", "single")]
-    study = track_finals(tracker, STUDY, tiny, key, finals, resident, sides)
-    trials = tracker.trials(study.run_id)
+    study, trials = track_finals(tracker, STUDY, tiny, key, finals, resident, sides)
+    assert trials == tracker.trials(study.run_id)
     assert [(own.number, own.state) for own in trials] == [(1, COMPLETE), (2, COMPLETE)]
     assert half not in {own.run_id for own in trials}
     assert trials[0].tags[MEMBERS] == '{"a": 1.0}'
     assert 0 <= trials[0].metrics["best_val_macro_f1"] <= 1
-    again = track_finals(tracker, STUDY, tiny, key, finals, resident, sides)
-    assert [own.run_id for own in tracker.trials(again.run_id)] == [own.run_id for own in trials]
+    _, again = track_finals(tracker, STUDY, tiny, key, finals, resident, sides)
+    assert [own.run_id for own in again] == [own.run_id for own in trials]
+    assert len(tracker.trials(study.run_id)) == 2
 
     made = promote(tracker, study, tiny)
     assert made.trial.number == 1
@@ -111,18 +112,15 @@ def test_what_is_made_of_networks_is_tracked_promoted_and_predicts(tiny: Dataset
 
 def test_trials_of_a_study_and_repeats_of_a_trial_answer_together(tiny: Dataset, store: Path) -> None:
     """Of two trials, and of one that was trained twice; what comes of it loses no more than the best one."""
-    tracker, seen = MlflowTracker(store), set[str]()
+    tracker = MlflowTracker(store)
     for sampler, repeats, names in (("random", 1, "trial_0[01]"), ("reported", 2, "trial_00_repeat_[12]")):
         options = Options(trials=2, sampler=sampler, repeats=repeats, epochs=2, workers=1, device="cpu", prune=False)
         done = run_study(STUDY, tiny, options, store, Console(quiet=True))
         assert done is not None
         searched = tracker.study(done.key)
         assert searched is not None
-        made = together(tracker, STUDY, searched, tiny, quiet)
+        made, trials = together(tracker, STUDY, searched, tiny, quiet)
         assert made.key.sampler == "ensemble"
-        # What other trials of this study have made stays there.
-        trials = [own for own in tracker.trials(made.run_id) if own.run_id not in seen]
-        seen |= {own.run_id for own in trials}
         assert all(re.fullmatch(names, name) for own in trials for name in json.loads(own.tags[MEMBERS]))
         single = trials[-1]
         assert single.name.startswith("single of ")
@@ -131,6 +129,9 @@ def test_trials_of_a_study_and_repeats_of_a_trial_answer_together(tiny: Dataset,
         assert sum(json.loads(trials[0].tags[MEMBERS]).values()) == pytest.approx(1)
     with pytest.raises(InputError, match="must be asked about"):
         together(tracker, STUDY, searched, replace(tiny, digest="0" * 64), quiet)
+    other = replace(STUDY, objective="loss")
+    with pytest.raises(InputError, match="must search for what its trials did, macro-F1; it does not now"):
+        together(tracker, other, searched, tiny, quiet)
     folded = replace(searched, key=replace(searched.key, folds=3))
     with pytest.raises(InputError, match=r"must have one split for networks to answer together, .* has 3"):
         together(tracker, STUDY, folded, tiny, quiet)

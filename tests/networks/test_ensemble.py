@@ -10,7 +10,7 @@ import torch
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path
-from mmtune.networks.config import MLP, Ensemble, LateFusion, OneOf, SmallCNN, SmallResNet, Sum
+from mmtune.networks.config import MLP, Ensemble, LateFusion, LatentFusionConfig, OneOf, SmallCNN, SmallResNet, Sum
 from mmtune.networks.kinds import config_from_json, config_to_json
 from mmtune.networks.output import answer, count_parameters
 from mmtune.networks.shapes import Shapes
@@ -135,3 +135,11 @@ def test_residual_members_of_any_kind_are_saved_whole(tmp_path: Path) -> None:
     model = config.build(SHAPES)
     save_model(tmp_path, model, config, SHAPES)
     assert count_parameters(load_model(tmp_path).model) == count_parameters(model)
+
+
+def test_one_of_whole_networks_reads_what_the_chosen_one_reads() -> None:
+    both = OneOf(chosen="both", options={"both": BOTH, "scan": SCAN})
+    assert both.reads == ("image", "scan")
+    assert replace_path(both, "chosen", "scan").reads == ("scan",)
+    with pytest.raises(InputError, match="options must train all of a network, joshi starts from encoders that stay"):
+        OneOf(chosen="both", options={"both": BOTH, "joshi": LatentFusionConfig()})

@@ -52,9 +52,9 @@ def study(**banks: object) -> Study:
 
 @pytest.fixture(scope="module")
 def ran(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowTracker, StudyRun, TrialRun]:
-    """A study of one short training of pictures and MFCCs, which gets many rows wrong."""
+    """A study of one short training of pictures and sounds, which gets many rows wrong."""
     store = tmp_path_factory.mktemp("gallery") / "mlruns"
-    told = study(image=1, audio=1)
+    told = study(image=1, waveform=1)
     done = run_study(told, tiny, Options(workers=1, device="cpu"), store, Console(quiet=True))
     assert done is not None
     tracker = MlflowTracker(store)
@@ -88,7 +88,7 @@ def test_what_is_shown_is_what_the_data_hold(ran: tuple[MlflowTracker, StudyRun,
         assert own.pair == (tiny.train.labels[own.row], said[own.row])
         assert (own.kind == WRONG) == (own.pair[0] != own.pair[1])
         assert own.groups == {"speaker": tiny.train.groups["speaker"][own.row]}
-        assert set(own.said) == {"", "image", "audio"}
+        assert set(own.said) == {"", "image", "waveform"}
         picture = tiny.train.banks["image"].of_rows(np.array([own.row]))[0]
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(content(own.pictures["image"])))), picture)
         assert list(own.maps) == ["waveform"]
@@ -104,7 +104,7 @@ def test_a_reader_looks_into_a_pair_of_classes(
     ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset, tmp_path: Path
 ) -> None:
     tracker, run, _ = ran
-    path = write_report(tracker, run, study(image=1, audio=1), (), tmp_path / "report.html", tiny)
+    path = write_report(tracker, run, study(image=1, waveform=1), (), tmp_path / "report.html", tiny)
     page = path.read_text()
     assert re.search(r"media-src data:", page)
     result = driven(page, tmp_path, FIRST)

@@ -30,6 +30,11 @@ class OneOf:
     def __post_init__(self) -> None:
         if self.chosen not in self.options:
             raise InputError(f"chosen must be one of {', '.join(self.options) or 'no options'}, got {self.chosen!r}")
+        frozen = [name for name, own in self.options.items() if getattr(own, "frozen", False)]
+        if frozen:
+            raise InputError(
+                f"options must train all of a network, {frozen[0]} starts from encoders that stay as they are"
+            )
 
     @property
     def width(self) -> int:
