@@ -171,7 +171,8 @@ def find_best(task: Task) -> Found | None:
         clock = Clock(task, state, began)
         narrowed = replace(task, study=state.pace.narrowed(task.study), stopped=clock.stopped)
         try:
-            return gone_on(narrowed, clock, sides)
+            found = gone_on(narrowed, clock, sides)
+            return found and replace(found, study=task.study)
         finally:
             clock.note()
 
