@@ -283,8 +283,12 @@ def ensemble(
     objective = made.key.objective
     for trial in trials:
         typer.echo(f"{trial.name}: {objective.show(objective.values(trial.metrics))}")
-    top = max(trials, key=lambda trial: objective.rank(trial.metrics))
-    which = {"run": made.run_id[:8], "trial": top.number, "studies": studies, "store": store}
+    top, alone = max(trials, key=lambda trial: objective.rank(trial.metrics)), tracker.best(own.run_id, objective)
+    which: dict[str, object] = {"run": made.run_id[:8], "trial": top.number}
+    if alone is not None and objective.rank(alone.metrics) >= objective.rank(top.metrics):
+        typer.echo(f"no better than {alone.name} by itself: {objective.show(objective.values(alone.metrics))}")
+        which = {"run": own.run_id[:8]}
+    which |= {"studies": studies, "store": store}
     typer.echo(f"next: {command_line('promote', name, **which)}")
 
 

@@ -312,3 +312,16 @@ def test_the_ui_answers_on_loopback_and_links_to_the_trials_for_a_browser(ran: P
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+def test_trials_answer_together_and_the_next_command_promotes_what_is_best(ran: Path) -> None:
+    done = mmtune("ensemble", "latent_fusion", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    made = [line for line in lines if line.startswith(("single of ", "ensemble of ", "soup of "))]
+    assert made
+    scores = [float(line.rpartition(" ")[2]) for line in made]
+    alone = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("no better than ")]
+    assert all(score >= max(scores) for score in alone)
+    assert lines[-1].startswith("next: mmtune promote latent_fusion --run ")
+    assert ("--trial" in lines[-1]) == (not alone)
