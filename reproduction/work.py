@@ -86,8 +86,9 @@ class Work(Watched):
 
     def _time(self, left: Sequence[Task], stopped: Callable[[], bool]) -> None:
         """Time an epoch of each study that is left, on a few rows: what all will take is said before it is begun."""
-        if left:
-            say(self.console, "timing an epoch of each study")
+        if not left:
+            return
+        say(self.console, "timing an epoch of each study")
         rows = len(self.dataset.train)
         few = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_TIMED])
         some = replace(self.dataset, train=self.dataset.train.take(few).compact())

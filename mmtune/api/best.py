@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
-from mmtune.api.running import find_data
+from mmtune.api.running import console_of_calls, find_data
 from mmtune.base.progress import say
 from mmtune.base.signals import end_process, interruptible, raise_interrupt
 from mmtune.best.run import Found, Task
@@ -45,7 +44,7 @@ def find_best(
     Raises KeyboardInterrupt where Ctrl-C has come: the same call goes on with what is left of the time. Raises
     InputError, in one line, where no test can be drawn, or there is not time enough for a single trial.
     """
-    console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
+    console = console_of_calls(quiet)
     root = Path(store).resolve()
     options = Options(hours=hours, protocol=protocol, seed=seed, workers=workers, device=device)
     dataset = find_data(data, root, console)

@@ -58,8 +58,7 @@ def run(
     line, where the options, the data, the network or an earlier run of the study rule this one out, and AwayError where
     the store does not answer.
     """
-    # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
-    console = Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
+    console = console_of_calls(quiet)
     told = study if isinstance(study, Study) else load_study(str(study))
     require_own_name(told)
     unknown = chosen.keys() - {own.name for own, _ in offered()}
@@ -74,6 +73,12 @@ def run(
         say(console, INTERRUPTED.format("call"))
         raise
     return Outcome.of(found, told, dataset, root)
+
+
+def console_of_calls(quiet: bool) -> Console:
+    """What a call from Python prints on."""
+    # A notebook is no terminal, whatever its kernel's FORCE_COLOR says: lines are all there is.
+    return Console(quiet=quiet, force_jupyter=False, force_terminal=sys.stdout.isatty())
 
 
 def plain(chosen: Mapping[str, Any]) -> dict[str, Any]:

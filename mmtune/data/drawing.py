@@ -35,10 +35,15 @@ def divided(
         if mask is None or keep_apart in source.rows.groups:
             mask, rule = draw(source.rows, keep_apart, seed)
         train, test = (source.rows.take(np.flatnonzero(side)) for side in (~mask, mask))
+    train, facts = without_copies(train, test, rule)
+    return train, test, facts
+
+
+def without_copies(train: Partition, test: Partition, rule: str) -> tuple[Partition, dict[str, Any]]:
+    """Training rows whose picture, sound or array is not in the test, and what is recorded of how both came about."""
     again = shared(train, test)
     train = train.take(np.flatnonzero(~again))
-    facts = {"partition": rule, "train": len(train), "test": len(test), "left_out": int(again.sum())}
-    return train, test, facts
+    return train, {"partition": rule, "train": len(train), "test": len(test), "left_out": int(again.sum())}
 
 
 def with_test(dataset: Dataset, seed: int) -> Dataset:
@@ -48,12 +53,11 @@ def with_test(dataset: Dataset, seed: int) -> Dataset:
     content. InputError where nothing can be drawn.
     """
     mask, rule = draw(dataset.train, dataset.keep_apart, seed)
-    train, test = (dataset.train.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
-    again = shared(train, test)
-    train = train.take(np.flatnonzero(~again)).compact()
+    train, test = (dataset.train.take(np.flatnonzero(side)) for side in (~mask, mask))
+    train, facts = without_copies(train, test, rule)
+    train, test = train.compact(), test.compact()
     for what, part in (("training rows", train), ("test rows", test)):
         require_classes_present(f"{dataset.name}, {what}", part.labels, dataset.classes, "rows")
-    facts = {"partition": rule, "train": len(train), "test": len(test), "left_out": int(again.sum())}
     told, digest = {**dataset.provenance, **facts}, content_digest(dataset.classes, train, test)
     return replace(dataset, folder=Path(), train=train, test=test, provenance=told, digest=digest)
 

@@ -44,18 +44,6 @@ def require_kind(reader: object, shape: Shape, *dimensions: int) -> None:
         raise InputError(f"{type(reader).__name__} must be given {kinds}, got values of shape {tuple(shape)}")
 
 
-class FeatureNorm(nn.BatchNorm1d):
-    """Batch norm of each feature of (B, T, F), over all steps alike."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def feature_norm(norm: str, features: int) -> nn.Module:
-    """What standardises features over time, if anything."""
-    return FeatureNorm(features) if norm == "batch" else nn.Identity()
-
-
 class ChannelsLast(nn.Module):
     """Pictures (B, C, H, W), laid out as `inputs.one_channel` does it."""
 
@@ -203,6 +191,18 @@ def small_resnet(config: SmallResNet, shape: Shape) -> nn.Sequential:
     blocks = [Residual(before, after, after // before) for before, after in itertools.pairwise(channels)]
     last = (nn.Linear(widths[-1], config.width), nn.ReLU())
     return nn.Sequential(ChannelsLast(), *stem, *blocks, MeanOverPlaces(), *dropouts(config.dropout), *last)
+
+
+class FeatureNorm(nn.BatchNorm1d):
+    """Batch norm of each feature of (B, T, F), over all steps alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def feature_norm(norm: str, features: int) -> nn.Module:
+    """What standardises features over time, if anything."""
+    return FeatureNorm(features) if norm == "batch" else nn.Identity()
 
 
 def valid_mean(steps: Tensor, valid: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from PIL import Image
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset, Partition
+from mmtune.data.features import SHORT_WINDOW, log_mel
 from mmtune.data.forms import Sound
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks.card import CALIBRATION, MODEL
@@ -33,8 +34,7 @@ SIDE, SECONDS = 96, 2.0
 """Pixels of a picture's longer side, and seconds of a sound, at most."""
 MOST_BYTES = 6_000_000
 """Of all pictures and sounds; what comes after has numbers alone."""
-BANDS, WINDOW, HOP = 40, 400, 160
-MOST_NUMBERS = 6
+BANDS, MOST_NUMBERS = 40, 6
 WRONG, UNSURE, SAMPLE = "wrong", "unsure", "sample"
 
 
@@ -184,11 +184,6 @@ class Media:
         """Whether something was left out."""
         return self.left < 0
 
-    def value(self, bank: str, place: int) -> NDArray[Any] | None:
-        """What a row has in a bank."""
-        own = self.part.banks[bank]
-        return None if own.index[place] < 0 else own.values[own.index[place]]
-
     def kept(self, made: Mapping[str, str]) -> dict[str, str]:
         """Data URIs as long as there is room for them."""
         found = {}
@@ -200,8 +195,8 @@ class Media:
 
     def values(self, banks: Sequence[str], place: int) -> dict[str, NDArray[Any]]:
         """What a row has in banks, where it has something."""
-        found = {bank: self.value(bank, place) for bank in banks}
-        return {bank: value for bank, value in found.items() if value is not None}
+        held = {bank: self.part.banks[bank] for bank in banks}
+        return {bank: own.values[own.index[place]] for bank, own in held.items() if own.index[place] >= 0}
 
     def pictures(self, place: int) -> dict[str, str]:
         """What is a picture already."""
@@ -270,11 +265,6 @@ def of_samples(samples: NDArray[np.int16]) -> str:
 
 def bands_of(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     """The logarithm of the power of samples (n,) in mel bands, floored 50 dB below its greatest, (T, BANDS)."""
-    import torch
-
-    from mmtune.networks.sounds import LogSpectrogram, mel_filters
-
-    padded = np.pad(samples[: round(SECONDS * SAMPLE_RATE)], (0, max(0, WINDOW - len(samples))))
-    filters = mel_filters(WINDOW // 2 + 1, BANDS, SAMPLE_RATE)
-    made = LogSpectrogram(WINDOW, HOP, filters)(torch.from_numpy(padded.astype(np.float32) / 2**15)[None])[0]
-    return made.clamp(min=float(made.max()) - 50 * np.log(10) / 10).numpy()
+    padded = np.pad(samples[: round(SECONDS * SAMPLE_RATE)], (0, max(0, SHORT_WINDOW - len(samples))))
+    made = log_mel(padded[None], BANDS)[0]
+    return made.clip(min=made.max() - np.float32(50 * np.log(10) / 10))

@@ -28,7 +28,7 @@ from mmtune.serve.loader import know_network
 from mmtune.serve.prediction import read_share
 from mmtune.serve.predictor import MODEL, Predictor
 from mmtune.serve.tally import one
-from mmtune.serve.ui import LOOPBACK
+from mmtune.serve.ui import answer_on, names_of
 
 MOST_BYTES = 64 * 2**20
 """Of a request; larger ones are refused before they are read."""
@@ -136,11 +136,6 @@ class Bounded:
 
 def serve_model(folder: Path, own: socket.socket) -> None:
     """Answer on a bound socket until Ctrl-C."""
-    import uvicorn
-
-    port = own.getsockname()[1]
-    app = application(folder, [f"{name}:{port}" for name in (LOOPBACK, "localhost")])
-    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
-    config = uvicorn.Config(app, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
+    app = application(folder, names_of(own))
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[own])
+        answer_on(own, app)

@@ -57,10 +57,7 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
 
     What it is set up with is in this process alone: neither a password nor the token is in anybody's arguments.
     """
-    import uvicorn
-
-    port, token = own.getsockname()[1], secrets.token_urlsafe(32)
-    hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost")]
+    hosts, token = names_of(own), secrets.token_urlsafe(32)
     guard = Guard(mlflow_app(tracker, hosts), hosts, token)
     page = f"http://{hosts[0]}/?token={token}"
     say(f"MLflow UI: {page}  (Ctrl-C ends it)")
@@ -68,10 +65,22 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
     for line in study_lines(studies, page):
         say(line)
     shown = [address(page, study.experiment_id, study.key) for study in studies[:1]]
-    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
-    config = uvicorn.Config(guard, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
     with suppress(KeyboardInterrupt), browsing(tracker, [*shown, page][0]) if browse else nullcontext():
-        uvicorn.Server(config).run(sockets=[own])
+        answer_on(own, guard)
+
+
+def names_of(own: socket.socket) -> list[str]:
+    """The names under which a socket on loopback is reached."""
+    return [f"{name}:{own.getsockname()[1]}" for name in (LOOPBACK, "localhost")]
+
+
+def answer_on(own: socket.socket, app: Any) -> None:
+    """Let an ASGI application answer on a bound socket, without a word; KeyboardInterrupt where Ctrl-C has ended it."""
+    import uvicorn
+
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}
+    config = uvicorn.Config(app, ws="none", proxy_headers=False, timeout_graceful_shutdown=5, **quiet)
+    uvicorn.Server(config).run(sockets=[own])
 
 
 @contextmanager
