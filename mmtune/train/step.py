@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +25,6 @@ from mmtune.train.optimizers import Optimizer
 from mmtune.train.recipe import Train
 
 WARM = 3
-BURST = 16
 Random = AbstractContextManager[Any]
 AS_IT_IS: Random = nullcontext()
 """In it torch draws whatever comes next in this process."""
@@ -71,11 +69,6 @@ class Step:
     def evaluated(self) -> nn.Module:
         """The model that counts: the averaged one where there is an average."""
         return self.model if self.average is None else self.average.current()
-
-    @property
-    def unattended(self) -> bool:
-        """Whether nothing is set between steps."""
-        return self.rate is None and self.average is None
 
     def prepare(self) -> None:
         """Set what differs from one step to the next, before it is made; a CUDA graph finds it at its place."""
@@ -203,11 +196,11 @@ class Moving:
 
 
 class Graphed:
-    """Steps as launches of CUDA graphs; nothing waits for the host.
+    """Every step is one launch of a CUDA graph, one graph for each batch size; nothing waits for the host.
 
     The first steps run on their own, because kernels and the optimiser's state are made as they are first needed.
-    They are steps of the training like all others, so nothing has to be undone. A graph is of BURST steps of one batch
-    size where nothing is set between them, else of one. random: as of `Eager`; a launch needs it no more.
+    They are steps of the training like all others, so nothing has to be undone. random: as of `Eager`; a launch needs
+    it no more.
     """
 
     def __init__(self, step: Step, batch_size: int, random: Random = AS_IT_IS) -> None:
@@ -218,43 +211,33 @@ class Graphed:
         own = torch.cuda.current_stream(device)
         self.stream = torch.cuda.Stream(device) if own == torch.cuda.default_stream(device) else own
         self.ran: Counter[int] = Counter()
-        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def epoch(self, order: Tensor) -> None:
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
         with torch.cuda.stream(self.stream):
             self.moving.start(order)
-            for size, alike in groupby(batch_sizes(len(order), self.batch_size)):
-                left = len(list(alike))
-                while left:
-                    many = self.together(size, left)
-                    self.advance(size, many)
-                    left -= many
+            for size in batch_sizes(len(order), self.batch_size):
+                self.advance(size)
         torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
 
-    def together(self, size: int, left: int) -> int:
-        """How many of the `left` steps on `size` rows can be one launch."""
-        return BURST if self.ran[size] >= WARM and left >= BURST and self.step.unattended else 1
-
-    def advance(self, size: int, many: int) -> None:
-        """So many steps, each on the next `size` rows."""
-        for _ in range(many):
-            self.step.prepare()
+    def advance(self, size: int) -> None:
+        """One step on the next `size` rows."""
+        self.step.prepare()
         if self.ran[size] < WARM:
             self.ran[size] += 1
             with self.random:
                 self.moving(size)
             return
-        if (size, many) not in self.graphs:
-            self.graphs[size, many] = self.captured(size, many)
-        self.graphs[size, many].replay()
+        if size not in self.graphs:
+            self.graphs[size] = self.captured(size)
+        self.graphs[size].replay()
 
-    def captured(self, size: int, many: int) -> torch.cuda.CUDAGraph:
-        """Steps on `size` rows each as a graph, which trains nothing yet; other threads go on meanwhile."""
+    def captured(self, size: int) -> torch.cuda.CUDAGraph:
+        """A step on `size` rows as a graph, which trains nothing yet; other threads go on meanwhile."""
         graph = torch.cuda.CUDAGraph()
         with self.random, torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-            for _ in range(many):
-                self.moving(size)
+            self.moving(size)
         return graph
 
 
