@@ -371,9 +371,18 @@ class MlflowTracker:
     def set_experiment_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """Say something of a study's experiment."""
         experiment = self.experiment(name)
-        with self._writing() as client:
-            for tag, value in tags.items():
-                client.set_experiment_tag(experiment, tag, value)
+
+        def say() -> None:
+            with self._writing() as client:
+                for tag, value in tags.items():
+                    client.set_experiment_tag(experiment, tag, value)
+
+        try:
+            say()
+        except InputError:
+            # MLflow looks whether a tag is there before it inserts it: of two at the same moment one is refused, and
+            # finds it the second time.
+            say()
 
     # ---- runs
 

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -193,6 +195,25 @@ def test_a_deleted_experiment_is_named(any_store: Path) -> None:
     # Whoever knew it before is told when it writes.
     with pytest.raises(GoneError):
         tracker.begin(number, "late", 1, {})
+
+
+def test_two_may_say_the_same_of_an_experiment_at_the_same_moment(store: Path) -> None:
+    """As when two studies of a name begin together."""
+    trackers = [MlflowTracker(store) for _ in range(4)]
+    for tracker in trackers:
+        tracker.set_experiment_tags("audio_rnn", {"first": "x"})
+    together = Barrier(len(trackers))
+
+    def say(tracker: MlflowTracker, number: int) -> None:
+        together.wait(60)
+        tracker.set_experiment_tags("audio_rnn", {f"tag.{number}": "said"})
+
+    with ThreadPoolExecutor(len(trackers)) as pool:
+        for number in range(25):
+            for said in [pool.submit(say, tracker, number) for tracker in trackers]:
+                said.result()
+    experiment = trackers[0].client.get_experiment_by_name("audio_rnn")
+    assert sum(name.startswith("tag.") for name in experiment.tags) == 25
 
 
 def test_data_sets_are_named_once_however_often(any_store: Path) -> None:
