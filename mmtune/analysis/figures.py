@@ -300,6 +300,29 @@ def reliability(series: Mapping[str, tuple[Sequence[int], Sequence[int], Sequenc
     return fig
 
 
+def risk(series: Mapping[str, tuple[Sequence[int], Sequence[int]]]) -> go.Figure:
+    """The share of answers that is wrong over the share of rows that is answered, the surest first, a line a name.
+
+    series: by name, for rising confidence, how many rows have at least that and how many of them are wrong.
+    """
+    fig = figure(
+        {"title": "rows answered, the surest first (%)", "range": [0, 102]},
+        {"title": "wrong (%)", "rangemode": "tozero"},
+        showlegend=True,
+        legend={"x": 0.02, "y": 0.98},
+    )
+    for colour, (name, (rows, wrong)) in zip(PALETTE, series.items(), strict=False):
+        fig.add_scatter(
+            x=[round(100 * count / rows[0], 3) for count in rows],
+            y=[round(100 * own / count, 4) for own, count in zip(wrong, rows, strict=True)],
+            name=label(name),
+            mode="lines",
+            line={"color": colour, "width": 2},
+            hovertemplate="%{x:.1f} % answered, %{y:.2f} % wrong<extra>%{fullData.name}</extra>",
+        )
+    return fig
+
+
 def bin_counts(series: Mapping[str, Sequence[int]]) -> go.Figure:
     """How many rows each bin of confidence has, a bar a name, by powers of ten, as most are in the last."""
     fig = figure(

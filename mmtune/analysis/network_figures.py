@@ -21,8 +21,12 @@ def embedding(
     titles: tuple[str, str],
     hover: NDArray[np.str_],
     names: Sequence[str],
+    numbers: NDArray[np.int64],
 ) -> go.Figure:
-    """Rows (N, 2) in the plane, coloured by group, with the group's name at its median; titles: of the axes."""
+    """Rows (N, 2) in the plane, coloured by group, with the group's name at its median.
+
+    titles: of the axes; numbers (N,): what a page knows a point by.
+    """
     fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"})
     for group in np.unique(groups).tolist():
         inside = np.flatnonzero(groups == group)
@@ -33,6 +37,7 @@ def embedding(
             mode="markers",
             marker={"color": CLASS_COLOURS[group % len(CLASS_COLOURS)], "size": 5, "opacity": 0.7},
             text=hover[inside].tolist(),
+            customdata=numbers[inside].tolist(),
             hovertemplate="%{text}<extra></extra>",
         )
         x, y = np.median(points[inside], axis=0)

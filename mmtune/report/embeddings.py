@@ -39,11 +39,18 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey, names: 
     return {
         "parts": pictures,
         "seed": seed,
+        "rows": drawn_rows(len(validation["label"]), seed),
         "clusters": clusters.count_classes(validation["label"]),
         "most_points": MOST_POINTS,
         "most_tsne": MOST_TSNE_POINTS,
         "most_silhouettes": clusters.MOST_SILHOUETTES,
     }
+
+
+def drawn_rows(count: int, seed: int) -> list[int]:
+    """The places of `count` validation rows that are drawn, those of t-SNE first."""
+    found = [sample_rows(count, most, seed).tolist() for most in (MOST_TSNE_POINTS, MOST_POINTS)]
+    return list(dict.fromkeys(place for own in found for place in own))
 
 
 def part_pictures(
@@ -85,7 +92,8 @@ def label_and_cluster(
     told = zip(validation["row"][rows], labels, validation["prediction"][rows], named[rows], strict=True)
     said = [shortened(name) for name in names]
     hover = np.array([f"row {r}: {said[d]}, predicted {said[p]}, cluster {said[c]}" for r, d, p, c in told])
+    own = validation["row"][rows]
     return {
-        "labels": embedding(points, labels, titles, hover, names),
-        "clusters": embedding(points, named[rows], titles, hover, names),
+        "labels": embedding(points, labels, titles, hover, names, own),
+        "clusters": embedding(points, named[rows], titles, hover, names, own),
     }

@@ -98,14 +98,14 @@ def colouring(name: str, values: Sequence[Any]) -> dict[str, Any]:
 def importance_section(
     space: Space, complete: Sequence[TrialRun], choices: Sequence[str], objective: Objective
 ) -> dict[str, Any]:
-    """The bar chart of importances, or None where too few trials tell, and how many trials were asked."""
+    """The bar chart of importances, or None where too few trials tell, the same by path, and how many were asked."""
     # In the order of time, so that evenly spaced ones stand for early and late ones alike.
     in_time = sorted(complete, key=lambda trial: trial.number)
     some = in_time[:: -(-len(in_time) // MOST_IMPORTANCE)]
     shares = importances(space, [(trial.params, objective.rank(trial.metrics)) for trial in some])
     names = short_names(list(dict.fromkeys([*choices, *shares])))
     bars = figures.importances({names[path]: share for path, share in shares.items()}) if shares else None
-    return {"importances": bars, "estimated_from": len(some)}
+    return {"importances": bars, "weights": shares, "estimated_from": len(some)}
 
 
 def strip_section(
@@ -148,6 +148,7 @@ def calibration_section(found: Calibration) -> dict[str, Any]:
     return {
         "reliability": figures.reliability({name: (own.rows, own.right, own.confidence) for name, own in bins.items()}),
         "counts": figures.bin_counts({name: own.rows for name, own in bins.items()}),
+        "risk": figures.risk({name: (own.risk.rows, own.risk.wrong) for name, own in scales.items()}),
         "lines": [scale_line(name, own) for name, own in scales.items()],
         "at_limit": [name for name, own in scales.items() if at_limit(own.temperature)],
         "never_wrong": [name for name, own in scales.items() if not own.risk.wrong[0]],

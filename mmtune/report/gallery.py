@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import wave
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import RECORDING, Dataset, Partition
-from mmtune.data.features import SHORT_WINDOW, log_mel
-from mmtune.data.forms import Sound
-from mmtune.data.recordings import SAMPLE_RATE
+from mmtune.data.dataset import RECORDING, Dataset
 from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.networks.storage import load_model
+from mmtune.report.media import Media, same_data
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.calibration_file import read_calibration
@@ -30,11 +24,8 @@ from mmtune.train.evaluate import evaluate
 MOST_WRONG, MOST_UNSURE, OF_CLASS, MOST_CLASSES = 48, 12, 2, 20
 ASKED = 400
 """Of the rows that are right so many are asked again, to find those that are least sure."""
-SIDE, SECONDS = 96, 2.0
-"""Pixels of a picture's longer side, and seconds of a sound, at most."""
-MOST_BYTES = 6_000_000
+MOST_BYTES = 3_000_000
 """Of all pictures and sounds; what comes after has numbers alone."""
-BANDS, MOST_NUMBERS = 40, 6
 WRONG, UNSURE, SAMPLE = "wrong", "unsure", "sample"
 
 
@@ -97,11 +88,10 @@ def gallery_section(
 
     validation: its stored answers. The trial's model is asked again about the rows that may be shown.
     """
-    if dataset is None or dataset.digest != run.key.digest:
-        return "the data of this study are not where they were"
+    reason = same_data(dataset, run, validation)
+    if dataset is None or reason:
+        return reason
     rows, labels = validation["row"], validation["label"]
-    if rows.max() >= len(dataset.train) or not np.array_equal(dataset.train.labels[rows], labels):
-        return "the stored answers are not of these data"
     right = validation["prediction"] == labels
     wrong, well = np.flatnonzero(~right), np.flatnonzero(right)
     asked = np.concatenate(
@@ -128,7 +118,7 @@ def gallery_section(
         ),
         *((place, SAMPLE) for place in of_each_class(labels[asked], is_right)),
     ]
-    media = Media(part, banks, [bank for bank in banks if isinstance(dataset.forms[bank], Sound)])
+    media = Media(part, banks, dataset.forms, MOST_BYTES)
     shown = [
         Shown(
             kind=kind,
@@ -166,105 +156,3 @@ def of_each_class(labels: NDArray[np.int64], is_right: NDArray[np.bool_]) -> lis
     """The places of the first OF_CLASS right rows of each class, of at most MOST_CLASSES classes."""
     classes = np.unique(labels)[:MOST_CLASSES]
     return [int(place) for own in classes for place in np.flatnonzero((labels == own) & is_right)[:OF_CLASS]]
-
-
-class Media:
-    """The pictures, sounds and numbers of rows as a page holds them, until there are MOST_BYTES of them."""
-
-    def __init__(self, part: Partition, banks: Sequence[str], heard: Sequence[str]) -> None:
-        """banks: what the network reads; heard: of these, what is made of recordings."""
-        self.part, self.banks, self.left = part, banks, MOST_BYTES
-        samples = [name for name, bank in part.banks.items() if bank.values.dtype == np.int16 and bank.values.ndim == 2]
-        # What is heard as features is played from the samples, where the data have them.
-        others = (["waveform"] if "waveform" in samples else samples[:1]) if heard else []
-        self.played = [name for name in samples if name in banks] or others
-
-    @property
-    def full(self) -> bool:
-        """Whether something was left out."""
-        return self.left < 0
-
-    def kept(self, made: Mapping[str, str]) -> dict[str, str]:
-        """Data URIs as long as there is room for them."""
-        found = {}
-        for bank, uri in made.items():
-            self.left -= len(uri)
-            if self.left >= 0:
-                found[bank] = uri
-        return found
-
-    def values(self, banks: Sequence[str], place: int) -> dict[str, NDArray[Any]]:
-        """What a row has in banks, where it has something."""
-        held = {bank: self.part.banks[bank] for bank in banks}
-        return {bank: own.values[own.index[place]] for bank, own in held.items() if own.index[place] >= 0}
-
-    def pictures(self, place: int) -> dict[str, str]:
-        """What is a picture already."""
-        own = self.values(self.banks, place)
-        return self.kept({bank: of_pixels(value) for bank, value in own.items() if value.dtype == np.uint8})
-
-    def maps(self, place: int) -> dict[str, str]:
-        """What sounds look like; features over time where nothing is played."""
-        heard = {bank: of_map(bands_of(value)) for bank, value in self.values(self.played, place).items()}
-        if heard:
-            return self.kept(heard)
-        own = self.values(self.banks, place)
-        over_time = {bank: value for bank, value in own.items() if value.ndim == 2 and value.dtype.kind == "f"}
-        return self.kept({bank: of_map(value) for bank, value in over_time.items()})
-
-    def sounds(self, place: int) -> dict[str, str]:
-        """What can be heard."""
-        return self.kept({bank: of_samples(value) for bank, value in self.values(self.played, place).items()})
-
-    def numbers(self, place: int) -> dict[str, str]:
-        """The first numbers of vectors."""
-        return {
-            bank: ", ".join(f"{own:.3g}" for own in value[:MOST_NUMBERS])
-            + (" ..." if len(value) > MOST_NUMBERS else "")
-            for bank, value in self.values(self.banks, place).items()
-            if value.ndim == 1 and value.dtype != np.int16
-        }
-
-
-def of_pixels(value: NDArray[np.uint8]) -> str:
-    """A picture (H, W), (1, H, W) or (3, H, W), of a sequence its middle one, as a PNG's data URI."""
-    while value.ndim > 3:
-        value = value[len(value) // 2]
-    if value.ndim == 3:
-        value = np.moveaxis(value, 0, -1) if len(value) == 3 else value[len(value) // 2]
-    return png(Image.fromarray(np.ascontiguousarray(value)))
-
-
-def of_map(values: NDArray[np.float32]) -> str:
-    """Features over time (T, F) as a picture, time to the right and the last feature on top, as a PNG's data URI."""
-    from matplotlib import colormaps
-
-    low, high = float(values.min()), float(values.max())
-    share = (values.T[::-1] - low) / ((high - low) or 1.0)
-    return png(Image.fromarray((colormaps["magma"](share)[..., :3] * 255).astype(np.uint8)))
-
-
-def png(picture: Image.Image) -> str:
-    """A picture's data URI, made smaller where it is larger than SIDE."""
-    picture.thumbnail((2 * SIDE, SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def of_samples(samples: NDArray[np.int16]) -> str:
-    """Samples (n,) at 16 kHz, the first SECONDS of them, as a WAV's data URI."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes(np.ascontiguousarray(samples[: round(SECONDS * SAMPLE_RATE)]).astype("<i2").tobytes())
-    return f"data:audio/wav;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def bands_of(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    """The logarithm of the power of samples (n,) in mel bands, floored 50 dB below its greatest, (T, BANDS)."""
-    padded = np.pad(samples[: round(SECONDS * SAMPLE_RATE)], (0, max(0, SHORT_WINDOW - len(samples))))
-    made = log_mel(padded[None], BANDS)[0]
-    return made.clip(min=made.max() - np.float32(50 * np.log(10) / 10))

@@ -27,10 +27,12 @@ from mmtune.networks.card import CALIBRATION, VALIDATION
 from mmtune.report import figures as drawn
 from mmtune.report import tables
 from mmtune.report.embeddings import embedding_section
+from mmtune.report.explorer import explorer
 from mmtune.report.folds import fold_table
 from mmtune.report.gallery import gallery_section
 from mmtune.report.maps import map_section
 from mmtune.report.robustness import robustness_section
+from mmtune.report.search import findings, search_section
 from mmtune.study import Study
 from mmtune.tracking import CLASSES, COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial, front_trials
 from mmtune.train.answers import read_answers
@@ -128,15 +130,21 @@ def plots_of(
     test_rows = len(read_answers(tracker.artifact(best.run_id, "test.npz"), ("label",))["label"]) if tested else 0
     objective = key.objective
     complete = [t for t in trials if t.state == COMPLETE and objective.values(t.metrics)]
+    calibration = read_calibration(tracker.artifact(best.run_id, CALIBRATION))
+    importance = drawn.importance_section(study.space, complete, choices, objective)
+    embeddings = embedding_section(best, validation, key, names)
     return {
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices, objective.first),
-        **drawn.importance_section(study.space, complete, choices, objective),
+        **importance,
+        "search": search_section(trials, choices, importance["weights"], key),
+        "learnt": findings(complete, choices, importance["weights"], objective, calibration),
         "strips": drawn.strip_section(complete, choices, key.seed, objective),
         "fronts": drawn.front_section(complete, front_trials(complete, objective), choices, key),
         "classes": drawn.class_section(validation, names),
         "gallery": gallery_section(tracker, run, best, validation, names, dataset),
-        "calibration": drawn.calibration_section(read_calibration(tracker.artifact(best.run_id, CALIBRATION))),
-        "embeddings": embedding_section(best, validation, key, names),
+        "calibration": drawn.calibration_section(calibration),
+        "embeddings": embeddings,
+        "explorer": explorer(tracker, run, best, validation, embeddings["rows"], names, dataset),
         "robustness": robustness_section(tracker, best),
         "maps": map_section(tracker, best, names),
         "folds": fold_table(tracker, key, best),

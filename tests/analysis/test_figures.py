@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from mmtune.analysis import figures, network_figures
+from mmtune.analysis import figures, network_figures, search_figures
 from mmtune.analysis.figures import FAINT, Curve
 
 NAMES = [f"class {n}" for n in range(10)]
@@ -157,6 +157,7 @@ def test_more_classes_than_there_is_room_for_have_no_names_and_long_names_are_cu
 
 
 def test_no_text_of_a_trial_reaches_a_figure_as_mark_up() -> None:
+    tried = search_figures.Tried(name=EVIL, number=0, score=1.0, start=0, seconds=1, whole=True)
     made = [
         figures.curves([(EVIL, [(1, 1.0)])]),
         figures.importances({EVIL: 1.0}),
@@ -164,7 +165,13 @@ def test_no_text_of_a_trial_reaches_a_figure_as_mark_up() -> None:
         figures.strip(list(range(9)), [1.0] * 9, [EVIL] * 9, EVIL, "F1"),
         figures.per_class([0.5, 0.6], ["b", EVIL[:15]]),
         figures.confusion(np.arange(2), np.arange(2), ["b", EVIL[:15]]),
-        network_figures.embedding(np.eye(2), np.arange(2), ("x", "y"), np.array(["", ""]), ["b", EVIL[:15]]),
+        network_figures.embedding(
+            np.eye(2), np.arange(2), ("x", "y"), np.array(["", ""]), ["b", EVIL[:15]], np.arange(2)
+        ),
+        search_figures.history([tried], "F1", True),
+        search_figures.timeline([tried]),
+        search_figures.pair([(EVIL, [EVIL, "b"]), ("y", [1, 2])], [1.0, 2.0], "F1"),
+        search_figures.pair([(EVIL, list(range(20))), ("y", list(range(20)))], list(range(20)), "F1"),
     ]
     for fig in made:
         text = json.dumps(json.loads(fig.to_json()))

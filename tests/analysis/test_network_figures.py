@@ -14,11 +14,12 @@ def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() ->
     rng, names = np.random.default_rng(0), ["a", "b", "<c>", "d"]
     points, groups = rng.normal(size=(80, 2)), rng.integers(0, 4, 80)
     hover = np.array([f"row {i}" for i in range(80)])
-    fig = network_figures.embedding(points, groups, ("first", "second"), hover, names)
+    fig = network_figures.embedding(points, groups, ("first", "second"), hover, names, np.arange(80))
     drawn = {
         text: (x, y, t.name, t.marker.color) for t in fig.data for text, x, y in zip(t.text, t.x, t.y, strict=True)
     }
     assert len(drawn) == sum(len(t.x) for t in fig.data) == 80
+    assert all(f"row {row}" == text for t in fig.data for row, text in zip(t.customdata, t.text, strict=True))
     for i in range(80):
         x, y, name, colour = drawn[f"row {i}"]
         assert (x, y) == pytest.approx(tuple(points[i]), abs=1e-4)
@@ -29,7 +30,8 @@ def test_every_row_of_an_embedding_is_drawn_once_in_the_colour_of_its_group() ->
 
 def test_more_groups_than_colours_are_still_drawn() -> None:
     groups = np.arange(26)
-    fig = network_figures.embedding(np.eye(26, 2), groups, ("a", "b"), groups.astype(np.str_), [*map(str, groups)])
+    named = [*map(str, groups)]
+    fig = network_figures.embedding(np.eye(26, 2), groups, ("a", "b"), np.array(named), named, groups)
     assert [trace.name for trace in fig.data] == [str(g) for g in groups]
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import re
-import wave
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from browser import driven
 from PIL import Image
 from rich.console import Console
 
+from mmtune.analysis.figures import PALETTE
 from mmtune.data.dataset import Dataset
+from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks import MLP, LateFusion
 from mmtune.report import gallery
 from mmtune.report.gallery import SAMPLE, UNSURE, WRONG, Gallery, gallery_section, spread_over_pairs
@@ -39,6 +41,19 @@ FIRST = """
   const clicked = cards().map((card) => card.dataset.pair);
   const sound = document.querySelector("#cards-wrong audio");
   return { all, one, clicked, first: select.options[1].value, second: select.options[2].value, sound: sound.src };
+"""
+SECOND = """
+  const figure = document.getElementById("clusters-0-PCA");
+  const [first] = figure.data;
+  figure.emit("plotly_hover", { points: [{ customdata: first.customdata[0], text: first.text[0] }] });
+  const look = document.getElementById("look");
+  const seen = { row: first.customdata[0], words: look.textContent, picture: look.querySelector("img").src,
+                 sound: look.querySelector("audio").src };
+  const select = document.getElementById("explored");
+  select.value = [...select.options].find(({ text }) => text === "right or wrong").value;
+  select.dispatchEvent(new Event("change"));
+  const pairs = figure.data.flatMap(({ customdata, marker }) => customdata.map((row, n) => [row, marker.color[n]]));
+  return { ...seen, colours: Object.fromEntries(pairs) };
 """
 
 
@@ -92,9 +107,11 @@ def test_what_is_shown_is_what_the_data_hold(ran: tuple[MlflowTracker, StudyRun,
         picture = tiny.train.banks["image"].of_rows(np.array([own.row]))[0]
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(content(own.pictures["image"])))), picture)
         assert list(own.maps) == ["waveform"]
-        with wave.open(io.BytesIO(content(own.sounds["waveform"]))) as sound:
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
-        assert np.array_equal(samples, tiny.train.banks["waveform"].of_rows(np.array([own.row]))[0])
+        samples, rate = soundfile.read(io.BytesIO(content(own.sounds["waveform"])), dtype="int16")
+        held = tiny.train.banks["waveform"].of_rows(np.array([own.row]))[0]
+        # Of mu-law's eight bits the steps are a 16th of what is heard, at least.
+        assert rate == SAMPLE_RATE
+        np.testing.assert_allclose(samples, held, rtol=1 / 16, atol=16)
     sure = [own.said[""][1] for own in found.of(UNSURE)]
     assert sure == sorted(sure)
     assert {own.true for own in found.of(SAMPLE)} <= set("0123456789")
@@ -112,6 +129,25 @@ def test_a_reader_looks_into_a_pair_of_classes(
     assert set(result["one"]) == {result["first"]}
     assert set(result["clicked"]) == {result["second"]}
     assert result["sound"].startswith("data:audio/wav;base64,")
+
+
+def test_a_reader_points_at_an_embedding_and_colours_it(
+    ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset, tmp_path: Path
+) -> None:
+    tracker, run, trial = ran
+    path = write_report(tracker, run, study(image=1, waveform=1), (), tmp_path / "report.html", tiny)
+    found = driven(path.read_text(), tmp_path, SECOND)
+    row = found["row"]
+    stored = read_answers(tracker.artifact(trial.run_id, "validation.npz"), ("row", "label", "prediction"))
+    (place,) = np.flatnonzero(stored["row"] == row)
+    assert found["words"].startswith(f"row {row}: {stored['label'][place]}, predicted {stored['prediction'][place]}")
+    assert f"speaker {tiny.train.groups['speaker'][row]}" in found["words"]
+    picture = np.asarray(Image.open(io.BytesIO(content(found["picture"]))))
+    assert np.array_equal(picture, tiny.train.banks["image"].of_rows(np.array([row]))[0])
+    assert found["sound"].startswith("data:audio/wav;base64,")
+    right = dict(zip(stored["row"].tolist(), (stored["label"] == stored["prediction"]).tolist(), strict=True))
+    assert len(set(found["colours"].values())) == 2
+    assert {right[int(row)] for row, own in found["colours"].items() if own == PALETTE[0]} == {True}
 
 
 def test_without_its_data_it_says_so(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset) -> None:

@@ -1,7 +1,7 @@
 "use strict";
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const figures = read("figures");
-const { colourings, close } = read("controls");
+const { colourings, close, explorer, parallel } = read("controls");
 const curves = Object.keys(figures).filter((id) => id.startsWith("curve-"));
 const tracked = Object.fromEntries(curves.map((id) => [id, figures[id].data.map(({ x, y }) => ({ x, y }))]));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -107,9 +107,122 @@ function lookInto({ points: [{ x, y }] }) {
   if (![...pair.options].some((option) => option.value === chosen)) return;
   pair.value = chosen;
   filterRows(chosen);
+  open(document.getElementById("gallery"), true);
   document.getElementById("gallery").scrollIntoView();
 }
 pair?.addEventListener("change", () => filterRows(pair.value));
+
+// Parallel coordinates: a line for each trial, an axis for each choice, a stretch of an axis that lines must pass.
+const [WIDE, HIGH, TOP, BOTTOM, SIDE] = [1100, 366, 50, 340, 70];
+function svg(name, attributes, text = "") {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.textContent = text;
+  return made;
+}
+
+function drawParallel({ axes, colours, titles }, holder) {
+  const canvas = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}` });
+  const across = (n) => SIDE + (n * (WIDE - 2 * SIDE)) / (axes.length - 1);
+  const down = (place) => BOTTOM - place * (BOTTOM - TOP);
+  const stretches = axes.map(() => null);
+  const told = document.getElementById("passing");
+  const lines = titles.map((title, trial) => {
+    const points = axes.map(({ places }, n) => `${across(n).toFixed(1)},${down(places[trial]).toFixed(1)}`);
+    const line = svg("path", { d: `M${points.join("L")}`, stroke: colours[trial] });
+    line.append(svg("title", {}, title));
+    return line;
+  });
+  const show = () => {
+    const passes = (trial) => stretches.every((own, n) => !own || (axes[n].places[trial] >= own[0] && axes[n].places[trial] <= own[1]));
+    const left = titles.filter((_, trial) => {
+      lines[trial].classList.toggle("out", !passes(trial));
+      return passes(trial);
+    });
+    told.textContent = stretches.some(Boolean) ? `${left.length} of ${titles.length} trials pass${left.length ? `, the best ${left[0]}` : ""}.` : "";
+  };
+  canvas.append(...lines.toReversed());
+  axes.forEach(({ name, ticks }, n) => {
+    const x = across(n);
+    const brush = svg("rect", { class: "brush", x: x - 9, width: 18, y: 0, height: 0 });
+    const grip = svg("rect", { class: "grip", x: x - 18, width: 36, y: TOP - 8, height: BOTTOM - TOP + 16 });
+    const place = (event) => {
+      const { top, height } = canvas.getBoundingClientRect();
+      return Math.min(1, Math.max(0, (BOTTOM - ((event.clientY - top) * HIGH) / height) / (BOTTOM - TOP)));
+    };
+    let from = null;
+    const set = (one, other) => {
+      const [low, high] = [Math.min(one, other), Math.max(one, other)];
+      stretches[n] = high - low > 0.02 ? [low, high] : null;
+      brush.setAttribute("y", down(high));
+      brush.setAttribute("height", stretches[n] ? down(low) - down(high) : 0);
+      show();
+    };
+    grip.addEventListener("pointerdown", (event) => {
+      grip.setPointerCapture(event.pointerId);
+      from = place(event);
+      set(from, from);
+    });
+    grip.addEventListener("pointermove", (event) => from !== null && set(from, place(event)));
+    for (const end of ["pointerup", "pointercancel"]) grip.addEventListener(end, () => (from = null));
+    const anchor = n === axes.length - 1 ? "start" : "end";
+    const beside = n === axes.length - 1 ? 8 : -8;
+    canvas.append(svg("line", { class: "axis", x1: x, x2: x, y1: TOP, y2: BOTTOM }), brush);
+    canvas.append(svg("text", { class: "name", x, y: n % 2 ? 14 : 30, "text-anchor": "middle" }, name));
+    for (const [at, text] of ticks) canvas.append(svg("text", { x: x + beside, y: down(at) + 4, "text-anchor": anchor }, text));
+    canvas.append(grip);
+  });
+  holder.replaceChildren(canvas);
+}
+
+// A row of an embedding: its picture, who says it, its recording.
+const { shown, colourings: explored } = explorer;
+const embedded = Object.keys(figures).filter((id) => /^(labels|clusters)-/.test(id));
+const look = document.getElementById("look");
+function lookAt({ points: [{ customdata, text }] }) {
+  const { pictures = [], sounds = [] } = shown[customdata] ?? {};
+  const words = document.createElement("div");
+  const more = explored.filter(({ name }) => !["predicted class", "right or wrong"].includes(name));
+  words.textContent = [text, ...more.map(({ name, values }) => `${name} ${values[customdata]}`)].join(", ");
+  const images = pictures.map((src) => Object.assign(new Image(), { src, alt: "" }));
+  const players = sounds.map((src) => Object.assign(document.createElement("audio"), { src, controls: true }));
+  look.replaceChildren(words, ...images, ...players);
+  look.hidden = false;
+}
+function hear(event) {
+  lookAt(event);
+  look.querySelector("audio")?.play().catch(() => {});
+}
+function colourPoints(index) {
+  const way = explored[index];
+  for (const id of embedded.filter((id) => id.startsWith("clusters-"))) {
+    const { data, layout } = figures[id];
+    const own = data.map(({ marker, customdata }) => (way ? customdata.map((row) => way.colours[row]) : marker.color));
+    Plotly.restyle(id, { "marker.color": own });
+    Plotly.relayout(id, { annotations: way ? [] : layout.annotations });
+  }
+  for (const by of document.querySelectorAll(".by")) by.textContent = way?.name ?? "K-means cluster";
+}
+document.getElementById("explored")?.addEventListener("change", ({ target }) => colourPoints(target.value));
+document.addEventListener("keydown", ({ key }) => key === "Escape" && (look.hidden = true));
+
+// Sections of a phone's page open one by one; a link into one opens it.
+const phone = matchMedia("(max-width: 640px)");
+function open(section, on) {
+  section.classList.toggle("open", on);
+  section.querySelector("h2").setAttribute("aria-expanded", on);
+  if (on) for (const plot of section.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(plot);
+}
+for (const section of document.querySelectorAll("main > section[id]")) {
+  const heading = section.querySelector("h2");
+  const toggle = () => phone.matches && open(section, !section.classList.contains("open"));
+  section.classList.add("folds");
+  Object.assign(heading, { tabIndex: phone.matches ? 0 : -1, onclick: toggle });
+  heading.addEventListener("keydown", ({ key }) => key === "Enter" && toggle());
+  for (const link of document.querySelectorAll(`a[href="#${section.id}"]`)) link.addEventListener("click", () => open(section, true));
+}
+
+if (parallel) drawParallel(parallel, document.getElementById("parallel"));
 
 showLegend(colourings[0].legend);
 document.getElementById("colouring").addEventListener("change", (event) => colourCurves(Number(event.target.value)));
@@ -119,5 +232,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
 });
 drawAll().then(() => {
+  for (const id of embedded) {
+    document.getElementById(id).on("plotly_hover", lookAt);
+    document.getElementById(id).on("plotly_click", hear);
+  }
   if (pair && figures.confusion) document.getElementById("confusion").on("plotly_click", lookInto);
 });

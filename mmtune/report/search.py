@@ -1,0 +1,155 @@
+"""The section on the search, and what was learnt of it in a line."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmtune.analysis import figures, search_figures
+from mmtune.analysis.embeddings import sample_rows
+from mmtune.analysis.figures import plain, shown
+from mmtune.analysis.search_figures import Tried
+from mmtune.base.fields import short_names
+from mmtune.report.figures import MOST_STRIP, axis_of
+from mmtune.report.tables import percent, title
+from mmtune.study import StudyKey
+from mmtune.tracking import COMPLETE, FAIL, TrialRun
+from mmtune.train.calibration import Calibration
+from mmtune.train.objective import Metric, Objective
+
+MOST_AXES = 10
+"""Of parallel coordinates; more cannot be read."""
+LEAST_PAIRS, MOSTLY = 3, 0.8
+"""So many comparisons, and such a share of them, make a finding."""
+WEIGHTY = 0.4
+"""The share of all differences from which a choice is named."""
+SECONDS = "fit_seconds"
+
+
+def search_section(
+    trials: Sequence[TrialRun], choices: Sequence[str], weights: Mapping[str, float], key: StudyKey
+) -> dict[str, Any]:
+    """What was tried when and with what. trials: ranked, in whatever state; weights: importances by path."""
+    objective = key.objective
+    unit, scale = axis_of(objective.first)
+    some = [trials[place] for place in sample_rows(len(trials), MOST_STRIP, key.seed)]
+    if len(some) < 2:
+        return {}
+    first = min(trial.started for trial in some)
+    tried = [tried_of(trial, choices, objective, scale, first) for trial in some]
+    scored = [trial for trial in some if trial.state == COMPLETE and objective.values(trial.metrics)]
+    scores = [scale * trial.metrics[objective.name] for trial in scored]
+    names = short_names(choices)
+    # The weightiest last, beside the score; choices of no known weight in their own order before them.
+    axes = sorted(names, key=lambda path: weights.get(path, 0.0))[-MOST_AXES:]
+    columns = {path: [trial.params.get(path) for trial in scored] for path in axes}
+    varied = [path for path in axes if len({plain(value) for value in columns[path]}) > 1]
+    two = varied[::-1][:2]
+    trained = [own for own in tried if own.seconds]
+    return {
+        "history": search_figures.history(tried, unit, objective.first.maximise),
+        "timeline": search_figures.timeline(trained) if trained else None,
+        "cost": cost([own for own in trained if own.whole], unit, objective.first),
+        "parallel": search_figures.parallel(
+            [(names[path], columns[path]) for path in varied],
+            scores,
+            [title(trial, choices) for trial in scored],
+            unit,
+            objective.first.maximise,
+        )
+        if varied and len(scored) > 2
+        else None,
+        "pair": search_figures.pair([(names[path], columns[path]) for path in two], scores, unit)
+        if len(two) == 2 and len(scored) > 3
+        else None,
+        "pair_names": [names[path] for path in two],
+        "axes_left_out": len(names) - len(axes),
+    }
+
+
+def tried_of(trial: TrialRun, choices: Sequence[str], objective: Objective, scale: float, first: int) -> Tried:
+    """A trial as it is drawn. first: when the first one started, in milliseconds since 1970."""
+    score = trial.metrics.get(objective.name, trial.metrics.get(objective.first.curve))
+    return Tried(
+        name=title(trial, choices),
+        number=trial.number,
+        score=None if score is None else scale * score,
+        start=(trial.started - first) / 1000,
+        seconds=trial.metrics.get(SECONDS, 0.0),
+        whole=trial.state == COMPLETE,
+        failed=trial.state == FAIL,
+    )
+
+
+def cost(trained: Sequence[Tried], unit: str, metric: Metric) -> Any:
+    """The score over the seconds that a training took, what nothing beats by both apart; None for fewer than three."""
+    points = [(own.seconds, own.score) for own in trained if own.score is not None]
+    titles = [own.name for own in trained if own.score is not None]
+    if len(points) < 3:
+        return None
+    sign = 1 if metric.maximise else -1
+    front = [not any(s <= seconds and sign * v > sign * score for s, v in points) for seconds, score in points]
+    return figures.front(points, front, titles, ("seconds of training", unit))
+
+
+def findings(
+    complete: Sequence[TrialRun],
+    choices: Sequence[str],
+    weights: Mapping[str, float],
+    objective: Objective,
+    calibration: Calibration,
+) -> list[str]:
+    """What the search says beyond its best score, in sentences; none where it is too small to say anything."""
+    scored = [trial for trial in complete if objective.values(trial.metrics)]
+    names = short_names(list(dict.fromkeys([*choices, *weights])))
+    told = [duel(scored, path, choices, names[path], objective) for path in choices]
+    found = [sentence for _, sentence in sorted(filter(None, told), key=lambda own: -own[0])[:2]]
+    heaviest = max(weights, key=lambda path: weights[path], default=None)
+    if not found and heaviest is not None and weights[heaviest] >= WEIGHTY:
+        found.append(f"{names[heaviest]} makes {100 * weights[heaviest]:.0f} % of the difference between trials")
+    return found + together(calibration)
+
+
+def duel(
+    scored: Sequence[TrialRun], path: str, choices: Sequence[str], name: str, objective: Objective
+) -> tuple[float, str] | None:
+    """How one value of a choice fares against another in trials that differ in nothing else: by how much, in words.
+
+    None where too few trials say so, or where they do not agree.
+    """
+    like: dict[str, dict[Any, float]] = defaultdict(dict)
+    for trial in scored:
+        rest = repr([trial.params.get(other) for other in choices if other != path])
+        like[rest][plain(trial.params.get(path))] = objective.rank(trial.metrics)
+    gaps: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for own in like.values():
+        values = sorted(own, key=shown)
+        for place, one in enumerate(values):
+            for other in values[place + 1 :]:
+                gaps[shown(one), shown(other)].append(own[one] - own[other])
+    best: tuple[float, str] | None = None
+    for (one, other), found in gaps.items():
+        won, lost = sum(gap > 0 for gap in found), sum(gap < 0 for gap in found)
+        if len(found) < LEAST_PAIRS or max(won, lost) < MOSTLY * len(found):
+            continue
+        winner, loser = (one, other) if won > lost else (other, one)
+        size = abs(sum(found)) / len(found)
+        if best is None or size > best[0]:
+            best = size, f"{name} {winner} beat {loser} in {max(won, lost)} of {len(found)} pairs of trials"
+    return best
+
+
+def together(calibration: Calibration) -> list[str]:
+    """What the banks gain together, on validation rows, in a sentence; none where fewer than two speak alone."""
+    if len(calibration.alone) < 2:
+        return []
+    right = {name: 1 - own.risk.wrong[0] / own.rows for name, own in calibration.alone.items()}
+    best = max(right, key=lambda name: right[name])
+    whole = 1 - calibration.fused.risk.wrong[0] / calibration.fused.rows
+    gain = 100 * (whole - right[best])
+    words = "adds" if len(right) == 2 else "add"
+    others = " and ".join(name for name in right if name != best)
+    if gain <= 0:
+        return [f"{best} alone is right in {percent(right[best])} % of rows, all together in {percent(whole)} %"]
+    return [f"{others} {words} {gain:.1f} points to {best} alone ({percent(right[best])} %)"]

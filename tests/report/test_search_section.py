@@ -1,0 +1,107 @@
+"""What the page says of a search is what its trials say, and can be brushed in a real browser."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import driven
+from calibrated import never_wrong
+from rich.console import Console
+
+from mmtune.analysis.search_figures import Tried
+from mmtune.data.dataset import Dataset
+from mmtune.networks.config import ImageCNNConfig
+from mmtune.report.page import write_report
+from mmtune.report.search import cost, duel, findings
+from mmtune.study import Study
+from mmtune.study.options import Options
+from mmtune.study.space import Categorical
+from mmtune.tracking import COMPLETE, MlflowTracker, TrialRun
+from mmtune.train.objective import MACRO_F1
+from mmtune.train.recipe import Train, TrialConfig
+from mmtune.tune.run import run_study
+
+BRUSH = """
+  const holder = document.getElementById("parallel");
+  const grips = [...holder.querySelectorAll(".grip")];
+  const last = grips.at(-1);
+  last.setPointerCapture = () => {};
+  const { top, height } = holder.querySelector("svg").getBoundingClientRect();
+  const at = (y) => top + (y * height) / 366;
+  const fire = (kind, y) => last.dispatchEvent(new PointerEvent(kind, { clientY: at(y), pointerId: 1 }));
+  const out = () => holder.querySelectorAll("path.out").length;
+  const before = out();
+  fire("pointerdown", 45); fire("pointermove", 75); fire("pointerup", 75);
+  const brushed = { out: out(), told: document.getElementById("passing").textContent };
+  fire("pointerdown", 200); fire("pointerup", 200);
+  return { lines: holder.querySelectorAll("path").length, axes: grips.length, before, brushed, after: out() };
+"""
+
+
+def trial(number: int, score: float, params: dict[str, Any]) -> TrialRun:
+    metrics = {MACRO_F1.name: score}
+    return TrialRun(
+        run_id=str(number), number=number, name="", state=COMPLETE, started=0, params=params, metrics=metrics, tags={}
+    )
+
+
+def grid(worth: Any) -> list[TrialRun]:
+    options = product(("relu", "tanh"), (3, 5, 7), (0.1, 0.2))
+    made = [{"a.activation": one, "a.kernel": two, "b.rate": three} for one, two, three in options]
+    return [trial(number, worth(own), own) for number, own in enumerate(made)]
+
+
+def test_a_duel_is_between_trials_that_differ_in_nothing_else() -> None:
+    trials = grid(lambda own: 0.5 + 0.1 * (own["a.activation"] == "relu") + 0.3 * (own["b.rate"] == 0.1))
+    choices = ["a.activation", "a.kernel", "b.rate"]
+    found = duel(trials, "a.activation", choices, "activation", MACRO_F1)
+    assert found is not None
+    assert found[0] == pytest.approx(0.1)
+    assert found[1] == "activation relu beat tanh in 6 of 6 pairs of trials"
+    assert duel(trials, "a.kernel", choices, "kernel", MACRO_F1) is None
+    said = findings(trials, choices, {}, MACRO_F1, never_wrong())
+    assert [own.split()[0] for own in said] == ["rate", "activation"]
+
+
+def test_what_is_not_agreed_on_or_too_little_is_no_finding() -> None:
+    mixed = grid(lambda own: 0.5 + 0.1 * ((own["a.activation"] == "relu") == (own["a.kernel"] == 3)))
+    assert duel(mixed, "a.activation", ["a.activation", "a.kernel", "b.rate"], "activation", MACRO_F1) is None
+    few = [trial(0, 0.1, {"x": 1}), trial(1, 0.9, {"x": 2})]
+    assert findings(few, ["x"], {}, MACRO_F1, never_wrong()) == []
+    assert findings(few, ["x"], {"x": 0.9}, MACRO_F1, never_wrong()) == [
+        "x makes 90 % of the difference between trials"
+    ]
+
+
+def test_what_costs_more_for_less_is_not_on_the_front() -> None:
+    points = [(1.0, 0.5), (2.0, 0.4), (3.0, 0.6)]
+    tried = [
+        Tried(name=f"#{n} x", number=n, score=score, start=0, seconds=seconds, whole=True)
+        for n, (seconds, score) in enumerate(points)
+    ]
+    rest, front = cost(tried, "score", MACRO_F1.first).data
+    assert (list(rest.x), list(front.x)) == ([2.0], [1.0, 3.0])
+    assert cost(tried[:2], "score", MACRO_F1.first) is None
+
+
+def test_a_reader_brushes_an_axis(tiny: Dataset, tmp_path: Path) -> None:
+    study = Study(
+        name="brushed",
+        base=TrialConfig(model=ImageCNNConfig(), train=Train(epochs=1)),
+        space=(Categorical(path="model.kernel", values=(3, 5)), Categorical(path="model.dropout", values=(0.0, 0.3))),
+        grid={"model.kernel": (3, 5), "model.dropout": (0.0, 0.3)},
+    )
+    done = run_study(study, tiny, Options(workers=2, device="cpu"), tmp_path / "mlruns", Console(quiet=True))
+    assert done is not None
+    tracker = MlflowTracker(tmp_path / "mlruns")
+    run = tracker.study(done.key)
+    assert run is not None
+    page = write_report(tracker, run, study, (), tmp_path / "report.html", tiny).read_text()
+    found = driven(page, tmp_path, BRUSH)
+    assert (found["lines"], found["axes"], found["before"], found["after"]) == (4, 3, 0, 0)
+    kept = 4 - found["brushed"]["out"]
+    assert 1 <= kept < 4
+    assert found["brushed"]["told"].startswith(f"{kept} of 4 trials pass")
