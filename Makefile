@@ -133,9 +133,9 @@ robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= FULL=1 EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
 	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS) $(if $(call given,FULL),--full)
 
-compare: $(READY) ## Test whether studies differ: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS=]
+compare: $(READY) ## Test whether studies differ, with a page: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \
-		$(call flags,$(WHICH))
+		$(call flags,$(WHICH) OUT)
 
 promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
 	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)

@@ -363,12 +363,14 @@ def compare(
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
     folds: AnyFolds = None,
+    out: Out = None,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Test whether studies, or the trials of one, differ by more than chance: over folds, rows and recordings."""
     look_in(studies)
     from mmtune.report import comparing
+    from mmtune.report.comparison_page import write_comparison
     from mmtune.report.summary import show
     from mmtune.study import load_study
 
@@ -386,6 +388,9 @@ def compare(
     show(console, comparing.comparison_table(found))
     for own in found:
         typer.echo(own.sentence())
+    page = out or tracker.root / "reports" / f"compare-{'-'.join([reference, *rivals])[:80]}-{run.key.protocol}.html"
+    write_comparison(page, first, found)
+    typer.echo(f"page: {page.resolve()}")
 
 
 @app.command()

@@ -88,7 +88,7 @@ def write_report(
         "tables": tables,
         "shown": shown,
     }
-    page = render("report", values | plots_of(tracker, run, study, trials, choices, dataset))
+    page = render("report", values | plots_of(tracker, run, study, trials, choices, dataset), script="report.js")
     make_folder(out.parent)
     write_whole(out, page.encode())
     return out
@@ -155,8 +155,8 @@ def plots_of(
     }
 
 
-def render(name: str, values: Mapping[str, Any], *packages: str) -> str:
-    """The template `name`.html with `name`.js, of `packages` or this one; what it does not mark as safe is escaped."""
+def render(name: str, values: Mapping[str, Any], *packages: str, script: str = "figures.js") -> str:
+    """The template `name`.html, of `packages` or this one, with a script; what it does not mark as safe is escaped."""
     environment = templates(*packages)
     plots: dict[str, Any] = {}
 
@@ -164,7 +164,7 @@ def render(name: str, values: Mapping[str, Any], *packages: str) -> str:
         plots[name] = json.loads(figure.to_json())
         return name
 
-    scripts = [get_plotlyjs(), source_of(environment, f"{name}.js")]
+    scripts = [get_plotlyjs(), source_of(environment, script)]
     helpers = {"plot": plot, "plots": plots, "safe_json": safe_json, "scripts": scripts, "policy": policy(scripts)}
     return environment.get_template(f"{name}.html").render(**values, **helpers)
 

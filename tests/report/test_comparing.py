@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import driven
 from rich.console import Console
 from scipy import stats
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.report.comparing import Answers, answers_by_trial, answers_of, compared, matching
+from mmtune.report.comparison_page import write_comparison
 from mmtune.study import StudyKey, load_study
 from mmtune.study.options import Options
 from mmtune.tracking import COMPLETE, FAIL, MlflowTracker
 from mmtune.tune.parts import part_of
 from mmtune.tune.run import run_study
 
+BARS = """
+  const data = (id) => document.getElementById(id).data;
+  return { alone: data("rows-alone").map(({ x }) => x), accuracy: data("accuracies").at(-1).x };
+"""
 GENERATOR = np.random.default_rng(0)
 
 
@@ -65,6 +72,23 @@ def test_rows_of_several_repeats_are_one_piece_of_evidence() -> None:
     (found,) = compared([(own, reference)])
     assert found.rows.p_value == pytest.approx(2 * 0.5**6)
     assert "McNemar by row p = 0.0312" in found.sentence()
+
+
+def test_the_page_says_who_is_better_and_draws_what_was_counted(tmp_path: Path) -> None:
+    reference = np.zeros(100, dtype=bool)
+    better, worse = np.ones(100, dtype=bool), reference.copy()
+    worse[:10] = True
+    said = answers("<b>r", reference)
+    found = compared([(answers(name, right), said) for name, right in (("x", better), ("y", worse))])
+    write_comparison(tmp_path / "deep" / "page.html", said, found)
+    page = (tmp_path / "deep" / "page.html").read_text()
+    words = " ".join(re.sub(r"<[^>]+>", " ", page.partition("<main>")[2].partition("<footer>")[0]).split())
+    assert "x is better than &lt;b&gt;r by more than chance." in words
+    assert "<b>r" not in page
+    assert all(own.sentence().replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;") in words for own in found)
+    drawn = driven(page, tmp_path, BARS)
+    assert drawn["alone"] == [[0, 0], [100, 10]]
+    assert drawn["accuracy"] == [0, 100, 10]
 
 
 def test_other_rows_are_refused() -> None:

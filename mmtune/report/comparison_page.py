@@ -1,0 +1,88 @@
+"""Studies held against each other as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mmtune.analysis.figures import ACCENT, FAINT, PALETTE, figure, label
+from mmtune.analysis.statistics import share_interval
+from mmtune.base.files import make_folder, write_whole
+from mmtune.report.comparing import Answers, Comparison, p_text
+from mmtune.report.page import protocol_note, render
+from mmtune.report.tables import percent, signed
+
+
+def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]) -> None:
+    """Write the page of comparisons with one reference, whole or not at all."""
+    everyone = [reference, *(own.own for own in found)]
+    values = {
+        "reference": reference,
+        "found": found,
+        "everyone": everyone,
+        "intervals": {own.name: share_interval(own.right, own.unit) for own in everyone},
+        "protocol_note": protocol_note(reference.key.protocol),
+        "recordings": len(np.unique(reference.unit)),
+        "accuracies": accuracies(everyone),
+        "alone": alone(found),
+        "percent": percent,
+        "signed": signed,
+        "p_text": p_text,
+        "written": datetime.now(UTC),
+    }
+    make_folder(path.parent)
+    write_whole(path, render("compare", values).encode())
+
+
+def accuracies(everyone: Sequence[Answers]) -> go.Figure:
+    """A row for each: its accuracy with an interval over what is independent, and that of each fold."""
+    names = [label(own.name) for own in everyone]
+    rows = {"categoryorder": "array", "categoryarray": names[::-1]}
+    drawn = figure({"title": "accuracy (%)"}, rows)
+    for own, name in zip(everyone, names, strict=True):
+        if own.folds:
+            drawn.add_scatter(
+                x=[100 * value for value in own.folds],
+                y=[name] * len(own.folds),
+                mode="markers",
+                marker={"color": FAINT, "size": 7, "symbol": "line-ns-open"},
+                hovertemplate="a fold: %{x:.2f} %<extra></extra>",
+            )
+    ends = [share_interval(own.right, own.unit) for own in everyone]
+    middle = [float(own.right.mean()) for own in everyone]
+    return drawn.add_scatter(
+        x=[100 * value for value in middle],
+        y=names,
+        mode="markers",
+        marker={"color": [PALETTE[5], *[ACCENT] * (len(names) - 1)], "size": 10},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (high - value) for (_, high), value in zip(ends, middle, strict=True)],
+            "arrayminus": [100 * (value - low) for (low, _), value in zip(ends, middle, strict=True)],
+            "color": FAINT,
+        },
+        hovertemplate="%{y}<br>%{x:.2f} %<extra></extra>",
+    )
+
+
+def alone(found: Sequence[Comparison]) -> go.Figure:
+    """A row for each comparison: to the right the rows that it alone has right, to the left those of the reference."""
+    names = [label(own.own.name) for own in found]
+    x = {"title": "rows that the reference alone has right, and rows that it has right alone"}
+    drawn = figure(x, {"categoryorder": "array", "categoryarray": names[::-1]}, barmode="relative", bargap=0.4)
+    sides = ((-1, PALETTE[5], [own.rows.only_b for own in found]), (1, ACCENT, [own.rows.only_a for own in found]))
+    for sign, colour, counts in sides:
+        drawn.add_bar(
+            x=[sign * count for count in counts],
+            y=names,
+            orientation="h",
+            marker={"color": colour},
+            text=[str(count) for count in counts],
+            hovertemplate="%{text} rows<extra></extra>",
+        )
+    return drawn.add_vline(x=0, line={"color": FAINT, "width": 1})
