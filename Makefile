@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
 	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
-	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION MINUTES ROUNDS ROWS READERS SIDES KILL FULL
+	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION FORMAT MINUTES ROUNDS ROWS READERS SIDES KILL FULL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -124,8 +124,8 @@ dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loop
 	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH) RUN) --out sqlite:///$(SEARCHED)
 	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call one,PORT),8080) sqlite:///$(SEARCHED)
 
-report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT=]
-	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT)
+report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT= FORMAT=pdf or png]
+	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT FORMAT)
 
 robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]
 	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call given,TEST),--test)

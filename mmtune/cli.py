@@ -301,18 +301,25 @@ def report(
     folds: AnyFolds = None,
     run: Run = None,
     out: Out = None,
+    format: Annotated[str, typer.Option(help="html | pdf | png, the latter two by an installed Chromium")] = "html",
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Write one HTML page on the study's last run, or on the last that fits the options."""
     look_in(studies)
+    from mmtune.base.rules import require_choice
     from mmtune.report.page import write_report
+    from mmtune.report.printing import FORMATS, HTML, print_page
     from mmtune.study import load_study
 
+    require_choice("--format", format, FORMATS)
     told, tracker = load_study(name), open_tracker(store)
     given = open_data(data) if data else None
     own, others = pick_study(tracker, told.name, given, protocol, seed, folds, run)
-    written = write_report(tracker, own, told, others, out, given or data_of(own))
+    written = write_report(tracker, own, told, others, out if format == HTML else None, given or data_of(own))
+    if format != HTML:
+        page, written = written, out or written.with_suffix(f".{format}")
+        print_page(page.read_text(encoding="utf-8"), written, format)
     typer.echo(f"report of {own.key.slug}: {written.resolve()}")
 
 

@@ -25,6 +25,7 @@ async function drawAll() {
     await Plotly.newPlot(id, data, layout, config);
     await Plotly.relayout(id, theme());
   }
+  document.documentElement.dataset.height = document.documentElement.scrollHeight;
   document.documentElement.dataset.drawn = Object.keys(figures).length;
 }
 

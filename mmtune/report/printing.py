@@ -1,0 +1,61 @@
+"""A page as a PDF or one picture, by the Chromium that is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from mmtune.base.errors import InputError
+from mmtune.base.files import make_folder, write_whole
+
+HTML, PDF, PNG = FORMATS = ("html", "pdf", "png")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+WIDTH, MOST_HEIGHT = 1200, 30_000
+SECONDS = 180
+ALONE = ("--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars")
+"""No window, and no other machine: `--host-resolver-rules` below keeps it from all of them."""
+
+
+def print_page(page: str, out: Path, kind: str) -> None:
+    """Write an HTML page that marks when it is drawn (`data-drawn`) as a PDF or a PNG, whole or not at all.
+
+    InputError where no browser is found, or it does not print.
+    """
+    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if browser is None:
+        raise InputError(
+            f"--format {kind} needs one of {', '.join(BROWSERS)}, none is installed; --format html needs none"
+        )
+    with tempfile.TemporaryDirectory(prefix="mmtune-print-") as name:
+        folder = Path(name)
+        (folder / "page.html").write_text(page, encoding="utf-8")
+        made = folder / f"page.{kind}"
+        if kind == PDF:
+            call(browser, folder, "--no-pdf-header-footer", f"--print-to-pdf={made}")
+        else:
+            told = re.search(r'data-height="(\d+)"', call(browser, folder, f"--window-size={WIDTH},1000", "--dump-dom"))
+            height = min(int(told[1]) if told else 1000, MOST_HEIGHT)
+            call(browser, folder, f"--window-size={WIDTH},{height}", f"--screenshot={made}")
+        if not made.is_file():
+            raise InputError(f"{browser} must print the page, it wrote nothing")
+        make_folder(out.parent)
+        write_whole(out, made.read_bytes())
+
+
+def call(browser: str, folder: Path, *options: str) -> str:
+    """What the browser says of the folder's page once its scripts have run."""
+    own = [
+        f"--user-data-dir={folder / 'profile'}",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--virtual-time-budget=60000",
+    ]
+    # In a container whose user is root, where people build reports too, its sandbox cannot start.
+    command = [browser, *ALONE, "--no-sandbox", *own, *options, (folder / "page.html").as_uri()]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"{browser} must print the page, it does not: {error}") from error
+    return done.stdout
