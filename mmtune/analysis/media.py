@@ -17,6 +17,8 @@ from mmtune.data.recordings import SAMPLE_RATE
 BANDS, FFT = 40, 512
 MARK = (0, 229, 255)
 """A colour that neither greys nor those of `over_time` have."""
+OPAQUE = 220
+"""Of 255, that what is below may still be seen."""
 
 
 def frame_of(value: NDArray[Any]) -> NDArray[Any]:
@@ -42,10 +44,17 @@ def over_time(values: NDArray[np.float32]) -> Image.Image:
 
 
 def marked(weights: NDArray[np.floating[Any]]) -> Image.Image:
-    """Weights (H, W) >= 0 as a picture to lie over another: the greater one is, the less can be seen through it."""
-    share = np.sqrt(weights / (float(weights.max()) or 1.0))
+    """Weights (H, W) >= 0 as a picture to lie over another: the greater half of them, the greatest the least clear.
+
+    What lies beside counts too, as a gradient leaps from one number to the next.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(weights / (float(weights.max()) or 1.0), 1.0, mode="nearest")
+    middle, top = float(np.median(smooth)), float(smooth.max())
+    share = np.clip((smooth - middle) / ((top - middle) or 1.0), 0, 1)
     colour = np.broadcast_to(np.array(MARK, np.uint8), (*share.shape, 3))
-    return Image.fromarray(np.dstack([colour, (share * 255).astype(np.uint8)]))
+    return Image.fromarray(np.dstack([colour, np.rint(share * OPAQUE).astype(np.uint8)]))
 
 
 def png(picture: Image.Image, side: int) -> str:

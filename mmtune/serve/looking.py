@@ -43,10 +43,12 @@ def looked(predictor: Predictor, values: Mapping[str, NDArray[Any]], found: Pred
 def saliency(
     predictor: Predictor, values: Mapping[str, NDArray[Any]], found: Prediction
 ) -> dict[str, NDArray[np.float32]]:
-    """By bank that was given, how much the class's log-probability changes with each number, (*shape) float32 >= 0.
+    """By bank that was given, how much the class's log-odds change with each number, (*shape) float32 >= 0.
 
     values: of one row, (1, *shape) by bank; found: what was answered. It is the gradient of what answered: the fusion,
-    or the one bank whose own answer stands for all. Zeros where nothing leads from an answer back to a bank.
+    or the one bank whose own answer stands for all. That of the log-probability is the same times one less the
+    probability, which leaves nothing of it where a class is as good as certain.
+    Zeros where nothing leads from an answer back to a bank.
     """
     inputs = {
         name: as_input(torch.from_numpy(own.copy())).requires_grad_() for name, own in predictor.filled(values).items()
@@ -56,8 +58,9 @@ def saliency(
         by = found.by or "".join(found.decider)
         logits = said.alone[by] if by else said.logits
         scale = predictor.calibration.alone[by] if by else predictor.calibration.fused
-        # In float32 a class that is as good as certain has a gradient of nothing.
-        target = (logits.double() / scale.temperature).log_softmax(1)[0, int(found.label[0])]
+        number, scores = int(found.label[0]), logits[0] / scale.temperature
+        others = torch.cat([scores[:number], scores[number + 1 :]])
+        target = scores[number] - others.logsumexp(0)
     asked = [inputs[name] for name in values]
     nothing = [torch.zeros_like(own) for own in asked]
     slopes = torch.autograd.grad(target, asked, materialize_grads=True) if target.requires_grad else nothing
@@ -74,8 +77,8 @@ class Attached(TorchFunctionMode):
 def shown(form: Form, value: NDArray[Any], weights: NDArray[np.float32]) -> dict[str, Any]:
     """A value (*shape) as the network got it, and its weights (*shape), for a page to show; {} where neither can be.
 
-    picture and over: data URIs of two pictures, the second to lie over the first. numbers: of a vector, by column its
-    weight as a share of all.
+    picture and over: data URIs of two pictures, the second to lie over the first, "" where nothing of it counted.
+    numbers: of a vector, by column its weight as a share of all.
     """
     if isinstance(form, Vector):
         shares = weights / (weights.sum() or 1)
@@ -91,4 +94,4 @@ def shown(form: Form, value: NDArray[Any], weights: NDArray[np.float32]) -> dict
         picture, over = over_time(value), marked(weights.T[::-1])
     else:
         return {}
-    return {"picture": png(picture, SIDE), "over": png(over, SIDE)}
+    return {"picture": png(picture, SIDE), "over": png(over, SIDE) if weights.any() else ""}

@@ -56,7 +56,7 @@ function show(record) {
   const found = record && !("refused" in record) ? record : null;
   const said = document.querySelector(".class");
   said.classList.toggle("hint", !found);
-  if (found) said.replaceChildren(found.class, element("small", { textContent: percent(found.probability) }));
+  if (found) said.replaceChildren(found.class, " ", element("small", { textContent: percent(found.probability) }));
   else said.textContent = record ? record.refused : "Draw, speak, type or drop something.";
   document.querySelector(".states").replaceChildren(
     ...states(record, found).map(([kind, text]) => element("li", { className: kind, textContent: text })));
@@ -97,7 +97,9 @@ function look(card, seen) {
   if (figure) figure.hidden = !seen?.picture;
   if (seen?.picture) {
     figure.querySelector(".got").src = seen.picture;
-    figure.querySelector(".over").src = seen.over;
+    const over = figure.querySelector(".over");
+    over.hidden = figure.querySelector(".where").hidden = !seen.over;
+    if (seen.over) over.src = seen.over;
   }
   Object.values(seen?.numbers ?? {}).forEach((share, place) => { shares[place].style.width = `${100 * share}%`; });
   for (const line of shares) line.hidden = !seen?.numbers;
