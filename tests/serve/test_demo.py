@@ -31,7 +31,7 @@ from mmtune.serve.usual import NOTHING
 from mmtune.serve.versions import champion_folder
 
 CHROMIUM = Path("/usr/bin/chromium")
-SEVEN = [(0.25, 0.2), (0.75, 0.2), (0.62, 0.5), (0.48, 0.85)]
+SEVEN = [(0.34, 0.2), (0.66, 0.2), (0.44, 0.8)]
 PATCH, STRETCH = (slice(10, 18), slice(4, 12)), slice(4000, 8000)
 
 
