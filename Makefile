@@ -47,7 +47,7 @@ SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studies doctor init study best ensemble ui dashboard report robustness compare reproduce promote predict serve data test test-slow torture fuzz lint type bench bench-search audit clean
+.PHONY: help setup studies doctor init study best ensemble ui dashboard report robustness compare reproduce promote predict serve demo data test test-slow torture fuzz lint type bench bench-search audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -145,6 +145,9 @@ predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [fo
 
 serve: $(READY) ## Answer requests for a registered model on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
 	@$(BIN)/mmtune serve $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE)
+
+demo: $(READY) ## Open a page to play with a registered model, on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
+	@$(BIN)/mmtune demo $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)

@@ -545,14 +545,34 @@ def serve(
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Answer requests for a registered model on loopback until Ctrl-C: raw files, arrays, many rows."""
+    """Answer requests for a registered model on loopback until Ctrl-C: files, arrays, many rows, a page to try it."""
+    answer_for(model, version, port, studies, store, "/predict for files, /invocations for arrays, / to try it")
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")],
+    version: Annotated[str | None, typer.Option(help="A version; the champion if not given.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5001,
+    studies: Studies = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Open a page to play with a registered model, on loopback until Ctrl-C: draw, speak, and see where it looks.
+
+    It is the page that `mmtune serve` has too.
+    """
+    answer_for(model, version, port, studies, store, "/ to try it in a browser")
+
+
+def answer_for(model: str, version: str | None, port: int, studies: Path | None, store: Path, what: str) -> None:
+    """Answer for a registered model on loopback until Ctrl-C, once it was said at which address what is found."""
     look_in(studies)
     from mmtune.serve.server import serve_model
     from mmtune.serve.ui import LOOPBACK, bound
     from mmtune.serve.versions import champion_folder
 
     folder, own = champion_folder(store, model, version), bound(port)
-    typer.echo(f"{model}: http://{LOOPBACK}:{port}/predict for files, /invocations for arrays  (Ctrl-C ends it)")
+    typer.echo(f"{model}: http://{LOOPBACK}:{port}{what}  (Ctrl-C ends it)")
     serve_model(folder, own)
 
 

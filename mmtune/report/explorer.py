@@ -14,7 +14,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset
 from mmtune.networks.card import MODEL
 from mmtune.networks.storage import load_model
-from mmtune.report.media import Media, same_data
+from mmtune.report.rows import Media, same_data
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 
 MOST_BYTES = 1_200_000

@@ -15,7 +15,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset
 from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.networks.storage import load_model
-from mmtune.report.media import Media, same_data
+from mmtune.report.rows import Media, same_data
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.calibration_file import read_calibration

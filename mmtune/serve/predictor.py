@@ -141,7 +141,11 @@ class Predictor:
         A single bank is answered by its own answer where the model has one; else those in `missing` may be left out.
         Raises InputError where something is missing, too much, unfit, or not equally many.
         """
-        return self.predict_values(**self._values(self._assigned(given)))
+        return self.predict_values(**self.values(**given))
+
+    def values(self, **given: Given) -> dict[str, NDArray[Any]]:
+        """By bank the values (B, *shape), as `predict_values` takes them, of what is given as to `predict`."""
+        return self._values(self._assigned(given))
 
     def embed(self, **given: Given) -> NDArray[np.float32]:
         """The embedding (B, E) of rows that are given as to `predict`: what the network's Output has, or its logits."""
@@ -196,14 +200,16 @@ class Predictor:
 
         Beside it what `bank_vectors` gives.
         """
-        count = check_inputs(banks, self.asked(banks))
-        whole = dict(banks)
-        for name in self.forms.keys() - banks.keys():
-            form = self.forms[name]
-            whole[name] = np.broadcast_to(np.zeros(form.shape, dtype_of(form)), (count, *form.shape))
+        count, whole = check_inputs(banks, self.asked(banks)), self.filled(banks)
         outputs = [self._answer(whole, slice(start, start + CPU_BATCH)) for start in range(0, count, CPU_BATCH)]
         said, vectors = (joined([part[side] for part in outputs]) for side in (0, 1))
         return said, {name: own.float().numpy() for name, own in vectors.items()}
+
+    def filled(self, banks: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Values (B, *shape) of all banks that the model reads, zeros of those that are not given."""
+        count = len(next(iter(banks.values())))
+        empty = {name: np.zeros(form.shape, dtype_of(form)) for name, form in self.forms.items() if name not in banks}
+        return {**banks, **{name: np.broadcast_to(own, (count, *own.shape)) for name, own in empty.items()}}
 
     def asked(self, given: Collection[object]) -> Mapping[str, Form]:
         """By bank, the forms of what must be given, and of what is given; of all where that would be nothing."""

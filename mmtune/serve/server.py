@@ -1,7 +1,8 @@
 """A registered model over HTTP on loopback: MLflow's scoring server, and beside it answers to raw files.
 
 `/invocations`, `/ping`, `/health` and `/version` are MLflow's own, with arrays by bank. `/predict` takes what a user
-has, files in base64 and numbers, and says what `mmtune predict --json` says. Nothing is kept of what is sent.
+has, files in base64 and numbers, and says what `mmtune predict --json` says; `/` is a page to try that with. Nothing is
+kept of what is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from starlette.routing import Route
 
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Form, Vector
+from mmtune.serve.demo import page_routes
 from mmtune.serve.loader import know_network
+from mmtune.serve.looking import looked
 from mmtune.serve.prediction import read_share
 from mmtune.serve.predictor import MODEL, Predictor
 from mmtune.serve.tally import one
@@ -33,7 +36,7 @@ from mmtune.serve.ui import answer_on, names_of
 MOST_BYTES = 64 * 2**20
 """Of a request; larger ones are refused before they are read."""
 MOST_ROWS, MOST_TOP = 1_000, 100
-ASKS = ("rows", "abstain_at", "coverage", "top")
+ASKS = ("rows", "abstain_at", "coverage", "top", "look")
 
 
 def application(folder: Path, hosts: Iterable[str]) -> Any:
@@ -62,7 +65,7 @@ def application(folder: Path, hosts: Iterable[str]) -> Any:
             return answers(predictor, asked, own)
 
     app = init(load_model(str(folder.parents[1])))
-    app.router.routes.insert(0, Route("/predict", predict, methods=["POST"]))
+    app.router.routes[:0] = [Route("/predict", predict, methods=["POST"]), *page_routes(predictor)]
     return Bounded(app, hosts)
 
 
@@ -73,25 +76,29 @@ def answers(predictor: Predictor, asked: object, folder: Path) -> list[dict[str,
     """
     if not isinstance(asked, dict) or not set(asked) <= set(ASKS) or not isinstance(asked.get("rows"), list):
         raise InputError(f'a request must be {{"rows": [...]}} with, if wanted, {", ".join(ASKS[1:])}')
-    rows, top = asked["rows"], asked.get("top", 3)
+    rows, top, look = asked["rows"], asked.get("top", 3), asked.get("look", False)
     if not 0 < len(rows) <= MOST_ROWS:
         raise InputError(f"rows must be 1 to {MOST_ROWS:,}, got {len(rows):,}")
     if type(top) is not int or not 0 < top <= MOST_TOP:
         raise InputError(f"top must be a whole number from 1 to {MOST_TOP}, got {top!r:.80}")
+    if type(look) is not bool:
+        raise InputError(f"look must be true or false, got {look!r:.80}")
     error, coverage = (asked.get(name) for name in ("abstain_at", "coverage"))
     cautious = predictor.cautious(
         abstain_at=None if error is None else read_share("abstain_at", str(error)),
         coverage=predictor.caution.coverage if coverage is None else read_share("coverage", str(coverage)),
     )
-    return [answer(cautious, row, top, folder) for row in rows]
+    return [answer(cautious, row, top, look, folder) for row in rows]
 
 
-def answer(predictor: Predictor, row: object, top: int, folder: Path) -> dict[str, Any]:
-    """The record of a row; {"refused": why} where it cannot be read."""
+def answer(predictor: Predictor, row: object, top: int, look: bool, folder: Path) -> dict[str, Any]:
+    """The record of a row, with what `looked` adds if it is to; {"refused": why} where it cannot be read."""
     try:
         if not isinstance(row, dict) or not row:
             raise InputError(f"a row must have a value by bank, got {row!r:.80}")
-        return one(predictor.predict(**given(predictor.forms, row, folder)), top)
+        values = predictor.values(**given(predictor.forms, row, folder))
+        found = predictor.predict_values(**values)
+        return one(found, top) | (looked(predictor, values, found, top) if look else {})
     except InputError as error:
         # The name of a file that was written here says nothing to whoever sent it.
         return {"refused": str(error).replace(f"{folder}/", "")}

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mmtune.analysis.media import bands_of, over_time, pixels, played, png
 from mmtune.data.dataset import Dataset, Partition
-from mmtune.data.features import SHORT_WINDOW, log_mel
 from mmtune.data.forms import Form, Sound
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.tracking import StudyRun
 
 SIDE, SECONDS = 96, 2.0
 """Pixels of a picture's longer side, and seconds of a sound, at most."""
-BANDS, MOST_NUMBERS = 40, 6
+MOST_NUMBERS = 6
 
 
 def same_data(dataset: Dataset | None, run: StudyRun, validation: Mapping[str, NDArray[Any]]) -> str:
@@ -65,23 +62,27 @@ class Media:
         held = {bank: self.part.banks[bank] for bank in banks}
         return {bank: own.values[own.index[place]] for bank, own in held.items() if own.index[place] >= 0}
 
+    def heard(self, place: int) -> dict[str, NDArray[Any]]:
+        """The first SECONDS of what a row has to be played."""
+        return {bank: own[: round(SECONDS * SAMPLE_RATE)] for bank, own in self.values(self.played, place).items()}
+
     def pictures(self, place: int) -> dict[str, str]:
         """What is a picture already."""
         own = self.values(self.banks, place)
-        return self.kept({bank: of_pixels(value) for bank, value in own.items() if value.dtype == np.uint8})
+        return self.kept({bank: png(pixels(value), SIDE) for bank, value in own.items() if value.dtype == np.uint8})
 
     def maps(self, place: int) -> dict[str, str]:
         """What sounds look like; features over time where nothing is played."""
-        heard = {bank: of_map(bands_of(value)) for bank, value in self.values(self.played, place).items()}
+        heard = {bank: png(over_time(bands_of(value)), SIDE) for bank, value in self.heard(place).items()}
         if heard:
             return self.kept(heard)
         own = self.values(self.banks, place)
-        over_time = {bank: value for bank, value in own.items() if value.ndim == 2 and value.dtype.kind == "f"}
-        return self.kept({bank: of_map(value) for bank, value in over_time.items()})
+        features = {bank: value for bank, value in own.items() if value.ndim == 2 and value.dtype.kind == "f"}
+        return self.kept({bank: png(over_time(value), SIDE) for bank, value in features.items()})
 
     def sounds(self, place: int) -> dict[str, str]:
         """What can be heard."""
-        return self.kept({bank: of_samples(value) for bank, value in self.values(self.played, place).items()})
+        return self.kept({bank: played(value) for bank, value in self.heard(place).items()})
 
     def numbers(self, place: int) -> dict[str, str]:
         """The first numbers of vectors."""
@@ -91,46 +92,3 @@ class Media:
             for bank, value in self.values(self.banks, place).items()
             if value.ndim == 1 and value.dtype != np.int16
         }
-
-
-def of_pixels(value: NDArray[np.uint8]) -> str:
-    """A picture (H, W), (1, H, W) or (3, H, W), of a sequence its middle one, as a PNG's data URI."""
-    while value.ndim > 3:
-        value = value[len(value) // 2]
-    if value.ndim == 3:
-        value = np.moveaxis(value, 0, -1) if len(value) == 3 else value[len(value) // 2]
-    return png(Image.fromarray(np.ascontiguousarray(value)))
-
-
-def of_map(values: NDArray[np.float32]) -> str:
-    """Features over time (T, F) as a picture, time to the right and the last feature on top, as a PNG's data URI."""
-    from matplotlib import colormaps
-
-    low, high = float(values.min()), float(values.max())
-    share = (values.T[::-1] - low) / ((high - low) or 1.0)
-    return png(Image.fromarray((colormaps["magma"](share)[..., :3] * 255).astype(np.uint8)))
-
-
-def png(picture: Image.Image) -> str:
-    """A picture's data URI, made smaller where it is larger than SIDE."""
-    picture.thumbnail((2 * SIDE, SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def of_samples(samples: NDArray[np.int16]) -> str:
-    """Samples (n,) at 16 kHz, the first SECONDS of them, as the data URI of a WAV, of eight bits a sample (mu-law)."""
-    import soundfile
-
-    buffer = io.BytesIO()
-    played = np.ascontiguousarray(samples[: round(SECONDS * SAMPLE_RATE)])
-    soundfile.write(buffer, played, SAMPLE_RATE, format="WAV", subtype="ULAW")
-    return f"data:audio/wav;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def bands_of(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    """The logarithm of the power of samples (n,) in mel bands, floored 50 dB below its greatest, (T, BANDS)."""
-    padded = np.pad(samples[: round(SECONDS * SAMPLE_RATE)], (0, max(0, SHORT_WINDOW - len(samples))))
-    made = log_mel(padded[None], BANDS)[0]
-    return made.clip(min=made.max() - np.float32(50 * np.log(10) / 10))

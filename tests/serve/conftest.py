@@ -1,0 +1,63 @@
+"""A champion that hears and sees, in a store that nobody writes to."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from answering import answering
+from PIL import Image
+from rich.console import Console
+
+from mmtune.data.dataset import Dataset
+from mmtune.data.store import load as load_data
+from mmtune.networks import MLP, LateFusion
+from mmtune.serve.promotion import promote
+from mmtune.serve.versions import champion_folder
+from mmtune.study import Study
+from mmtune.study.options import Options
+from mmtune.tracking import MlflowTracker
+from mmtune.train.recipe import Train, TrialConfig
+from mmtune.tune.run import run_study
+
+STUDY = Study(
+    name="served",
+    base=TrialConfig(model=LateFusion(encoders={"image": MLP(), "waveform": MLP(width=8)}), train=Train(epochs=2)),
+    space=(),
+)
+
+
+@pytest.fixture(scope="session")
+def served(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store, whose champion is called `served`."""
+    root = tmp_path_factory.mktemp("served") / "mlruns"
+    done = run_study(STUDY, tiny, Options(workers=1, device="cpu"), root, Console(quiet=True))
+    assert done is not None
+    tracker = MlflowTracker(root)
+    run = tracker.study(done.key)
+    assert run is not None
+    promote(tracker, run, load_data(tiny.folder))
+    return root
+
+
+@pytest.fixture(scope="session")
+def address(served: Path) -> Iterator[str]:
+    """Where the champion answers."""
+    with answering(champion_folder(served, "served", None)) as found:
+        yield found
+
+
+@pytest.fixture
+def files(tiny: Dataset, tmp_path: Path) -> tuple[Path, Path]:
+    """A picture and a recording of the test partition."""
+    test = tiny.require_test()
+    Image.fromarray(test.banks["image"].of_rows(np.array([3]))[0]).save(tmp_path / "three.png")
+    with wave.open(str(tmp_path / "three.wav"), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(test.banks["waveform"].of_rows(np.array([3]))[0].tobytes())
+    return tmp_path / "three.png", tmp_path / "three.wav"
