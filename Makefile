@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 RAY := $(VENV)/.ray
 SUBMITIT := $(VENV)/.submitit
 DASHBOARD := $(VENV)/.dashboard
+EXPORT := $(VENV)/.export
 DEV := $(VENV)/.dev
 FUZZ := $(VENV)/.fuzz
 RIVALS := $(VENV)/.rivals
@@ -18,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
 	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
-	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION FORMAT MINUTES ROUNDS ROWS READERS SIDES KILL FULL
+	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION FORMAT TO MINUTES ROUNDS ROWS READERS SIDES KILL FULL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -47,7 +48,7 @@ SEARCHED = $(or $(call one,STORE),mlruns)/optuna.db
 WHICH := DATA PROTOCOL SEED STORE FOLDS STUDIES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studies doctor init study best ensemble ui dashboard report robustness compare reproduce promote predict serve demo data test test-slow torture fuzz lint type bench bench-search audit clean
+.PHONY: help setup studies doctor init study best ensemble ui dashboard report robustness compare reproduce promote predict serve demo export data test test-slow torture fuzz lint type bench bench-search audit clean
 
 help: ## Explain the targets
 	@echo "make TARGET [NAME=value ...]"
@@ -78,6 +79,11 @@ $(SUBMITIT): $(READY)
 # What `make dashboard` needs beside the rest.
 $(DASHBOARD): $(READY)
 	$(call install,--editable '.[dashboard]',optuna-dashboard)
+	@touch $@
+
+# What `make export TO=onnx` needs beside the rest.
+$(EXPORT): $(READY)
+	$(call install,--editable '.[export]',what writes ONNX)
 	@touch $@
 
 # What developers need beside the rest. Tests start many processes, so all is compiled, but for what some packages have as
@@ -148,6 +154,9 @@ serve: $(READY) ## Answer requests for a registered model on loopback: MODEL=...
 
 demo: $(READY) ## Open a page to play with a registered model, on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
 	@$(BIN)/mmtune demo $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE)
+
+export: $(READY) $(if $(filter onnx,$(call given,TO)),$(EXPORT)) ## Write a registered model as one file that runs without mmtune: MODEL=... TO=onnx or pt2 [OUT= VERSION= DATA= STUDIES= STORE=]
+	@$(BIN)/mmtune export $(call need,MODEL) --to $(or $(call one,TO),$(error TO=onnx or TO=pt2 is missing)) $(call flags,OUT VERSION DATA STUDIES STORE)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
 	@$(BIN)/mmtune data info $(call one,DATA)

@@ -576,6 +576,35 @@ def answer_for(model: str, version: str | None, port: int, studies: Path | None,
     serve_model(folder, own)
 
 
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")],
+    to: Annotated[str, typer.Option(help="onnx, which needs `pip install 'mmtune[export]'`, or pt2, torch.export's.")],
+    out: Annotated[Path | None, typer.Option(help="The file; MODEL.onnx or MODEL.pt2 here if not given.")] = None,
+    version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A data set to try the file on; the bundled sample or drawn rows if not given."),
+    ] = None,
+    studies: Studies = None,
+    store: Store = MLRUNS,
+) -> None:
+    """Write a registered model as one file that runs without mmtune, once it is seen to answer as the model does."""
+    look_in(studies)
+    from mmtune.api.loading import load
+    from mmtune.serve.export import export as write
+    from mmtune.serve.export import reads_sample, rows_for
+    from mmtune.serve.formats import format_of
+    from mmtune.serve.versions import Registry
+
+    format_of(to)
+    number = Registry(open_tracker(store), model).champion() if version is None else version
+    predictor = load(model, version=number, store=store)
+    dataset = open_data(data) if data or reads_sample(predictor) else None
+    rows = rows_for(predictor, dataset)
+    typer.echo(write(predictor, to, out or Path(f"{model}.{to}"), rows, model, str(number)))
+
+
 @app.command("optuna")
 def for_optuna(
     name: Name,

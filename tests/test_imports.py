@@ -18,6 +18,7 @@ OWNERS = {
     "typer": {"cli"},
     "ray": {"pool"},
     "submitit": {"pool"},
+    "onnxruntime": {"serve"},
 }
 # A room may import from itself and from those before it.
 LAYERS = [

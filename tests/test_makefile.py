@@ -50,7 +50,7 @@ def here(tmp_path: Path) -> Path:
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text(STUB)
         stub.chmod(0o755)
-    for name in (".ready", ".ray", ".submitit", ".dashboard", ".dev", ".fuzz", ".rivals"):
+    for name in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".dev", ".fuzz", ".rivals"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -83,10 +83,16 @@ def test_a_value_arrives_word_for_word(here: Path, value: str) -> None:
 
 
 def test_the_options_are_those_that_recipes_take_and_all_of_a_study() -> None:
-    named = re.findall(r"\(call (?:flags|given|each|one|need),([A-Z_ ]+)(?:\)| \$)|^WHICH := (.*)", MAKEFILE, re.M)
+    named = re.findall(r"\(call (?:flags|given|each|one|need),(?:\$\(WHICH\) )?([A-Z_ ]+)(?:\)| \$)|^WHICH := (.*)", MAKEFILE, re.M)
     taken = {name for lists in named for words in lists for name in words.split()}
     of_study = {"DATA", "STORE", "FIX", *(own.name.upper() for own in fields(Options) if own.metadata)} - {"PRUNE"}
     assert {*taken, *of_study, "PYTHON"} == set(OPTIONS)
+
+
+def test_a_file_of_torch_needs_no_extra(here: Path) -> None:
+    (here / ".venv" / ".export").unlink()
+    assert make(here, "export", "MODEL=x", "TO=pt2", "OUT=y").returncode == 0
+    assert heard(here) == ["mmtune", "export", "x", "--to", "pt2", "--out", "y", ""]
 
 
 def test_an_option_is_its_commands_in_small_letters(here: Path) -> None:
@@ -157,7 +163,7 @@ DEVELOPING = ["test", "test-slow", "torture", "lint", "type", "fuzz"]
 
 @pytest.mark.parametrize("target", RUNNING)
 def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
-    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".dev", ".fuzz", ".rivals"):
+    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
     assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
     assert installed(here) == ["pip", "."]
@@ -169,7 +175,7 @@ def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
 
 @pytest.mark.parametrize("target", DEVELOPING)
 def test_what_developers_run_has_their_tools_too(here: Path, target: str) -> None:
-    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".dev", ".fuzz", ".rivals"):
+    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
     assert make(here, target).returncode == 0
     more = [".[fuzz]"] if target == "fuzz" else []
@@ -179,9 +185,11 @@ def test_what_developers_run_has_their_tools_too(here: Path, target: str) -> Non
 def test_every_extra_is_installed_once_and_pinned(here: Path) -> None:
     (here / ".venv" / ".ready").unlink()
     slurm, ray = (["study", "NAME=x", f"POOL={pool}"] for pool in ("slurm", "ray"))
-    for words in (ray, slurm, ["dashboard", "NAME=x"], ["fuzz"], ["bench-search"]) * 2:
+    export = ["export", "MODEL=x", "TO=onnx"]
+    for words in (ray, slurm, ["dashboard", "NAME=x"], export, ["fuzz"], ["bench-search"]) * 2:
         assert make(here, *words).returncode == 0
-    assert installed(here) == ["pip", ".", ".[ray]", ".[slurm]", ".[dashboard]", ".[dev]", ".[fuzz]", ".[rivals]"]
+    extras = ["ray", "slurm", "dashboard", "export", "dev", "fuzz", "rivals"]
+    assert installed(here) == ["pip", ".", *(f".[{name}]" for name in extras)]
 
 
 def test_an_installation_that_fails_says_why_and_leaves_no_stamp(here: Path) -> None:

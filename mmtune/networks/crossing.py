@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn.functional import conv_transpose2d
 
 from mmtune.networks.keras import WarmNorm1d, WarmNorm2d, glorot
@@ -43,7 +44,8 @@ def enlarge(planes: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
     that is three times as fast.
     """
     pixels = planes[0].numel()
-    if len(planes) <= pixels:
+    # An exported graph is for any number of planes, and cannot choose.
+    if is_exporting() or len(planes) <= pixels:
         return layer(planes)
     alone = torch.eye(pixels, dtype=planes.dtype, device=planes.device).view(pixels, *planes.shape[1:])
     maps = conv_transpose2d(alone, layer.weight)
@@ -140,14 +142,14 @@ class Junction(nn.ModuleDict):
         heard = {"cross": audio, "residual": sound}
         maps = {kind: self[f"{kind}_to_image"](x) for kind, x in heard.items() if f"{kind}_to_image" in self}
         if "residual" in maps:
-            image = repeat(image, len(sound)) + maps["residual"]
+            image = repeat(image, sound.shape[0]) + maps["residual"]
         if "cross" in maps:
-            image = torch.cat([maps["cross"], repeat(image, len(sound))], dim=1)
+            image = torch.cat([maps["cross"], repeat(image, sound.shape[0])], dim=1)
         if "residual_to_audio" in self:
-            audio = audio + repeat(self["residual_to_audio"](picture), len(sound))
+            audio = audio + repeat(self["residual_to_audio"](picture), sound.shape[0])
         return Crossed(image, audio, vector, maps)
 
 
 def repeat(x: Tensor, rows: int) -> Tensor:
     """(P, ...) to (rows, ...), every row as often in a row as that takes."""
-    return x if len(x) == rows else x.repeat_interleave(rows // len(x), dim=0)
+    return x if x.shape[0] == rows else x.repeat_interleave(rows // x.shape[0], dim=0)

@@ -219,6 +219,14 @@ def turned(valid: Tensor) -> Tensor:
     return (valid.sum(1, keepdim=True) - 1 - torch.arange(steps, device=valid.device)).remainder(steps).unsqueeze(2)
 
 
+def steps_at(x: Tensor, places: Tensor) -> Tensor:
+    """Of features over time (B, T, F) the steps at places (B, S, 1) int64, (B, S, F).
+
+    torch's take_along_dim cannot be traced for any number of rows.
+    """
+    return x.gather(1, places.expand(-1, -1, x.shape[2]))
+
+
 class RecurrentLayer(nn.Module):
     """Features over time (B, T, F) to states (B, T, hidden), or (B, T, 2 hidden) with those of the direction back.
 
@@ -235,8 +243,8 @@ class RecurrentLayer(nn.Module):
         there: Tensor = self.there(x)[0]
         if self.back is None:
             return there
-        back: Tensor = self.back(x.take_along_dim(places, 1))[0]
-        return torch.cat([there, back.take_along_dim(places, 1)], dim=2)
+        back: Tensor = self.back(steps_at(x, places))[0]
+        return torch.cat([there, steps_at(back, places)], dim=2)
 
 
 class RecurrentEncoder(nn.Module):
@@ -263,7 +271,7 @@ class RecurrentEncoder(nn.Module):
 
     def last(self, states: Tensor, places: Tensor) -> Tensor:
         """The states (B, ...) after all of a sequence: at its last valid step, and at its first for the way back."""
-        there = states.take_along_dim(places[:, :1], 1).squeeze(1)[:, : self.hidden]
+        there = steps_at(states, places[:, :1]).squeeze(1)[:, : self.hidden]
         return torch.cat([there, states[:, 0, self.hidden :]], dim=1)
 
 

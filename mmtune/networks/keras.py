@@ -123,4 +123,4 @@ class LSTM(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         steps: Tensor = self.lstm(x)[0]
-        return steps[torch.arange(len(x), device=x.device), valid.sum(1) - 1]
+        return steps[torch.arange(x.shape[0], device=x.device), valid.sum(1) - 1]

@@ -116,7 +116,7 @@ class AtSpeeds(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         if self.training:
             return self.features(waves)
-        still = waves.new_zeros(len(waves))
+        still = waves.new_zeros(waves.shape[0])
         views = [played(waves, still + factor, still) for factor in self.factors]
         return torch.stack([self.features(view) for view in (*views, waves)]).mean(0)
 

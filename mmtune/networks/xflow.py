@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
@@ -101,13 +102,13 @@ class Extractor(nn.Module):
         first = self.junction1(picture, sound, self.image1(picture), self.audio1(sound))
         audio = first.audio
         if first.vector is not None:
-            audio = torch.cat([repeat(first.vector, len(audio)), audio], dim=1)
+            audio = torch.cat([repeat(first.vector, audio.shape[0]), audio], dim=1)
         image = self.image2(self.join_image1(first.image))
         second = self.junction2(picture, sound, image, self.audio2(self.join_audio1(audio)))
         crossing = {} if second.vector is None else {"cross": second.vector}
         features = {**crossing, "image": self.image3(self.join_image2(second.image)), "audio": second.audio}
         maps = {f"{name}{n}": made for n, level in ((1, first), (2, second)) for name, made in level.maps.items()}
-        return {name: repeat(feature, len(sound)) for name, feature in features.items()}, maps
+        return {name: repeat(feature, sound.shape[0]) for name, feature in features.items()}, maps
 
 
 def joint(norm: nn.Module, dropout: float) -> nn.Sequential:
@@ -156,7 +157,7 @@ class XFlowMLP(nn.Module):
     def extract(self, image: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         if self.frames:
             chosen = evenly(valid_steps(audio).sum(1), self.frames)
-            rows = torch.arange(len(audio), device=audio.device).unsqueeze(1)
+            rows = torch.arange(audio.shape[0], device=audio.device).unsqueeze(1)
             image, audio = image[rows, chosen], audio[rows, chosen]
         return self.extractor(self.norm(channels_last(image)), audio.flatten(1))
 
@@ -224,7 +225,7 @@ class XFlowLSTM(nn.Module):
             raise InputError(f"a sequence must have at most {self.steps} steps for this model, one has more")
 
     def forward(self, image: Tensor, audio: Tensor) -> Output:
-        if self.training or len(audio) <= AT_ONCE:
+        if self.training or is_exporting() or len(audio) <= AT_ONCE:
             return self.classified(image, audio)
         parts = zip(image.split(AT_ONCE), audio.split(AT_ONCE), strict=True)
         logits, embeddings = zip(*(self.classified(*part)[:2] for part in parts), strict=True)

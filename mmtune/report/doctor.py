@@ -32,6 +32,7 @@ FEATURES: Mapping[str, tuple[str, str]] = {
     "make dashboard": ("optuna_dashboard", "pip install 'mmtune[dashboard]'"),
     "m4a, mp3, ogg recordings": ("av", "pip install 'mmtune[media]'"),
     "HEIC pictures": ("pillow_heif", "pip install 'mmtune[media]'"),
+    "export to ONNX": ("onnxscript", "pip install 'mmtune[export]'"),
     "system metrics": ("psutil", "pip install psutil"),
 }
 """By what it is for, a module that need not be there, and how it comes."""
