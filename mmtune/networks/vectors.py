@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,18 @@ TOGETHER = "together"
 """For a network that has nothing of its banks one by one, what its embedding goes by."""
 PLACES = 4
 """Parts of each side over which the last maps are averaged."""
+LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+FIRST = threading.Lock()
+
+
+@contextmanager
+def one_at_a_time(model: nn.Module) -> Iterator[None]:
+    """Inside of it no other thread asks this model: what a network makes of a batch is seen by hooks, which belong to
+    the network and not to who asks."""
+    with FIRST:
+        lock = LOCKS.setdefault(model, threading.RLock())
+    with lock:
+        yield
 
 
 def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -29,7 +43,7 @@ def bank_vector(model: nn.Module, inputs: Mapping[str, Tensor], bank: str) -> Te
     """One of `bank_vectors`; where `model.encoders` has the bank, nothing else of the network is asked."""
     encoder = encoder_of(model, bank) if len(inputs) > 1 else None
     if encoder is not None:
-        with watched(encoder) as seen:
+        with one_at_a_time(model), watched(encoder) as seen:
             encoder(inputs[bank])
         found = seen.vector()
         if found is not None:
@@ -47,7 +61,7 @@ def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[
     embedding, as TOGETHER. The model must be in eval mode.
     """
     modules = {bank: own for bank in inputs if (own := module_of(model, bank, len(inputs) == 1)) is not None}
-    with ExitStack() as stack:
+    with one_at_a_time(model), ExitStack() as stack:
         seen = {bank: stack.enter_context(watched(own)) for bank, own in modules.items()}
         output = answer(model, inputs)
     embedding = output.embedding

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from mmtune.analysis.media import bands_of, frame_of, marked, over_time, pixels, png, power_of
 from mmtune.data.forms import Form, Vector
 from mmtune.networks.output import answer
+from mmtune.networks.vectors import one_at_a_time
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.tally import best
@@ -53,7 +54,7 @@ def saliency(
     inputs = {
         name: as_input(torch.from_numpy(own.copy())).requires_grad_() for name, own in predictor.filled(values).items()
     }
-    with torch.enable_grad(), Attached():
+    with one_at_a_time(predictor.model), torch.enable_grad(), Attached():
         said = answer(predictor.model, inputs)
         by = found.by or "".join(found.decider)
         logits = said.alone[by] if by else said.logits

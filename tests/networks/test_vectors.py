@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -134,3 +136,14 @@ def test_hooks_go_where_a_network_fails() -> None:
         bank_vectors(model, {"image": torch.zeros(2, 4)})
     assert not model.layer._forward_pre_hooks
     assert not model._forward_hooks
+
+
+def test_several_threads_ask_one_model_and_each_has_its_own_vectors() -> None:
+    """As a server's do: what hooks see belongs to who asks, and is nobody else's."""
+    torch.manual_seed(0)
+    model = ImageCNNConfig().build(Shapes(banks={"image": (1, 28, 28)}, classes=10)).eval()
+    batches = [torch.rand(1, 1, 28, 28) for _ in range(80)]
+    expected = [bank_vectors(model, {"image": batch})["image"] for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: bank_vectors(model, {"image": batch})["image"], batches))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
