@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
+from mmtune.networks.late import LateNetwork
 from mmtune.networks.output import Output, answer, parts_of
 
 TOGETHER = "together"
@@ -40,8 +41,9 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
 
 @torch.no_grad()
 def bank_vector(model: nn.Module, inputs: Mapping[str, Tensor], bank: str) -> Tensor:
-    """One of `bank_vectors`; where `model.encoders` has the bank, nothing else of the network is asked."""
-    encoder = encoder_of(model, bank) if len(inputs) > 1 else None
+    """One of `bank_vectors`; of a `LateNetwork` nothing but the bank's encoder is asked."""
+    # Somebody's own network may change values before its encoder is given them.
+    encoder = encoder_of(model, bank) if len(inputs) > 1 and isinstance(model, LateNetwork) else None
     if encoder is not None:
         with one_at_a_time(model), watched(encoder) as seen:
             encoder(inputs[bank])

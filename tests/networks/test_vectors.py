@@ -14,6 +14,7 @@ from mmtune.networks.config.late import EarlyFusion, LateFusion
 from mmtune.networks.output import Output, answer
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.vectors import TOGETHER, bank_vector, bank_vectors
+from mmtune.study.template import Net
 
 SHAPES = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=4)
 ENCODERS = {"image": SmallCNN(width=8), "audio": SmallTransformer(width=8)}
@@ -46,6 +47,14 @@ def test_a_banks_vectors_are_its_own(config: LateFusion, banks: tuple[str, ...])
         assert not torch.equal(changed[bank], found[bank])
         assert all(torch.equal(changed[other], found[other]) for other in banks if other != bank)
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+def test_a_network_may_change_values_before_its_encoders_are_given_them() -> None:
+    """As that of `mmtune init` does, which lays pictures flat."""
+    model, given = Net().build(SHAPES).eval(), inputs()
+    found = bank_vectors(model, given)
+    for bank in given:
+        torch.testing.assert_close(bank_vector(model, given, bank), found[bank])
 
 
 def test_the_direction_of_what_the_first_linear_layer_is_given_comes_first() -> None:
