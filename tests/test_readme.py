@@ -41,7 +41,7 @@ def test_it_can_be_read_in_a_few_minutes() -> None:
     assert len(README.split()) <= 1_200
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
 def test_links_of_the_pages_lead_somewhere(page: Path) -> None:
     """Files, and the headings of a page as its readers' browsers know them."""
     text = page.read_text()
