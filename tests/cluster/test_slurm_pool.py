@@ -134,7 +134,7 @@ def test_a_worker_that_ends_is_replaced_and_its_job_named(
 
 
 def test_a_hung_worker_is_replaced_and_its_job_given_back(spec: WorkerSpec, tmp_path: Path) -> None:
-    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", classes=10, hung_after=4.0)
+    hasty = WorkerSpec(data=spec.data, splits=spec.splits, device="cpu", classes=10, hung_after=30.0)
     with SlurmSession(Request(), tmp_path / "store", print, Executor) as session, session(hasty, 1) as pool:
         until(pool, Ready)
         pool.submit(Job(number=15, config=LONG, seed=1, folder=tmp_path / "stopped"))
@@ -142,7 +142,7 @@ def test_a_hung_worker_is_replaced_and_its_job_given_back(spec: WorkerSpec, tmp_
         stopped = task(pool)
         os.kill(stopped, signal.SIGSTOP)
         died, _ = until(pool, Died)
-        assert died == Died(number=15, reason="worker hung: it said nothing for 4 s")
+        assert died == Died(number=15, reason="worker hung: it said nothing for 30 s")
         until(pool, Ready)
         # What scancel does.
         os.kill(stopped, signal.SIGKILL)
