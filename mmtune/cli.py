@@ -419,9 +419,10 @@ def promote(
     from mmtune.report.summary import history_table, show
     from mmtune.serve import promotion, versions
     from mmtune.study import load_study
+    from mmtune.study.finding import folder_to_name
     from mmtune.train.objective import objective_of
 
-    found = load_study(name)
+    found, studies = load_study(name), studies or folder_to_name(name)
     name, tracker = found.name, open_tracker(store)
     if rollback:
         before, after = promotion.rollback(tracker, name)

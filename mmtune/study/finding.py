@@ -89,6 +89,13 @@ def require_own_name(study: Study) -> None:
         raise InputError(f"{rule}: give this one, of {own}, a name of its own")
 
 
+def folder_to_name(name: str) -> Path | None:
+    """The folder that other commands must be told to find the study of a file at a path; None where they need not be."""
+    folder = Path(name).parent
+    found = not name.endswith(".py") or folder.resolve() in [own.resolve() for own in folders()]
+    return None if found else folder
+
+
 def load_file(path: Path) -> Study:
     """The STUDY of a file, whose classes this process knows from now on; InputError where it has none."""
     if not path.is_file():

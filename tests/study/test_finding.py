@@ -14,7 +14,7 @@ import pytest
 from mmtune.base.errors import InputError
 from mmtune.networks import kinds
 from mmtune.study import load_study, study_files
-from mmtune.study.finding import SHIPPED, VARIABLE, use_studies
+from mmtune.study.finding import SHIPPED, VARIABLE, folder_to_name, use_studies
 
 OWN = """
 from __future__ import annotations
@@ -198,3 +198,12 @@ def test_a_broken_study_is_no_trouble_to_the_others(here: Path) -> None:
     (here / "studies" / "broken.py").write_text("1 / 0\n")
     assert "broken" in study_files()
     assert load_study("audio_rnn").name == "audio_rnn"
+
+
+def test_only_a_folder_that_is_not_looked_in_must_be_named(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    assert folder_to_name(str(far / "mine.py")) == far
+    assert folder_to_name("mine") is folder_to_name(str(SHIPPED / "audio_rnn.py")) is None
+    use_studies(far)
+    assert folder_to_name(str(far / "mine.py")) is None
