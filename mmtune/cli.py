@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -395,7 +396,8 @@ def compare(
     show(console, comparing.comparison_table(found))
     for own in found:
         typer.echo(own.sentence())
-    page = out or tracker.root / "reports" / f"compare-{'-'.join([reference, *rivals])[:80]}-{run.key.protocol}.html"
+    others_hash = hashlib.sha256("\n".join(rivals).encode()).hexdigest()[:8]
+    page = out or tracker.root / "reports" / f"compare-{run.key.slug}-{others_hash}.html"
     write_comparison(page, first, found)
     typer.echo(f"page: {page.resolve()}")
 
@@ -558,7 +560,7 @@ def demo(
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Open a page to play with a registered model, on loopback until Ctrl-C: draw, speak, and see where it looks.
+    """Say where a page to play with a registered model is, on loopback until Ctrl-C: draw, speak, see where it looks.
 
     It is the page that `mmtune serve` has too.
     """

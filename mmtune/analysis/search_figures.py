@@ -28,14 +28,14 @@ from mmtune.analysis.figures import (
 SCALE = "Viridis"
 MOST_CELLS = 12
 """A choice of more values than these is an axis of numbers, not of cells."""
-APART = 0.2
+APART, LOWEST = 0.2, 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
     """A trial as it is drawn. score: None where it has none; start and seconds: since the first one, and of training.
 
-    whole: whether it is complete; failed: whether it ended by a fault.
+    whole: whether it is complete.
     """
 
     name: str
@@ -44,12 +44,11 @@ class Tried:
     start: float
     seconds: float
     whole: bool
-    failed: bool = False
 
     @property
     def colour(self) -> str:
-        """Complete, stopped early, or failed."""
-        return ACCENT if self.whole else PALETTE[5] if self.failed else FAINT
+        """Complete, or not."""
+        return ACCENT if self.whole else FAINT
 
 
 def history(trials: Sequence[Tried], unit: str, maximise: bool) -> go.Figure:
@@ -137,7 +136,7 @@ def parallel(
 
     choices: by name the value of each trial; titles: of the trials.
     """
-    axes = [axis_of(name, values) for name, values in choices] + [axis_of(unit, scores, few=0)]
+    axes = [placed(name, values) for name, values in choices] + [placed(unit, scores, few=0)]
     order = axes[-1].places if maximise else [1 - place for place in axes[-1].places]
     return {
         "axes": [asdict(axis) for axis in axes],
@@ -146,10 +145,19 @@ def parallel(
     }
 
 
-def axis_of(name: str, values: Sequence[object], few: int = FEW) -> Axis:
-    """An axis of values: of numbers, logarithmic where they are far apart, or of at most `few` or of names."""
+def placed(name: str, values: Sequence[object], few: int = FEW) -> Axis:
+    """An axis of values: of numbers, logarithmic where they are far apart, or of at most `few` or of names.
+
+    Nothing, among numbers, has a place of its own below them.
+    """
     own = [plain(value) for value in values]
     different = ordered(own)
+    if None in own and len(different) > few + 1 and all(is_number(value) for value in different if value is not None):
+        others = placed(name, [value for value in own if value is not None], few)
+        rest = iter(others.places)
+        places = [0.0 if value is None else round(LOWEST + (1 - LOWEST) * next(rest), 4) for value in own]
+        ticks = [(round(LOWEST + (1 - LOWEST) * place, 4), text) for place, text in others.ticks]
+        return Axis(name=name, places=places, ticks=[(0.0, shown(None)), *ticks])
     if len(different) <= few or not all(is_number(value) for value in different):
         spread = [0.5] if len(different) == 1 else np.linspace(0, 1, len(different)).round(4).tolist()
         place = dict(zip(different, spread, strict=True))
@@ -167,13 +175,19 @@ def axis_of(name: str, values: Sequence[object], few: int = FEW) -> Axis:
 
 def round_steps(low: float, high: float) -> list[float]:
     """Three to seven round numbers from `low` to `high`, which differ."""
-    power = 10.0 ** math.floor(math.log10((high - low) / 3))
-    step = max(power * times for times in (1, 2, 5) if power * times <= (high - low) / 3)
-    return [round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    most = (high - low) / 3 * (1 + 1e-9)
+    power = 10.0 ** math.floor(math.log10(most))
+    step = max(power * times for times in (1, 2, 5) if power * times <= most)
+    return [
+        round(number * step, 12) for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
-def pair(two: Sequence[tuple[str, Sequence[object]]], scores: Sequence[float], unit: str) -> go.Figure:
-    """The score over two choices: the median of each cell where both have few values, else a dot for each trial."""
+def pair(two: Sequence[tuple[str, Sequence[object]]], scores: Sequence[float], unit: str) -> go.Figure | None:
+    """The score over two choices: the median of each cell where both have few values, else a dot for each trial.
+
+    None where one has many values that are no numbers.
+    """
     names = [name for name, _ in two]
     values = [[plain(value) for value in own] for _, own in two]
     different = [ordered(own) for own in values]
@@ -201,9 +215,11 @@ def pair(two: Sequence[tuple[str, Sequence[object]]], scores: Sequence[float], u
             ygap=2,
             hovertemplate="median %{z:.4~f} of %{text} trials<extra></extra>",
         )
+    if not all(is_number(value) for own in different for value in own):
+        return None
     axes = []
     for name, own in zip(names, different, strict=True):
-        wide = all(is_number(value) for value in own) and own[0] > 0 and own[-1] >= 100 * own[0]
+        wide = own[0] > 0 and own[-1] >= 100 * own[0]
         axes.append({"title": label(name), "type": "log"} if wide else {"title": label(name)})
     return figure(*axes).add_scatter(
         x=values[0],

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from mmtune.analysis.figures import ACCENT, FAINT, PALETTE, figure, label
 from mmtune.analysis.statistics import share_interval
-from mmtune.base.files import make_folder, write_whole
+from mmtune.base.files import make_folder, write_named
 from mmtune.report.comparing import Answers, Comparison, p_text
 from mmtune.report.page import protocol_note, render
 from mmtune.report.tables import percent, signed
@@ -24,7 +24,7 @@ def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]
         "reference": reference,
         "found": found,
         "everyone": everyone,
-        "intervals": {own.name: share_interval(own.right, own.unit) for own in everyone},
+        "intervals": [share_interval(own.right, own.unit) for own in everyone],
         "protocol_note": protocol_note(reference.key.protocol),
         "recordings": len(np.unique(reference.unit)),
         "accuracies": accuracies(everyone),
@@ -35,51 +35,54 @@ def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]
         "written": datetime.now(UTC),
     }
     make_folder(path.parent)
-    write_whole(path, render("compare", values).encode())
+    write_named(path, render("compare", values).encode())
 
 
 def accuracies(everyone: Sequence[Answers]) -> go.Figure:
     """A row for each: its accuracy with an interval over what is independent, and that of each fold."""
-    names = [label(own.name) for own in everyone]
-    rows = {"categoryorder": "array", "categoryarray": names[::-1]}
-    drawn = figure({"title": "accuracy (%)"}, rows)
-    for own, name in zip(everyone, names, strict=True):
+    drawn = figure({"title": "accuracy (%)"}, rows_of(everyone))
+    for place, own in enumerate(everyone):
         if own.folds:
             drawn.add_scatter(
                 x=[100 * value for value in own.folds],
-                y=[name] * len(own.folds),
+                y=[place] * len(own.folds),
                 mode="markers",
                 marker={"color": FAINT, "size": 7, "symbol": "line-ns-open"},
                 hovertemplate="a fold: %{x:.2f} %<extra></extra>",
             )
     ends = [share_interval(own.right, own.unit) for own in everyone]
-    middle = [float(own.right.mean()) for own in everyone]
+    middle = [own.accuracy for own in everyone]
     return drawn.add_scatter(
         x=[100 * value for value in middle],
-        y=names,
+        y=list(range(len(everyone))),
         mode="markers",
-        marker={"color": [PALETTE[5], *[ACCENT] * (len(names) - 1)], "size": 10},
+        marker={"color": [PALETTE[5], *[ACCENT] * (len(everyone) - 1)], "size": 10},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [100 * (high - value) for (_, high), value in zip(ends, middle, strict=True)],
-            "arrayminus": [100 * (value - low) for (low, _), value in zip(ends, middle, strict=True)],
+            "array": [100 * max(0.0, high - value) for (_, high), value in zip(ends, middle, strict=True)],
+            "arrayminus": [100 * max(0.0, value - low) for (low, _), value in zip(ends, middle, strict=True)],
             "color": FAINT,
         },
-        hovertemplate="%{y}<br>%{x:.2f} %<extra></extra>",
+        hovertemplate="%{x:.2f} %<extra></extra>",
     )
+
+
+def rows_of(everyone: Sequence[Answers]) -> dict[str, object]:
+    """An axis with a row for each, the first one uppermost; two may have one name."""
+    names = [label(own.name) for own in everyone]
+    return {"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.4, -0.6]}
 
 
 def alone(found: Sequence[Comparison]) -> go.Figure:
     """A row for each comparison: to the right the rows that it alone has right, to the left those of the reference."""
-    names = [label(own.own.name) for own in found]
     x = {"title": "rows that the reference alone has right, and rows that it has right alone"}
-    drawn = figure(x, {"categoryorder": "array", "categoryarray": names[::-1]}, barmode="relative", bargap=0.4)
+    drawn = figure(x, rows_of([own.own for own in found]), barmode="relative", bargap=0.4)
     sides = ((-1, PALETTE[5], [own.rows.only_b for own in found]), (1, ACCENT, [own.rows.only_a for own in found]))
     for sign, colour, counts in sides:
         drawn.add_bar(
             x=[sign * count for count in counts],
-            y=names,
+            y=list(range(len(found))),
             orientation="h",
             marker={"color": colour},
             text=[str(count) for count in counts],

@@ -39,7 +39,7 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey, names: 
     return {
         "parts": pictures,
         "seed": seed,
-        "rows": drawn_rows(len(validation["label"]), seed),
+        "rows": [] if all(own["refused"] for own in pictures) else drawn_rows(len(validation["label"]), seed),
         "clusters": clusters.count_classes(validation["label"]),
         "most_points": MOST_POINTS,
         "most_tsne": MOST_TSNE_POINTS,

@@ -30,36 +30,44 @@ def explorer(
     names: Sequence[str],
     dataset: Dataset | None,
 ) -> dict[str, Any]:
-    """By row what can be seen and heard of it, and colourings: a colour for each row, and what the colours mean.
+    """By row what can be seen and heard of it, in words what was left out, and colourings.
 
     places: of the validation rows that are drawn, those that matter most first. Where the data are not at hand, or the
     model is of a network that is not known here, nothing is seen and heard.
     """
     drawn = np.array(places, np.int64)
     rows, labels, predictions = (validation[name][drawn] for name in ("row", "label", "prediction"))
-    told = {
-        "predicted class": [names[own] for own in predictions],
-        "right or wrong": np.where(labels == predictions, "right", "wrong").tolist(),
-    }
-    shown: dict[str, dict[str, list[str]]] = {}
-    if dataset is not None and not same_data(dataset, run, validation):
+    keys = [str(row) for row in rows.tolist()]
+    right = np.where(labels == predictions, 0, 1).tolist()
+    colourings = [
+        colouring("predicted class", names, CLASS_COLOURS, dict(zip(keys, predictions.tolist(), strict=True))),
+        colouring("right or wrong", ("right", "wrong"), (PALETTE[0], PALETTE[5]), dict(zip(keys, right, strict=True))),
+    ]
+    found: dict[str, Any] = {"pictures": {}, "sounds": {}, "left_out": ""}
+    if dataset is not None and len(drawn) and not same_data(dataset, run, validation):
         part = dataset.train.take(rows)
-        told |= {name: list(map(str, own)) for name, own in part.groups.items() if name != RECORDING}
+        for name, own in part.groups.items():
+            if name != RECORDING:
+                values, numbers = np.unique(own, return_inverse=True)
+                by_row = dict(zip(keys, numbers.tolist(), strict=True))
+                colourings.append(colouring(name, values.tolist(), CLASS_COLOURS, by_row, of_row=True))
         with suppress(InputError):
             banks = load_model(tracker.artifact(trial.run_id, MODEL)).config.reads
             media = Media(part, banks, dataset.forms, MOST_BYTES)
-            shown = {
-                str(row): {"pictures": [*media.pictures(place).values()], "sounds": [*media.sounds(place).values()]}
-                for place, row in enumerate(rows.tolist())
-                if not media.full
-            }
-    return {"shown": shown, "colourings": [colouring(name, rows.tolist(), own) for name, own in told.items()]}
+            # A picture is small, so that as good as all have one before the first sound takes up room.
+            for kind, made in (("pictures", media.pictures), ("sounds", media.sounds)):
+                found[kind] = {
+                    key: kept for place, key in enumerate(keys) if not media.full and (kept := [*made(place).values()])
+                }
+                if media.full:
+                    found["left_out"] = f"{len(found[kind]):,} of {len(keys):,} dots have {kind}"
+                    break
+    return {**found, "colourings": colourings}
 
 
-def colouring(name: str, rows: Sequence[int], values: Sequence[str]) -> dict[str, Any]:
-    """A colour for each row by its value."""
-    different = list(dict.fromkeys(sorted(values)))
-    palette = (PALETTE[0], PALETTE[5]) if different == ["right", "wrong"] else CLASS_COLOURS
-    colours = {value: palette[place % len(palette)] for place, value in enumerate(different)}
-    by_row = {str(row): colours[value] for row, value in zip(rows, values, strict=True)}
-    return {"name": name, "colours": by_row, "values": dict(zip(map(str, rows), values, strict=True))}
+def colouring(
+    name: str, values: Sequence[str], palette: Sequence[str], rows: Mapping[str, int], of_row: bool = False
+) -> dict[str, Any]:
+    """A colour for each value, and by row the number of its value. of_row: whether it is told of a row by itself."""
+    colours = [palette[place % len(palette)] for place in range(len(values))]
+    return {"name": name, "values": list(values), "colours": colours, "rows": rows, "ofRow": of_row}

@@ -155,8 +155,11 @@ def plots_of(
     }
 
 
-def render(name: str, values: Mapping[str, Any], *packages: str, script: str = "figures.js") -> str:
-    """The template `name`.html, of `packages` or this one, with a script; what it does not mark as safe is escaped."""
+def render(name: str, values: Mapping[str, Any], *packages: str, script: str = "") -> str:
+    """The template `name`.html, of `packages` or this one; what it does not mark as safe is escaped.
+
+    script: what runs beside what draws the figures, "" for nothing.
+    """
     environment = templates(*packages)
     plots: dict[str, Any] = {}
 
@@ -164,7 +167,8 @@ def render(name: str, values: Mapping[str, Any], *packages: str, script: str = "
         plots[name] = json.loads(figure.to_json())
         return name
 
-    scripts = [get_plotlyjs(), source_of(environment, script)]
+    own = [source_of(environment, source) for source in ("figures.js", script) if source]
+    scripts = [get_plotlyjs(), "\n".join(own)]
     helpers = {"plot": plot, "plots": plots, "safe_json": safe_json, "scripts": scripts, "policy": policy(scripts)}
     return environment.get_template(f"{name}.html").render(**values, **helpers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmtune.analysis import figures, search_figures
@@ -14,7 +15,7 @@ from mmtune.base.fields import short_names
 from mmtune.report.figures import MOST_STRIP, axis_of
 from mmtune.report.tables import percent, title
 from mmtune.study import StudyKey
-from mmtune.tracking import COMPLETE, FAIL, TrialRun
+from mmtune.tracking import COMPLETE, PRUNED, TrialRun
 from mmtune.train.calibration import Calibration
 from mmtune.train.objective import Metric, Objective
 
@@ -24,14 +25,14 @@ LEAST_PAIRS, MOSTLY = 3, 0.8
 """So many comparisons, and such a share of them, make a finding."""
 WEIGHTY = 0.4
 """The share of all differences from which a choice is named."""
-SECONDS = "fit_seconds"
+TOOK = "fit_seconds"
 
 
 def search_section(
     trials: Sequence[TrialRun], choices: Sequence[str], weights: Mapping[str, float], key: StudyKey
 ) -> dict[str, Any]:
     """What was tried when and with what. trials: ranked, in whatever state; weights: importances by path."""
-    objective = key.objective
+    objective, metric = key.objective, key.objective.first
     unit, scale = axis_of(objective.first)
     some = [trials[place] for place in sample_rows(len(trials), MOST_STRIP, key.seed)]
     if len(some) < 2:
@@ -46,11 +47,12 @@ def search_section(
     columns = {path: [trial.params.get(path) for trial in scored] for path in axes}
     varied = [path for path in axes if len({plain(value) for value in columns[path]}) > 1]
     two = varied[::-1][:2]
-    trained = [own for own in tried if own.seconds]
+    trained, parts = [own for own in tried if own.seconds], max(key.folds, 1) * key.repeats
     return {
         "history": search_figures.history(tried, unit, objective.first.maximise),
-        "timeline": search_figures.timeline(trained) if trained else None,
-        "cost": cost([own for own in trained if own.whole], unit, objective.first),
+        # Of a divided trial the seconds are the mean of its parts, and nothing says which ran side by side.
+        "timeline": search_figures.timeline(trained) if trained and parts == 1 else None,
+        "cost": cost([replace(own, seconds=parts * own.seconds) for own in trained if own.whole], unit, metric),
         "parallel": search_figures.parallel(
             [(names[path], columns[path]) for path in varied],
             scores,
@@ -64,21 +66,21 @@ def search_section(
         if len(two) == 2 and len(scored) > 3
         else None,
         "pair_names": [names[path] for path in two],
+        "weighed": bool(weights),
         "axes_left_out": len(names) - len(axes),
     }
 
 
 def tried_of(trial: TrialRun, choices: Sequence[str], objective: Objective, scale: float, first: int) -> Tried:
     """A trial as it is drawn. first: when the first one started, in milliseconds since 1970."""
-    score = trial.metrics.get(objective.name, trial.metrics.get(objective.first.curve))
+    score = trial.metrics.get(objective.name) if trial.state in (COMPLETE, PRUNED) else None
     return Tried(
         name=title(trial, choices),
         number=trial.number,
         score=None if score is None else scale * score,
         start=(trial.started - first) / 1000,
-        seconds=trial.metrics.get(SECONDS, 0.0),
+        seconds=trial.metrics.get(TOOK, 0.0),
         whole=trial.state == COMPLETE,
-        failed=trial.state == FAIL,
     )
 
 
@@ -141,8 +143,8 @@ def duel(
 
 
 def together(calibration: Calibration) -> list[str]:
-    """What the banks gain together, on validation rows, in a sentence; none where fewer than two speak alone."""
-    if len(calibration.alone) < 2:
+    """What the banks gain together, on validation rows, in a sentence; none where fewer than two speak alone of all."""
+    if len(calibration.alone) < 2 or any(own.rows != calibration.fused.rows for own in calibration.alone.values()):
         return []
     right = {name: 1 - own.risk.wrong[0] / own.rows for name, own in calibration.alone.items()}
     best = max(right, key=lambda name: right[name])
@@ -150,6 +152,6 @@ def together(calibration: Calibration) -> list[str]:
     gain = 100 * (whole - right[best])
     words = "adds" if len(right) == 2 else "add"
     others = " and ".join(name for name in right if name != best)
-    if gain <= 0:
+    if gain < 0.05:
         return [f"{best} alone is right in {percent(right[best])} % of rows, all together in {percent(whole)} %"]
     return [f"{others} {words} {gain:.1f} points to {best} alone ({percent(right[best])} %)"]

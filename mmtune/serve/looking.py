@@ -54,8 +54,10 @@ def saliency(
     inputs = {
         name: as_input(torch.from_numpy(own.copy())).requires_grad_() for name, own in predictor.filled(values).items()
     }
+    # A network may write into what it is given, which it may not into what is differentiated by.
+    copies = {name: own.clone() for name, own in inputs.items()}
     with one_at_a_time(predictor.model), torch.enable_grad(), Attached():
-        said = answer(predictor.model, inputs)
+        said = answer(predictor.model, copies)
         by = found.by or "".join(found.decider)
         logits = said.alone[by] if by else said.logits
         scale = predictor.calibration.alone[by] if by else predictor.calibration.fused
@@ -65,7 +67,8 @@ def saliency(
     asked = [inputs[name] for name in values]
     nothing = [torch.zeros_like(own) for own in asked]
     slopes = torch.autograd.grad(target, asked, materialize_grads=True) if target.requires_grad else nothing
-    return {name: own.abs().numpy().reshape(values[name].shape[1:]) for name, own in zip(values, slopes, strict=True)}
+    sizes = [own.abs().nan_to_num(0.0, 0.0, 0.0).numpy() for own in slopes]
+    return {name: own.reshape(values[name].shape[1:]) for name, own in zip(values, sizes, strict=True)}
 
 
 class Attached(TorchFunctionMode):

@@ -35,7 +35,7 @@ from mmtune.serve.ui import answer_on, names_of
 
 MOST_BYTES = 64 * 2**20
 """Of a request; larger ones are refused before they are read."""
-MOST_ROWS, MOST_TOP = 1_000, 100
+MOST_ROWS, MOST_TOP, MOST_LOOKED = 1_000, 100, 16
 ASKS = ("rows", "abstain_at", "coverage", "top", "look")
 
 
@@ -83,6 +83,8 @@ def answers(predictor: Predictor, asked: object, folder: Path) -> list[dict[str,
         raise InputError(f"top must be a whole number from 1 to {MOST_TOP}, got {top!r:.80}")
     if type(look) is not bool:
         raise InputError(f"look must be true or false, got {look!r:.80}")
+    if look and len(rows) > MOST_LOOKED:
+        raise InputError(f"look is for at most {MOST_LOOKED} rows, got {len(rows):,}")
     error, coverage = (asked.get(name) for name in ("abstain_at", "coverage"))
     cautious = predictor.cautious(
         abstain_at=None if error is None else read_share("abstain_at", str(error)),

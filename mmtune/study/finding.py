@@ -90,7 +90,7 @@ def require_own_name(study: Study) -> None:
 
 
 def folder_to_name(name: str) -> Path | None:
-    """The folder that other commands must be told to find the study of a file at a path; None where they need not be."""
+    """The folder that other commands must be told to find the study of a file at a path; None where they look there."""
     folder = Path(name).parent
     found = not name.endswith(".py") or folder.resolve() in [own.resolve() for own in folders()]
     return None if found else folder

@@ -372,17 +372,17 @@ class MlflowTracker:
         """Say something of a study's experiment."""
         experiment = self.experiment(name)
 
-        def say() -> None:
+        def say(tag: str, value: str) -> None:
             with self._writing() as client:
-                for tag, value in tags.items():
-                    client.set_experiment_tag(experiment, tag, value)
+                client.set_experiment_tag(experiment, tag, value)
 
-        try:
-            say()
-        except InputError:
-            # MLflow looks whether a tag is there before it inserts it: of two at the same moment one is refused, and
-            # finds it the second time.
-            say()
+        for tag, value in tags.items():
+            try:
+                say(tag, value)
+            except InputError:
+                # MLflow looks whether a tag is there before it inserts it: of two at the same moment one is refused,
+                # and finds it the second time.
+                say(tag, value)
 
     # ---- runs
 

@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmtune.analysis.search_figures import APART, Tried, axis_of, history, lanes, pair, parallel, round_steps, timeline
+from mmtune.analysis.search_figures import APART, Tried, history, lanes, pair, parallel, placed, round_steps, timeline
 
 
 def tried(number: int, score: float | None = None, start: float = 0.0, seconds: float = 1.0, **more: bool) -> Tried:
@@ -48,7 +48,7 @@ def test_the_best_so_far_never_gets_worse_and_ignores_what_was_stopped(maximise:
 
 @given(st.lists(st.floats(-1e6, 1e6).map(lambda own: round(own, 3)), min_size=7, max_size=30, unique=True))
 def test_numbers_stand_on_their_axis_in_their_order(values: list[float]) -> None:
-    axis = axis_of("x", values)
+    axis = placed("x", values)
     assert (min(axis.places), max(axis.places)) == (0, 1)
     order = np.argsort(values)
     assert (np.diff(np.array(axis.places)[order]) >= 0).all()
@@ -59,13 +59,13 @@ def test_numbers_stand_on_their_axis_in_their_order(values: list[float]) -> None
 
 
 def test_numbers_far_apart_stand_by_their_logarithm() -> None:
-    axis = axis_of("rate", [10.0**-n for n in range(1, 9)])
+    axis = placed("rate", [10.0**-n for n in range(1, 9)])
     assert np.allclose(np.diff(axis.places), -1 / 7, atol=1e-4)
     assert [text for _, text in axis.ticks][:2] == ["1e-08", "1e-07"]
 
 
 def test_names_stand_apart_and_lines_of_one_do_not_hide_each_other() -> None:
-    axis = axis_of("activation", ["relu", "tanh", "relu", None])
+    axis = placed("activation", ["relu", "tanh", "relu", None])
     assert [text for _, text in axis.ticks] == ["\N{EN DASH}", "relu", "tanh"]
     ticks = {text: place for place, text in axis.ticks}
     assert all(
@@ -75,7 +75,18 @@ def test_names_stand_apart_and_lines_of_one_do_not_hide_each_other() -> None:
     assert axis.places[0] != axis.places[2]
 
 
+def test_nothing_among_numbers_stands_below_them() -> None:
+    values = [None, *(10.0**-n for n in range(1, 9))]
+    axis, numbers = placed("rate", values), placed("rate", values[1:])
+    assert axis.places[0] == 0
+    assert axis.ticks[0] == (0, "\N{EN DASH}")
+    assert np.argsort(axis.places[1:]).tolist() == np.argsort(numbers.places).tolist()
+    assert min(axis.places[1:]) > 0.1
+
+
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+@example(0.0, 0.3)
+@example(0.2, 0.3)
 def test_steps_are_round_few_and_inside(low: float, span: float) -> None:
     if low + span == low or abs(low) > 1e9 * span:
         return
@@ -97,5 +108,6 @@ def test_a_cell_of_two_choices_is_the_median_of_its_trials() -> None:
     scores = [1.0, 2.0, 9.0, 4.0]
     fig = pair([("x", [0, 0, 0, 1]), ("y", ["a", "a", "a", "b"])], scores, "score")
     assert [list(row) for row in fig.data[0].z] == [[2.0, None], [None, 4.0]]
+    assert pair([("x", [*"abcdefghijklmnopq"]), ("y", list(range(17)))], list(range(17)), "score") is None
     many = pair([("x", list(range(20))), ("y", list(range(20)))], list(range(20)), "score")
     assert list(many.data[0].x) == list(range(20))

@@ -12,6 +12,7 @@ from browser import driven
 from rich.console import Console
 from scipy import stats
 
+from mmtune.analysis.statistics import share_interval
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.report.comparing import Answers, answers_by_trial, answers_of, compared, matching
@@ -89,6 +90,19 @@ def test_the_page_says_who_is_better_and_draws_what_was_counted(tmp_path: Path) 
     drawn = driven(page, tmp_path, BARS)
     assert drawn["alone"] == [[0, 0], [100, 10]]
     assert drawn["accuracy"] == [0, 100, 10]
+
+
+def test_two_of_one_name_have_each_its_own_interval(tmp_path: Path) -> None:
+    right = GENERATOR.random((2, 100)) < np.array([[0.9], [0.3]])
+    first, other = (answers("same", own) for own in right)
+    write_comparison(tmp_path / "page.html", first, compared([(other, first)]))
+    page = (tmp_path / "page.html").read_text()
+    ends = [share_interval(own.right, own.unit) for own in (first, other)]
+    told = [f"{100 * low:.2f} to {100 * high:.2f}" for low, high in ends]
+    assert told[0] != told[1]
+    assert all(page.count(own) == 1 for own in told)
+    with pytest.raises(InputError, match="must be a file to write to, it is a folder"):
+        write_comparison(tmp_path, first, compared([(other, first)]))
 
 
 def test_other_rows_are_refused() -> None:

@@ -15,7 +15,7 @@ from browser import driven
 from PIL import Image
 from rich.console import Console
 
-from mmtune.analysis.figures import PALETTE
+from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
 from mmtune.data.dataset import Dataset
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks import MLP, LateFusion
@@ -53,7 +53,12 @@ SECOND = """
   select.value = [...select.options].find(({ text }) => text === "right or wrong").value;
   select.dispatchEvent(new Event("change"));
   const pairs = figure.data.flatMap(({ customdata, marker }) => customdata.map((row, n) => [row, marker.color[n]]));
-  return { ...seen, colours: Object.fromEntries(pairs) };
+  const pairsOf = () => figure.data.map(({ marker }) => marker.color);
+  const legend = document.getElementById("meaning").textContent;
+  select.value = "";
+  select.dispatchEvent(new Event("change"));
+  const names = figure.layout.annotations.length;
+  return { ...seen, colours: Object.fromEntries(pairs), legend, restored: pairsOf(), names };
 """
 
 
@@ -147,6 +152,9 @@ def test_a_reader_points_at_an_embedding_and_colours_it(
     assert found["sound"].startswith("data:audio/wav;base64,")
     right = dict(zip(stored["row"].tolist(), (stored["label"] == stored["prediction"]).tolist(), strict=True))
     assert len(set(found["colours"].values())) == 2
+    assert found["legend"] == "rightwrong"
+    assert all(own in CLASS_COLOURS for own in found["restored"])
+    assert found["names"] == len(found["restored"])
     assert {right[int(row)] for row, own in found["colours"].items() if own == PALETTE[0]} == {True}
 
 

@@ -33,6 +33,20 @@ def test_a_page_is_printed_whole(tmp_path: Path) -> None:
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 2
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize(
+    ("page", "kind", "said"),
+    [
+        (PAGE.replace("dataset.drawn", "dataset.other"), PDF, "must draw the page"),
+        (PAGE.replace("1700", "40000"), PNG, "at most"),
+    ],
+)
+def test_what_is_not_whole_is_not_printed(tmp_path: Path, page: str, kind: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        print_page(page, tmp_path / "page", kind)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_browser_it_says_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(printing, "BROWSERS", ("no-such-browser",))
     with pytest.raises(InputError, match="--format pdf needs one of no-such-browser, none is installed"):

@@ -37,7 +37,13 @@ BRUSH = """
   fire("pointerdown", 45); fire("pointermove", 75); fire("pointerup", 75);
   const brushed = { out: out(), told: document.getElementById("passing").textContent };
   fire("pointerdown", 200); fire("pointerup", 200);
-  return { lines: holder.querySelectorAll("path").length, axes: grips.length, before, brushed, after: out() };
+  const [choice] = grips;
+  choice.setPointerCapture = () => {};
+  const over = (kind, y) => choice.dispatchEvent(new PointerEvent(kind, { clientY: at(y), pointerId: 1 }));
+  over("pointerdown", 365); over("pointermove", 20); over("pointerup", 20);
+  const whole = out();
+  over("pointerdown", 200); over("pointerup", 200);
+  return { whole, lines: holder.querySelectorAll("path").length, axes: grips.length, before, brushed, after: out() };
 """
 
 
@@ -102,6 +108,7 @@ def test_a_reader_brushes_an_axis(tiny: Dataset, tmp_path: Path) -> None:
     page = write_report(tracker, run, study, (), tmp_path / "report.html", tiny).read_text()
     found = driven(page, tmp_path, BRUSH)
     assert (found["lines"], found["axes"], found["before"], found["after"]) == (4, 3, 0, 0)
+    assert found["whole"] == 0
     kept = 4 - found["brushed"]["out"]
     assert 1 <= kept < 4
     assert found["brushed"]["told"].startswith(f"{kept} of 4 trials pass")

@@ -1,33 +1,6 @@
-"use strict";
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const figures = read("figures");
 const { colourings, close, explorer, parallel } = read("controls");
 const curves = Object.keys(figures).filter((id) => id.startsWith("curve-"));
 const tracked = Object.fromEntries(curves.map((id) => [id, figures[id].data.map(({ x, y }) => ({ x, y }))]));
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-// Text takes the page's colours, which change with the reader's light or dark setting.
-const theme = () => ({
-  "font.color": colour("--ink"),
-  "modebar.bgcolor": "rgba(0,0,0,0)",
-  "modebar.color": colour("--dim"),
-  "modebar.activecolor": colour("--accent"),
-  "hoverlabel.bgcolor": colour("--soft"),
-  "hoverlabel.bordercolor": colour("--rule"),
-  "hoverlabel.font.color": colour("--ink"),
-});
-
-async function drawAll() {
-  const font = getComputedStyle(document.body).fontFamily;
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
-  for (const [id, { data, layout }] of Object.entries(figures)) {
-    layout.font.family = font;
-    await Plotly.newPlot(id, data, layout, config);
-    await Plotly.relayout(id, theme());
-  }
-  document.documentElement.dataset.height = document.documentElement.scrollHeight;
-  document.documentElement.dataset.drawn = Object.keys(figures).length;
-}
 
 // The first trial is drawn last, so the traces stand in reverse.
 function colourCurves(index) {
@@ -60,15 +33,18 @@ function average(on) {
   }
 }
 
-function showLegend(legend) {
-  const items = legend.map(([colour, text]) => {
+function items(legend) {
+  return legend.map(([colour, text]) => {
     const item = document.createElement("li");
     const line = document.createElement("i");
     line.style.borderTopColor = colour;
     item.append(line, text);
     return item;
   });
-  document.getElementById("legend").replaceChildren(...items);
+}
+
+function showLegend(legend) {
+  document.getElementById("legend").replaceChildren(...items(legend));
 }
 
 // Numbers begin with the greatest, text with the first. A row that ends in a reason has no cell for its scores.
@@ -149,7 +125,8 @@ function drawParallel({ axes, colours, titles }, holder) {
     const grip = svg("rect", { class: "grip", x: x - 18, width: 36, y: TOP - 8, height: BOTTOM - TOP + 16 });
     const place = (event) => {
       const { top, height } = canvas.getBoundingClientRect();
-      return Math.min(1, Math.max(0, (BOTTOM - ((event.clientY - top) * HIGH) / height) / (BOTTOM - TOP)));
+      // Lines through the first and the last value stand a little apart, beyond the axis too.
+      return Math.min(1.05, Math.max(-0.05, (BOTTOM - ((event.clientY - top) * HIGH) / height) / (BOTTOM - TOP)));
     };
     let from = null;
     const set = (one, other) => {
@@ -177,16 +154,21 @@ function drawParallel({ axes, colours, titles }, holder) {
 }
 
 // A row of an embedding: its picture, who says it, its recording.
-const { shown, colourings: explored } = explorer;
+const { pictures, sounds, colourings: explored } = explorer;
 const embedded = Object.keys(figures).filter((id) => /^(labels|clusters)-/.test(id));
+// Plotly changes what it is given.
+const clusters = Object.fromEntries(embedded.map((id) => {
+  const { data, layout } = figures[id];
+  return [id, { colours: data.map(({ marker }) => marker.color), names: structuredClone(layout.annotations ?? []) }];
+}));
 const look = document.getElementById("look");
+const unescaped = (text) => new DOMParser().parseFromString(text, "text/html").documentElement.textContent;
 function lookAt({ points: [{ customdata, text }] }) {
-  const { pictures = [], sounds = [] } = shown[customdata] ?? {};
   const words = document.createElement("div");
-  const more = explored.filter(({ name }) => !["predicted class", "right or wrong"].includes(name));
-  words.textContent = [text, ...more.map(({ name, values }) => `${name} ${values[customdata]}`)].join(", ");
-  const images = pictures.map((src) => Object.assign(new Image(), { src, alt: "" }));
-  const players = sounds.map((src) => Object.assign(document.createElement("audio"), { src, controls: true }));
+  const more = explored.filter(({ ofRow }) => ofRow).map(({ name, values, rows }) => `${name} ${values[rows[customdata]]}`);
+  words.textContent = [unescaped(text), ...more].join(", ");
+  const images = (pictures[customdata] ?? []).map((src) => Object.assign(new Image(), { src, alt: "" }));
+  const players = (sounds[customdata] ?? []).map((src) => Object.assign(document.createElement("audio"), { src, controls: true }));
   look.replaceChildren(words, ...images, ...players);
   look.hidden = false;
 }
@@ -197,12 +179,12 @@ function hear(event) {
 function colourPoints(index) {
   const way = explored[index];
   for (const id of embedded.filter((id) => id.startsWith("clusters-"))) {
-    const { data, layout } = figures[id];
-    const own = data.map(({ marker, customdata }) => (way ? customdata.map((row) => way.colours[row]) : marker.color));
+    const own = figures[id].data.map(({ customdata }, n) => (way ? customdata.map((row) => way.colours[way.rows[row]]) : clusters[id].colours[n]));
     Plotly.restyle(id, { "marker.color": own });
-    Plotly.relayout(id, { annotations: way ? [] : layout.annotations });
+    Plotly.relayout(id, { annotations: way ? [] : structuredClone(clusters[id].names) });
   }
   for (const by of document.querySelectorAll(".by")) by.textContent = way?.name ?? "K-means cluster";
+  document.getElementById("meaning").replaceChildren(...items(way?.values.map((value, n) => [way.colours[n], value]) ?? []));
 }
 document.getElementById("explored")?.addEventListener("change", ({ target }) => colourPoints(target.value));
 document.addEventListener("keydown", ({ key }) => key === "Escape" && (look.hidden = true));
@@ -229,10 +211,7 @@ showLegend(colourings[0].legend);
 document.getElementById("colouring").addEventListener("change", (event) => colourCurves(Number(event.target.value)));
 document.getElementById("close").addEventListener("change", (event) => closeUp(event.target.checked));
 document.getElementById("average").addEventListener("change", (event) => average(event.target.checked));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
-});
-drawAll().then(() => {
+whenDrawn.push(() => {
   for (const id of embedded) {
     document.getElementById(id).on("plotly_hover", lookAt);
     document.getElementById(id).on("plotly_click", hear);

@@ -101,7 +101,9 @@ function look(card, seen) {
     over.hidden = figure.querySelector(".where").hidden = !seen.over;
     if (seen.over) over.src = seen.over;
   }
-  Object.values(seen?.numbers ?? {}).forEach((share, place) => { shares[place].style.width = `${100 * share}%`; });
+  (model.banks[card.dataset.bank].columns ?? []).forEach((name, place) => {
+    if (seen?.numbers) shares[place].style.width = `${100 * seen.numbers[name]}%`;
+  });
   for (const line of shares) line.hidden = !seen?.numbers;
 }
 
