@@ -22,6 +22,8 @@ def prepare_torch(device: torch.device) -> None:
     """
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic = True
+    # The older switch for the same: whatever reads that one, as torch.export does, refuses where the two differ.
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.fp32_precision = "ieee"

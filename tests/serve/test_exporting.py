@@ -62,6 +62,7 @@ from mmtune.serve.promotion import promote
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
+from mmtune.train.device import prepare_torch
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.tune.run import run_study
 
@@ -187,6 +188,14 @@ def test_every_file_gives_what_every_network_gives(
     for needed in formats.FORMATS[to].needs:
         pytest.importorskip(needed)
     same_as_torch(predictor_of(config, forms), to, tmp_path / f"x.{to}")
+
+
+def test_what_has_trained_can_export(tmp_path: Path) -> None:
+    """A process that was prepared for training has switched off TF32, which torch.export asks by an older switch."""
+    prepare_torch(torch.device("cpu"))
+    assert torch.backends.cudnn.allow_tf32 is False
+    config, forms = NETWORKS[0]
+    same_as_torch(predictor_of(config, forms), "pt2", tmp_path / "x.pt2")
 
 
 def test_onnx_gives_what_a_network_of_a_picture_and_a_sound_gives(tmp_path: Path) -> None:
