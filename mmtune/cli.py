@@ -50,6 +50,9 @@ AnySeed = Annotated[int | None, typer.Option(help="The seed; any if not given.")
 AnyFolds = Annotated[int | None, typer.Option(help="Cross-validated on so many folds, 0 for none; any if not given.")]
 Run = Annotated[str | None, typer.Option(help="A run of the study by its id in MLflow, or how it begins.")]
 Out = Annotated[Path | None, typer.Option(help="Where to write.")]
+Model = Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")]
+Version = Annotated[str | None, typer.Option(help="A version; the champion if not given.")]
+Port = Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")]
 MLRUNS = Path("mlruns")
 ABSTAINED = 3
 """The exit code of a prediction that is better not relied on."""
@@ -542,9 +545,9 @@ def look_in(studies: Path | None) -> None:
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")],
-    version: Annotated[str | None, typer.Option(help="A version; the champion if not given.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5001,
+    model: Model,
+    version: Version = None,
+    port: Port = 5001,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
@@ -554,9 +557,9 @@ def serve(
 
 @app.command()
 def demo(
-    model: Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")],
-    version: Annotated[str | None, typer.Option(help="A version; the champion if not given.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5001,
+    model: Model,
+    version: Version = None,
+    port: Port = 5001,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
@@ -581,7 +584,7 @@ def answer_for(model: str, version: str | None, port: int, studies: Path | None,
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A registered model, as `mmtune promote` makes them.")],
+    model: Model,
     to: Annotated[str, typer.Option(help="onnx, which needs `pip install 'mmtune[export]'`, or pt2, torch.export's.")],
     out: Annotated[Path | None, typer.Option(help="The file; MODEL.onnx or MODEL.pt2 here if not given.")] = None,
     version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
@@ -633,7 +636,7 @@ def for_optuna(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on loopback.")] = 5000,
+    port: Port = 5000,
     browser: Annotated[bool | None, typer.Option(help="Open a browser; if not given, where there is a screen.")] = None,
     store: Store = MLRUNS,
 ) -> None:

@@ -135,6 +135,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def far_apart(numbers: Sequence[float]) -> bool:
+    """Whether rising numbers want a logarithmic axis."""
+    return numbers[0] > 0 and numbers[-1] >= 100 * numbers[0]
+
+
 def importances(shares: Mapping[str, float]) -> go.Figure:
     """A bar for each choice, the weightiest uppermost; shares are fractions."""
     names = sorted(shares, key=lambda name: shares[name])
@@ -168,8 +173,7 @@ def strip(values: Sequence[object], scores: Sequence[float], names: Sequence[str
     marker = {"color": ACCENT, "size": 8, "opacity": 0.75}
     different = ordered(values)
     if len(different) > FEW and all(is_number(v) for v in different):
-        wide = different[0] > 0 and different[-1] >= 100 * different[0]
-        fig = figure({"title": label(title), "type": "log" if wide else "linear"}, {"title": unit})
+        fig = figure({"title": label(title), "type": "log" if far_apart(different) else "linear"}, {"title": unit})
         return fig.add_scatter(x=list(values), y=list(scores), marker=marker, **points)
     place = {value: i for i, value in enumerate(different)}
     ticks = {"tickvals": list(place.values()), "ticktext": [label(shown(v)) for v in different]}

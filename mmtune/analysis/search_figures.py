@@ -16,6 +16,7 @@ from mmtune.analysis.figures import (
     FAINT,
     FEW,
     PALETTE,
+    far_apart,
     figure,
     is_number,
     jitter,
@@ -55,14 +56,11 @@ def history(trials: Sequence[Tried], unit: str, maximise: bool) -> go.Figure:
     """The score of each trial in the order of their numbers, and the best so far of those that are complete."""
     in_order = sorted((own for own in trials if own.score is not None), key=lambda own: own.number)
     fig = figure({"title": "trial"}, {"title": unit}, showlegend=True, legend={"orientation": "h", "y": 1.14})
-    better = max if maximise else min
-    best: list[tuple[int, float]] = []
-    for own in in_order:
-        if own.whole and own.score is not None:
-            best.append((own.number, better(own.score, best[-1][1]) if best else own.score))
+    whole_ones = [own for own in in_order if own.whole]
+    scores = np.array([own.score for own in whole_ones], np.float64)
     fig.add_scatter(
-        x=[number for number, _ in best],
-        y=[score for _, score in best],
+        x=[own.number for own in whole_ones],
+        y=(np.maximum if maximise else np.minimum).accumulate(scores).tolist(),
         mode="lines",
         line={"color": PALETTE[5], "width": 1.5, "shape": "hv"},
         name="best so far",
@@ -164,8 +162,7 @@ def placed(name: str, values: Sequence[object], few: int = FEW) -> Axis:
         # Lines through one value would hide each other.
         apart = [round(place[value] + APART * jitter(trial), 4) for trial, value in enumerate(own)]
         return Axis(name=name, places=apart, ticks=[(place[value], shown(value)) for value in different])
-    numbers = np.array(own, np.float64)
-    wide = numbers.min() > 0 and numbers.max() >= 100 * numbers.min()
+    numbers, wide = np.array(own, np.float64), far_apart(different)
     at = np.log10(numbers) if wide else numbers
     low, span = float(at.min()), float(at.max() - at.min()) or 1.0
     steps = round_steps(low, low + span) if not wide else list(range(math.ceil(low), math.floor(low + span) + 1))
@@ -217,10 +214,8 @@ def pair(two: Sequence[tuple[str, Sequence[object]]], scores: Sequence[float], u
         )
     if not all(is_number(value) for own in different for value in own):
         return None
-    axes = []
-    for name, own in zip(names, different, strict=True):
-        wide = own[0] > 0 and own[-1] >= 100 * own[0]
-        axes.append({"title": label(name), "type": "log"} if wide else {"title": label(name)})
+    kinds = ["log" if far_apart(own) else "linear" for own in different]
+    axes = [{"title": label(name), "type": kind} for name, kind in zip(names, kinds, strict=True)]
     return figure(*axes).add_scatter(
         x=values[0],
         y=values[1],

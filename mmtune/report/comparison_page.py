@@ -20,14 +20,15 @@ from mmtune.report.tables import percent, signed
 def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]) -> None:
     """Write the page of comparisons with one reference, whole or not at all."""
     everyone = [reference, *(own.own for own in found)]
+    intervals = [share_interval(own.right, own.unit) for own in everyone]
     values = {
         "reference": reference,
         "found": found,
         "everyone": everyone,
-        "intervals": [share_interval(own.right, own.unit) for own in everyone],
+        "intervals": intervals,
         "protocol_note": protocol_note(reference.key.protocol),
         "recordings": len(np.unique(reference.unit)),
-        "accuracies": accuracies(everyone),
+        "accuracies": accuracies(everyone, intervals),
         "alone": alone(found),
         "percent": percent,
         "signed": signed,
@@ -38,8 +39,8 @@ def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]
     write_named(path, render("compare", values).encode())
 
 
-def accuracies(everyone: Sequence[Answers]) -> go.Figure:
-    """A row for each: its accuracy with an interval over what is independent, and that of each fold."""
+def accuracies(everyone: Sequence[Answers], intervals: Sequence[tuple[float, float]]) -> go.Figure:
+    """A row for each: its accuracy with its interval, low and high, and that of each fold."""
     drawn = figure({"title": "accuracy (%)"}, rows_of(everyone))
     for place, own in enumerate(everyone):
         if own.folds:
@@ -50,7 +51,6 @@ def accuracies(everyone: Sequence[Answers]) -> go.Figure:
                 marker={"color": FAINT, "size": 7, "symbol": "line-ns-open"},
                 hovertemplate="a fold: %{x:.2f} %<extra></extra>",
             )
-    ends = [share_interval(own.right, own.unit) for own in everyone]
     middle = [own.accuracy for own in everyone]
     return drawn.add_scatter(
         x=[100 * value for value in middle],
@@ -60,8 +60,8 @@ def accuracies(everyone: Sequence[Answers]) -> go.Figure:
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [100 * max(0.0, high - value) for (_, high), value in zip(ends, middle, strict=True)],
-            "arrayminus": [100 * max(0.0, value - low) for (low, _), value in zip(ends, middle, strict=True)],
+            "array": [100 * max(0.0, high - value) for (_, high), value in zip(intervals, middle, strict=True)],
+            "arrayminus": [100 * max(0.0, value - low) for (low, _), value in zip(intervals, middle, strict=True)],
             "color": FAINT,
         },
         hovertemplate="%{x:.2f} %<extra></extra>",

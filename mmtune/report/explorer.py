@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset
-from mmtune.networks.card import MODEL
-from mmtune.networks.storage import load_model
+from mmtune.networks.card import MODEL, read_card
+from mmtune.networks.kinds import model_from_json
 from mmtune.report.rows import Media, same_data
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 
@@ -52,7 +52,7 @@ def explorer(
                 by_row = dict(zip(keys, numbers.tolist(), strict=True))
                 colourings.append(colouring(name, values.tolist(), CLASS_COLOURS, by_row, of_row=True))
         with suppress(InputError):
-            banks = load_model(tracker.artifact(trial.run_id, MODEL)).config.reads
+            banks = model_from_json(read_card(tracker.artifact(trial.run_id, MODEL))["model"]).reads
             media = Media(part, banks, dataset.forms, MOST_BYTES)
             # A picture is small, so that as good as all have one before the first sound takes up room.
             for kind, made in (("pictures", media.pictures), ("sounds", media.sounds)):

@@ -165,7 +165,7 @@ def scale_line(name: str, scale: Scale) -> dict[str, Any]:
     kept = scale.risk.kept(ERROR)
     return {
         "name": name,
-        "accuracy": 1 - scale.risk.wrong[0] / scale.rows,
+        "accuracy": scale.accuracy,
         "temperature": scale.temperature,
         "before": scale.before.error,
         "after": None if scale.after is None else scale.after.error,

@@ -24,7 +24,7 @@ def print_page(page: str, out: Path, kind: str) -> None:
 
     InputError where no browser is found, it does not draw the page or print it, or a picture would be too high.
     """
-    browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    browser = find_browser()
     if browser is None:
         raise InputError(
             f"--format {kind} needs one of {', '.join(BROWSERS)}, none is installed; --format html needs none"
@@ -49,6 +49,11 @@ def print_page(page: str, out: Path, kind: str) -> None:
             raise InputError(f"{browser} must print the page, it wrote nothing: {told}")
         make_folder(out.parent)
         write_named(out, made.read_bytes())
+
+
+def find_browser() -> str | None:
+    """The path of the first of BROWSERS that is installed."""
+    return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
 def call(browser: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

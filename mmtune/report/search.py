@@ -33,7 +33,7 @@ def search_section(
 ) -> dict[str, Any]:
     """What was tried when and with what. trials: ranked, in whatever state; weights: importances by path."""
     objective, metric = key.objective, key.objective.first
-    unit, scale = axis_of(objective.first)
+    unit, scale = axis_of(metric)
     some = [trials[place] for place in sample_rows(len(trials), MOST_STRIP, key.seed)]
     if len(some) < 2:
         return {}
@@ -49,7 +49,7 @@ def search_section(
     two = varied[::-1][:2]
     trained, parts = [own for own in tried if own.seconds], max(key.folds, 1) * key.repeats
     return {
-        "history": search_figures.history(tried, unit, objective.first.maximise),
+        "history": search_figures.history(tried, unit, metric.maximise),
         # Of a divided trial the seconds are the mean of its parts, and nothing says which ran side by side.
         "timeline": search_figures.timeline(trained) if trained and parts == 1 else None,
         "cost": cost([replace(own, seconds=parts * own.seconds) for own in trained if own.whole], unit, metric),
@@ -58,7 +58,7 @@ def search_section(
             scores,
             [title(trial, choices) for trial in scored],
             unit,
-            objective.first.maximise,
+            metric.maximise,
         )
         if varied and len(scored) > 2
         else None,
@@ -102,10 +102,12 @@ def findings(
     objective: Objective,
     calibration: Calibration,
 ) -> list[str]:
-    """What the search says beyond its best score, in sentences; none where it is too small to say anything."""
-    scored = [trial for trial in complete if objective.values(trial.metrics)]
+    """What the search says beyond its best score, in sentences; none where it is too small to say anything.
+
+    complete: trials that have a score.
+    """
     names = short_names(list(dict.fromkeys([*choices, *weights])))
-    told = [duel(scored, path, choices, names[path], objective) for path in choices]
+    told = [duel(complete, path, choices, names[path], objective) for path in choices]
     found = [sentence for _, sentence in sorted(filter(None, told), key=lambda own: -own[0])[:2]]
     heaviest = max(weights, key=lambda path: weights[path], default=None)
     if not found and heaviest is not None and weights[heaviest] >= WEIGHTY:
@@ -146,9 +148,9 @@ def together(calibration: Calibration) -> list[str]:
     """What the banks gain together, on validation rows, in a sentence; none where fewer than two speak alone of all."""
     if len(calibration.alone) < 2 or any(own.rows != calibration.fused.rows for own in calibration.alone.values()):
         return []
-    right = {name: 1 - own.risk.wrong[0] / own.rows for name, own in calibration.alone.items()}
+    right = {name: own.accuracy for name, own in calibration.alone.items()}
     best = max(right, key=lambda name: right[name])
-    whole = 1 - calibration.fused.risk.wrong[0] / calibration.fused.rows
+    whole = calibration.fused.accuracy
     gain = 100 * (whole - right[best])
     words = "adds" if len(right) == 2 else "add"
     others = " and ".join(name for name in right if name != best)

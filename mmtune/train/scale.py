@@ -92,6 +92,11 @@ class Scale:
         """How many rows validated."""
         return self.ranks.rows[-1]
 
+    @property
+    def accuracy(self) -> float:
+        """The share of them that is right."""
+        return 1 - self.risk.wrong[0] / self.rows
+
     def least(self, coverage: float) -> float:
         """The least probability of a class that belongs to the set which holds the true one with such a coverage.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+from mmtune.report.printing import BROWSERS, find_browser
+
+CHROMIUM = find_browser()
 DRIVER = """<script>
 const waiting = setInterval(() => {
   if (!document.documentElement.dataset.drawn) return;
@@ -26,7 +27,7 @@ const waiting = setInterval(() => {
 def browse(source: Path, profile: Path) -> str:
     """The page's elements after its scripts have run; the test is skipped where there is no browser."""
     if CHROMIUM is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
     command += [f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--window-size=1400,3000", "--dump-dom"]

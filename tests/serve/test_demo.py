@@ -25,12 +25,13 @@ from mmtune.api.loading import load
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Vector
 from mmtune.networks.output import Output
+from mmtune.report.printing import BROWSERS, find_browser
 from mmtune.serve.looking import saliency, shown
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.usual import NOTHING
 from mmtune.serve.versions import champion_folder
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = find_browser()
 SEVEN = [(0.34, 0.2), (0.66, 0.2), (0.44, 0.8)]
 PATCH, STRETCH = (slice(10, 18), slice(4, 12)), slice(4000, 8000)
 
@@ -158,15 +159,15 @@ def test_a_model_that_is_none_is_a_line(refusal: Callable[..., str], served: Pat
 def page(rigged: Callable[[nn.Module], Predictor], served: Path, tmp_path: Path) -> Iterator[Any]:
     """The page of a network that knows a font, on a phone's screen; whatever its console says fails the test."""
     driver = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no {CHROMIUM}")
+    if CHROMIUM is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     said: list[str] = []
     fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with pytest.MonkeyPatch.context() as patch:
         predictor = rigged(Nearest(tmp_path))
         patch.setattr(Predictor, "load", lambda folder: predictor)
         with answering(champion_folder(served, "served", None)) as address, driver.sync_playwright() as running:
-            browser = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", *fakes])
+            browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fakes])
             shown = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
             shown.on("console", lambda message: said.append(message.text))
             shown.on("pageerror", lambda error: said.append(str(error)))
