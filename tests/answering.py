@@ -1,4 +1,4 @@
-"""A registered model that answers over HTTP in this very process."""
+"""A registered model, and how it answers over HTTP in this very process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from rich.console import Console
 
+from mmtune.data.store import load as load_data
+from mmtune.serve.promotion import promote
 from mmtune.serve.server import application
 from mmtune.serve.ui import LOOPBACK, bound
+from mmtune.study import Study
+from mmtune.study.options import Options
+from mmtune.tracking import MlflowTracker
+from mmtune.tune.run import run_study
+
+
+def champion_of(study: Study, data: Path, root: Path) -> Path:
+    """A store, whose champion is called as the study, which has run on a data set's folder."""
+    dataset = load_data(data)
+    done = run_study(study, dataset, Options(workers=1, device="cpu"), root, Console(quiet=True))
+    assert done is not None
+    tracker = MlflowTracker(root)
+    run = tracker.study(done.key)
+    assert run is not None
+    promote(tracker, run, dataset)
+    return root
 
 
 @contextmanager

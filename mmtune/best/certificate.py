@@ -10,9 +10,10 @@ from typing import Any
 
 from mmtune.base.commands import command_line
 from mmtune.base.files import make_folder, write_whole
+from mmtune.base.templates import templates
 from mmtune.best.held_out import HeldOut, held_out, is_shared
 from mmtune.data.dataset import SPEAKER, Dataset
-from mmtune.report.page import policy, protocol_note, templates
+from mmtune.report.page import HERE, policy, protocol_note
 from mmtune.report.robustness import points, robustness_lines
 from mmtune.report.tables import duration, percent, title
 from mmtune.serve.measured import Measured
@@ -174,7 +175,7 @@ def page(own: Certificate, dataset: Dataset, scores: Mapping[str, HeldOut]) -> s
         "percent": percent,
         "policy": policy([]),
     }
-    return templates("mmtune.best").get_template("certificate.html").render(**values)
+    return templates("mmtune.best", HERE).get_template("certificate.html").render(**values)
 
 
 def choices_of(trial: TrialRun) -> str:

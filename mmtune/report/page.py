@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
@@ -21,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from mmtune.analysis.figures import shown
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
+from mmtune.base.templates import source_of, templates
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning
 from mmtune.networks.card import CALIBRATION, VALIDATION
@@ -41,6 +41,8 @@ from mmtune.train.objective import MILLISECONDS_SPREAD, MOST_RANKED
 
 FIELDS = ("row", "label", "prediction", "embedding", "parts", "widths")
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
+HERE = "mmtune.report"
+"""The package whose templates all pages of one file build on."""
 
 
 def write_report(
@@ -160,7 +162,7 @@ def render(name: str, values: Mapping[str, Any], *packages: str, script: str = "
 
     script: what runs beside what draws the figures, "" for nothing.
     """
-    environment = templates(*packages)
+    environment = templates(*packages, HERE)
     plots: dict[str, Any] = {}
 
     def plot(name: str, figure: Any) -> str:
@@ -171,20 +173,6 @@ def render(name: str, values: Mapping[str, Any], *packages: str, script: str = "
     scripts = [get_plotlyjs(), "\n".join(own)]
     helpers = {"plot": plot, "plots": plots, "safe_json": safe_json, "scripts": scripts, "policy": policy(scripts)}
     return environment.get_template(f"{name}.html").render(**values, **helpers)
-
-
-def templates(*packages: str) -> jinja2.Environment:
-    """The templates of packages and of this one."""
-    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in (*packages, "mmtune.report")])
-    return jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-
-
-def source_of(environment: jinja2.Environment, name: str) -> str:
-    """A file beside the templates as it is."""
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 def safe_json(value: Any) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jinja2
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mmtune.base.templates import source_of, templates
 from mmtune.data.forms import Form, Sound, Vector
 from mmtune.serve.predictor import Predictor
 
@@ -27,16 +27,9 @@ DRAWN = 336
 
 def page_routes(predictor: Predictor) -> list[Route]:
     """The routes of a model's page, `/`, and of what it loads."""
-    loader = jinja2.PackageLoader("mmtune.serve")
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("mmtune.serve")
     page = environment.get_template("demo.html").render(told(predictor))
-    style, script = (loader.get_source(environment, f"demo.{own}")[0] for own in ("css", "js"))
+    style, script = (source_of(environment, f"demo.{own}") for own in ("css", "js"))
     return [
         fixed("/", page, "text/html"),
         fixed("/demo.css", style, "text/css"),

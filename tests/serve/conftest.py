@@ -8,20 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from answering import answering
+from answering import answering, champion_of
 from PIL import Image
-from rich.console import Console
 
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load as load_data
 from mmtune.networks import MLP, LateFusion
-from mmtune.serve.promotion import promote
 from mmtune.serve.versions import champion_folder
 from mmtune.study import Study
-from mmtune.study.options import Options
-from mmtune.tracking import MlflowTracker
 from mmtune.train.recipe import Train, TrialConfig
-from mmtune.tune.run import run_study
 
 STUDY = Study(
     name="served",
@@ -33,14 +27,7 @@ STUDY = Study(
 @pytest.fixture(scope="session")
 def served(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store, whose champion is called `served`."""
-    root = tmp_path_factory.mktemp("served") / "mlruns"
-    done = run_study(STUDY, tiny, Options(workers=1, device="cpu"), root, Console(quiet=True))
-    assert done is not None
-    tracker = MlflowTracker(root)
-    run = tracker.study(done.key)
-    assert run is not None
-    promote(tracker, run, load_data(tiny.folder))
-    return root
+    return champion_of(STUDY, tiny.folder, tmp_path_factory.mktemp("served") / "mlruns")
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from answering import champion_of
 from calibrated import never_wrong
-from rich.console import Console
 from torch import Tensor, nn
 
 from mmtune import cli
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import Digit, Form, Mfcc, Ready, Speech
-from mmtune.data.store import load as load_data
 from mmtune.networks import config as shipped
 from mmtune.networks.config import (
     MLP,
@@ -58,13 +57,9 @@ from mmtune.serve import export, formats
 from mmtune.serve.export import COUNT, FURTHEST, rows_for
 from mmtune.serve.graph import LOGITS, PROBABILITIES, Graph
 from mmtune.serve.predictor import Predictor
-from mmtune.serve.promotion import promote
 from mmtune.study import Study
-from mmtune.study.options import Options
-from mmtune.tracking import MlflowTracker
 from mmtune.train.device import prepare_torch
 from mmtune.train.recipe import Train, TrialConfig
-from mmtune.tune.run import run_study
 
 CLASSES = ("heron", "coot", "gull")
 FORMS: dict[str, Form] = {
@@ -366,14 +361,7 @@ def store(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a champion."""
     network = LateFusion(encoders={"image": MLP(), "waveform": MLP(width=8)})
     study = Study(name="elsewhere", base=TrialConfig(model=network, train=Train(epochs=1)), space=())
-    root = tmp_path_factory.mktemp("elsewhere") / "mlruns"
-    done = run_study(study, tiny, Options(workers=1, device="cpu"), root, Console(quiet=True))
-    assert done is not None
-    tracker = MlflowTracker(root)
-    run = tracker.study(done.key)
-    assert run is not None
-    promote(tracker, run, load_data(tiny.folder))
-    return root
+    return champion_of(study, tiny.folder, tmp_path_factory.mktemp("elsewhere") / "mlruns")
 
 
 def test_the_command_writes_a_file_and_says_how_near_it_is(

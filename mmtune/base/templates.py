@@ -1,0 +1,19 @@
+"""Templates of pages: what they do not mark as safe is escaped, and a name that nobody gave is an error."""
+
+from __future__ import annotations
+
+import jinja2
+
+
+def templates(*packages: str) -> jinja2.Environment:
+    """The templates of packages, of two of one name the first."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages])
+    return jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def source_of(environment: jinja2.Environment, name: str) -> str:
+    """A file beside the templates as it is."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
