@@ -25,6 +25,11 @@ class GoneError(Exception):
     """A run is not there to be written: it was deleted."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, of many lines the first; its type where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def one_line(text: str) -> str:
     """Text as one printable line of LONGEST characters at most: it may quote a name or a value of a stranger's."""
     shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmtune.base.errors import InputError
@@ -49,12 +49,12 @@ def has_fields(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A configuration as {dotted path: plain value}, in the order of its fields."""
+def flatten(config: Any, prefix: str = "", inner: Callable[[Any], dict[str, Any]] = inner_of) -> dict[str, Any]:
+    """A configuration as {dotted path: plain value}, in the order of its fields. inner: what each has, by name."""
     flat: dict[str, Any] = {}
-    for name, value in inner_of(config).items():
-        inner = has_fields(value) or isinstance(value, Mapping)
-        flat |= flatten(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    for name, value in inner(config).items():
+        nested = has_fields(value) or isinstance(value, Mapping)
+        flat |= flatten(value, f"{prefix}{name}.", inner) if nested else {f"{prefix}{name}": value}
     return flat
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 
 LONGEST_JSON = 4 * MEBIBYTE
 POSTGRES_PROBLEMS = {"OperationalError", "InterfaceError", "ReadOnlySqlTransaction", "IdleInTransactionSessionTimeout"}
@@ -35,7 +35,7 @@ def storage_problem(error: BaseException | None) -> str | None:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
         if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError) or of_postgres(error):
-            return str(error).partition("\n")[0]
+            return first_line(error)
         error = error.__cause__ or error.__context__
     return None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from mmtune.base.errors import first_line
 from mmtune.base.fields import flatten, replace_paths
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split
@@ -36,6 +37,7 @@ GPU_AT_ONCE = 2.5
 SURE = 0.9
 """Of the time that is left: what is planned takes no more, as a training that is cut off is lost."""
 CHOSEN = ".chosen"
+NO_TIME = "there is no time for it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +45,13 @@ class Pace:
     """What there is time for. seconds: of an epoch of the base; epochs: of a training.
 
     chosen: by path, the option of a OneOf that the base has instead of its own; left_out: by path, the options that
-    would take too long.
+    would take too long or do not train on these data, and why.
     """
 
     seconds: float
     epochs: int
     chosen: Mapping[str, str] = field(default_factory=dict)
-    left_out: Mapping[str, list[str]] = field(default_factory=dict)
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def narrowed(self, study: Study) -> Study:
         """The study with what there is time for."""
@@ -93,10 +95,12 @@ def paced(study: Study, seconds: float, workers: float, enough: int, of_one: Cal
         return Pace(seconds=now, epochs=epochs_for(seconds, workers, now))
     # Beside the cheapest of what was asked before: a dear neighbour would be paid for with every option.
     more: dict[str, dict[str, float]] = {}
+    unfit: dict[tuple[str, str], str] = {}
     beside, without = base, now
     for path, options in known.items():
         others = {one: of_option(of_one, with_option(beside, path, one)) for one in options if one != has[path]}
-        took = {has[path]: without, **others}
+        unfit |= {(path, one): own for one, own in others.items() if isinstance(own, str)}
+        took = {has[path]: without} | {one: math.inf if isinstance(own, str) else own for one, own in others.items()}
         more[path] = {one: value - without for one, value in took.items()}
         cheapest = min(took, key=lambda one: took[one])
         beside, without = with_option(beside, path, cheapest), took[cheapest]
@@ -108,7 +112,11 @@ def paced(study: Study, seconds: float, workers: float, enough: int, of_one: Cal
         chosen[path], now = min(more[path], key=lambda one: more[path][one]), now + saved
     most = max(DEARER * limit, (1 + TOLD) * now)
     left_out = {
-        path: [one for one, own in took.items() if now + own - took[{**has, **chosen}[path]] > most]
+        path: {
+            one: unfit.get((path, one), NO_TIME)
+            for one, own in took.items()
+            if now + own - took[{**has, **chosen}[path]] > most
+        }
         for path, took in more.items()
     }
     return Pace(
@@ -119,12 +127,12 @@ def paced(study: Study, seconds: float, workers: float, enough: int, of_one: Cal
     )
 
 
-def of_option(of_one: Callable[[TrialConfig], float], config: TrialConfig) -> float:
-    """How long an epoch takes with an option; without an end where it cannot be trained, as it may not fit the data."""
+def of_option(of_one: Callable[[TrialConfig], float], config: TrialConfig) -> float | str:
+    """How long an epoch takes with an option, or why it cannot be trained, as it may not fit the data."""
     try:
         return of_one(config)
-    except Exception:  # what a network raises that does not fit, anybody may have written
-        return math.inf
+    except Exception as error:  # what a network raises that does not fit, anybody may have written
+        return f"it does not train on these data: {first_line(error)}"
 
 
 def at_once(workers: int, device: str) -> float:

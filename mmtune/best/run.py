@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 from mmtune.base.files import locked
 from mmtune.base.progress import say, steps
 from mmtune.best.certificate import Certificate, write_certificate
@@ -270,14 +270,13 @@ def pace_of(task: Task, sides: Split) -> Pace:
             lambda config: epoch_seconds(config, task.dataset, sides, device),
         )
     except (DivergenceError, RuntimeError, TypeError, ValueError) as error:
-        told = str(error).partition("\n")[0]
-        raise InputError(
-            f"{task.study.name}: its base must train, it does not: {type(error).__name__}: {told}"
-        ) from error
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{task.study.name}: its base must train, it does not: {told}") from error
     for path, option in own.chosen.items():
         task.say(f"{path}: {option} is where the search begins, as the study's own would have too few epochs")
     for path, options in own.left_out.items():
-        task.say(f"{path}: there is no time for {', '.join(options)}, or it does not fit the data")
+        for option, why in options.items():
+            task.say(f"{path}: {option} is left out, {why}")
     task.say(f"an epoch of the base takes about {own.seconds:.1f} s here: trainings have {own.epochs} epochs")
     return own
 

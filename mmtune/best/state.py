@@ -12,7 +12,7 @@ from mmtune.base.files import make_folder, read_json, write_whole
 from mmtune.best.pace import Pace
 from mmtune.study.space import Value
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)

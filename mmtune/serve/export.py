@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 from mmtune.base.files import write_named
 from mmtune.base.provenance import installed
 from mmtune.data.bundled import BANKS
@@ -20,7 +20,7 @@ from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.forms import Form, dtype_of, form_to_json
 from mmtune.serve.formats import Arrays, Format, format_of
-from mmtune.serve.graph import PROBABILITIES, first_line, traced
+from mmtune.serve.graph import PROBABILITIES, traced
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import on_scale
 

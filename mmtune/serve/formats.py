@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from mmtune.base.errors import InputError
-from mmtune.serve.graph import LOGITS, PROBABILITIES, ROWS, first_line, quietly
+from mmtune.base.errors import InputError, first_line
+from mmtune.serve.graph import LOGITS, PROBABILITIES, ROWS, quietly
 
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]

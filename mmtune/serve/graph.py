@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 from mmtune.networks.output import answer
 from mmtune.serve.predictor import Predictor
 from mmtune.train.batches import as_input
@@ -62,11 +62,6 @@ def traced(predictor: Predictor, example: Mapping[str, Tensor]) -> ExportedProgr
     except Exception as error:  # anybody may have written the network
         rule = "must be traceable by torch.export, for any number of rows (x.shape[0], not len(x))"
         raise InputError(f"{type(predictor.model).__name__} {rule}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, of many lines the first."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

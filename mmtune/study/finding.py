@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 from mmtune.networks.kinds import OWN, remember
 from mmtune.study.definition import Study
 
@@ -107,10 +107,8 @@ def load_file(path: Path) -> Study:
     except InputError as error:
         raise InputError(f"{place_of(error, path)}: {error}") from error
     except (Exception, SystemExit) as error:
-        said = str(error).partition("\n")[0]
-        raise InputError(
-            f"{place_of(error, path)}: must be a study that loads: {type(error).__name__}: {said}"
-        ) from error
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{place_of(error, path)}: must be a study that loads: {told}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study) or study.name != path.stem:
         raise InputError(f"{path} must export STUDY, a Study named {path.stem!r}")

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mmtune.base.bounds import inside, read_bounded
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 from mmtune.base.files import write_whole
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import MOST_BYTES, filled, load_model, read_tensors, save_model
@@ -149,5 +149,4 @@ def going_on() -> Iterator[None]:
     except (InputError, KeyError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "Allocator" in str(error):
             raise
-        told = str(error).partition("\n")[0]
-        raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {told}") from error
+        raise DamagedError(f"its checkpoint was changed or cut, so it begins again: {first_line(error)}") from error

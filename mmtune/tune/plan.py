@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, folds, rotated, split, usual_protocol
+from mmtune.networks.config.ensemble import built_of
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import DRAWN
 from mmtune.study.options import Options, parse_keep
@@ -68,16 +68,9 @@ class Plan:
     def params(self, config: TrialConfig) -> dict[str, Any]:
         """Everything that a trial is made from, by dotted path."""
         # A tuple would come back from JSON as a list, which for a store is another value.
-        plain = {path: list(own) if isinstance(own, tuple) else own for path, own in flatten(config).items()}
-        plain = {path: own for path, own in plain.items() if is_built(path, plain)}
+        flat = flatten(config, inner=built_of)
+        plain = {path: list(own) if isinstance(own, tuple) else own for path, own in flat.items()}
         return plain | {f"encoder.{bank}": run for bank, run in self.encoder_runs.items()}
-
-
-def is_built(path: str, plain: Mapping[str, Any]) -> bool:
-    """Whether a field is of something that is built: not one of an option that a `OneOf` has not chosen."""
-    places = [place.start() for place in re.finditer(r"\.options\.", path)]
-    named = ((path[:place], path[place + len(".options.") :].partition(".")[0]) for place in places)
-    return all(plain.get(f"{above}.chosen", name) == name for above, name in named)
 
 
 def protocol_of(options: Options, dataset: Dataset) -> str:

@@ -141,7 +141,7 @@ def test_a_state_survives_and_a_damaged_one_is_told(tmp_path: Path) -> None:
     state = State(
         made="x",
         paced=60.0,
-        pace=Pace(seconds=2.0, epochs=4, left_out={"a": ["b"]}),
+        pace=Pace(seconds=2.0, epochs=4, left_out={"a": {"b": "why"}}),
         spent=1.5,
         again={"trial_00_seed_1": {"train.learning_rate": 0.1, "model.x": "cnn"}},
     )

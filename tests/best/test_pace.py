@@ -10,6 +10,7 @@ from mmtune.best.pace import (
     FEWEST,
     GPU_AT_ONCE,
     MOST,
+    NO_TIME,
     STEPS,
     SURE,
     TRAININGS,
@@ -77,7 +78,7 @@ def test_where_there_is_time_the_study_stays_as_it_is() -> None:
 def test_the_dearest_part_makes_room_first_and_what_is_too_dear_is_left_out() -> None:
     found = pace(ENOUGH / 4)
     assert found.chosen == {"model.encoders.image": "mlp"}
-    assert found.left_out == {"model.encoders.image": ["resnet", "cnn"]}
+    assert found.left_out == {"model.encoders.image": dict.fromkeys(["resnet", "cnn"], NO_TIME)}
     assert (found.seconds, found.epochs) == (2.5, 9)
     study = found.narrowed(STUDY)
     assert study.base.model.encoders["image"].chosen == "mlp"
@@ -103,7 +104,7 @@ def test_an_option_that_does_not_train_is_left_out_and_the_base_s_own_need_not_b
     short = one_of("model.encoders.image", {"cnn": (), "mlp": ()})
     found = paced(Study(name="mine", base=STUDY.base, space=short), 1.0, 2, ENOUGH, fails)
     assert found.chosen == {"model.encoders.image": "mlp"}
-    assert "cnn" in found.left_out["model.encoders.image"]
+    assert found.left_out["model.encoders.image"]["cnn"] == "it does not train on these data: does not fit"
     assert found.narrowed(Study(name="mine", base=STUDY.base, space=short)).space[0].values == ("mlp",)
 
 

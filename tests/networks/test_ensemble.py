@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path
 from mmtune.networks.config import MLP, Ensemble, LateFusion, LatentFusionConfig, OneOf, SmallCNN, SmallResNet, Sum
+from mmtune.networks.config.ensemble import built_of
 from mmtune.networks.kinds import config_from_json, config_to_json
 from mmtune.networks.output import answer, count_parameters
 from mmtune.networks.shapes import Shapes
@@ -46,6 +49,19 @@ def test_one_of_is_the_chosen_one() -> None:
     assert flatten(BOTH)["encoders.image.options.mlp.hidden"] == 7
     with pytest.raises(InputError, match="chosen must be one of cnn, mlp, got 'rnn'"):
         replace_path(ENCODER, "chosen", "rnn")
+
+
+def test_what_is_not_chosen_is_not_built_and_fields_of_the_same_names_of_another_class_stay() -> None:
+    @dataclass(frozen=True)
+    class Mine:
+        chosen: str = "a"
+        options: Mapping[str, int] = field(default_factory=lambda: {"a": 1, "b": 2})
+
+    chosen = flatten(BOTH, inner=built_of)
+    assert set(flatten(BOTH)) - set(chosen) == {
+        path for path in flatten(BOTH) if ".options." in path and f".options.{ENCODER.chosen}." not in path
+    }
+    assert flatten({"own": Mine()}, inner=built_of) == {"own.chosen": "a", "own.options.a": 1, "own.options.b": 2}
 
 
 def test_a_space_draws_of_options_the_chosen_one_s_choices_alone() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmtune.base.errors import InputError
+from mmtune.base.fields import inner_of
 from mmtune.networks.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ class OneOf:
         """What the chosen one builds."""
         module: nn.Module = self.options[self.chosen].build(*shapes)
         return module
+
+
+def built_of(config: Any) -> dict[str, Any]:
+    """What a configuration has by name, less the options that a `OneOf` has not chosen: for `flatten`."""
+    inner = inner_of(config)
+    if isinstance(config, OneOf):
+        inner["options"] = {config.chosen: config.options[config.chosen]}
+    return inner
 
 
 @dataclass(frozen=True, kw_only=True)
