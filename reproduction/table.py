@@ -147,7 +147,7 @@ def scores(metrics: Sequence[Mapping[str, float]], weights: str) -> dict[str, Su
     """By `SCORES`, what all seeds have."""
     names = NAMES[weights].items()
     shared = {own: name for own, name in names if metrics and all(name in found for found in metrics)}
-    return {own: summary([found[name] for found in metrics]) for own, name in shared.items()}
+    return {own: summary([found[name] for found in metrics], share=True) for own, name in shared.items()}
 
 
 def held_scores(metrics: Mapping[str, float], folds: int) -> dict[str, Summary]:

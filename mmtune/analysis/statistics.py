@@ -106,9 +106,10 @@ class Summary:
     high: float
 
 
-def summary(values: Sequence[float]) -> Summary:
+def summary(values: Sequence[float], *, share: bool = False) -> Summary:
     """Mean, deviation (n - 1) and 95 % t interval of the results of folds or seeds.
 
+    share: whether the values are shares; an interval of them ends at 0 and 1, where all that they can be ends.
     One value has a mean and no more: the rest is NaN. Raises InputError for no value, NaN or infinity.
     """
     from scipy.stats import t
@@ -119,7 +120,8 @@ def summary(values: Sequence[float]) -> Summary:
         return Summary(n=1, mean=mean, deviation=math.nan, low=math.nan, high=math.nan)
     deviation = float(found.std(ddof=1))
     half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Summary(n=n, mean=mean, deviation=deviation, low=mean - half, high=mean + half)
+    low, high = np.clip((mean - half, mean + half), *((0.0, 1.0) if share else (-np.inf, np.inf))).tolist()
+    return Summary(n=n, mean=mean, deviation=deviation, low=low, high=high)
 
 
 def finite(values: Sequence[float], what: str) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from mmtune.analysis.statistics import summary
 from mmtune.report.tables import percent
 from mmtune.study import StudyKey
 from mmtune.tracking import UNIT, MlflowTracker, TrialRun
-from mmtune.train.objective import KNOWN, Metric
+from mmtune.train.objective import metric_of_score
 from mmtune.tune.parts import summarised
 
 WORDS = ("mean", "standard deviation", "95\N{NARROW NO-BREAK SPACE}% interval")
@@ -41,15 +41,9 @@ def column(name: str) -> dict[str, Any]:
     return {"heading": heading, "unit": "%" if in_percent(name) else "", "numeric": True}
 
 
-def metric_of(name: str) -> Metric:
-    """The metric that a score is of, by the score's name."""
-    plain = name.removeprefix("best_").removesuffix("_at_best").removeprefix("val_").removeprefix("held_")
-    return KNOWN.get(plain, Metric(name=plain))
-
-
 def in_percent(name: str) -> bool:
     """Whether a metric is a share, by its name."""
-    return metric_of(name).is_share
+    return metric_of_score(name).is_share
 
 
 def cell(name: str, value: float) -> str:
@@ -59,7 +53,7 @@ def cell(name: str, value: float) -> str:
 
 def summary_cells(name: str, values: Sequence[float]) -> tuple[str, str, str]:
     """Mean, deviation and interval of a metric as text, with dashes where one value has none."""
-    found = summary(values)
+    found = summary(values, share=in_percent(name))
     if found.n == 1:
         return cell(name, found.mean), DASH, DASH
     return cell(name, found.mean), cell(name, found.deviation), f"{cell(name, found.low)} to {cell(name, found.high)}"

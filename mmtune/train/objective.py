@@ -101,6 +101,12 @@ KNOWN = {
 }
 
 
+def metric_of_score(score: str) -> Metric:
+    """The metric that a score of a run is of, by the score's name."""
+    plain = score.removeprefix("best_").removesuffix("_at_best").removeprefix("val_").removeprefix("held_")
+    return KNOWN.get(plain, Metric(name=plain))
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a study searches for: one metric, or several, of which the first one picks the epoch and the best trial."""

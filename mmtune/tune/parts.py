@@ -10,7 +10,7 @@ from mmtune.analysis.statistics import summary
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice
 from mmtune.study import StudyKey
-from mmtune.train.objective import Objective
+from mmtune.train.objective import Objective, metric_of_score
 from mmtune.train.staging import Point
 
 SUMMARISED = ("macro_f1", "accuracy", "loss")
@@ -70,7 +70,7 @@ def spread(found: list[Metrics], objective: Objective) -> dict[str, float]:
     metrics = dict(mean(found))
     for name in summarised(objective):
         if len(found) > 1 and name in metrics:
-            told = summary([unit[name] for unit in found])
+            told = summary([unit[name] for unit in found], share=metric_of_score(name).is_share)
             metrics |= {f"{name}_sd": told.deviation, f"{name}_low": told.low, f"{name}_high": told.high}
     return metrics
 

@@ -169,6 +169,13 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     assert np.mean(held) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 2000))
 
 
+def test_an_interval_of_shares_ends_where_shares_end() -> None:
+    told = summary([1.0, 0.98, 0.7], share=True)
+    assert told.high == 1.0
+    assert told.low == pytest.approx(summary([1.0, 0.98, 0.7]).low)
+    assert summary([0.0, 0.0, 0.2], share=True).low == 0.0
+
+
 def test_one_value_has_a_mean_and_no_spread() -> None:
     told = summary([0.5])
     assert told.mean == 0.5
