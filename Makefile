@@ -152,8 +152,8 @@ predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [fo
 serve: $(READY) ## Answer requests for a registered model on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
 	@$(BIN)/mmtune serve $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE)
 
-demo: $(READY) ## Open a page to play with a registered model, on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
-	@$(BIN)/mmtune demo $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE)
+demo: $(READY) ## Open a page to play with a registered model, on loopback: MODEL=... [PORT=5001 VERSION= DATA= STUDIES= STORE=]
+	@$(BIN)/mmtune demo $(call need,MODEL) $(call flags,PORT VERSION DATA STUDIES STORE)
 
 export: $(READY) $(if $(filter onnx,$(call given,TO)),$(EXPORT)) ## Write a registered model as one file that runs without mmtune: MODEL=... TO=onnx or pt2 [OUT= VERSION= DATA= STUDIES= STORE=]
 	@$(BIN)/mmtune export $(call need,MODEL) --to $(or $(call one,TO),$(error TO=onnx or TO=pt2 is missing)) $(call flags,OUT VERSION DATA STUDIES STORE)

@@ -28,6 +28,9 @@ from mmtune.study.options import Options, with_options
 
 if TYPE_CHECKING:
     from mmtune.data.dataset import Dataset
+    from mmtune.serve.nearest import TrainingRows
+    from mmtune.serve.predictor import Predictor
+    from mmtune.serve.server import Near
     from mmtune.study import Study
     from mmtune.tracking import MlflowTracker, StudyRun
     from mmtune.tune.run import Outcome
@@ -552,7 +555,8 @@ def serve(
     store: Store = MLRUNS,
 ) -> None:
     """Answer requests for a registered model on loopback until Ctrl-C: files, arrays, many rows, a page to try it."""
-    answer_for(model, version, port, studies, store, "/predict for files, /invocations for arrays, / to try it")
+    folder = model_folder(model, version, studies, store)
+    answer_for(model, folder, port, "/predict for files, /invocations for arrays, / to try it")
 
 
 @app.command()
@@ -560,26 +564,49 @@ def demo(
     model: Model,
     version: Version = None,
     port: Port = 5001,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="What it was trained on, of which the nearest rows are shown; where its study had it, else."),
+    ] = None,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
     """Say where a page to play with a registered model is, on loopback until Ctrl-C: draw, speak, see where it looks.
 
-    It is the page that `mmtune serve` has too.
+    It is the page that `mmtune serve` has too, and shows the training rows that are nearest to what it is given.
     """
-    answer_for(model, version, port, studies, store, "/ to try it in a browser")
+    folder, given = model_folder(model, version, studies, store), open_data(data) if data else None
+
+    def near(predictor: Predictor) -> TrainingRows | None:
+        from mmtune.serve.nearest import find_training_rows
+
+        try:
+            return find_training_rows(open_tracker(store), predictor, given)
+        except InputError as error:
+            if given:
+                raise
+            typer.echo(f"no training rows are shown beside answers: {error}")
+            return None
+
+    answer_for(model, folder, port, "/ to try it in a browser", near)
 
 
-def answer_for(model: str, version: str | None, port: int, studies: Path | None, store: Path, what: str) -> None:
-    """Answer for a registered model on loopback until Ctrl-C, once it was said at which address what is found."""
+def model_folder(model: str, version: str | None, studies: Path | None, store: Path) -> Path:
+    """Where the predictor of a registered model lies."""
     look_in(studies)
-    from mmtune.serve.server import serve_model
-    from mmtune.serve.ui import LOOPBACK, bound
     from mmtune.serve.versions import champion_folder
 
-    folder, own = champion_folder(store, model, version), bound(port)
+    return champion_folder(store, model, version)
+
+
+def answer_for(model: str, folder: Path, port: int, what: str, near: Near | None = None) -> None:
+    """Answer for a registered model on loopback until Ctrl-C, once it was said at which address what is found."""
+    from mmtune.serve.server import serve_model
+    from mmtune.serve.ui import LOOPBACK, bound
+
+    own = bound(port)
     typer.echo(f"{model}: http://{LOOPBACK}:{port}{what}  (Ctrl-C ends it)")
-    serve_model(folder, own)
+    serve_model(folder, own, near)
 
 
 @app.command()

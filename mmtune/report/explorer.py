@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
+from mmtune.analysis.rows import Media
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset
 from mmtune.networks.card import MODEL, read_card
 from mmtune.networks.kinds import model_from_json
-from mmtune.report.rows import Media, same_data
+from mmtune.report.gallery import same_data
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 
 MOST_BYTES = 1_200_000

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.embeddings import sample_rows
+from mmtune.analysis.rows import Media
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset
 from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.networks.storage import load_model
-from mmtune.report.rows import Media, same_data
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 from mmtune.train.batches import rows_of
 from mmtune.train.calibration_file import read_calibration
@@ -27,6 +27,16 @@ ASKED = 400
 MOST_BYTES = 3_000_000
 """Of all pictures and sounds; what comes after has numbers alone."""
 WRONG, UNSURE, SAMPLE = "wrong", "unsure", "sample"
+
+
+def same_data(dataset: Dataset | None, run: StudyRun, validation: Mapping[str, NDArray[Any]]) -> str:
+    """Why rows of a study cannot be shown from a data set, "" where they can. validation: its stored answers."""
+    if dataset is None or dataset.digest != run.key.digest:
+        return "the data of this study are not where they were"
+    rows = validation["row"]
+    if rows.max() >= len(dataset.train) or not np.array_equal(dataset.train.labels[rows], validation["label"]):
+        return "the stored answers are not of these data"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from mmtune.analysis.media import bands_of, frame_of, marked, over_time, pixels,
 from mmtune.data.forms import Form, Vector
 from mmtune.networks.output import answer
 from mmtune.networks.vectors import one_at_a_time
+from mmtune.serve.nearest import TrainingRows
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.tally import best
@@ -28,16 +29,24 @@ SIDE = 320
 """Pixels of a picture's height, at most."""
 
 
-def looked(predictor: Predictor, values: Mapping[str, NDArray[Any]], found: Prediction, top: int) -> dict[str, Any]:
-    """Beside the record of a row, as plain JSON: what it says in words, `top` classes of each bank alone, `seen`.
+def looked(
+    predictor: Predictor,
+    values: Mapping[str, NDArray[Any]],
+    found: Prediction,
+    top: int,
+    trained: TrainingRows | None = None,
+) -> dict[str, Any]:
+    """Beside the record of a row, as plain JSON: what it says in words, `top` classes of each bank alone, `seen`, near.
 
-    values: of that row, (1, *shape) by bank; found: what was answered. seen: by bank what `shown` gives.
+    values: of that row, (1, *shape) by bank; found: what was answered. seen: by bank what `shown` gives; near: by bank
+    the nearest rows of `trained`.
     """
     weights = saliency(predictor, values, found)
     return {
         "alone": {bank: best(own, top) for bank, own in found.alone.items()},
         "remarks": remarks(predictor, found, 0),
         "seen": {bank: shown(predictor.forms[bank], own[0], weights[bank]) for bank, own in values.items()},
+        "near": trained.nearest(values) if trained else {},
     }
 
 

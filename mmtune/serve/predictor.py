@@ -152,6 +152,10 @@ class Predictor:
         by_bank = assigned(given, self.forms, self.missing)
         return self._answers(self._values(by_bank))[0][EMBEDDING].numpy()
 
+    def vectors(self, banks: Mapping[str, NDArray[Any]]) -> dict[str, Vectors]:
+        """By bank the vectors (B, F) by which it is told what is usual, of values as `predict_values` takes them."""
+        return self._answers(banks)[1]
+
     def predict_values(self, **banks: NDArray[Any]) -> Prediction:
         """Predict B >= 1 rows from the values of each bank that the model reads, as a data set has them, (B, *shape).
 

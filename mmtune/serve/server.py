@@ -13,11 +13,12 @@ import json
 import socket
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -28,6 +29,7 @@ from mmtune.data.forms import Form, Vector
 from mmtune.serve.demo import page_routes
 from mmtune.serve.loader import know_network
 from mmtune.serve.looking import looked
+from mmtune.serve.nearest import TrainingRows
 from mmtune.serve.prediction import read_share
 from mmtune.serve.predictor import MODEL, Predictor
 from mmtune.serve.tally import one
@@ -39,7 +41,12 @@ MOST_ROWS, MOST_TOP, MOST_LOOKED = 1_000, 100, 16
 ASKS = ("rows", "abstain_at", "coverage", "top", "look")
 
 
-def application(folder: Path, hosts: Iterable[str]) -> Any:
+Record = Callable[[Mapping[str, NDArray[Any]]], dict[str, Any]]
+Near = Callable[[Predictor], TrainingRows | None]
+"""The training rows of a predictor, to be shown beside its answers, None where they are not at hand."""
+
+
+def application(folder: Path, hosts: Iterable[str], near: Near | None = None) -> Any:
     """An ASGI application that answers for a registered model. folder: its predictor's; hosts: under which names.
 
     Raises InputError where a file of the model is missing, changed or of a network that is not known here.
@@ -49,6 +56,10 @@ def application(folder: Path, hosts: Iterable[str]) -> Any:
 
     know_network(folder / MODEL)
     predictor, alone = Predictor.load(folder), threading.Lock()
+    trained = near(predictor) if near else None
+    if trained:
+        # It asks the model for seconds, while the page is there already.
+        threading.Thread(target=trained.learn, daemon=True).start()
 
     async def predict(request: Request) -> JSONResponse:
         try:
@@ -62,16 +73,19 @@ def application(folder: Path, hosts: Iterable[str]) -> Any:
     def answered(asked: object, own: Path) -> list[dict[str, Any]]:
         # torch takes all cores for one request; two at once would only disturb each other.
         with alone:
-            return answers(predictor, asked, own)
+            return answers(predictor, asked, own, trained)
 
     app = init(load_model(str(folder.parents[1])))
     app.router.routes[:0] = [Route("/predict", predict, methods=["POST"]), *page_routes(predictor)]
     return Bounded(app, hosts)
 
 
-def answers(predictor: Predictor, asked: object, folder: Path) -> list[dict[str, Any]]:
+def answers(
+    predictor: Predictor, asked: object, folder: Path, trained: TrainingRows | None = None
+) -> list[dict[str, Any]]:
     """What a request is answered: a record for each row, or why a row is refused. folder: an empty one for its files.
 
+    trained: rows to be shown beside what was looked at.
     Raises InputError where the request itself is none.
     """
     if not isinstance(asked, dict) or not set(asked) <= set(ASKS) or not isinstance(asked.get("rows"), list):
@@ -90,17 +104,20 @@ def answers(predictor: Predictor, asked: object, folder: Path) -> list[dict[str,
         abstain_at=None if error is None else read_share("abstain_at", str(error)),
         coverage=predictor.caution.coverage if coverage is None else read_share("coverage", str(coverage)),
     )
-    return [answer(cautious, row, top, look, folder) for row in rows]
+
+    def record(values: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        found = cautious.predict_values(**values)
+        return one(found, top) | (looked(cautious, values, found, top, trained) if look else {})
+
+    return [answer(cautious, row, record, folder) for row in rows]
 
 
-def answer(predictor: Predictor, row: object, top: int, look: bool, folder: Path) -> dict[str, Any]:
-    """The record of a row, with what `looked` adds if it is to; {"refused": why} where it cannot be read."""
+def answer(predictor: Predictor, row: object, record: Record, folder: Path) -> dict[str, Any]:
+    """The record of a row; {"refused": why} where it cannot be read."""
     try:
         if not isinstance(row, dict) or not row:
             raise InputError(f"a row must have a value by bank, got {row!r:.80}")
-        values = predictor.values(**given(predictor.forms, row, folder))
-        found = predictor.predict_values(**values)
-        return one(found, top) | (looked(predictor, values, found, top) if look else {})
+        return record(predictor.values(**given(predictor.forms, row, folder)))
     except InputError as error:
         # The name of a file that was written here says nothing to whoever sent it.
         return {"refused": str(error).replace(f"{folder}/", "")}
@@ -143,8 +160,8 @@ class Bounded:
             await self.app(scope, receive, send)
 
 
-def serve_model(folder: Path, own: socket.socket) -> None:
+def serve_model(folder: Path, own: socket.socket, near: Near | None = None) -> None:
     """Answer on a bound socket until Ctrl-C."""
-    app = application(folder, names_of(own))
+    app = application(folder, names_of(own), near)
     with suppress(KeyboardInterrupt):
         answer_on(own, app)

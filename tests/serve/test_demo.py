@@ -105,7 +105,7 @@ def test_who_asks_to_look_gets_more_and_everybody_else_the_same(address: str, fi
     }
     plain, found = asked(address, rows=[row], top=10), asked(address, rows=[row], top=10, look=True)
     assert {name: found[name] for name in plain if name != "alone"} == {n: plain[n] for n in plain if n != "alone"}
-    assert found.keys() - plain.keys() == {"remarks", "seen"}
+    assert found.keys() - plain.keys() == {"remarks", "seen", "near"}
     assert [len(own) for own in found["alone"].values()] == [10, 10]
     assert [len(own) for own in plain["alone"].values()] == [1, 1]
     sizes = {bank: [picture_of(uri).size for uri in own.values()] for bank, own in found["seen"].items()}

@@ -64,6 +64,7 @@ function show(record) {
     ...(found?.remarks ?? []).map((text) => element("li", { textContent: text })));
   bars(found);
   for (const [bank, card] of cards) look(card, found?.seen[bank]);
+  for (const place of document.querySelectorAll(".near")) nearest(place, found?.near[place.dataset.near] ?? []);
 }
 
 function states(record, found) {
@@ -105,6 +106,22 @@ function look(card, seen) {
     if (seen?.numbers) shares[place].style.width = `${100 * seen.numbers[name]}%`;
   });
   for (const line of shares) line.hidden = !seen?.numbers;
+}
+
+function nearest(place, rows) {
+  place.hidden = !rows.length;
+  place.querySelector("ul").replaceChildren(...rows.map((row) => {
+    const who = Object.entries(row.groups).map(([name, own]) => `${name} ${own}`).join(", ");
+    // Who said it is heard; whose picture it is a reader asks for.
+    const told = element("p", { title: who }, element("b", { textContent: row.class }), row.sounds.length ? ` ${who}` : "");
+    const seen = row.pictures.map((src) => element("img", { src, alt: `${place.dataset.near} of a ${row.class}` }));
+    const played = row.sounds.map((src) => {
+      const button = element("button", { type: "button", textContent: "Play", ariaLabel: `Play ${row.class}, ${who}` });
+      button.addEventListener("click", () => new Audio(src).play());
+      return button;
+    });
+    return element("li", {}, ...seen, ...row.numbers.map((text) => element("p", { textContent: text })), told, ...played);
+  }));
 }
 
 // What is given

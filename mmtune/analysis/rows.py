@@ -9,24 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.media import bands_of, over_time, pixels, played, png
-from mmtune.data.dataset import Dataset, Partition
+from mmtune.data.dataset import Partition
 from mmtune.data.forms import Form, Sound
 from mmtune.data.recordings import SAMPLE_RATE
-from mmtune.tracking import StudyRun
 
 SIDE, SECONDS = 96, 2.0
 """Pixels of a picture's longer side, and seconds of a sound, at most."""
 MOST_NUMBERS = 6
-
-
-def same_data(dataset: Dataset | None, run: StudyRun, validation: Mapping[str, NDArray[Any]]) -> str:
-    """Why rows of a study cannot be shown from a data set, "" where they can. validation: its stored answers."""
-    if dataset is None or dataset.digest != run.key.digest:
-        return "the data of this study are not where they were"
-    rows = validation["row"]
-    if rows.max() >= len(dataset.train) or not np.array_equal(dataset.train.labels[rows], validation["label"]):
-        return "the stored answers are not of these data"
-    return ""
 
 
 class Media:
