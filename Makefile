@@ -130,7 +130,7 @@ dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loop
 	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH) RUN) --out sqlite:///$(SEARCHED)
 	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call one,PORT),8080) sqlite:///$(SEARCHED)
 
-report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT= FORMAT=pdf or png]
+report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT= FORMAT=pdf, png or svg]
 	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT FORMAT)
 
 robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]

@@ -308,15 +308,19 @@ def report(
     folds: AnyFolds = None,
     run: Run = None,
     out: Out = None,
-    format: Annotated[str, typer.Option(help="html | pdf | png, the latter two by an installed Chromium")] = "html",
+    format: Annotated[str, typer.Option(help="html | pdf | png | svg, its figures; all but html by Chromium")] = "html",
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Write one HTML page on the study's last run, or on the last that fits the options."""
+    """Write one HTML page on the study's last run, or on the last that fits the options.
+
+    Figures as SVG are written into a folder, and kept with the run.
+    """
     look_in(studies)
     from mmtune.base.rules import require_choice
     from mmtune.report.page import write_report
-    from mmtune.report.printing import FORMATS, HTML, print_page
+    from mmtune.report.printing import FORMATS, HTML, SVG, print_page
+    from mmtune.report.publish import keep_figures
     from mmtune.study import load_study
 
     require_choice("--format", format, FORMATS)
@@ -325,8 +329,12 @@ def report(
     own, others = pick_study(tracker, told.name, given, protocol, seed, folds, run)
     written = write_report(tracker, own, told, others, out if format == HTML else None, given or data_of(own))
     if format != HTML:
-        page, written = written, out or written.with_suffix(f".{format}")
-        print_page(page.read_text(encoding="utf-8"), written, format)
+        page = written.read_text(encoding="utf-8")
+        written = out or written.with_suffix("" if format == SVG else f".{format}")
+        if format == SVG:
+            keep_figures(tracker, own, page, written)
+        else:
+            print_page(page, written, format)
     typer.echo(f"report of {own.key.slug}: {written.resolve()}")
 
 

@@ -1,20 +1,25 @@
-"""A page as a PDF or one picture, by the Chromium that is there."""
+"""A page as a PDF or one picture, or its figures as pictures, by the Chromium that is there."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_named
 
-HTML, PDF, PNG = FORMATS = ("html", "pdf", "png")
+HTML, PDF, PNG, SVG = FORMATS = ("html", "pdf", "png", "svg")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, MOST_HEIGHT = 1200, 30_000
 SECONDS = 180
+PICTURES = re.compile(r'<script type="application/json" id="pictures">(.*?)</script>')
+UNFIT = re.compile(r"[^\w.-]")
 ALONE = ("--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars")
 """No window, and no other machine: `--host-resolver-rules` below keeps it from all of them."""
 
@@ -24,19 +29,12 @@ def print_page(page: str, out: Path, kind: str) -> None:
 
     InputError where no browser is found, it does not draw the page or print it, or a picture would be too high.
     """
-    browser = find_browser()
-    if browser is None:
-        raise InputError(
-            f"--format {kind} needs one of {', '.join(BROWSERS)}, none is installed; --format html needs none"
-        )
-    with tempfile.TemporaryDirectory(prefix="mmtune-print-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "page.html").write_text(page, encoding="utf-8")
+    browser = require_browser(kind)
+    with opened(page) as folder:
         made = folder / f"page.{kind}"
-        seen = call(browser, folder, f"--window-size={WIDTH},1000", "--dump-dom").stdout
-        height = re.search(r'data-height="(\d+)"', seen)
-        if "data-drawn=" not in seen or height is None:
-            raise InputError(f"{browser} must draw the page within {SECONDS} s, it has not")
+        height = re.search(r'data-height="(\d+)"', drawn(browser, folder))
+        if height is None:
+            raise InputError("the page must say its height once it is drawn, it does not")
         if kind == PDF:
             done = call(browser, folder, "--no-pdf-header-footer", f"--print-to-pdf={made}")
         elif int(height[1]) > MOST_HEIGHT:
@@ -51,17 +49,61 @@ def print_page(page: str, out: Path, kind: str) -> None:
         write_named(out, made.read_bytes())
 
 
+def print_figures(page: str, folder: Path) -> list[Path]:
+    """Write the figures of a page that gives them as SVG (`#pictures`) into a new or old folder, NAME.svg each.
+
+    InputError where no browser is found, or it does not draw the page.
+    """
+    browser = require_browser(SVG)
+    with opened(page) as own:
+        told = PICTURES.search(drawn(browser, own, "#pictures"))
+    if told is None:
+        raise InputError("the page must give its figures as pictures, it does not")
+    make_folder(folder)
+    written = []
+    for name, picture in sorted(json.loads(told[1]).items()):
+        written.append(folder / f"{UNFIT.sub('_', name)}.svg")
+        write_named(written[-1], picture.encode())
+    return written
+
+
+@contextmanager
+def opened(page: str) -> Iterator[Path]:
+    """A folder of its own with a page."""
+    with tempfile.TemporaryDirectory(prefix="mmtune-print-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "page.html").write_text(page, encoding="utf-8")
+        yield folder
+
+
+def drawn(browser: str, folder: Path, fragment: str = "") -> str:
+    """The elements of the folder's page once it is drawn; InputError where that takes too long."""
+    seen = call(browser, folder, f"--window-size={WIDTH},1000", "--dump-dom", fragment=fragment).stdout
+    if "data-drawn=" not in seen:
+        raise InputError(f"{browser} must draw the page within {SECONDS} s, it has not")
+    return seen
+
+
+def require_browser(kind: str) -> str:
+    """The path of a browser for pages as `kind`; InputError where there is none."""
+    browser = find_browser()
+    if browser is None:
+        rule = f"--format {kind} needs one of {', '.join(BROWSERS)}, none is installed"
+        raise InputError(f"{rule}; --format html needs none")
+    return browser
+
+
 def find_browser() -> str | None:
     """The path of the first of BROWSERS that is installed."""
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
-def call(browser: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def call(browser: str, folder: Path, *options: str, fragment: str = "") -> subprocess.CompletedProcess[str]:
     """The browser with the folder's page, once that has run its scripts."""
     own = [f"--user-data-dir={folder / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     own.append("--virtual-time-budget=60000")
     # In a container whose user is root, where people build reports too, its sandbox cannot start.
-    command = [browser, *ALONE, "--no-sandbox", *own, *options, (folder / "page.html").as_uri()]
+    command = [browser, *ALONE, "--no-sandbox", *own, *options, f"{(folder / 'page.html').as_uri()}{fragment}"]
     try:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from mmtune.base.files import write_whole
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import VALIDATION
 from mmtune.report.page import class_names, write_report
+from mmtune.report.printing import print_figures
 from mmtune.serve.logged import log_models
 from mmtune.study import Study
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial
@@ -19,6 +21,7 @@ from mmtune.train.objective import Objective
 from mmtune.tune.plan import data_inputs
 
 MOST_CURVES = 50
+FIGURES = "figures"
 PUBLISHED = "mmtune.published"
 """The tag of a study's run that says of which best trial its pictures and its page are."""
 
@@ -48,6 +51,16 @@ def publish(
         tracker.replace_files(study.run_id, folder)
         tracker.log(study.run_id, tags={PUBLISHED: shown})
         advance("pictures", 2, 2)
+
+
+def keep_figures(tracker: MlflowTracker, study: StudyRun, page: str, out: Path) -> None:
+    """Write the figures of a study's page into the folder `out`, and keep them with its run."""
+    with tempfile.TemporaryDirectory() as name:
+        kept = Path(name) / FIGURES
+        kept.mkdir()
+        for picture in print_figures(page, out):
+            shutil.copyfile(picture, kept / picture.name)
+        tracker.add_files(study.run_id, Path(name))
 
 
 def picture_of_best(tracker: MlflowTracker, study: StudyRun, best: TrialRun) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
-from browser import driven
+from browser import CHROMIUM, driven
 from calibrated import never_wrong
 from rich.console import Console
 
@@ -15,15 +18,17 @@ from mmtune.analysis.search_figures import Tried
 from mmtune.data.dataset import Dataset
 from mmtune.networks.config import ImageCNNConfig
 from mmtune.report.page import write_report
+from mmtune.report.publish import keep_figures
 from mmtune.report.search import cost, duel, findings
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical
-from mmtune.tracking import COMPLETE, MlflowTracker, TrialRun
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.tune.run import run_study
 
+SVG = "{http://www.w3.org/2000/svg}"
 BRUSH = """
   const holder = document.getElementById("parallel");
   const grips = [...holder.querySelectorAll(".grip")];
@@ -93,22 +98,46 @@ def test_what_costs_more_for_less_is_not_on_the_front() -> None:
     assert cost(tried[:2], "score", MACRO_F1.first) is None
 
 
-def test_a_reader_brushes_an_axis(tiny: Dataset, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def searched(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowTracker, StudyRun, str]:
+    """A store, a study of four trials that differ in two choices, and its page."""
+    root = tmp_path_factory.mktemp("searched")
     study = Study(
         name="brushed",
         base=TrialConfig(model=ImageCNNConfig(), train=Train(epochs=1)),
         space=(Categorical(path="model.kernel", values=(3, 5)), Categorical(path="model.dropout", values=(0.0, 0.3))),
         grid={"model.kernel": (3, 5), "model.dropout": (0.0, 0.3)},
     )
-    done = run_study(study, tiny, Options(workers=2, device="cpu"), tmp_path / "mlruns", Console(quiet=True))
+    done = run_study(study, tiny, Options(workers=2, device="cpu"), root / "mlruns", Console(quiet=True))
     assert done is not None
-    tracker = MlflowTracker(tmp_path / "mlruns")
+    tracker = MlflowTracker(root / "mlruns")
     run = tracker.study(done.key)
     assert run is not None
-    page = write_report(tracker, run, study, (), tmp_path / "report.html", tiny).read_text()
-    found = driven(page, tmp_path, BRUSH)
+    return tracker, run, write_report(tracker, run, study, (), root / "report.html", tiny).read_text()
+
+
+def test_a_reader_brushes_an_axis(searched: tuple[MlflowTracker, StudyRun, str], tmp_path: Path) -> None:
+    found = driven(searched[2], tmp_path, BRUSH)
     assert (found["lines"], found["axes"], found["before"], found["after"]) == (4, 3, 0, 0)
     assert found["whole"] == 0
     kept = 4 - found["brushed"]["out"]
     assert 1 <= kept < 4
     assert found["brushed"]["told"].startswith(f"{kept} of 4 trials pass")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_every_figure_is_a_picture_of_its_own_and_kept_with_the_run(
+    searched: tuple[MlflowTracker, StudyRun, str], tmp_path: Path
+) -> None:
+    tracker, run, page = searched
+    keep_figures(tracker, run, page, tmp_path / "figures")
+    written = {path.stem: ElementTree.parse(path).getroot() for path in (tmp_path / "figures").iterdir()}
+    drawn = json.loads(re.findall(r'id="figures">(.*?)</script>', page)[0])
+    assert written.keys() == {*drawn, "parallel"}
+    assert {own.tag for own in written.values()} == {f"{SVG}svg"}
+    lines = written["parallel"].findall(f"{SVG}path")
+    assert len(lines) == 4
+    assert all("fill:none" in line.attrib["style"].replace(" ", "") for line in lines)
+    assert any("kernel" in (own.text or "") for own in written["strip-0"].iter(f"{SVG}text"))
+    for name in written:
+        assert tracker.artifact(run.run_id, f"figures/{name}.svg").read_bytes().startswith(b"<svg")

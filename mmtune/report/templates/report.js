@@ -99,7 +99,7 @@ function svg(name, attributes, text = "") {
 }
 
 function drawParallel({ axes, colours, titles }, holder) {
-  const canvas = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}` });
+  const canvas = svg("svg", { class: "drawn", viewBox: `0 0 ${WIDE} ${HIGH}` });
   const across = (n) => SIDE + (n * (WIDE - 2 * SIDE)) / (axes.length - 1);
   const down = (place) => BOTTOM - place * (BOTTOM - TOP);
   const stretches = axes.map(() => null);
