@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import driven
+from browser import both_schemes, driven
 from rich.console import Console
 from scipy import stats
 
@@ -90,6 +90,7 @@ def test_the_page_says_who_is_better_and_draws_what_was_counted(tmp_path: Path) 
     drawn = driven(page, tmp_path, BARS)
     assert drawn["alone"] == [[0, 0], [100, 10]]
     assert drawn["accuracy"] == [0, 100, 10]
+    both_schemes(page, tmp_path)
 
 
 def test_two_of_one_name_have_each_its_own_interval(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from browser import CHROMIUM, driven
+from browser import CHROMIUM, both_schemes, driven
 from calibrated import never_wrong
 from rich.console import Console
 
@@ -123,6 +123,10 @@ def test_a_reader_brushes_an_axis(searched: tuple[MlflowTracker, StudyRun, str],
     kept = 4 - found["brushed"]["out"]
     assert 1 <= kept < 4
     assert found["brushed"]["told"].startswith(f"{kept} of 4 trials pass")
+
+
+def test_the_page_can_be_read_by_everybody(searched: tuple[MlflowTracker, StudyRun, str], tmp_path: Path) -> None:
+    both_schemes(searched[2], tmp_path)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

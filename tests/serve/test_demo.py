@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from answering import answering
+from browser import ACCESS, CHROMIUM, is_for_everybody
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
@@ -25,13 +26,12 @@ from mmtune.api.loading import load
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Vector
 from mmtune.networks.output import Output
-from mmtune.report.printing import BROWSERS, find_browser
+from mmtune.report.printing import BROWSERS
 from mmtune.serve.looking import saliency, shown
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.usual import NOTHING
 from mmtune.serve.versions import champion_folder
 
-CHROMIUM = find_browser()
 SEVEN = [(0.34, 0.2), (0.66, 0.2), (0.44, 0.8)]
 PATCH, STRETCH = (slice(10, 18), slice(4, 12)), slice(4000, 8000)
 
@@ -174,9 +174,11 @@ def page(rigged: Callable[[nn.Module], Predictor], served: Path, tmp_path: Path)
             shown.goto(address)
             yield shown
             wide = shown.evaluate("document.documentElement.scrollWidth")
+            access = shown.evaluate(f"() => {{ {ACCESS} }}")
             browser.close()
     assert said == []
     assert wide == 390
+    is_for_everybody(access)
 
 
 @pytest.mark.slow
