@@ -33,16 +33,19 @@ def principal_components(embedding: NDArray[np.float32]) -> tuple[NDArray[np.flo
 def tsne(embedding: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
     """(N, E) to t-SNE's map (N, 2): PCA start, perplexity 30 or (N - 1) / 3 for few rows (van der Maaten 2008).
 
-    The same seed gives the same map. Distances between far groups and the sizes of groups mean nothing.
+    The same seed gives the same map on however many cores. Sizes of groups and distances between far ones mean nothing.
     Raises InputError unless N >= 4, and where `principal_components` does.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(embedding) < 4:
         raise InputError(f"t-SNE needs 4 rows at least, got {len(embedding)}")
     principal_components(embedding)
     perplexity = min(30.0, (len(embedding) - 1) / 3)
-    found = TSNE(2, init="pca", perplexity=perplexity, random_state=seed).fit_transform(embedding)
+    # Several threads give another map, and on a busy machine wait for each other for five times as long.
+    with threadpool_limits(1):
+        found = TSNE(2, init="pca", perplexity=perplexity, random_state=seed).fit_transform(embedding)
     return np.asarray(found, dtype=np.float64)
 
 

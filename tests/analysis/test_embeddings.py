@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
+from threadpoolctl import threadpool_limits
 
 from mmtune.analysis.embeddings import (
     principal_components,
@@ -56,6 +57,16 @@ def test_tsne_keeps_neighbours_better_than_principal_components_and_follows_its_
     assert points.shape == (250, 2)
     kept = [trustworthiness(embedding, found) for found in (points, principal_components(embedding)[0])]
     assert kept[0] > max(0.95, kept[1])
+
+
+def test_tsne_is_the_same_on_one_thread_and_on_several() -> None:
+    rng = np.random.default_rng(0)
+    centres, noise = rng.normal(size=(10, 40)), 0.3 * rng.normal(size=(400, 40))
+    embedding = (centres[rng.integers(0, 10, 400)] + noise).astype(np.float32)
+    with threadpool_limits(2):
+        found = tsne(embedding)
+    with threadpool_limits(1):
+        np.testing.assert_array_equal(tsne(embedding), found)
 
 
 def test_tsne_takes_few_rows_and_equal_rows() -> None:
