@@ -104,3 +104,10 @@ def test_a_newcomer_begins_a_study_and_comes_to_a_prediction(installed: Path, em
     soundfile.write(empty / "x.wav", draws.normal(0, 0.1, 16_000), 16_000)
     said = mmtune("predict", "--model", "my_study", "--image", "x.png", "--audio", "x.wav")
     assert re.search(r"^class  [0-9]  probability ", said)
+
+
+def test_an_image_is_built_from_what_the_wheel_is_and_the_pins() -> None:
+    lines = (ROOT / "docs/Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert set(copied) == {*SOURCES, "constraints.txt"}
+    assert any(line.startswith("RUN pip install") and "--constraint constraints.txt ." in line for line in lines)
