@@ -140,24 +140,31 @@ def far_apart(numbers: Sequence[float]) -> bool:
     return numbers[0] > 0 and numbers[-1] >= 100 * numbers[0]
 
 
-def importances(shares: Mapping[str, float]) -> go.Figure:
-    """A bar for each choice, the weightiest uppermost; shares are fractions."""
+def importances(shares: Mapping[str, float], ranges: Mapping[str, tuple[float, float]] = {}) -> go.Figure:
+    """A bar for each choice, the weightiest uppermost, with a whisker over its range; all are fractions."""
     names = sorted(shares, key=lambda name: shares[name])
     values = [100 * shares[name] for name in names]
-    fig = figure(
-        {"title": "relative importance (%)", "range": [0, 1.15 * max(*values, 1)]}, {"type": "category"}, bargap=0.5
-    )
+    ends = [[100 * end for end in ranges.get(name, (shares[name], shares[name]))] for name in names]
+    longest = max(1, *values, *(high for _, high in ends))
+    fig = figure({"title": "relative importance (%)", "range": [0, 1.15 * longest]}, {"type": "category"}, bargap=0.5)
+    for place, (low, high) in enumerate(ends if ranges else ()):
+        fig.add_shape(type="line", x0=low, x1=high, y0=place, y1=place, line={"color": PALETTE[5], "width": 2})
     fig.add_bar(
         x=values,
         y=[label(name) for name in names],
         orientation="h",
         marker={"color": ACCENT},
-        text=[f"{v:.1f}" for v in values],
-        textposition="outside",
+        hoverinfo="skip",
+    )
+    return fig.add_scatter(
+        x=[max(value, high) for value, (_, high) in zip(values, ends, strict=True)],
+        y=[label(name) for name in names],
+        mode="text",
+        text=[f"\N{NO-BREAK SPACE}{value:.1f}" for value in values],
+        textposition="middle right",
         cliponaxis=False,
         hoverinfo="skip",
     )
-    return fig
 
 
 def strip(values: Sequence[object], scores: Sequence[float], names: Sequence[str], title: str, unit: str) -> go.Figure:

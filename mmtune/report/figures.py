@@ -13,7 +13,7 @@ from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.fields import short_names
 from mmtune.report.tables import differing, title
 from mmtune.study import StudyKey
-from mmtune.study.space import Space, importances
+from mmtune.study.space import HALVES, Space, importance_spread, importances
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.calibration import Calibration
 from mmtune.train.objective import Metric, Objective
@@ -21,7 +21,7 @@ from mmtune.train.scale import SURE, Scale
 from mmtune.train.temperature import at_limit
 
 # Importances are estimated from so many complete trials at most; more take seconds and tell little.
-MOST_STRIP, MOST_IMPORTANCE = 500, 500
+MOST_STRIP, MOST_IMPORTANCE = 500, 200
 # A matrix of more classes is megabytes of cells that nobody can tell apart.
 MOST_MATRIX = 500
 # The share of answers that may be wrong where the page says how many rows are answered.
@@ -96,16 +96,19 @@ def colouring(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def importance_section(
-    space: Space, complete: Sequence[TrialRun], choices: Sequence[str], objective: Objective
+    space: Space, complete: Sequence[TrialRun], choices: Sequence[str], objective: Objective, seed: int
 ) -> dict[str, Any]:
     """The bar chart of importances, or None where too few trials tell, the same by path, and how many were asked."""
     # In the order of time, so that evenly spaced ones stand for early and late ones alike.
     in_time = sorted(complete, key=lambda trial: trial.number)
     some = in_time[:: -(-len(in_time) // MOST_IMPORTANCE)]
-    shares = importances(space, [(trial.params, objective.rank(trial.metrics)) for trial in some])
+    drawn = [(trial.params, objective.rank(trial.metrics)) for trial in some]
+    shares = importances(space, drawn)
+    spread = importance_spread(space, drawn, seed) if shares else {}
     names = short_names(list(dict.fromkeys([*choices, *shares])))
-    bars = figures.importances({names[path]: share for path, share in shares.items()}) if shares else None
-    return {"importances": bars, "weights": shares, "estimated_from": len(some)}
+    ranges = {names[path]: spread[path] for path in shares if path in spread}
+    bars = figures.importances({names[path]: share for path, share in shares.items()}, ranges) if shares else None
+    return {"importances": bars, "weights": shares, "estimated_from": len(some), "halves": HALVES if ranges else 0}
 
 
 def strip_section(

@@ -133,7 +133,7 @@ def plots_of(
     objective = key.objective
     complete = [t for t in trials if t.state == COMPLETE and objective.values(t.metrics)]
     calibration = read_calibration(tracker.artifact(best.run_id, CALIBRATION))
-    importance = drawn.importance_section(study.space, complete, choices, objective)
+    importance = drawn.importance_section(study.space, complete, choices, objective, key.seed)
     embeddings = embedding_section(best, validation, key, names)
     return {
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices, objective.first),

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from mmtune.base.errors import InputError
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 Value = str | int | float | bool
 When = tuple[str, Value]
-FEW_TRIALS = 200
+Drawn = tuple[Mapping[str, Any], float]
+"""What a trial was drawn, by path, and what came of it."""
+TREES, FEW_TREES = 64, 16
+HALVES, FEWEST_HALVED = 10, 12
 MOST_COMBINATIONS = 100_000
 
 
@@ -192,11 +196,11 @@ def exact(space: Space) -> list[str]:
     return [f"{c.path} is {drawn(c)}{f' when {c.when[0]} is {c.when[1]!r}' if c.when else ''}" for c in space]
 
 
-def importances(space: Space, trials: list[tuple[Mapping[str, Any], float]]) -> dict[str, float]:
+def importances(space: Space, trials: Sequence[Drawn], trees: int = TREES) -> dict[str, float]:
     """How much each choice moved the objective, the largest first; {} where too few trials tell.
 
-    trials: (drawn values, objective) of each complete trial. fANOVA up to FEW_TRIALS, whose forest is exact enough
-    on small grids where PED-ANOVA's density estimates are not, and PED-ANOVA beyond, which stays fast.
+    trials: of the complete ones what was drawn, and the objective. By fANOVA (Hutter et al., 2014), shares of the
+    variance over the whole space; 200 trials take seconds. trees: of its forest.
     """
     import optuna
 
@@ -209,9 +213,22 @@ def importances(space: Space, trials: list[tuple[Mapping[str, Any], float]]) -> 
     for values, objective in trials:
         params = {path: values[path] for path in distributions}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=objective))
-    few = len(trials) <= FEW_TRIALS
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0) if few else None
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=0)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def importance_spread(space: Space, trials: Sequence[Drawn], seed: int) -> dict[str, tuple[float, float]]:
+    """By choice its lowest and highest importance over HALVES random halves of the trials; {} where they are too few.
+
+    What another search might have said, as far as these trials tell: halves say it with more noise than the whole.
+    """
+    if len(trials) < FEWEST_HALVED:
+        return {}
+    rng = Random(seed)
+    found = [importances(space, rng.sample(trials, len(trials) // 2), FEW_TREES) for _ in range(HALVES)]
+    # In a half in which a choice never differed, or nothing did, it made no difference.
+    over = {path: [own.get(path, 0.0) for own in found] for path in dict.fromkeys(itertools.chain(*found))}
+    return {path: (float(min(own)), float(max(own))) for path, own in over.items()}
 
 
 def distribution(choice: Choice) -> optuna.distributions.BaseDistribution:

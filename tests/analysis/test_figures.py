@@ -86,6 +86,14 @@ def test_importances_are_bars_in_percent_with_the_greatest_uppermost() -> None:
     assert list(bar.x) == pytest.approx([10, 20, 70])
 
 
+def test_a_whisker_of_an_importance_is_its_range() -> None:
+    found = figures.importances({"norm": 0.2, "kernel": 0.7}, {"norm": (0.1, 0.4), "kernel": (0.5, 0.9)})
+    ends = [end for own in found.layout.shapes for end in (own.x0, own.x1, own.y0)]
+    assert ends == pytest.approx([10, 40, 0, 50, 90, 1])
+    assert list(found.data[1].x) == pytest.approx([40, 90])
+    assert found.layout.xaxis.range[1] > 90
+
+
 def test_importances_of_zero_can_be_drawn() -> None:
     low, high = figures.importances({"norm": 0.0}).layout.xaxis.range
     assert low < high

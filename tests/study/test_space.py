@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import optuna
 import pytest
 
@@ -16,6 +17,7 @@ from mmtune.study.space import (
     describe,
     exact,
     grid,
+    importance_spread,
     importances,
     pin,
     sample,
@@ -100,6 +102,19 @@ def test_importance_finds_the_choice_that_matters() -> None:
     assert next(iter(found)) == "a"
     assert found["a"] > found["b"]
     assert importances(space, trials[:2]) == {}
+
+
+def test_importances_of_halves_tell_what_is_sure_from_what_is_not() -> None:
+    space = tuple(Categorical(path=path, values=(0, 1)) for path in ("sure", "dull"))
+    rng = np.random.default_rng(0)
+    trials = [({"sure": n % 2, "dull": n // 2 % 2}, n % 2 + 0.1 * rng.normal()) for n in range(24)]
+    found = importance_spread(space, trials, seed=0)
+    assert found == importance_spread(space, trials, seed=0)
+    assert found["dull"][1] < 0.2 < found["sure"][0]
+    assert all(low <= importances(space, trials)[path] <= high for path, (low, high) in found.items())
+    noise = [(values, rng.normal()) for values, _ in trials]
+    assert importance_spread(space, noise, seed=0)["sure"][0] < 0.3
+    assert importance_spread(space, trials[:11], seed=0) == {}
 
 
 @pytest.mark.parametrize(
