@@ -8,6 +8,7 @@ RAY := $(VENV)/.ray
 SUBMITIT := $(VENV)/.submitit
 DASHBOARD := $(VENV)/.dashboard
 EXPORT := $(VENV)/.export
+BROWSER := $(VENV)/.browser
 DEV := $(VENV)/.dev
 FUZZ := $(VENV)/.fuzz
 RIVALS := $(VENV)/.rivals
@@ -84,6 +85,11 @@ $(DASHBOARD): $(READY)
 # What `make export TO=onnx` needs beside the rest.
 $(EXPORT): $(READY)
 	$(call install,--editable '.[export]',what writes ONNX)
+	@touch $@
+
+# What drives the Chromium that is there, in tests of pages that need more than to be drawn.
+$(BROWSER): $(READY)
+	$(call install,--editable '.[browser]',Playwright)
 	@touch $@
 
 # What developers need beside the rest. Tests start many processes, so all is compiled, but for what some packages have as
@@ -164,7 +170,7 @@ data: $(READY) ## Make the bundled sample if need be and describe it, or the set
 test: $(DEV) ## Run the fast tests
 	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 -q
 
-test-slow: $(DEV) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MNIST and recordings
+test-slow: $(DEV) $(BROWSER) ## Run all tests; MMTUNE_REAL_DATA=DIR adds those on real MNIST and recordings
 	@$(BIN)/python -m pytest -q --timeout 1800
 
 torture: $(DEV) ## Kill processes of studies at random for MINUTES=3, then check that nothing is missing

@@ -50,7 +50,7 @@ def here(tmp_path: Path) -> Path:
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text(STUB)
         stub.chmod(0o755)
-    for name in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".dev", ".fuzz", ".rivals"):
+    for name in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".browser", ".dev", ".fuzz", ".rivals"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -164,7 +164,7 @@ DEVELOPING = ["test", "test-slow", "torture", "lint", "type", "fuzz"]
 
 @pytest.mark.parametrize("target", RUNNING)
 def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
-    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".dev", ".fuzz", ".rivals"):
+    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".browser", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
     assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
     assert installed(here) == ["pip", "."]
@@ -176,10 +176,10 @@ def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
 
 @pytest.mark.parametrize("target", DEVELOPING)
 def test_what_developers_run_has_their_tools_too(here: Path, target: str) -> None:
-    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".dev", ".fuzz", ".rivals"):
+    for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".browser", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
     assert make(here, target).returncode == 0
-    more = [".[fuzz]"] if target == "fuzz" else []
+    more = {"fuzz": [".[fuzz]"], "test-slow": [".[browser]"]}.get(target, [])
     assert installed(here) == ["pip", ".", ".[dev]", *more]
 
 
@@ -187,9 +187,9 @@ def test_every_extra_is_installed_once_and_pinned(here: Path) -> None:
     (here / ".venv" / ".ready").unlink()
     slurm, ray = (["study", "NAME=x", f"POOL={pool}"] for pool in ("slurm", "ray"))
     export = ["export", "MODEL=x", "TO=onnx"]
-    for words in (ray, slurm, ["dashboard", "NAME=x"], export, ["fuzz"], ["bench-search"]) * 2:
+    for words in (ray, slurm, ["dashboard", "NAME=x"], export, ["fuzz"], ["bench-search"], ["test-slow"]) * 2:
         assert make(here, *words).returncode == 0
-    extras = ["ray", "slurm", "dashboard", "export", "dev", "fuzz", "rivals"]
+    extras = ["ray", "slurm", "dashboard", "export", "dev", "fuzz", "rivals", "browser"]
     assert installed(here) == ["pip", ".", *(f".[{name}]" for name in extras)]
 
 
