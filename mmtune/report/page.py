@@ -5,8 +5,6 @@ The page is laid out by templates/report.html; this file gathers what stands in 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from mmtune.analysis.figures import shown
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
-from mmtune.base.templates import source_of, templates
+from mmtune.base.templates import fingerprint, source_of, templates
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import CONTENT, DISJOINT, RANDOM, meaning
 from mmtune.networks.card import CALIBRATION, VALIDATION
@@ -182,8 +180,7 @@ def safe_json(value: Any) -> str:
 
 def policy(scripts: Sequence[str]) -> str:
     """A content security policy: these scripts and no others run, and nothing is ever fetched."""
-    hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{h}'" for h in hashes)
+    allowed = " ".join(f"'{fingerprint(script)}'" for script in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; media-src data:; "
         "base-uri 'none'; form-action 'none'"

@@ -14,7 +14,7 @@ import threading
 import uuid
 import warnings
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from hmac import compare_digest
 from html import escape
@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder
+from mmtune.base.templates import fingerprint
 from mmtune.tracking import address
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ LOOPBACK = "127.0.0.1"
 FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "FLASK_", "prometheus_")
 """How names begin of what in the environment could open what this closes."""
 REFUSED = "refused: open the address that `mmtune ui` has printed, with its token\n"
+ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
+OFF = "refused: MLflow's assistant, which has a shell on this machine, is off in `mmtune ui`\n"
+SEEN = ("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "_mlflow_model_registry_promo_modal_dismissed_v1")
+"""By what MLflow's pages know that a browser has seen what they open by themselves: a panel over the table of runs, and
+a window over the models."""
+ENTER = f"""for (const name of {list(SEEN)}) localStorage.setItem(name, "true");
+location.replace(location.origin + location.pathname + location.hash);"""
+"""What trades an address with its token for one without, as MLflow's own place in it is told by its hash."""
 
 
 def bound(port: int) -> socket.socket:
@@ -134,6 +143,13 @@ def mlflow_app(tracker: MlflowTracker, hosts: Iterable[str]) -> Any:
     return app
 
 
+def entrance(headers: Mapping[str, str]) -> Response:
+    """A page that goes on to MLflow's, in a browser that has seen what would stand before them."""
+    policy = f"default-src 'none'; script-src '{fingerprint(ENTER)}'; base-uri 'none'; frame-ancestors 'none'"
+    page = f'<!doctype html><html lang="en"><title>MLflow</title><script>{ENTER}</script></html>'
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy, **headers})
+
+
 class Guard:
     """An ASGI application in front of another, which lets through what shows the token and no page of others asks for.
 
@@ -158,11 +174,11 @@ class Guard:
         answer: Response = PlainTextResponse(REFUSED, 403, no_store)
         if not self.is_foreign(request):
             if request.method == "GET" and self.fits(given):
-                cookie = f"{name}={given}; HttpOnly; SameSite=Strict; Path=/"
+                kept = {"Set-Cookie": f"{name}={given}; HttpOnly; SameSite=Strict; Path=/", **no_store}
                 where = f"/{quote(scope['path'].lstrip('/'))}"
-                answer = RedirectResponse(where, 303, {"Set-Cookie": cookie, **no_store})
+                answer = entrance(kept) if where == "/" else RedirectResponse(where, 303, kept)
             elif self.fits(request.cookies.get(name, "")):
-                answer = self.app
+                answer = PlainTextResponse(OFF, 403, no_store) if ASSISTANT in scope["path"] else self.app
         await answer(scope, receive, send)
 
     def is_foreign(self, request: Request) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM
 from servers import EXPERIMENTS, LOOPBACK, addresses, cookie_of_ui, free_port, status
 
 SLOW = pytest.mark.slow
@@ -119,10 +120,39 @@ def test_the_token_is_traded_for_a_cookie_and_leaves_the_address(ui: Ui, path: s
     connection = http.client.HTTPConnection("127.0.0.1", ui.port, timeout=20)
     connection.request("GET", f"{path}?token={ui.token}")
     answer = connection.getresponse()
-    assert answer.status == 303
-    assert answer.headers["Location"] == path.replace("//", "/")
+    if path == "/":
+        assert answer.status == 200
+        assert ui.token not in answer.read().decode()
+        assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
+    else:
+        assert answer.status == 303
+        assert answer.headers["Location"] == path.replace("//", "/")
     assert answer.headers["Set-Cookie"] == f"{ui.cookie}; HttpOnly; SameSite=Strict; Path=/"
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@SLOW
+def test_a_browser_gets_to_the_place_in_the_address_and_no_panel_opens_over_it(ui: Ui) -> None:
+    driver = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with driver.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{ui.port}/?token={ui.token}#/experiments")
+        page.wait_for_selector("text=Experiments", timeout=120_000)
+        assert page.url == f"http://127.0.0.1:{ui.port}/#/experiments"
+        kept = page.evaluate("({...localStorage})")
+        browser.close()
+    assert kept.get("mlflow.assistant.panelOpen_v1") != "true"
+
+
+@SLOW
+def test_mlflows_assistant_is_off(ui: Ui) -> None:
+    """It runs commands on this machine, at the word of whoever has written a run's note."""
+    for path in ("config", "providers", "message"):
+        assert ui.status(f"/ajax-api/3.0/mlflow/assistant/{path}") == 403
+    assert ui.status("/ajax-api/3.0/mlflow/assistant/message", "POST", Content_Type="application/json") == 403
 
 
 @SLOW
