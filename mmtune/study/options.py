@@ -113,7 +113,9 @@ class Options:
             return self
         if SECONDS in self.fixed:
             raise InputError(f"--trial-minutes fixes {SECONDS}, which --fix must then leave alone")
-        return replace(self, trial_minutes=None, fixed={**self.fixed, SECONDS: 60.0 * self.trial_minutes})
+        # As somebody would write it: it is in the names of files.
+        seconds = float(f"{60 * self.trial_minutes:.9g}")
+        return replace(self, trial_minutes=None, fixed={**self.fixed, SECONDS: seconds})
 
 
 def offered() -> list[tuple[Field[Any], Any]]:

@@ -129,6 +129,8 @@ def test_the_minutes_of_a_trial_are_its_recipes_seconds() -> None:
     assert made.fixed == {"model.hidden": 8, "train.seconds": 300.0}
     with pytest.raises(InputError, match=r"--trial-minutes fixes train\.seconds, which --fix must then leave alone"):
         Options(trial_minutes=5, fixed={"train.seconds": 1.0}).with_seconds()
+    # It is in the names of files: 60 times 5.49 is 329.40000000000003.
+    assert Options(trial_minutes=5.49).with_seconds().fixed == {"train.seconds": 329.4}
 
 
 @pytest.mark.parametrize(
