@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.command import IncompleteError, command, say
@@ -28,8 +27,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import REPOSITORY
 from benchmarks.results import keep, result_path, today
 from benchmarks.scale import describe_entry
-from mmtune.analysis.statistics import share_interval
-from mmtune.best.held_out import f1_interval, independent
+from mmtune.best.held_out import told_of
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import usual_protocol
@@ -37,7 +35,6 @@ from mmtune.data.store import load
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels
 from mmtune.serve.versions import champion_folder
-from mmtune.train.metrics import confusion, macro_f1
 
 CHILD = Path(__file__).parent / "rivals" / "autogluon_tables.py"
 LATE = 3
@@ -86,15 +83,10 @@ def ended(words: Sequence[str], hours: float) -> float:
 
 def scores(dataset: Dataset, prediction: NDArray[np.int64]) -> dict[str, Any]:
     """Accuracy and macro-F1 on the test partition, each with its interval."""
-    label, classes = dataset.require_test().labels, len(dataset.classes)
-    name, unit = independent(dataset, usual_protocol(dataset))
-    counts = confusion(torch.tensor(label), torch.tensor(prediction), classes)
-    right = label == prediction
-    return {
-        "unit": name,
-        "accuracy": [float(right.mean()), *share_interval(right, unit)],
-        "macro_f1": [macro_f1(counts), *f1_interval(label, prediction, unit, classes, 0)],
-    }
+    # Both are numbers of this process's own: those of a data set's file may not be written, which torch complains of.
+    label = np.array(dataset.require_test().labels)
+    found = told_of(label, np.array(prediction), dataset, usual_protocol(dataset), 0)
+    return {"unit": found.unit, "accuracy": list(found.accuracy), "macro_f1": list(found.macro_f1)}
 
 
 def report(results: dict[str, Any]) -> str:

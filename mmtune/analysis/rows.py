@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis.media import bands_of, over_time, pixels, played, png
-from mmtune.data.dataset import Partition
+from mmtune.data.dataset import RECORDING, Partition
 from mmtune.data.forms import Form, Sound
 from mmtune.data.recordings import SAMPLE_RATE
 
@@ -54,6 +54,10 @@ class Media:
     def heard(self, place: int) -> dict[str, NDArray[Any]]:
         """The first SECONDS of what a row has to be played."""
         return {bank: own[: round(SECONDS * SAMPLE_RATE)] for bank, own in self.values(self.played, place).items()}
+
+    def groups(self, place: int) -> dict[str, str]:
+        """Whose row it is, as far as that is known; a recording's name says nothing to who hears it."""
+        return {name: str(own[place]) for name, own in self.part.groups.items() if name != RECORDING and own[place]}
 
     def pictures(self, place: int) -> dict[str, str]:
         """What is a picture already."""

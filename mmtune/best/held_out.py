@@ -41,7 +41,12 @@ class HeldOut:
 def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
     """The scores of a trial's stored answers to the test partition."""
     stored = read_answers(path, ("label", "prediction"))
-    label, prediction, count = stored["label"], stored["prediction"], len(dataset.classes)
+    return told_of(stored["label"], stored["prediction"], dataset, protocol, seed)
+
+
+def told_of(label: Numbers, prediction: Numbers, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
+    """The scores of predictions (N,) of the test partition, whose classes are (N,). seed: of the bootstrap."""
+    count = len(dataset.classes)
     unit, of_row = independent(dataset, protocol)
     counts = confusion(torch.from_numpy(label), torch.from_numpy(prediction), count)
     f1, seen = f1_per_class(counts).numpy(), np.unique(label)

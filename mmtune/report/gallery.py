@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.analysis.rows import Media
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import RECORDING, Dataset
+from mmtune.data.dataset import Dataset
 from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.networks.storage import load_model
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
@@ -136,7 +136,7 @@ def gallery_section(
             pair=(int(labels[asked][place]), int(told[place])),
             true=names[int(labels[asked][place])],
             said={name: (names[int(own[place].argmax())], float(own[place].max())) for name, own in said.items()},
-            groups={name: str(own[place]) for name, own in part.groups.items() if name != RECORDING and own[place]},
+            groups=media.groups(place),
             pictures=media.pictures(place),
             maps=media.maps(place),
             sounds=media.sounds(place),

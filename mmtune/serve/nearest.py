@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.rows import Media
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import RECORDING, Dataset
+from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
 from mmtune.data.store import load
 from mmtune.networks.vectors import TOGETHER
@@ -93,7 +93,7 @@ class TrainingRows:
         media = Media(part, list(self.predictor.forms) if bank == TOGETHER else [bank], self.dataset.forms, MOST_BYTES)
         return {
             "class": self.dataset.classes[int(part.labels[0])],
-            "groups": {name: str(own[0]) for name, own in part.groups.items() if name != RECORDING and own[0]},
+            "groups": media.groups(0),
             "pictures": [*media.pictures(0).values()] or [*media.maps(0).values()],
             "sounds": [*media.sounds(0).values()],
             "numbers": [*media.numbers(0).values()],
