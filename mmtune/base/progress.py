@@ -18,6 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+QUIET = 60.0
+"""Seconds without a line, off a terminal, after which the next epoch that ends has one."""
+
 
 def say(console: Console, text: str) -> None:
     """Print text as it is: no markup, no colours of rich's choosing, no line breaks of its own."""
@@ -25,8 +28,10 @@ def say(console: Console, text: str) -> None:
 
 
 class Scale(Protocol):
-    """How scores are shown, and which of two is better."""
+    """What scores are called, how they are shown, and which of two is better."""
 
+    @property
+    def label(self) -> str: ...
     def show(self, value: float) -> str: ...
     def better(self, value: float, than: float | None) -> bool: ...
 
@@ -93,9 +98,11 @@ class Progress(Watched):
     failed: int = 0
     running: dict[int, Running] = field(default_factory=dict)
     live: Live | None = None
+    said: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
         """One line that stays."""
+        self.said = time.monotonic()
         say(self.console, text)
 
     def begin(self, number: int, name: str, epochs: int) -> None:
@@ -107,8 +114,12 @@ class Progress(Watched):
 
     def advance(self, number: int, epoch: int, score: float, new: bool = True) -> None:
         """A training finished an epoch; new: whether it did so just now, and not in an earlier call."""
-        self.running[number].epoch, self.running[number].score = epoch, score
+        own = self.running[number]
+        own.epoch, own.score = epoch, score
         self.forecast.advance(number, epoch, time.monotonic(), new)
+        if self.live is None and new and time.monotonic() - self.said >= QUIET:
+            told = f"epoch {epoch} of {own.epochs}, {self.scale.label} {self.scale.show(score)}"
+            self.say(f"[{self.count()}] trial {own.name}: {told}{self.tail()}")
 
     def drop(self, trainings: int) -> None:
         """So many trainings will not be made after all."""
@@ -126,9 +137,7 @@ class Progress(Watched):
             self.forecast.drop(number)
         else:
             self.forecast.finish(number, time.monotonic())
-        left = self.time_left()
-        tail = "" if left is None or self.live is not None else f", about {left} left"
-        self.say(f"[{self.count()}] trial {own.name}: {state.lower()}{early}, {told}{tail}")
+        self.say(f"[{self.count()}] trial {own.name}: {state.lower()}{early}, {told}{self.tail()}")
 
     def put_back(self, number: int, reason: str) -> None:
         """A training waits for another worker."""
@@ -153,6 +162,11 @@ class Progress(Watched):
             left = self.forecast.left(max(0, self.trials - self.done - len(self.running)), now)
             found = found if left is None else min(found, left)
         return None if math.isinf(found) else timedelta(seconds=round(max(0.0, found)))
+
+    def tail(self) -> str:
+        """What a line says of the time left, where no display says so."""
+        left = self.time_left()
+        return "" if left is None or self.live is not None else f", about {left} left"
 
     def render(self) -> RenderableType:
         """The live display."""
