@@ -1,4 +1,4 @@
-"""Embeddings taken apart, and made drawable in two dimensions."""
+"""Embeddings taken apart, and made drawable in two or three dimensions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMBINED = "combined"
 
 
 def principal_components(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N, E) to its first two principal components (N, 2) and the share of the variance of each (2,).
+    """(N, E) to its first three principal components (N, 3), two where E is, and the share of the variance of each.
 
     Raises InputError where two components are not to be had: N < 3, E < 2, NaN, infinity or no variance at all.
     """
@@ -26,7 +26,7 @@ def principal_components(embedding: NDArray[np.float32]) -> tuple[NDArray[np.flo
         raise InputError("principal components need finite values, got NaN or infinity")
     if np.ptp(embedding, axis=0).max() == 0:
         raise InputError(f"principal components need rows that differ, got {rows} equal rows")
-    pca = PCA(2, svd_solver="full")
+    pca = PCA(min(3, width), svd_solver="full")
     return pca.fit_transform(embedding.astype(np.float64)), pca.explained_variance_ratio_
 
 

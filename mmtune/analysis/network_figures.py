@@ -18,29 +18,31 @@ SIGNED = ((0.0, "rgb(0,114,178)"), (0.5, "rgba(128,128,128,0)"), (1.0, "rgb(213,
 def embedding(
     points: NDArray[np.float64],
     groups: NDArray[np.int64],
-    titles: tuple[str, str],
+    titles: Sequence[str],
     hover: NDArray[np.str_],
     names: Sequence[str],
     numbers: NDArray[np.int64],
 ) -> go.Figure:
     """Rows (N, 2) in the plane, coloured by group, with the group's name at its median.
 
-    titles: of the axes; numbers (N,): what a page knows a point by.
+    titles: of the axes; numbers (N,): what a page knows a point by. Of rows (N, 3) the third value is a trace's `meta`,
+    and its title the figure's, by which a page turns them.
     """
-    fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"})
+    fig = figure({"title": titles[0]}, {"title": titles[1], "scaleanchor": "x"}, meta=titles[2:])
     for group in np.unique(groups).tolist():
         inside = np.flatnonzero(groups == group)
         fig.add_scatter(
-            x=points[inside, 0].round(4),
-            y=points[inside, 1].round(4),
+            x=points[inside, 0].round(4).tolist(),
+            y=points[inside, 1].round(4).tolist(),
             name=label(names[group]),
             mode="markers",
             marker={"color": CLASS_COLOURS[group % len(CLASS_COLOURS)], "size": 5, "opacity": 0.7},
             text=hover[inside].tolist(),
             customdata=numbers[inside].tolist(),
             hovertemplate="%{text}<extra></extra>",
+            meta=points[inside, 2].round(4).tolist() if points.shape[1] > 2 else None,
         )
-        x, y = np.median(points[inside], axis=0)
+        x, y = np.median(points[inside, :2], axis=0)
         fig.add_annotation(x=x, y=y, text=f"<b>{shortened(names[group])}</b>", showarrow=False, font={"size": 17})
     return fig
 

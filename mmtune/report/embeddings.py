@@ -72,22 +72,23 @@ def part_pictures(
     rows = sample_rows(len(labels), MOST_POINTS, seed)
     shares = [f"component {i + 1} ({100 * share:.1f} % of the variance)" for i, share in enumerate(explained)]
     drawn = {
-        "PCA": (points[rows], rows, (shares[0], shares[1])),
+        "PCA": (points[rows], rows, shares),
         "t-SNE": (mapped, few, ("t-SNE 1", "t-SNE 2")),
     }
     pairs = {method: label_and_cluster(*own, validation, named, names) for method, own in drawn.items()}
-    return {"name": name, "refused": "", "width": part.shape[1], "pairs": pairs, "scores": scores}
+    told = {"name": name, "refused": "", "width": part.shape[1], "turns": len(shares) > 2}
+    return {**told, "pairs": pairs, "scores": scores}
 
 
 def label_and_cluster(
     points: NDArray[np.float64],
     rows: NDArray[np.int64],
-    titles: tuple[str, str],
+    titles: Sequence[str],
     validation: Arrays,
     named: NDArray[np.int64],
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """The same points (n, 2), which are `rows` (n,), coloured by label and by cluster."""
+    """The same points (n, 2) or (n, 3), which are `rows` (n,), coloured by label and by cluster."""
     labels = validation["label"][rows]
     told = zip(validation["row"][rows], labels, validation["prediction"][rows], named[rows], strict=True)
     said = [shortened(name) for name in names]

@@ -22,8 +22,9 @@ def test_components_are_those_of_the_singular_value_decomposition() -> None:
     points, explained = principal_components(embedding)
     centred = embedding.astype(np.float64) - embedding.mean(0, dtype=np.float64)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
-    np.testing.assert_allclose(np.abs(points), np.abs(left[:, :2] * values[:2]), atol=1e-6)
-    np.testing.assert_allclose(explained, values[:2] ** 2 / (values**2).sum(), rtol=1e-8)
+    np.testing.assert_allclose(np.abs(points), np.abs(left[:, :3] * values[:3]), atol=1e-6)
+    np.testing.assert_allclose(explained, values[:3] ** 2 / (values**2).sum(), rtol=1e-8)
+    assert principal_components(embedding[:, 20:22])[0].shape == (300, 2)
 
 
 @pytest.mark.parametrize(

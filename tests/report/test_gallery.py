@@ -7,6 +7,7 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,17 @@ SECOND = """
   select.value = "";
   select.dispatchEvent(new Event("change"));
   const names = figure.layout.annotations.length;
-  return { ...seen, colours: Object.fromEntries(pairs), legend, restored: pairsOf(), names };
+  const places = () => ({ x: figure.data.map(({ x }) => [...x]), names: figure.layout.annotations.map(({ x }) => x),
+                          title: figure.layout.xaxis.title.text, range: [...figure.layout.xaxis.range] });
+  const slider = document.getElementById("turned");
+  const turned = [0, 90, 30].map((degrees) => {
+    slider.value = degrees;
+    slider.dispatchEvent(new Event("input"));
+    return places();
+  });
+  const depth = figure.data.map(({ meta }) => meta);
+  const flat = document.getElementById("clusters-0-t-SNE").layout.xaxis.title.text;
+  return { ...seen, colours: Object.fromEntries(pairs), legend, restored: pairsOf(), names, turned, depth, flat };
 """
 
 
@@ -156,6 +167,22 @@ def test_a_reader_points_at_an_embedding_and_colours_it(
     assert all(own in CLASS_COLOURS for own in found["restored"])
     assert found["names"] == len(found["restored"])
     assert {right[int(row)] for row, own in found["colours"].items() if own == PALETTE[0]} == {True}
+    turned_into_the_third(found)
+
+
+def turned_into_the_third(found: dict[str, Any]) -> None:
+    """A turn of 90° shows the third component for the first, one of 30° both, and names stay with their dots."""
+    flat, quarter, between = found["turned"]
+    assert [own["title"].partition(" (")[0] for own in (flat, quarter)] == ["component 1", "component 3"]
+    assert between["title"] == "components 1 and 3, seen from 30°"
+    assert found["flat"] == "t-SNE 1"
+    for first, third, both, depth in zip(flat["x"], quarter["x"], between["x"], found["depth"], strict=True):
+        np.testing.assert_allclose(third, depth, atol=1e-9)
+        np.testing.assert_allclose(both, 0.75**0.5 * np.array(first) + 0.5 * np.array(depth), atol=1e-9)
+    for own in found["turned"]:
+        assert own["range"] == flat["range"]
+        np.testing.assert_allclose(own["names"], [np.median(x) for x in own["x"]], atol=1e-9)
+        assert np.abs(np.concatenate(own["x"])).max() < own["range"][1]
 
 
 def test_without_its_data_it_says_so(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset) -> None:

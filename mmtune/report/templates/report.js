@@ -159,7 +159,9 @@ const embedded = Object.keys(figures).filter((id) => /^(labels|clusters)-/.test(
 // Plotly changes what it is given.
 const clusters = Object.fromEntries(embedded.map((id) => {
   const { data, layout } = figures[id];
-  return [id, { colours: data.map(({ marker }) => marker.color), names: structuredClone(layout.annotations ?? []) }];
+  const points = data.map(({ x, meta }) => ({ x, depth: meta }));
+  const axes = [layout.xaxis.title.text, layout.meta?.[0]];
+  return [id, { colours: data.map(({ marker }) => marker.color), names: structuredClone(layout.annotations ?? []), points, axes }];
 }));
 const look = document.getElementById("look");
 const unescaped = (text) => new DOMParser().parseFromString(text, "text/html").documentElement.textContent;
@@ -176,16 +178,44 @@ function hear(event) {
   lookAt(event);
   look.querySelector("audio")?.play().catch(() => {});
 }
+let way = null;
 function colourPoints(index) {
-  const way = explored[index];
+  way = explored[index];
   for (const id of embedded.filter((id) => id.startsWith("clusters-"))) {
     const own = figures[id].data.map(({ customdata }, n) => (way ? customdata.map((row) => way.colours[way.rows[row]]) : clusters[id].colours[n]));
     Plotly.restyle(id, { "marker.color": own });
-    Plotly.relayout(id, { annotations: way ? [] : structuredClone(clusters[id].names) });
+    Plotly.relayout(id, { annotations: groupNames(id) });
   }
   for (const by of document.querySelectorAll(".by")) by.textContent = way?.name ?? "K-means cluster";
   document.getElementById("meaning").replaceChildren(...items(way?.values.map((value, n) => [way.colours[n], value]) ?? []));
 }
+
+// PCA turned about its second component, so that the third is seen too. The axis stays as long as it must ever be.
+let angle = 0;
+function across({ x, depth }) {
+  const [along, into] = [Math.cos((angle * Math.PI) / 180), Math.sin((angle * Math.PI) / 180)];
+  return depth ? x.map((value, n) => along * value + into * depth[n]) : x;
+}
+function median(values) {
+  const [sorted, half] = [[...values].sort((a, b) => a - b), (values.length - 1) / 2];
+  return (sorted[Math.floor(half)] + sorted[Math.ceil(half)]) / 2;
+}
+function groupNames(id) {
+  const { names, points } = clusters[id];
+  if (way && id.startsWith("clusters-")) return [];
+  return structuredClone(names).map((name, n) => ({ ...name, x: median(across(points[n])) }));
+}
+function turn(degrees) {
+  angle = Number(degrees);
+  document.querySelector("output[for=turned]").textContent = `${angle}°`;
+  for (const id of embedded.filter((id) => clusters[id].axes[1])) {
+    const { points, axes: [first, third] } = clusters[id];
+    const widest = 1.05 * Math.max(...points.flatMap(({ x, depth }) => x.map((value, n) => Math.hypot(value, depth[n]))));
+    const title = { 0: first, 90: third }[angle] ?? `components 1 and 3, seen from ${angle}°`;
+    Plotly.update(id, { x: points.map(across) }, { "xaxis.title.text": title, "xaxis.range": [-widest, widest], annotations: groupNames(id) });
+  }
+}
+document.getElementById("turned")?.addEventListener("input", ({ target }) => turn(target.value));
 document.getElementById("explored")?.addEventListener("change", ({ target }) => colourPoints(target.value));
 document.addEventListener("keydown", ({ key }) => key === "Escape" && (look.hidden = true));
 
