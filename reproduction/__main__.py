@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mmtune.cli import MLRUNS, Data, Store, answer, console, open_data
+from mmtune.cli.opening import open_data
+from mmtune.cli.options import MLRUNS, Data, Store
+from mmtune.cli.program import answer, console
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from mmtune import cli
 from mmtune.base.commands import ROOT, command_line, in_checkout, option
+from mmtune.cli import app
+from mmtune.cli.options import MLRUNS
 
 TOLD = [("study", ["studies"]), ("report", ["store", "studies", "data"]), ("promote", ["store", "studies", "data"])]
 TOLD += [("ui", ["store"])]
@@ -38,7 +39,7 @@ def test_in_a_checkout_it_is_make(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_store_that_there_is_without_asking_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert command_line("promote", "x", store=cli.MLRUNS) == "make promote NAME=x"
+    assert command_line("promote", "x", store=MLRUNS) == "make promote NAME=x"
 
 
 @pytest.mark.parametrize(("verb", "options"), TOLD)
@@ -51,5 +52,5 @@ def test_make_and_mmtune_take_what_is_told(verb: str, options: list[str], monkey
     assert done.returncode == 0, done.stderr
     for own in options:
         assert f'--{own} "${own.upper()}"' in done.stdout
-    taken = typer.main.get_command(cli.app).commands[verb].params  # type: ignore[attr-defined]
+    taken = typer.main.get_command(app).commands[verb].params  # type: ignore[attr-defined]
     assert {f"--{own}" for own in options} <= {told for own in taken for told in own.opts}

@@ -10,7 +10,7 @@ from filesets import pictures, recordings, write_picture
 from typer.testing import CliRunner
 
 from mmtune.base.errors import InputError
-from mmtune.cli import data_app
+from mmtune.cli.program import data_app
 from mmtune.data.store import load
 
 ANIMALS = ("ant", "bee", "cat")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from shapes import inputs_for
 
-from mmtune.cli import ABSTAINED
+from mmtune.cli.models import ABSTAINED
 from mmtune.networks.output import answer
 from mmtune.networks.shapes import Shapes
 from mmtune.study import load_file

@@ -298,7 +298,7 @@ def test_auroc_needs_two_classes_and_not_too_many(tiny: Dataset) -> None:
 def test_the_end_of_a_study_prints_the_front(
     two: tuple[Path, Outcome, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mmtune.cli import say_outcome
+    from mmtune.cli.searching import say_outcome
 
     say_outcome(two[1], "small", store=Path("mlruns"), studies=None, data=None)
     lines = capsys.readouterr().out.splitlines()
