@@ -172,6 +172,7 @@ class Residual(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
+        self.channels = after
         first = (nn.Conv2d(before, after, 3, stride, 1, bias=False), BatchNorm2d(after), nn.ReLU())
         self.path = nn.Sequential(*first, nn.Conv2d(after, after, 3, 1, 1, bias=False), BatchNorm2d(after))
         fitted = (PointConv2d(before, after, 1, stride, bias=False), BatchNorm2d(after))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
 from mmtune.networks.config.late import EarlyFusion, LateFusion
+from mmtune.networks.crossed import CrossedStreams
 from mmtune.networks.encoders import dense
 from mmtune.networks.fusions import by_bank, linear_layers
 from mmtune.networks.output import Output
@@ -27,6 +29,7 @@ class LateNetwork(nn.Module):
         super().__init__()
         self.parts = {bank: encoder.width for bank, encoder in config.encoders.items()}
         self.encoders = by_bank({bank: encoder.build(shapes[bank]) for bank, encoder in config.encoders.items()})
+        self.streams = CrossedStreams(self.encoders) if config.crossed else None
         self.fusion = config.fusion.build(self.parts)
         self.width = getattr(self.fusion, "width", 0)
         require_count(f"width of {type(self.fusion).__name__}", self.width)
@@ -35,7 +38,7 @@ class LateNetwork(nn.Module):
         self.own = linear_layers(self.parts if config.alone else {}, shapes.classes)
 
     def forward(self, **banks: Tensor) -> Output:
-        made = {bank: encoder(banks[bank]) for bank, encoder in self.encoders.items()}
+        made = self.encoded(banks)
         for bank, vectors in made.items():
             require_width(f"the encoder of {bank}", vectors, self.parts[bank])
         fused = self.fusion(**made)
@@ -44,6 +47,12 @@ class LateNetwork(nn.Module):
             bank: classify(made[bank] if self.guided else made[bank].detach()) for bank, classify in self.own.items()
         }
         return Output(self.head(fused), torch.cat(list(made.values()), dim=1), alone)
+
+    def encoded(self, banks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """By bank the vector (B, width) that its encoder makes."""
+        if self.streams is None:
+            return {bank: encoder(banks[bank]) for bank, encoder in self.encoders.items()}
+        return self.streams(dict(self.encoders.items()), banks)
 
 
 def require_width(maker: str, vectors: Tensor, width: int) -> None:

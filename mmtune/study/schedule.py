@@ -93,6 +93,11 @@ class Tries(Trials):
     def trials(self) -> int:
         return len(self.tries)
 
+    def first(self, count: int) -> Tries:
+        """The same list while it was so long."""
+        tries = dict(list(self.tries.items())[:count])
+        return replace(self, tries=tries, going_on={n: own for n, own in self.going_on.items() if n in tries})
+
     @property
     def space(self) -> Space:
         return (Categorical(path=TRY, values=tuple(self.tries), source="the report's list"),)

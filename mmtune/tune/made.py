@@ -13,7 +13,7 @@ from mmtune.base.fields import flatten, inner_of
 from mmtune.base.provenance import OWN_CODE
 from mmtune.networks.kinds import parts_of
 from mmtune.study import Study
-from mmtune.study.schedule import Schedule
+from mmtune.study.schedule import Schedule, Tries
 from mmtune.study.space import exact
 from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.objective import Objective
@@ -30,7 +30,12 @@ def made_from(study: Study, base: TrialConfig, schedule: Schedule) -> list[str]:
     """
     varied = {choice.path for choice in schedule.space} | {"train.epochs"}
     common = [f"{path}={value!r}" for path, value in flatten(base).items() if path not in varied]
-    return [*exact(schedule.space), *schedule.lines(), *common, f"repeats={study.repeats}"]
+    return [*trials_of(schedule), *common, f"repeats={study.repeats}"]
+
+
+def trials_of(schedule: Schedule) -> list[str]:
+    """The space, and the trials that are listed."""
+    return [*exact(schedule.space), *schedule.lines()]
 
 
 def own_tags(base: TrialConfig, objective: Objective) -> dict[str, str]:
@@ -49,19 +54,27 @@ def as_tag(lines: Sequence[str]) -> str:
 def require_unchanged(plan: Plan, before: str, after: str) -> None:
     """Raise InputError where a study's trials would no longer be made from what they were.
 
-    A field that a configuration has gained since then counts as its default in what was tracked before.
+    A field that a configuration has gained since then counts as its default in what was tracked before. A list of tries
+    may have grown at its end.
     """
     was, now = set(before.split("\n")), set(after.split("\n"))
     known = {line.partition("=")[0] for line in was}
     gained = {f"{path}={value!r}" for path, value in at_default(plan.base) if path not in known}
     gone, new = was - now, now - was
-    if not gone and new <= gained:
+    if any(was <= one and one - was <= gained for one in (now, *shorter(plan.schedule, now))):
         return
     told = ("; ".join(sorted(lines)) for lines in (gone, new - gained))
     raise InputError(
         f"the search space of {plan.key.slug} must stay as it was when its trials were made: it was [{next(told)}], "
         f"now it is [{next(told)}]; restore it, or start a study of its own with another --seed"
     )
+
+
+def shorter(schedule: Schedule, lines: set[str]) -> Iterator[set[str]]:
+    """The lines of a study while its list of tries ended earlier, if it has one."""
+    if isinstance(schedule, Tries):
+        common = lines - set(trials_of(schedule))
+        yield from (common | set(trials_of(schedule.first(count))) for count in range(1, schedule.trials))
 
 
 def at_default(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -72,6 +72,11 @@ def late(**fields: Any) -> LateFusion:
     return LateFusion(**{"encoders": encoders, **fields})
 
 
+def crossed(**fields: Any) -> LateFusion:
+    picture, sound = SmallResNet(width=6, channels=4, stages=3), LogMelResNet(width=5, channels=3, stages=2, parts=2)
+    return LateFusion(**{"encoders": {"image": picture, "sound": sound}, "crossed": True, "alone": False, **fields})
+
+
 def early(**fields: Any) -> EarlyFusion:
     return EarlyFusion(**{"reads": ("image", "scan", "sound"), "hidden": 20, **fields})
 
@@ -88,6 +93,7 @@ def banks(rows: int = 6) -> dict[str, Tensor]:
 
 NETWORKS: list[Any] = [
     *(late(fusion=fusion) for fusion in FUSIONS),
+    *(crossed(), crossed(fusion=Sum())),
     *(late(head=Head(hidden=8, dropout=0.2), alone=False), early(), early(layers=3, dropout=0.1, norm="none")),
     late(encoders={"scan": Linear(), "image": Linear()}, fusion=Greatest()),
     *(late(encoders={"sound": Linear()}), early(reads=("scan",))),
@@ -256,3 +262,33 @@ def test_configurations_load_no_torch() -> None:
     code = "import sys, mmtune.networks.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_crossed_encoders_are_those_that_are_not_while_nothing_is_told() -> None:
+    model, plain = build(crossed()).eval(), build(replace(crossed(), crossed=False)).eval()
+    told = {name: own for name, own in model.named_parameters() if ".told." in name}
+    # Of 4 and 3 channels after the first block, and 8 and 6 after the second, the last that both have.
+    assert sum(own.numel() for own in told.values()) == (3 * 4 + 4) + (4 * 3 + 3) + (6 * 8 + 8) + (8 * 6 + 6)
+    for own in told.values():
+        nn.init.zeros_(own)
+    plain.load_state_dict({name: own for name, own in model.state_dict().items() if name not in told})
+    torch.testing.assert_close(model(**banks()), plain(**banks()))
+
+
+def test_what_one_crossed_encoder_makes_depends_on_the_other_banks_values() -> None:
+    x, other = banks(), banks()
+    other["sound"] = other["sound"].flip(0)
+    for config, depends in ((crossed(), True), (replace(crossed(), crossed=False), False)):
+        model = build(config).eval()
+        image, changed = (model(**own).embedding[:, :6] for own in (x, other))
+        assert torch.equal(image, changed) is not depends
+
+
+def test_crossings_want_two_encoders_of_residual_blocks_and_nobody_alone() -> None:
+    for fields, rule in (
+        ({"encoders": {"image": SmallResNet()}}, "crossed must be False where one bank is read, got image alone"),
+        ({"encoders": {"image": SmallResNet(), "scan": MLP()}}, "no residual blocks in turn.*got such a one for scan"),
+        ({"alone": True}, "alone must be False where encoders are crossed and know of each other, got True"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            build(crossed(**fields))

@@ -83,6 +83,14 @@ def both(fusion: Any) -> LateFusion:
 
 HEARD = SpectrogramCNN(channels=2, n_fft=300, hop=100, mels=20, features="cepstra", deltas=2, input_norm="batch")
 EITHER = OneOf(chosen="cnn", options={"cnn": SmallCNN(width=8, channels=4, activation="tanh"), "mlp": MLP(width=5)})
+CROSSED = LateFusion(
+    encoders={
+        "image": SmallResNet(channels=4, stages=2),
+        "speech": LogMelResNet(channels=3, stages=2, parts=1, mels=8),
+    },
+    crossed=True,
+    alone=False,
+)
 MEMBERS = {"one": both(Sum()), "two": ImageCNNConfig()}
 QUICK: list[tuple[Any, dict[str, Form]]] = [
     (one(EITHER, "image"), FORMS),
@@ -116,6 +124,7 @@ NETWORKS: list[tuple[Any, dict[str, Form]]] = [
     (one(LogMelResNet(channels=4, stages=1, parts=2, test_speed=0.1), "speech"), FORMS),
     *((both(fusion), FORMS) for fusion in (Concatenation(), Gated(width=8), LowRank(width=8))),
     (both(CrossAttention(width=8, heads=2)), FORMS),
+    (CROSSED, FORMS),
     (Ensemble(members=MEMBERS, weights={"one": 0.4, "two": 0.6}, temperatures={"one": 1.0, "two": 2.0}), FORMS),
     (XFlowMLPConfig(), FORMS),
     (XFlowLSTMConfig(), FORMS),

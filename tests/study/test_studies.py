@@ -39,7 +39,7 @@ TRIALS = {
     "latent_fusion_recipe": 30,
     "frontier_image": 9,
     "frontier_audio": 9,
-    "frontier_fusion": 11,
+    "frontier_fusion": 12,
 }
 # What `mmtune best` has written here is somebody's own.
 NAMES = [name for name in study_files() if not name.startswith("best_")]

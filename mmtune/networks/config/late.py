@@ -23,6 +23,8 @@ class LateFusion(Checked):
     The embedding is what the encoders make, side by side. alone: whether each bank also has a linear classifier of its
     own, on the encoder's vector. guided: whether their losses train the encoders too, beside the fusion's; without it
     they have no effect on anything else.
+    crossed: whether encoders of residual blocks tell each other what they see, and none says anything alone: after each
+    block the means over one's maps (Joze et al., 2020) go by a linear layer into the others' (XFlow, section 2.1).
     """
 
     encoders: Mapping[str, Encoder]
@@ -30,12 +32,15 @@ class LateFusion(Checked):
     head: Head = field(default_factory=Head)
     alone: bool = choice(True, (True, False))
     guided: bool = choice(False, (True, False))
+    crossed: bool = choice(False, (True, False))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_reads("encoders", self.reads)
         if self.guided and not self.alone:
             raise InputError("guided must be False where alone is, whose losses it is about; got True")
+        if self.crossed and self.alone:
+            raise InputError("alone must be False where encoders are crossed and know of each other, got True")
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -1,0 +1,45 @@
+"""A study's trials stay those that it lists, and its list may grow at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mmtune.base.errors import InputError
+from mmtune.data.dataset import Dataset
+from mmtune.study import Study, load_study
+from mmtune.study.options import Options
+from mmtune.tracking import MlflowTracker
+from mmtune.tune.run import run_study
+
+TRIES: dict[str, Mapping[str, Any]] = {"small": {"model.hidden": 8}, "large": {"model.hidden": 16}}
+MORE = {**TRIES, "again": {"model.hidden": 16}}
+
+
+def listed(tries: Mapping[str, Mapping[str, Any]]) -> Study:
+    return replace(load_study("audio_rnn"), grid=None, tries=tries)
+
+
+def run(study: Study, tiny: Dataset, store: Path) -> list[tuple[str, str, int]]:
+    """By trial its try, the run's id, and when it began."""
+    run_study(study, tiny, Options(epochs=1, workers=1, device="cpu"), store, Console(quiet=True))
+    tracker = MlflowTracker(store)
+    (found,) = tracker.studies("audio_rnn")
+    return [(trial.name, trial.run_id, trial.started) for trial in tracker.trials(found.run_id)]
+
+
+def test_a_try_more_is_one_trial_more(tiny: Dataset, store: Path) -> None:
+    before = run(listed(TRIES), tiny, store)
+    after = run(listed(MORE), tiny, store)
+    assert after[:2] == before
+    assert [name.rpartition("=")[2] for name, *_ in after] == ["small", "large", "again"]
+    first = {"again": {}, **TRIES}
+    changed = {**MORE, "large": {"model.hidden": 32}}
+    for tries in (TRIES, first, changed, {**changed, "other": {}}):
+        with pytest.raises(InputError, match="must stay as it was when its trials were made"):
+            run(listed(tries), tiny, store)
