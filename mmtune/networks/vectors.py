@@ -43,7 +43,8 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
 def bank_vector(model: nn.Module, inputs: Mapping[str, Tensor], bank: str) -> Tensor:
     """One of `bank_vectors`; of a `LateNetwork` nothing but the bank's encoder is asked."""
     # Somebody's own network may change values before its encoder is given them.
-    encoder = encoder_of(model, bank) if len(inputs) > 1 and isinstance(model, LateNetwork) else None
+    asked = len(inputs) > 1 and isinstance(model, LateNetwork) and not is_crossed(model)
+    encoder = encoder_of(model, bank) if asked else None
     if encoder is not None:
         with one_at_a_time(model), watched(encoder) as seen:
             encoder(inputs[bank])
@@ -59,9 +60,12 @@ def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[
 
     What lies before the first linear layer still tells letters from digits, which an embedding no longer does.
     A bank's module is the model where it reads one bank, else `model.encoders[bank]` or the attribute of that name.
-    Where it has no such layer, the bank has its part of the embedding; a network without parts by bank has its whole
-    embedding, as TOGETHER. The model must be in eval mode.
+    Where it has no such layer, the bank has its part of the embedding; a network without parts by bank, or whose banks
+    hear of each other within it, has its whole embedding, as TOGETHER. The model must be in eval mode.
     """
+    if is_crossed(model):
+        output = answer(model, inputs)
+        return output, {TOGETHER: output.embedding}
     modules = {bank: own for bank in inputs if (own := module_of(model, bank, len(inputs) == 1)) is not None}
     with one_at_a_time(model), ExitStack() as stack:
         seen = {bank: stack.enter_context(watched(own)) for bank, own in modules.items()}
@@ -102,6 +106,11 @@ class Seen:
         coarse = adaptive_avg_pool2d(maps[-1], PLACES).flatten(1)
         sizes = [size for own in maps for size in (own.mean((2, 3)), own.amax((2, 3)))]
         return torch.cat([normalize(own) for own in (given, coarse, torch.cat(sizes, dim=1))], dim=1)
+
+
+def is_crossed(model: nn.Module) -> bool:
+    """Whether what a model makes of one bank depends on the values of the others."""
+    return isinstance(model, LateNetwork) and model.streams is not None
 
 
 def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:

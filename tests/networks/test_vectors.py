@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
-from mmtune.networks.config.encoders import MLP, SmallCNN, SmallTransformer
+from mmtune.networks.config.encoders import MLP, SmallCNN, SmallResNet, SmallTransformer
 from mmtune.networks.config.late import EarlyFusion, LateFusion
+from mmtune.networks.config.log_mel import LogMelResNet
 from mmtune.networks.output import Output, answer
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.vectors import TOGETHER, bank_vector, bank_vectors
@@ -47,6 +48,16 @@ def test_a_banks_vectors_are_its_own(config: LateFusion, banks: tuple[str, ...])
         assert not torch.equal(changed[bank], found[bank])
         assert all(torch.equal(changed[other], found[other]) for other in banks if other != bank)
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+def test_banks_that_hear_of_each_other_have_one_vector_together() -> None:
+    """Or a row would look strange for whatever stands beside its own values."""
+    encoders = {"image": SmallResNet(width=8, channels=4), "audio": LogMelResNet(width=8, channels=4, parts=1)}
+    model = LateFusion(encoders=encoders, crossed=True, alone=False).build(SHAPES).eval()
+    found = bank_vectors(model, inputs())
+    assert list(found) == [TOGETHER]
+    assert torch.equal(found[TOGETHER], bank_vector(model, inputs(), TOGETHER))
+    assert torch.equal(found[TOGETHER], answer(model, inputs()).embedding)
 
 
 def test_a_network_may_change_values_before_its_encoders_are_given_them() -> None:
