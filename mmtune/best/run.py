@@ -101,7 +101,8 @@ class Task:
     @property
     def made(self) -> str:
         """Of what the study consists, as a hash."""
-        told = "\n".join(made_from(self.study, self.study.base, schedule(self.study, "tpe", self.study.base, {})))
+        base, repeats = self.study.base, self.study.repeats
+        told = "\n".join(made_from(base, schedule(self.study, "tpe", base, {}), repeats))
         return hashlib.sha256(f"{told}\n{objective_of(self.study.objective).told()}".encode()).hexdigest()
 
     def say(self, text: str) -> None:

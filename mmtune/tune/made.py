@@ -12,7 +12,6 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, inner_of
 from mmtune.base.provenance import OWN_CODE
 from mmtune.networks.kinds import parts_of
-from mmtune.study import Study
 from mmtune.study.schedule import Schedule, Tries
 from mmtune.study.space import exact
 from mmtune.tracking.tracker import LONGEST_TAG
@@ -23,14 +22,14 @@ from mmtune.tune.plan import Plan
 MADE, HASHED = "mmtune.made", "sha256 "
 
 
-def made_from(study: Study, base: TrialConfig, schedule: Schedule) -> list[str]:
+def made_from(base: TrialConfig, schedule: Schedule, repeats: str) -> list[str]:
     """The space, the trials that are listed, and what every trial has in common.
 
     The epochs and the encoders are in the study's key.
     """
     varied = {choice.path for choice in schedule.space} | {"train.epochs"}
     common = [f"{path}={value!r}" for path, value in flatten(base).items() if path not in varied]
-    return [*trials_of(schedule), *common, f"repeats={study.repeats}"]
+    return [*trials_of(schedule), *common, f"repeats={repeats}"]
 
 
 def trials_of(schedule: Schedule) -> list[str]:
@@ -51,17 +50,20 @@ def as_tag(lines: Sequence[str]) -> str:
     return text if len(text) <= LONGEST_TAG else HASHED + hashlib.sha256(text.encode()).hexdigest()
 
 
-def require_unchanged(plan: Plan, before: str, after: str) -> None:
+def require_unchanged(plan: Plan, before: str) -> None:
     """Raise InputError where a study's trials would no longer be made from what they were.
 
     A field that a configuration has gained since then counts as its default in what was tracked before. A list of tries
-    may have grown at its end.
+    may have grown at its end. before: the tag of what was tracked.
     """
-    was, now = set(before.split("\n")), set(after.split("\n"))
+    made = made_from(plan.base, plan.schedule, plan.repeats)
+    if before in (as_tag(made), *map(as_tag, shorter(plan.schedule, made))):
+        return
+    was, now = set(before.split("\n")), set(as_tag(made).split("\n"))
     known = {line.partition("=")[0] for line in was}
     gained = {f"{path}={value!r}" for path, value in at_default(plan.base) if path not in known}
     gone, new = was - now, now - was
-    if any(was <= one and one - was <= gained for one in (now, *shorter(plan.schedule, now))):
+    if any(was <= one and one - was <= gained for one in (now, *map(set, shorter(plan.schedule, made)))):
         return
     told = ("; ".join(sorted(lines)) for lines in (gone, new - gained))
     raise InputError(
@@ -70,11 +72,11 @@ def require_unchanged(plan: Plan, before: str, after: str) -> None:
     )
 
 
-def shorter(schedule: Schedule, lines: set[str]) -> Iterator[set[str]]:
-    """The lines of a study while its list of tries ended earlier, if it has one."""
+def shorter(schedule: Schedule, made: Sequence[str]) -> Iterator[list[str]]:
+    """What a study was made from while its list of tries, if it has one, ended earlier."""
     if isinstance(schedule, Tries):
-        common = lines - set(trials_of(schedule))
-        yield from (common | set(trials_of(schedule.first(count))) for count in range(1, schedule.trials))
+        common = made[len(trials_of(schedule)) :]
+        yield from ([*trials_of(schedule.first(count)), *common] for count in range(1, schedule.trials))
 
 
 def at_default(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

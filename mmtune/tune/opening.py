@@ -37,7 +37,6 @@ from mmtune.tracking import (
 )
 from mmtune.tracking.patience import Patience
 from mmtune.tracking.tracker import LONGEST_TAG
-from mmtune.train.recipe import TrialConfig
 from mmtune.tune.budget import Budget
 from mmtune.tune.halving import rungs
 from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
@@ -80,7 +79,7 @@ def opened(
     before = of_key(tracked, plan.key)
     heartbeat.require_free(before)
     if before is not None:
-        require_unchanged(plan, before.tags.get(MADE, ""), tags[MADE])
+        require_unchanged(plan, before.tags.get(MADE, ""))
         CLOCK.show_milliseconds(tracker.last_said(before.run_id, plan.key.objective.name))
     # Of several runs of a study the last one counts, whatever the clock of this machine says.
     for own in tracked:
@@ -166,14 +165,14 @@ def note_mixture(found: OpenStudy) -> None:
         say(found.console, told)
 
 
-def study_tags(study: Study, base: TrialConfig, plan: Plan, dataset: Dataset) -> dict[str, str]:
+def study_tags(study: Study, plan: Plan, dataset: Dataset) -> dict[str, str]:
     """What the study's run says of the study, its space and its data, and of what its trials are made from."""
     return {
         **data_tags(study, dataset),
         "mmtune.paper": study.paper,
         "mmtune.repeats": study.repeats,
         "mmtune.space": "\n".join(describe(plan.schedule.space)),
-        MADE: as_tag(made_from(study, base, plan.schedule)),
+        MADE: as_tag(made_from(plan.base, plan.schedule, plan.repeats)),
         **({WARM: as_lines(plan.schedule.first)} if isinstance(plan.schedule, Sampled) and plan.schedule.first else {}),
         NOTE: f"Under way.\n\n{study.doc}",
     }

@@ -129,7 +129,7 @@ def run_study(
         trials = warmed(trials, make_key(study, dataset, options, base.train.epochs, runs), base, root, console)
     made = {**made_by(options, spec.device), **own_tags(base, objective)}
     plan = make_plan(study, base, trials, dataset, options, runs, folders, made)
-    tags = {**study_tags(study, base, plan, dataset), **plan.tags}
+    tags = {**study_tags(study, plan, dataset), **plan.tags}
     note = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
     refusal = f"study {plan.key.slug} already runs, and one coordinator at a time may write it"
     workers = options.workers or most_workers(options, spec.device)

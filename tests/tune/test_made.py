@@ -15,6 +15,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.study import Study, load_study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
+from mmtune.tune import made
 from mmtune.tune.run import run_study
 
 TRIES: dict[str, Mapping[str, Any]] = {"small": {"model.hidden": 8}, "large": {"model.hidden": 16}}
@@ -43,3 +44,11 @@ def test_a_try_more_is_one_trial_more(tiny: Dataset, store: Path) -> None:
     for tries in (TRIES, first, changed, {**changed, "other": {}}):
         with pytest.raises(InputError, match="must stay as it was when its trials were made"):
             run(listed(tries), tiny, store)
+
+
+def test_a_list_too_long_for_a_tag_may_grow_too(tiny: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made, "LONGEST_TAG", 100)
+    before = run(listed(TRIES), tiny, store)
+    assert run(listed(MORE), tiny, store)[:2] == before
+    with pytest.raises(InputError, match=r"must stay as it was .*sha256"):
+        run(listed({**MORE, "large": {"model.hidden": 32}}), tiny, store)
