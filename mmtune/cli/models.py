@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,7 +170,8 @@ def demo(
 ) -> None:
     """Say where a page to play with a registered model is, on loopback until Ctrl-C: draw, speak, see where it looks.
 
-    It is the page that `mmtune serve` has too, and shows the training rows that are nearest to what it is given.
+    It is the page that `mmtune serve` has too, for whoever has the address that this prints, as it shows the training
+    rows that are nearest to what it is given.
     """
     folder, given = model_folder(model, version, studies, store), open_data(data) if data else None
 
@@ -184,17 +186,18 @@ def demo(
             typer.echo(f"no training rows are shown beside answers: {error}")
             return None
 
-    answer_for(model, folder, port, "/ to try it in a browser", near)
+    token = secrets.token_urlsafe(32)
+    answer_for(model, folder, port, f"/?token={token} to try it in a browser", near, token)
 
 
-def answer_for(model: str, folder: Path, port: int, what: str, near: Near | None = None) -> None:
+def answer_for(model: str, folder: Path, port: int, what: str, near: Near | None = None, token: str = "") -> None:
     """Answer for a registered model on loopback until Ctrl-C, once it was said at which address what is found."""
     from mmtune.serve.server import serve_model
     from mmtune.serve.ui import LOOPBACK, bound
 
     own = bound(port)
     typer.echo(f"{model}: http://{LOOPBACK}:{port}{what}  (Ctrl-C ends it)")
-    serve_model(folder, own, near)
+    serve_model(folder, own, near, token)
 
 
 @app.command(rich_help_panel="Use")

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from mmtune.base.templates import source_of, templates
 from mmtune.data.forms import Form, Sound, Vector
+from mmtune.serve.nearest import MOST
 from mmtune.serve.predictor import Predictor
 
 HEADERS = {
@@ -47,12 +48,16 @@ def fixed(path: str, text: str, kind: str) -> Route:
 
 
 def told(predictor: Predictor) -> dict[str, Any]:
-    """What the page says of a model: its study, its classes, which banks answer alone, and by bank how it is given."""
+    """What the page says of a model: its study, its classes, which banks answer alone, and by bank how it is given.
+
+    compared: of how many training rows the nearest are shown.
+    """
     key = str(predictor.card.get("study_key", ""))
     return {
         "name": key.partition(".")[0] or "a model",
         "key": key,
         "classes": list(predictor.classes),
+        "compared": MOST,
         "alone": [bank for bank in predictor.forms if bank in predictor.calibration.alone],
         "banks": {bank: facts(form) for bank, form in predictor.forms.items()},
     }

@@ -17,6 +17,7 @@ from mmtune.base.files import write_named, write_whole
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.info import of_columns
+from mmtune.data.protocols import samples
 from mmtune.networks.card import CALIBRATION, FINAL, MODEL
 from mmtune.networks.storage import load_model
 from mmtune.serve.prediction import Caution, Prediction, as_prediction
@@ -73,13 +74,14 @@ def scored(folder: Path, dataset: Dataset) -> Evaluation:
 
 
 def write_test(folder: Path, found: Evaluation, dataset: Dataset, calibration: Calibration) -> None:
-    """Write row, label, prediction (N,) int64 and probability (N, C) float32 of the test rows, and the CSV."""
+    """Write row, label, prediction, unit (N,) int64 and probability (N, C) float32 of the test rows, and the CSV."""
     present = {name: bank.index >= 0 for name, bank in dataset.require_test().banks.items()}
     said = as_prediction(found.logits, found.alone, dataset.classes, calibration, Caution(), present)
     arrays = {
         "row": np.arange(len(found.labels)),
         "label": found.labels.numpy(),
         "prediction": said.label,
+        "unit": samples(dataset.require_test()),
         "probability": said.probabilities,
     }
     write_whole(folder / TEST, npz(arrays))

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -33,7 +34,7 @@ from mmtune.serve.nearest import TrainingRows
 from mmtune.serve.prediction import read_share
 from mmtune.serve.predictor import MODEL, Predictor
 from mmtune.serve.tally import one
-from mmtune.serve.ui import answer_on, names_of
+from mmtune.serve.ui import Guard, answer_on, is_foreign, names_of
 
 MOST_BYTES = 64 * 2**20
 """Of a request; larger ones are refused before they are read."""
@@ -63,12 +64,11 @@ def application(folder: Path, hosts: Iterable[str], near: Near | None = None) ->
 
     async def predict(request: Request) -> JSONResponse:
         try:
-            asked = json.loads(await request.body())
+            asked = read_json(await request.body())
             with tempfile.TemporaryDirectory() as own:
                 return JSONResponse({"predictions": await run_in_threadpool(answered, asked, Path(own))})
-        except (InputError, ValueError, RecursionError) as error:
-            told = str(error) if isinstance(error, InputError) else f"a request must be JSON: {error}"
-            return JSONResponse({"error_code": "BAD_REQUEST", "message": told}, 400)
+        except InputError as error:
+            return JSONResponse({"error_code": "BAD_REQUEST", "message": str(error)}, 400)
 
     def answered(asked: object, own: Path) -> list[dict[str, Any]]:
         # torch takes all cores for one request; two at once would only disturb each other.
@@ -78,6 +78,14 @@ def application(folder: Path, hosts: Iterable[str], near: Near | None = None) ->
     app = init(load_model(str(folder.parents[1])))
     app.router.routes[:0] = [Route("/predict", predict, methods=["POST"]), *page_routes(predictor)]
     return Bounded(app, hosts)
+
+
+def read_json(body: bytes) -> object:
+    """What a request says; InputError where it is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"a request must be JSON: {error}") from error
 
 
 def answers(
@@ -124,11 +132,17 @@ def answer(predictor: Predictor, row: object, record: Record, folder: Path) -> d
 
 
 def given(forms: Mapping[str, Form], row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """By bank what is asked of a model: files that were sent in base64, numbers as they are."""
+    """By bank what is asked of a model: files that were sent in base64, numbers as they are.
+
+    Never a path: whoever may ask is not to read this machine's files.
+    """
     found: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(forms.get(name), Vector) or not isinstance(value, str):
+        if isinstance(forms.get(name), Vector):
             found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+            continue
+        if not isinstance(value, str):
+            found[name] = numbers(name, value)
             continue
         try:
             content = base64.b64decode(value.encode(), validate=True)
@@ -139,8 +153,20 @@ def given(forms: Mapping[str, Form], row: Mapping[str, Any], folder: Path) -> di
     return found
 
 
+def numbers(name: str, value: object) -> NDArray[Any]:
+    """An array of numbers that was sent as lists."""
+    with suppress(ValueError):
+        array = np.asarray(value)
+        if array.ndim and array.dtype.kind in "iuf":
+            return array
+    raise InputError(f"{name} must be a file in base64, or an array of numbers, got {value!r:.80}")
+
+
 class Bounded:
-    """An ASGI application in front of another: requests of at most MOST_BYTES, under its own names alone."""
+    """An ASGI application in front of another: requests of at most MOST_BYTES, and of no page of others.
+
+    hosts: the names under which it answers.
+    """
 
     def __init__(self, app: Any, hosts: Iterable[str]) -> None:
         self.app, self.hosts = app, frozenset(hosts)
@@ -149,9 +175,10 @@ class Bounded:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Request(scope).headers
+        request = Request(scope)
+        headers = request.headers
         length = headers.get("content-length", "")
-        if headers.get("host", "") not in self.hosts:
+        if is_foreign(request, self.hosts):
             await PlainTextResponse("this server answers under its own address alone\n", 403)(scope, receive, send)
         elif headers.get("transfer-encoding") or (length and (not length.isdigit() or int(length) > MOST_BYTES)):
             told = f"a request must say its length, {MOST_BYTES:,} bytes at most\n"
@@ -160,8 +187,10 @@ class Bounded:
             await self.app(scope, receive, send)
 
 
-def serve_model(folder: Path, own: socket.socket, near: Near | None = None) -> None:
-    """Answer on a bound socket until Ctrl-C."""
-    app = application(folder, names_of(own), near)
+def serve_model(folder: Path, own: socket.socket, near: Near | None = None, token: str = "") -> None:
+    """Answer on a bound socket until Ctrl-C; where there is a token, whoever shows it."""
+    hosts = names_of(own)
+    app = application(folder, hosts, near)
+    app = Guard(app, hosts, token) if token else app
     with suppress(KeyboardInterrupt):
         answer_on(own, app)

@@ -14,7 +14,7 @@ import threading
 import uuid
 import warnings
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from hmac import compare_digest
 from html import escape
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 FOREIGN_SETTINGS = ("MLFLOW_", "_MLFLOW_", "FLASK_", "prometheus_")
 """How names begin of what in the environment could open what this closes."""
-REFUSED = "refused: open the address that `mmtune ui` has printed, with its token\n"
+REFUSED = "refused: open the address that was printed, with its token\n"
 ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
 OFF = "refused: MLflow's assistant, which has a shell on this machine, is off in `mmtune ui`\n"
 SEEN = ("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "_mlflow_model_registry_promo_modal_dismissed_v1")
@@ -67,7 +67,7 @@ def serve(tracker: MlflowTracker, own: socket.socket, say: Callable[[str], None]
     What it is set up with is in this process alone: neither a password nor the token is in anybody's arguments.
     """
     hosts, token = names_of(own), secrets.token_urlsafe(32)
-    guard = Guard(mlflow_app(tracker, hosts), hosts, token)
+    guard = Guard(mlflow_app(tracker, hosts), hosts, token, entrance)
     page = f"http://{hosts[0]}/?token={token}"
     say(f"MLflow UI: {page}  (Ctrl-C ends it)")
     studies = tracker.studies()
@@ -150,14 +150,31 @@ def entrance(headers: Mapping[str, str]) -> Response:
     return HTMLResponse(page, headers={"Content-Security-Policy": policy, **headers})
 
 
+def is_foreign(request: Request, hosts: Collection[str]) -> bool:
+    """Whether a page of others asks, or under a name of others; to follow a link of theirs is no harm."""
+    asked = request.headers
+    host, site = asked.get("host", ""), asked.get("sec-fetch-site", "none")
+    followed = request.method == "GET" and asked.get("sec-fetch-mode") == "navigate"
+    own = site in ("none", "same-origin") or followed
+    return not own or host not in hosts or asked.get("origin", f"http://{host}") != f"http://{host}"
+
+
 class Guard:
     """An ASGI application in front of another, which lets through what shows the token and no page of others asks for.
 
     hosts: the names under which it answers. A token in an address is put into a cookie, and taken out of the address.
+    entrance: what is answered then at the door, with these headers, if that does not just lead in.
     """
 
-    def __init__(self, app: Any, hosts: Iterable[str], token: str) -> None:
+    def __init__(
+        self,
+        app: Any,
+        hosts: Iterable[str],
+        token: str,
+        entrance: Callable[[Mapping[str, str]], Response] | None = None,
+    ) -> None:
         self.app, self.hosts, self.token = app, frozenset(hosts), token.encode()
+        self.entrance = entrance
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -172,22 +189,15 @@ class Guard:
         given = request.query_params.get("token", "")
         no_store = {"Cache-Control": "no-store"}
         answer: Response = PlainTextResponse(REFUSED, 403, no_store)
-        if not self.is_foreign(request):
+        if not is_foreign(request, self.hosts):
             if request.method == "GET" and self.fits(given):
                 kept = {"Set-Cookie": f"{name}={given}; HttpOnly; SameSite=Strict; Path=/", **no_store}
                 where = f"/{quote(scope['path'].lstrip('/'))}"
-                answer = entrance(kept) if where == "/" else RedirectResponse(where, 303, kept)
+                enter = self.entrance if where == "/" else None
+                answer = enter(kept) if enter else RedirectResponse(where, 303, kept)
             elif self.fits(request.cookies.get(name, "")):
                 answer = PlainTextResponse(OFF, 403, no_store) if ASSISTANT in scope["path"] else self.app
         await answer(scope, receive, send)
-
-    def is_foreign(self, request: Request) -> bool:
-        """Whether a page of others asks, or under a name of others; to follow a link of theirs is no harm."""
-        asked = request.headers
-        host, site = asked.get("host", ""), asked.get("sec-fetch-site", "none")
-        followed = request.method == "GET" and asked.get("sec-fetch-mode") == "navigate"
-        own = site in ("none", "same-origin") or followed
-        return not own or host not in self.hosts or asked.get("origin", f"http://{host}") != f"http://{host}"
 
     def fits(self, token: str) -> bool:
         return compare_digest(token.encode(), self.token)

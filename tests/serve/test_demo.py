@@ -6,6 +6,10 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
+import time
+import urllib.error
 import urllib.request
 import wave
 from collections.abc import Callable, Iterator
@@ -29,6 +33,7 @@ from mmtune.networks.output import Output
 from mmtune.report.printing import BROWSERS
 from mmtune.serve.looking import saliency, shown
 from mmtune.serve.predictor import Predictor
+from mmtune.serve.ui import bound
 from mmtune.serve.usual import NOTHING
 from mmtune.serve.versions import champion_folder
 
@@ -225,3 +230,31 @@ def test_what_the_microphone_hears_is_a_wav(page: Any) -> None:
         assert 16_000 < heard.getnframes() < 48_000
     assert page.locator("[data-bank=waveform] .name").inner_text() == "recorded"
     page.wait_for_selector(".class:text-matches('^3 ')")
+
+
+def test_the_command_gives_an_address_that_nobody_else_has(served: Path) -> None:
+    """As the page shows rows of training."""
+    with bound(0) as own:
+        port = own.getsockname()[1]
+    words = [sys.executable, "-m", "mmtune.cli", "demo", "served", "--store", str(served), "--port", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = next(own for own in process.stdout if "http" in own)
+            address = re.findall(r"http\S+", line)[0]
+            plain = address.partition("?")[0]
+            opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    page = opener.open(address, timeout=60).read().decode()
+                    break
+                except urllib.error.URLError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
+            assert 'id="model"' in page
+            assert 'id="model"' in opener.open(plain, timeout=60).read().decode()
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                got(plain.rstrip("/"))
+        finally:
+            process.kill()

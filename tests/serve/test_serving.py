@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmtune.api.loading import load
 from mmtune.data.dataset import Dataset
@@ -51,6 +52,20 @@ def test_files_are_answered_as_by_predict_and_a_bad_row_by_itself(
     assert "this model takes image" in refused[3]
 
 
+def test_a_path_is_no_file_and_numbers_are_an_array(address: str, served: Path, files: tuple[Path, Path]) -> None:
+    """A file of this machine is not for whoever can reach its loopback."""
+    picture, sound = files
+    values = np.asarray(Image.open(picture))
+    paths = [{"image": [str(picture)]}, {"image": {"path": str(picture)}}, {"image": [[str(picture)]]}]
+    rows = [*paths, {"image": [[1, 2], [3]]}, {"image": values.tolist(), "audio": encoded(sound)}]
+    code, found = asked(address, "predict", json.dumps({"rows": rows, "look": True}).encode())
+    assert code == 200
+    *refused, whole = found["predictions"]
+    assert all("image must be a file in base64, or an array of numbers, got" in own["refused"] for own in refused)
+    said = one(load("served", store=served).predict(image=values, audio=sound), 3)
+    assert {name: whole[name] for name in ("class", "probability")} == {n: said[n] for n in ("class", "probability")}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -84,5 +99,9 @@ def test_what_is_too_large_or_comes_under_another_name_is_refused(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked(address, "ping", None, Host="evil.example")[0] == 403
+    # As a browser asks for a page of others.
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert asked(address, "predict", b'{"rows": [{}]}', **headers)[0] == 403
+    assert asked(address, "predict", b'{"rows": [{}]}', Origin=address)[0] == 200
     monkeypatch.setattr(server, "MOST_BYTES", 10)
     assert asked(address, "predict", b'{"rows": [{}]}')[0] == 413

@@ -174,32 +174,44 @@ function pictures(bank, card) {
 
 function sounds(bank, card, seconds) {
   const player = card.querySelector("audio"), button = card.querySelector(".record");
-  let recorder = null;
+  let recorder = null, asking = false;
   const clear = () => {
+    // What is being said then is dropped.
+    const own = recorder;
+    recorder = null;
+    own?.stop();
     URL.revokeObjectURL(player.src);
     player.removeAttribute("src");
     player.hidden = true;
   };
   const record = async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-    const parts = [], own = recorder = new MediaRecorder(stream);
-    own.ondataavailable = (event) => parts.push(event.data);
-    await new Promise((done) => {
-      own.onstop = done;
+    try {
+      const parts = [], own = new MediaRecorder(stream);
+      own.ondataavailable = (event) => parts.push(event.data);
+      const ended = new Promise((done) => { own.onstop = done; });
       own.start();
+      recorder = own;
       button.setAttribute("aria-pressed", "true");
       button.textContent = "Stop";
       setTimeout(() => own.state === "recording" && own.stop(), 1000 * (seconds + 1));
-    });
-    stream.getTracks().forEach((track) => track.stop());
-    recorder = null;
-    button.setAttribute("aria-pressed", "false");
-    button.textContent = "Record";
-    take(bank, new File([await wav(new Blob(parts, { type: own.mimeType }))], "recorded"));
+      await ended;
+      return recorder === own ? new Blob(parts, { type: own.mimeType }) : null;
+    } finally {
+      stream.getTracks().forEach((track) => track.stop());
+      recorder = null;
+      button.setAttribute("aria-pressed", "false");
+      button.textContent = "Record";
+    }
   };
-  button.addEventListener("click", () => {
-    if (recorder) recorder.stop();
-    else record().catch((error) => { card.querySelector(".name").textContent = `no microphone: ${error.message}`; });
+  const say = (words) => { card.querySelector(".name").textContent = words; };
+  button.addEventListener("click", async () => {
+    if (recorder) return recorder.stop();
+    if (asking) return;
+    asking = true;
+    const heard = await record().catch((error) => say(`no microphone: ${error.message}`));
+    asking = false;
+    if (heard) wav(heard).then((sound) => take(bank, new File([sound], "recorded")), (error) => say(`not a recording: ${error.message}`));
   });
   return { clear, take: (file) => { clear(); player.src = URL.createObjectURL(file); player.hidden = false; } };
 }
