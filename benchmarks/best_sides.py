@@ -11,6 +11,7 @@ rows, and it validates as its presets do. It runs in an environment of its own, 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import REPOSITORY
 from benchmarks.results import keep, result_path, today
 from benchmarks.scale import describe_entry
+from mmtune.base.errors import InputError
 from mmtune.best.held_out import told_of
 from mmtune.data.bundled import sample_folder
 from mmtune.data.dataset import Dataset, Partition
@@ -44,7 +46,7 @@ LATE = 3
 def ours(dataset: Dataset, hours: float, folder: Path) -> dict[str, Any]:
     """What `mmtune best` comes to, in a store of its own."""
     kept = ["--store", str(folder / "mlruns"), "--studies", str(folder)]
-    words = ["best", "--data", str(dataset.folder), "--hours", f"{hours:g}", *kept]
+    words = ["best", "--data", str(dataset.folder), "--hours", f"{hours:g}", "--device", "cpu", *kept]
     took = ended([sys.executable, "-m", "mmtune.cli", *words], hours)
     (study,) = folder.glob("best_*.py")
     predictor = Predictor.load(champion_folder(folder / "mlruns", study.stem))
@@ -59,10 +61,10 @@ def theirs(
     sides = {"train": table(dataset.train, banks), "test": table(dataset.require_test(), banks)}
     np.savez(folder / "rows.npz", labels=dataset.train.labels, **sides)
     seconds = str(3600 * hours)
-    ended([str(python), str(CHILD), str(folder / "rows.npz"), seconds, presets, str(folder)], hours)
+    took = ended([str(python), str(CHILD), str(folder / "rows.npz"), seconds, presets, str(folder)], hours)
     said = np.load(folder / "said.npz")
     what = f"{said['model']} of {said['models']} models"
-    return {"seconds": float(said["seconds"]), "what": what} | scores(dataset, said["prediction"])
+    return {"seconds": took, "what": what} | scores(dataset, said["prediction"])
 
 
 def table(part: Partition, banks: Sequence[str]) -> NDArray[np.float32]:
@@ -75,7 +77,10 @@ def table(part: Partition, banks: Sequence[str]) -> NDArray[np.float32]:
 def ended(words: Sequence[str], hours: float) -> float:
     """The seconds that a program took, which may say what it likes; IncompleteError where it failed."""
     began = time.monotonic()
-    done = subprocess.run(words, cwd=REPOSITORY, timeout=LATE * 3600 * hours)
+    try:
+        done = subprocess.run(words, cwd=REPOSITORY, timeout=LATE * 3600 * hours)
+    except subprocess.TimeoutExpired as error:
+        raise IncompleteError(f"{words[1]} must end within {LATE} times its {hours:g} hours, it did not") from error
     if done.returncode:
         raise IncompleteError(f"{words[1]} must end well, it ended with code {done.returncode}")
     return time.monotonic() - began
@@ -87,6 +92,20 @@ def scores(dataset: Dataset, prediction: NDArray[np.int64]) -> dict[str, Any]:
     label = np.array(dataset.require_test().labels)
     found = told_of(label, np.array(prediction), dataset, usual_protocol(dataset), 0)
     return {"unit": found.unit, "accuracy": list(found.accuracy), "macro_f1": list(found.macro_f1)}
+
+
+def require_side(dataset: Dataset, python: Path, banks: Sequence[str]) -> None:
+    """Raise InputError unless AutoGluon can be asked, before anybody has trained for hours."""
+    for bank in banks:
+        if bank not in dataset.train.banks:
+            raise InputError(f"--banks must be of {', '.join(dataset.train.banks)}, got {bank}")
+    done = (
+        subprocess.run([str(python), "-c", "import autogluon.tabular"], capture_output=True, text=True, check=False)
+        if shutil.which(python)
+        else None
+    )
+    if done is None or done.returncode:
+        raise InputError(f"--autogluon must be a python that has autogluon.tabular, {python} is none")
 
 
 def report(results: dict[str, Any]) -> str:
@@ -117,7 +136,11 @@ def in_percent(told: Sequence[float]) -> str:
 def run(given: argparse.Namespace) -> None:
     path = result_path(given.out, "best")
     dataset = load(given.data or sample_folder())
-    sides = []
+    if "autogluon" in given.sides:
+        require_side(dataset, given.autogluon, given.banks)
+    test = dataset.require_test()
+    entry = {"date": today(), "machine": describe("cpu"), "hours": given.hours, "rows": len(dataset.train)}
+    sides: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for side in given.sides:
             folder = Path(name) / side
@@ -129,9 +152,7 @@ def run(given: argparse.Namespace) -> None:
                 found = theirs(dataset, given.hours, folder, given.autogluon, given.presets, given.banks)
             sides.append({"side": side} | found)
             say(f"{sides[-1]}")
-    test = dataset.require_test()
-    entry = {"date": today(), "machine": describe("cpu"), "hours": given.hours, "rows": len(dataset.train)}
-    keep(path, "best", dataset.name, entry | {"test": len(test), "sides": sides}, report)
+            keep(path, "best", dataset.name, entry | {"test": len(test), "sides": sides}, report)
 
 
 def arguments() -> argparse.Namespace:

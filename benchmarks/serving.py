@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,9 @@ MANY = 1_000
 @contextmanager
 def running(words: Sequence[str], port: int) -> Iterator[float]:
     """A server, ended in the end; gives the seconds until it answers."""
+    with socket.socket() as own:
+        if own.connect_ex(("127.0.0.1", port)) == 0:
+            raise InputError(f"port {port} must be free, another server answers there")
     before = time.perf_counter()
     # MLflow starts a server of its own by the name of its program.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
