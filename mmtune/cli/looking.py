@@ -63,11 +63,13 @@ def report(
     look_in(studies)
     from mmtune.base.rules import require_choice
     from mmtune.report.page import write_report
-    from mmtune.report.printing import FORMATS, HTML, SVG, print_page
+    from mmtune.report.printing import FORMATS, HTML, SVG, print_page, require_browser
     from mmtune.report.publish import keep_figures
     from mmtune.study import load_study
 
     require_choice("--format", format, FORMATS)
+    if format != HTML:
+        require_browser(format)
     told, tracker = load_study(name), open_tracker(store)
     given = open_data(data) if data else None
     own, others = pick_study(tracker, told.name, given, protocol, seed, folds, run)
@@ -76,7 +78,10 @@ def report(
         page = written.read_text(encoding="utf-8")
         written = out or written.with_suffix("" if format == SVG else f".{format}")
         if format == SVG:
-            keep_figures(tracker, own, page, written)
+            strangers = {*written.glob("*.svg")} - {*keep_figures(tracker, own, page, written)}
+            if strangers:
+                first = min(strangers).name
+                typer.echo(f"{len(strangers)} more .svg in {written} are not of this report, such as {first}")
         else:
             print_page(page, written, format)
     typer.echo(f"report of {own.key.slug}: {written.resolve()}")

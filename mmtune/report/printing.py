@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -43,8 +44,7 @@ def print_page(page: str, out: Path, kind: str) -> None:
         else:
             done = call(browser, folder, f"--window-size={WIDTH},{height[1]}", f"--screenshot={made}")
         if not made.is_file():
-            told = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise InputError(f"{browser} must print the page, it wrote nothing: {told}")
+            raise InputError(f"{browser} must print the page, it wrote nothing: {last_words(done)}")
         make_folder(out.parent)
         write_named(out, made.read_bytes())
 
@@ -77,11 +77,17 @@ def opened(page: str) -> Iterator[Path]:
 
 
 def drawn(browser: str, folder: Path, fragment: str = "") -> str:
-    """The elements of the folder's page once it is drawn; InputError where that takes too long."""
-    seen = call(browser, folder, f"--window-size={WIDTH},1000", "--dump-dom", fragment=fragment).stdout
-    if "data-drawn=" not in seen:
-        raise InputError(f"{browser} must draw the page within {SECONDS} s, it has not")
-    return seen
+    """The elements of the folder's page once it is drawn; InputError where it is not."""
+    done = call(browser, folder, f"--window-size={WIDTH},1000", "--dump-dom", fragment=fragment)
+    if "data-drawn=" not in done.stdout:
+        raise InputError(f"{browser} must draw the page, it has not: {last_words(done)}")
+    return done.stdout
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """What a browser said last, and how it ended."""
+    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    return f"{said} (exit code {done.returncode})"
 
 
 def require_browser(kind: str) -> str:
@@ -102,8 +108,9 @@ def call(browser: str, folder: Path, *options: str, fragment: str = "") -> subpr
     """The browser with the folder's page, once that has run its scripts."""
     own = [f"--user-data-dir={folder / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     own.append("--virtual-time-budget=60000")
-    # In a container whose user is root, where people build reports too, its sandbox cannot start.
-    command = [browser, *ALONE, "--no-sandbox", *own, *options, f"{(folder / 'page.html').as_uri()}{fragment}"]
+    # For root, as whom people build reports in containers, its sandbox cannot start.
+    open_box = ["--no-sandbox"] if os.geteuid() == 0 else []
+    command = [browser, *ALONE, *open_box, *own, *options, f"{(folder / 'page.html').as_uri()}{fragment}"]
     try:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -53,14 +53,16 @@ def publish(
         advance("pictures", 2, 2)
 
 
-def keep_figures(tracker: MlflowTracker, study: StudyRun, page: str, out: Path) -> None:
-    """Write the figures of a study's page into the folder `out`, and keep them with its run."""
+def keep_figures(tracker: MlflowTracker, study: StudyRun, page: str, out: Path) -> list[Path]:
+    """Write the figures of a study's page into the folder `out`, keep them with its run, and return their files."""
     with tempfile.TemporaryDirectory() as name:
         kept = Path(name) / FIGURES
         kept.mkdir()
-        for picture in print_figures(page, out):
+        written = print_figures(page, out)
+        for picture in written:
             shutil.copyfile(picture, kept / picture.name)
         tracker.add_files(study.run_id, Path(name))
+    return written
 
 
 def picture_of_best(tracker: MlflowTracker, study: StudyRun, best: TrialRun) -> bytes:
