@@ -100,7 +100,7 @@ def timeline(trials: Sequence[Tried]) -> go.Figure:
     size, unit = next(((s, u) for s, u in ((3600, "hours"), (60, "minutes")) if longest >= 3 * s), (1, "seconds"))
     rows = lanes(trials)
     count = max(rows, default=0) + 1
-    y = {"title": "side by side", "range": [count - 0.4, -0.6], "showgrid": False, "tickvals": []}
+    y = {"title": "trials at once", "range": [count - 0.4, -0.6], "showgrid": False, "tickvals": []}
     fig = figure({"title": f"{unit} since the first trial"}, y, bargap=0.25)
     return fig.add_bar(
         x=[own.seconds / size for own in trials],

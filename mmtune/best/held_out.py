@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmtune.analysis.statistics import share_interval
+from mmtune.analysis.statistics import macro_f1_interval, share_interval
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import CONTENT, DISJOINT, meaning, units
 from mmtune.train.answers import read_answers
 from mmtune.train.metrics import confusion, f1_per_class, macro_f1
 
-DRAWS, FEWEST_DRAWN = 1_000, 5
 MOST_CONFUSED = 5
 Numbers = NDArray[np.int64]
 
@@ -60,7 +59,7 @@ def told_of(label: Numbers, prediction: Numbers, dataset: Dataset, protocol: str
         unit=unit,
         units=int(of_row.max()) + 1,
         accuracy=(float(right.mean()), *share_interval(right, of_row)),
-        macro_f1=(macro_f1(counts), *f1_interval(label, prediction, of_row, count, seed)),
+        macro_f1=(macro_f1(counts), *macro_f1_interval(label, prediction, of_row, count, seed)),
         weakest=[(dataset.classes[own], float(f1[own])) for own in weak[:MOST_CONFUSED]],
         confused=[(dataset.classes[true], dataset.classes[said], int(wrong[true, said])) for true, said in pairs],
     )
@@ -83,25 +82,3 @@ def is_shared(dataset: Dataset, group: str) -> bool:
     """Whether test rows are of members of a group that training rows are of."""
     test = dataset.require_test()
     return bool(set(test.groups[group].tolist()) & set(dataset.train.groups[group].tolist()) - {""})
-
-
-def f1_interval(label: Numbers, prediction: Numbers, unit: Numbers, classes: int, seed: int) -> tuple[float, float]:
-    """The 95 % interval of macro-F1 by drawing units (N,) with replacement, DRAWS times (Field and Welsh, 2007).
-
-    Where no row is wrong, or there are fewer than FEWEST_DRAWN units, all draws are alike: it is the accuracy's then.
-    """
-    rng, count = np.random.default_rng(seed), int(unit.max()) + 1
-    right = label == prediction
-    if right.all() or count < FEWEST_DRAWN:
-        return share_interval(right, unit)
-    found = np.empty(DRAWS)
-    for draw in range(DRAWS):
-        times = np.bincount(rng.integers(count, size=count), minlength=count)[unit]
-        hits, true, said = (
-            np.bincount(own, weights=weight, minlength=classes)
-            for own, weight in ((label, times * right), (label, times), (prediction, times))
-        )
-        total = true + said
-        found[draw] = (2 * hits / np.maximum(total, 1))[total > 0].mean()
-    low, high = np.percentile(found, [2.5, 97.5])
-    return float(low), float(high)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mmtune.analysis import clusters
 from mmtune.analysis.embeddings import principal_components, sample_rows, split_parts, tsne
@@ -33,8 +34,9 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey, names: 
     # The trial's own seed gives the very clusters that its tracked scores speak of.
     seed = (read_tag(best, SEED, int, "a whole number") if SEED in best.tags else key.seed) % 2**32
     parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
-    # What takes long in t-SNE and K-means leaves Python's lock alone.
-    with ThreadPoolExecutor() as pool:
+    # What takes long in t-SNE and K-means leaves Python's lock alone. Limits within threads are set and taken back for
+    # the whole process, in whatever order they end; under this one there is nothing to take back.
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed, names), parts))
     return {
         "parts": pictures,

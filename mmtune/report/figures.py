@@ -108,7 +108,9 @@ def importance_section(
     names = short_names(list(dict.fromkeys([*choices, *shares])))
     ranges = {names[path]: spread[path] for path in shares if path in spread}
     bars = figures.importances({names[path]: share for path, share in shares.items()}, ranges) if shares else None
-    return {"importances": bars, "weights": shares, "estimated_from": len(some), "halves": HALVES if ranges else 0}
+    left_out = [names[path] for path in choices if path not in shares] if shares else []
+    told = {"estimated_from": len(some), "halves": HALVES if ranges else 0, "unweighed": left_out}
+    return {"importances": bars, "weights": shares, "spread": spread, **told}
 
 
 def strip_section(

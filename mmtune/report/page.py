@@ -28,6 +28,7 @@ from mmtune.report.embeddings import embedding_section
 from mmtune.report.explorer import explorer
 from mmtune.report.folds import fold_table
 from mmtune.report.gallery import gallery_section
+from mmtune.report.intervals import Scored, scored
 from mmtune.report.maps import map_section
 from mmtune.report.robustness import robustness_section
 from mmtune.report.search import findings, search_section
@@ -127,7 +128,10 @@ def plots_of(
     validation = read_answers(tracker.artifact(best.run_id, VALIDATION), FIELDS)
     names = class_names(run, validation["label"], validation["prediction"])
     tested = "test_accuracy" in best.metrics
-    test_rows = len(read_answers(tracker.artifact(best.run_id, "test.npz"), ("label",))["label"]) if tested else 0
+    on = {"validation": scored("validation", validation, key.seed), "test": Scored(split="test")}
+    if tested:
+        answers = read_answers(tracker.artifact(best.run_id, "test.npz"), ("label", "prediction"))
+        on["test"] = scored("test", answers, key.seed)
     objective = key.objective
     complete = [t for t in trials if t.state == COMPLETE and objective.values(t.metrics)]
     calibration = read_calibration(tracker.artifact(best.run_id, CALIBRATION))
@@ -137,7 +141,7 @@ def plots_of(
         "curves": drawn.curve_section(tracker, trials[:MOST_CURVES], choices, objective.first),
         **importance,
         "search": search_section(trials, choices, importance["weights"], key),
-        "learnt": findings(complete, choices, importance["weights"], objective, calibration),
+        "learnt": findings(complete, choices, importance["weights"], importance["spread"], objective, calibration),
         "strips": drawn.strip_section(complete, choices, key.seed, objective),
         "fronts": drawn.front_section(complete, front_trials(complete, objective), choices, key),
         "classes": drawn.class_section(validation, names),
@@ -148,8 +152,9 @@ def plots_of(
         "robustness": robustness_section(tracker, best),
         "maps": map_section(tracker, best, names),
         "folds": fold_table(tracker, key, best),
-        "validation_rows": len(validation["label"]),
-        "test_rows": test_rows,
+        "scored": on,
+        "validation_rows": on["validation"].rows,
+        "test_rows": on["test"].rows,
         "most_strip": drawn.MOST_STRIP,
         "most_curves": MOST_CURVES,
     }

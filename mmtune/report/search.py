@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from mmtune.analysis import figures, search_figures
@@ -37,7 +38,7 @@ def search_section(
     some = [trials[place] for place in sample_rows(len(trials), MOST_STRIP, key.seed)]
     if len(some) < 2:
         return {}
-    first = min(trial.started for trial in some)
+    first = min(trial.started for trial in trials)
     tried = [tried_of(trial, choices, objective, scale, first) for trial in some]
     scored = [trial for trial in some if trial.state == COMPLETE and objective.values(trial.metrics)]
     scores = [scale * trial.metrics[objective.name] for trial in scored]
@@ -99,18 +100,21 @@ def findings(
     complete: Sequence[TrialRun],
     choices: Sequence[str],
     weights: Mapping[str, float],
+    spread: Mapping[str, tuple[float, float]],
     objective: Objective,
     calibration: Calibration,
 ) -> list[str]:
     """What the search says beyond its best score, in sentences; none where it is too small to say anything.
 
-    complete: trials that have a score.
+    complete: trials that have a score. spread: of the weights, over halves of the trials.
     """
     names = short_names(list(dict.fromkeys([*choices, *weights])))
     told = [duel(complete, path, choices, names[path], objective) for path in choices]
     found = [sentence for _, sentence in sorted(filter(None, told), key=lambda own: -own[0])[:2]]
-    heaviest = max(weights, key=lambda path: weights[path], default=None)
-    if not found and heaviest is not None and weights[heaviest] >= WEIGHTY:
+    heaviest = max(weights, key=lambda path: weights[path], default="")
+    # Of noise too a forest learns something, but of each half something else.
+    others = [high for path, (_, high) in spread.items() if path != heaviest]
+    if not found and heaviest in spread and others and spread[heaviest][0] > max(*others, WEIGHTY):
         found.append(f"{names[heaviest]} makes {100 * weights[heaviest]:.0f} % of the difference between trials")
     return found + together(calibration)
 
@@ -120,12 +124,13 @@ def duel(
 ) -> tuple[float, str] | None:
     """How one value of a choice fares against another in trials that differ in nothing else: by how much, in words.
 
-    None where too few trials say so, or where they do not agree.
+    None where too few trials say so, or where they do not agree. Of trials that differ in nothing the mean counts.
     """
-    like: dict[str, dict[Any, float]] = defaultdict(dict)
+    ranks: dict[str, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in scored:
         rest = repr([trial.params.get(other) for other in choices if other != path])
-        like[rest][plain(trial.params.get(path))] = objective.rank(trial.metrics)
+        ranks[rest][plain(trial.params.get(path))].append(objective.rank(trial.metrics))
+    like = {rest: {value: fmean(all_of) for value, all_of in own.items()} for rest, own in ranks.items()}
     gaps: dict[tuple[str, str], list[float]] = defaultdict(list)
     for own in like.values():
         values = sorted(own, key=shown)

@@ -6,13 +6,14 @@ import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mmtune.analysis.figures import DASH, is_number, shown
 from mmtune.base.fields import short_names
 from mmtune.networks.card import FINAL
+from mmtune.report.intervals import Scored
 from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, FAIL, INTERRUPTED, PRUNED, REASON, RUNNING, StudyRun, TrialRun
 from mmtune.train.objective import KNOWN, MILLISECONDS_SPREAD, Metric, Objective
@@ -156,28 +157,29 @@ def leaderboard_columns(trials: Sequence[TrialRun], choices: Sequence[str], obje
 
 
 def measured(
-    best: TrialRun, objective: Objective, reported: Mapping[str, float], rows: int, test_rows: int
+    best: TrialRun, objective: Objective, reported: Mapping[str, float], validates: Scored, test: Scored
 ) -> list[dict[str, Any]]:
     """Reported against measured, in percent, also of the weights of the last epoch where those were kept.
 
-    An accuracy on one split has Wilson's 95 % interval, the mean over folds or repeats the one that is tracked with it.
+    Accuracy and macro-F1 have their 95 % intervals, other accuracies on one split Wilson's, over rows, and a mean over
+    folds or repeats the one that is tracked with it.
     """
     shares = [own.name for own in objective.metrics if own.is_share and own.validates]
     names = list(dict.fromkeys([*reported, "accuracy", "macro_f1", *shares]))
-    weights = {"": (objective.at_best, "test")}
+    weights: dict[str, tuple[Callable[[str], str], str]] = {"": (objective.at_best, "test")}
     if f"{FINAL}_val_accuracy" in best.metrics:
         weights[", last epoch"] = (f"{FINAL}_{{}}".format, f"{FINAL}_test")
     whole = [
         {
             "name": KNOWN[name].words + which if name in KNOWN else name + which,
             "reported": percent(reported.get(name)),
-            **measured_on("validation", best, validation(f"val_{name}"), reported.get(name), rows),
-            **measured_on("test", best, f"{test}_{name}", reported.get(name), test_rows),
+            **measured_on(validates, best, at(f"val_{name}"), reported.get(name), "" if which else name),
+            **measured_on(test, best, f"{tested}_{name}", reported.get(name), "" if which else name),
         }
-        for which, (validation, test) in weights.items()
+        for which, (at, tested) in weights.items()
         for name in names
     ]
-    return [*whole, *(alone_line(best, bank, rows, test_rows) for bank in banks_alone(best.metrics))]
+    return [*whole, *(alone_line(best, bank, validates, test) for bank in banks_alone(best.metrics))]
 
 
 def banks_alone(metrics: Mapping[str, float]) -> list[str]:
@@ -186,28 +188,37 @@ def banks_alone(metrics: Mapping[str, float]) -> list[str]:
     return sorted(own[1] for own in found if own)
 
 
-def alone_line(best: TrialRun, bank: str, rows: int, test_rows: int) -> dict[str, Any]:
+def alone_line(best: TrialRun, bank: str, validates: Scored, test: Scored) -> dict[str, Any]:
     """The accuracy of what a bank says by itself, which is what is left where the others are missing."""
     name = f"accuracy_{bank}_alone"
     return {
         "name": f"accuracy, {bank} alone",
         "reported": percent(None),
-        **measured_on("validation", best, f"val_{name}", None, rows),
-        **measured_on("test", best, f"test_{name}", None, test_rows),
+        **measured_on(validates, best, f"val_{name}", None),
+        **measured_on(test, best, f"test_{name}", None),
     }
 
 
-def measured_on(split: str, best: TrialRun, name: str, paper: float | None, rows: int) -> dict[str, str]:
-    """A metric on one split, its difference from the paper's in points, and its interval, as text."""
+def measured_on(on: Scored, best: TrialRun, name: str, paper: float | None, metric: str = "") -> dict[str, str]:
+    """A metric on one split, its difference from the paper's in points, and its interval, as text.
+
+    metric: what it is called among the split's own intervals.
+    """
     value, low, high = (best.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
     gap = None if value is None or paper is None else 100 * (value - paper)
+    known = on.intervals.get(metric) if low is None or high is None else (low, high)
     # The balanced one is a mean over classes, of which Wilson's interval says nothing.
-    wilson = interval(value, rows) if "accuracy" in name and "balanced" not in name else ""
+    wilson = interval(value, on.rows) if "accuracy" in name and "balanced" not in name else ""
     return {
-        split: percent(value),
-        f"{split}_gap": DASH if gap is None else signed(gap),
-        f"{split}_interval": wilson if low is None else f"{percent(low)} to {percent(high)}",
+        on.split: percent(value),
+        f"{on.split}_gap": DASH if gap is None else signed(gap),
+        f"{on.split}_interval": wilson if known is None or value is None else between(known),
     }
+
+
+def between(interval: tuple[float, float]) -> str:
+    """From where to where, in percent."""
+    return f"{percent(interval[0])} to {percent(interval[1])}"
 
 
 def signed(points: float) -> str:
@@ -216,17 +227,19 @@ def signed(points: float) -> str:
 
 
 def published_table(
-    best: TrialRun, key: StudyKey, published: Mapping[str, float], rows: int, test_rows: int
+    best: TrialRun, key: StudyKey, published: Mapping[str, float], validates: Scored, test: Scored
 ) -> dict[str, Any]:
     """Published accuracies (shares) and this study's, on test rows if it was scored there, the highest first."""
     tested = "test_accuracy" in best.metrics
     own = best.metrics.get("test_accuracy", best.metrics.get(key.objective.at_best("val_accuracy")))
-    split, count = ("test", test_rows) if tested else ("validation", rows)
+    on = test if tested else validates
     found = [(value, model, "", False) for model, value in published.items()]
-    ours = [] if own is None else [(own, f"{key.study}, {split} accuracy", interval(own, count), True)]
+    known = on.intervals.get("accuracy")
+    told = interval(own, on.rows) if known is None or own is None else between(known)
+    ours = [] if own is None else [(own, f"{key.study}, {on.split} accuracy", told, True)]
     order = sorted([*found, *ours], key=lambda line: (-line[0], not line[3]))
     lines = [{"name": line[1], "value": percent(line[0]), "interval": line[2], "own": line[3]} for line in order]
-    return {"lines": lines if published else [], "split": split}
+    return {"lines": lines if published else [], "split": on.split}
 
 
 def percent(fraction: float | None) -> str:

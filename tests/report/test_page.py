@@ -29,6 +29,7 @@ from mmtune.base.fields import flatten, short_names
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.report import page as report
 from mmtune.report.folds import fold_table
+from mmtune.report.intervals import Scored
 from mmtune.report.page import write_report
 from mmtune.report.publish import picture_of_best
 from mmtune.report.tables import (
@@ -189,7 +190,7 @@ def filled(store_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     track(tracker, study, 4, ImageCNNConfig(), scores(0.99), PRUNED)
     track(tracker, study, 5, ImageCNNConfig(), {}, FAIL, reason="Traceback:\n  line 1\nDiverged: got nan")
     track(tracker, study, 6, ImageCNNConfig(), {}, RUNNING)
-    np.savez(root / "test.npz", label=np.arange(500) % 10)
+    np.savez(root / "test.npz", label=np.arange(500) % 10, prediction=np.arange(500) % 10)
     (root / "test").mkdir()
     (root / "test.npz").rename(root / "test" / "test.npz")
     tracker.add_files(chosen, root / "test")
@@ -251,7 +252,8 @@ def test_interval_is_wilsons(value: float, rows: int) -> None:
 
 def test_differences_are_measured_minus_reported_in_points() -> None:
     best = TrialRun(**{**trial(0).__dict__, "metrics": {"val_accuracy_at_best": 0.97, "test_accuracy": 0.99}})
-    line = measured(best, MACRO_F1, {"accuracy": 0.98}, 100, 0)[0]
+    validates, test = Scored(split="validation", rows=100), Scored(split="test")
+    line = measured(best, MACRO_F1, {"accuracy": 0.98}, validates, test)[0]
     assert (line["reported"], line["validation"], line["test"]) == ("98.00", "97.00", "99.00")
     assert (line["validation_gap"], line["test_gap"]) == ("\N{MINUS SIGN}1.00", "+1.00")
     assert line["test_interval"] == ""
@@ -642,10 +644,11 @@ def test_published_models_stand_around_the_measured_test_accuracy(
 def test_without_a_test_score_published_models_stand_around_the_validation_accuracy() -> None:
     best = TrialRun(**{**trial(0).__dict__, "metrics": {"val_accuracy_at_best": 0.97}})
     key = StudyKey(study="mine", data="d", digest="0" * 8, protocol="random", seed=0, epochs=1, sampler="grid")
-    table = published_table(best, key, {"a": 0.5}, 200, 0)
+    validates, test = Scored(split="validation", rows=200), Scored(split="test")
+    table = published_table(best, key, {"a": 0.5}, validates, test)
     assert [line["name"] for line in table["lines"]] == ["mine, validation accuracy", "a"]
     assert table["lines"][0]["interval"] == interval(0.97, 200)
-    assert published_table(best, key, {}, 200, 0)["lines"] == []
+    assert published_table(best, key, {}, validates, test)["lines"] == []
 
 
 FOLDS = [

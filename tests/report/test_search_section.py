@@ -73,7 +73,7 @@ def test_a_duel_is_between_trials_that_differ_in_nothing_else() -> None:
     assert found[0] == pytest.approx(0.1)
     assert found[1] == "activation relu beat tanh in 6 of 6 pairs of trials"
     assert duel(trials, "a.kernel", choices, "kernel", MACRO_F1) is None
-    said = findings(trials, choices, {}, MACRO_F1, never_wrong())
+    said = findings(trials, choices, {}, {}, MACRO_F1, never_wrong())
     assert [own.split()[0] for own in said] == ["rate", "activation"]
 
 
@@ -81,10 +81,27 @@ def test_what_is_not_agreed_on_or_too_little_is_no_finding() -> None:
     mixed = grid(lambda own: 0.5 + 0.1 * ((own["a.activation"] == "relu") == (own["a.kernel"] == 3)))
     assert duel(mixed, "a.activation", ["a.activation", "a.kernel", "b.rate"], "activation", MACRO_F1) is None
     few = [trial(0, 0.1, {"x": 1}), trial(1, 0.9, {"x": 2})]
-    assert findings(few, ["x"], {}, MACRO_F1, never_wrong()) == []
-    assert findings(few, ["x"], {"x": 0.9}, MACRO_F1, never_wrong()) == [
-        "x makes 90 % of the difference between trials"
-    ]
+    assert findings(few, ["x"], {}, {}, MACRO_F1, never_wrong()) == []
+    assert findings(few, ["x"], {"x": 0.9}, {"x": (0.8, 1.0)}, MACRO_F1, never_wrong()) == []
+
+
+def test_a_weight_is_named_where_every_half_of_the_trials_puts_it_first() -> None:
+    few, weights = [trial(0, 0.1, {"x": 1, "y": 1}), trial(1, 0.9, {"x": 2, "y": 2})], {"x": 0.7, "y": 0.1}
+    sure, unsure = {"x": (0.6, 0.8), "y": (0.0, 0.2)}, {"x": (0.1, 0.8), "y": (0.0, 0.3)}
+    said = findings(few, ["x", "y"], weights, sure, MACRO_F1, never_wrong())
+    assert said == ["x makes 70 % of the difference between trials"]
+    assert findings(few, ["x", "y"], weights, unsure, MACRO_F1, never_wrong()) == []
+
+
+def test_a_value_that_was_drawn_oftener_is_not_held_against_the_worst_draw() -> None:
+    """Of configurations that were tried several times the mean counts."""
+    scores = {"a": (0.88, 0.90, 0.95), "b": (0.89,)}
+    tried = [(value, rate, score) for rate in (1, 2, 3, 4) for value, own in scores.items() for score in own]
+    trials = [trial(n, score, {"kind": value, "rate": rate}) for n, (value, rate, score) in enumerate(tried)]
+    ranked = sorted(trials, key=lambda own: -own.metrics[MACRO_F1.name])
+    found = duel(ranked, "kind", ["kind", "rate"], "kind", MACRO_F1)
+    assert found is not None
+    assert found == (pytest.approx(0.02), "kind a beat b in 4 of 4 pairs of trials")
 
 
 def test_what_costs_more_for_less_is_not_on_the_front() -> None:

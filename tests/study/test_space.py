@@ -104,6 +104,18 @@ def test_importance_finds_the_choice_that_matters() -> None:
     assert importances(space, trials[:2]) == {}
 
 
+def test_a_choice_that_some_trials_have_not_weighs_nothing_and_neither_does_what_two_do_together() -> None:
+    space = (
+        Categorical(path="a", values=(0, 1)),
+        Categorical(path="b", values=(0, 1)),
+        Categorical(path="inner", values=(0, 1)),
+    )
+    drawn = [{"a": n % 2, "b": n // 2 % 2, **({"inner": n // 4 % 2} if n % 2 else {})} for n in range(32)]
+    assert set(importances(space, [(own, own["a"] + 0.1 * own["b"]) for own in drawn])) == {"a", "b"}
+    alone = importances(space, [(own, float(own["a"] != own["b"])) for own in drawn])
+    assert max(alone.values()) < 0.2
+
+
 def test_importances_of_halves_tell_what_is_sure_from_what_is_not() -> None:
     space = tuple(Categorical(path=path, values=(0, 1)) for path in ("sure", "dull"))
     rng = np.random.default_rng(0)
