@@ -116,8 +116,8 @@ studies: $(READY) ## List the studies [STUDIES= STORE=]
 doctor: $(READY) ## Say what is here and what is missing: versions, device, disk, store, data, extras [DATA= STORE=]
 	@$(BIN)/mmtune doctor $(call flags,DATA STUDIES STORE)
 
-init: $(READY) ## Write a study's file to begin with: NAME=my_study [STUDIES=]
-	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,STUDIES)
+init: $(READY) ## Write a study's file to begin with: NAME=my_study [DATA= STUDIES=]
+	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,DATA STUDIES)
 
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray or slurm ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))

@@ -200,7 +200,8 @@ def front(
 ) -> go.Figure:
     """Dots of two numbers each, (x, y), with those that are `chosen` apart; these have the number of their name.
 
-    names: such as `#3 kernel 5`. Numbers far apart get a logarithmic axis.
+    Where it would cover another one's, it is left out. names: such as `#3 kernel 5`. Numbers far apart get a
+    logarithmic axis.
     """
     xs = [x for x, _ in points]
     wide = min(xs, default=0) > 0 and max(xs) >= 20 * min(xs)
@@ -215,17 +216,32 @@ def front(
             "cliponaxis": False,
         },
     }
+    clear = clear_of_others([(math.log(x) if wide else x, y) for x, y in points], chosen)
+    told = [label(name.partition(" ")[0]) if is_clear else "" for name, is_clear in zip(names, clear, strict=True)]
     for own, look in looks.items():
-        some = [(x, y, name) for (x, y), is_own, name in zip(points, chosen, names, strict=True) if is_own == own]
+        every = zip(points, names, told, chosen, strict=True)
+        some = [(x, y, name, text) for (x, y), name, text, is_own in every if is_own == own]
         fig.add_scatter(
-            x=[x for x, _, _ in some],
-            y=[y for _, y, _ in some],
-            text=[label(name.partition(" ")[0]) for _, _, name in some],
-            customdata=[label(name) for _, _, name in some],
+            x=[x for x, *_ in some],
+            y=[y for _, y, *_ in some],
+            text=[text for *_, text in some],
+            customdata=[label(name) for _, _, name, _ in some],
             hovertemplate="%{customdata}<br>%{x:.5~g}, %{y:.5~g}<extra></extra>",
             **look,
         )
     return fig
+
+
+def clear_of_others(points: Sequence[tuple[float, float]], chosen: Sequence[bool]) -> list[bool]:
+    """Which of the chosen dots (x, y) are so far from those above them with a label that they may have one too."""
+    places = np.array(points, np.float64).reshape(-1, 2)
+    spans = np.ptp(places, axis=0) if len(places) else np.ones(2)
+    shares = places / np.where(spans > 0, spans, 1)
+    labelled: list[int] = []
+    for place in sorted(np.flatnonzero(chosen).tolist(), key=lambda place: -points[place][1]):
+        if all((np.abs(shares[place] - shares[other]) > (0.06, 0.08)).any() for other in labelled):
+            labelled.append(place)
+    return [place in labelled for place in range(len(points))]
 
 
 def plain(value: object) -> object:

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from mmtune.base.files import make_folder, write_whole
+from mmtune.data.banks import banks_of, lacks
 from mmtune.data.dataset import Dataset
-from mmtune.data.forms import Form, Sound, Speech, dtype_of
+from mmtune.data.forms import Form, Speech, dtype_of
 from mmtune.networks.shapes import as_read
 from mmtune.study.finding import HERE, study_files
 
 LONGEST_NAME = 50
-SOUNDS = ("speech", "waveform", "logmel", "mfcc")
-"""Of banks that are made of the same recordings one is read, the first of these kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,26 +98,6 @@ def kind_of(form: Form) -> Kind:
     return PICTURE if axes == 3 else OTHER
 
 
-def banks_of(dataset: Dataset) -> list[str]:
-    """The banks that are read: all, but of those that are made of the same recordings one."""
-    sounds = {name: form for name, form in dataset.forms.items() if isinstance(form, Sound)}
-    heard: list[str] = []
-    for name in sorted(sounds, key=lambda own: SOUNDS.index(sounds[own].kind)):
-        if not any(are_one(dataset, name, other) for other in heard):
-            heard.append(name)
-    return [name for name in dataset.forms if name not in sounds or name in heard]
-
-
-def are_one(dataset: Dataset, name: str, other: str) -> bool:
-    """Whether two banks of sounds are the same recordings in two kinds: the same rows share one in each."""
-    one, two = (dataset.train.banks[own].index for own in (name, other))
-    if dataset.forms[name].kind == dataset.forms[other].kind or not np.array_equal(one >= 0, two >= 0):
-        return False
-    pairs = len(np.unique(np.stack([one, two]), axis=1).T)
-    # Recordings that differ by nothing that features tell are one value of theirs.
-    return pairs <= 1.02 * max(len(np.unique(one)), len(np.unique(two)))
-
-
 def name_of(dataset: Dataset) -> str:
     """The study's name: best_ and the data set's, with the beginning of its digest where that is not plain."""
     plain = re.sub(r"[^A-Za-z0-9_]+", "_", dataset.name).strip("_")[:LONGEST_NAME]
@@ -179,11 +158,6 @@ def text_of(name: str, dataset: Dataset) -> str:
         augment=f"            augment={{\n{augment}            }},\n" if augment else "",
         space="\n    + ".join(spaces),
     )
-
-
-def lacks(dataset: Dataset, bank: str) -> bool:
-    """Whether some row has no value in a bank."""
-    return any(bool((part.banks[bank].index < 0).any()) for part in dataset.partitions.values())
 
 
 def chosen(options: Mapping[str, tuple[str, str]], indent: str) -> str:

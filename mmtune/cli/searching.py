@@ -27,14 +27,26 @@ def as_flag(own: Field[Any], kind: Any) -> Any:
 @app.command(rich_help_panel="Train")
 def init(
     name: Annotated[str, typer.Argument(help="The new study's name, such as my_study.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A data set's folder, whose banks it is to read; the sample's if not given.")
+    ] = None,
     studies: Annotated[Path | None, typer.Option(help="Where its file is to be, if not in `studies` here.")] = None,
 ) -> None:
     """Write a study's file to begin with: a network of your own, what is searched, and how it is trained."""
     from mmtune.study.beginning import begin
 
-    path = begin(name, studies)
-    typer.echo(f"{path}: a network, what is searched and how it is trained; it runs as it is, on the bundled sample")
-    typer.echo(f"next: {command_line('study', name, studies=studies)}  |  change {path} to your own")
+    reads: list[str] = []
+    missing: list[str] = []
+    if data is not None:
+        from mmtune.data.banks import banks_of, lacks
+
+        dataset = open_data(data)
+        reads = banks_of(dataset)
+        missing = [bank for bank in reads if lacks(dataset, bank)]
+    path = begin(name, studies, reads, missing)
+    where = f"on {data}, of which it reads {', '.join(reads)}" if data else "on the bundled sample"
+    typer.echo(f"{path}: a network, what is searched and how it is trained; it runs as it is, {where}")
+    typer.echo(f"next: {command_line('study', name, studies=studies, data=data)}  |  change {path} to your own")
 
 
 @app.command(rich_help_panel="Train")

@@ -39,6 +39,8 @@ from mmtune.train.calibration_file import read_calibration
 from mmtune.train.objective import MILLISECONDS_SPREAD, MOST_RANKED
 
 FIELDS = ("row", "label", "prediction", "embedding", "parts", "widths")
+OF_UNITS = ("unit",)
+"""What answers have that were not written by an earlier version."""
 MOST_ROWS, MOST_CURVES, MOST_OTHERS = 100, 50, 20
 HERE = "mmtune.report"
 """The package whose templates all pages of one file build on."""
@@ -125,12 +127,12 @@ def plots_of(
 ) -> dict[str, Any]:
     """What the template draws, and the numbers that need the best trial's files. `trials` are ranked."""
     best, key = trials[0], run.key
-    validation = read_answers(tracker.artifact(best.run_id, VALIDATION), FIELDS)
+    validation = read_answers(tracker.artifact(best.run_id, VALIDATION), FIELDS, OF_UNITS)
     names = class_names(run, validation["label"], validation["prediction"])
     tested = "test_accuracy" in best.metrics
     on = {"validation": scored("validation", validation, key.seed), "test": Scored(split="test")}
     if tested:
-        answers = read_answers(tracker.artifact(best.run_id, "test.npz"), ("label", "prediction"))
+        answers = read_answers(tracker.artifact(best.run_id, "test.npz"), ("label", "prediction"), OF_UNITS)
         on["test"] = scored("test", answers, key.seed)
     objective = key.objective
     complete = [t for t in trials if t.state == COMPLETE and objective.values(t.metrics)]

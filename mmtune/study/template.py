@@ -13,7 +13,7 @@ class Net:  # every field can be searched, by its path: model.width
     width: int = 64
     reads: tuple[str, ...] = ("image", "audio")  # the banks that it is given; `mmtune data info FOLDER` names yours
 
-    def build(self, shapes):  # by bank the shape of one value: shapes["image"] is (channels, height, width)
+    def build(self, shapes):  # by bank the shape of one value, such as (channels, height, width)
         return Module({bank: torch.Size(shapes[bank]).numel() for bank in self.reads}, self.width, shapes.classes)
 
 

@@ -17,13 +17,14 @@ NUMBERS = ("row", "label", "prediction", "unit")
 MOST_CLASSES = 4096  # a confusion matrix has their square
 
 
-def read_answers(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+def read_answers(path: Path, names: Collection[str], optional: Collection[str] = ()) -> dict[str, NDArray[Any]]:
     """Arrays of such a file: row, label, prediction, unit (N,) int64, N >= 1; embedding (N, E) floats; and the
     names and widths of its parts (P,).
 
-    names: those that must be there. Raises InputError where the file is missing or damaged, or an array is another.
+    names: those that must be there; optional: those that may be. Raises InputError where the file is missing or
+    damaged, or an array is another.
     """
-    found = read_npz(path, names)
+    found = read_npz(path, names, optional)
     for name in set(found).intersection(NUMBERS):
         found[name] = as_numbers(path, name, found[name])
     lengths = {len(found[name]) for name in (*NUMBERS, "embedding") if name in found}

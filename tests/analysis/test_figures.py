@@ -204,3 +204,11 @@ def test_a_matrix_without_errors_is_not_shaded() -> None:
     heat = figures.confusion(digits, digits, NAMES).data[0]
     assert heat.zmax > heat.zmin == 0
     assert np.nanmax(np.array(heat.z, dtype=float)) == 0
+
+
+def test_no_label_of_a_front_stands_on_another() -> None:
+    points = [(1.0, 0.9), (1.01, 0.895), (1.02, 0.5), (9.0, 0.91)]
+    _, front = figures.front(points, [True] * 4, ["#1 a", "#2 b", "#3 c", "#4 d"], ("x", "y")).data
+    assert list(front.text) == ["#1", "", "#3", "#4"]
+    assert list(front.customdata) == ["#1 a", "#2 b", "#3 c", "#4 d"]
+    assert [list(own.text) for own in figures.front([(1.0, 1.0)], [True], ["#1 a"], ("x", "y")).data] == [[], ["#1"]]

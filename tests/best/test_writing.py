@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmtune.best.writing import banks_of, find_or_write, kind_of, name_of, text_of
+from mmtune.best.writing import find_or_write, kind_of, name_of, text_of
+from mmtune.data.banks import banks_of
 from mmtune.data.dataset import Bank, Dataset, Partition
 from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Ready, Speech, Vector, Waveform
 from mmtune.networks.shapes import shapes_of

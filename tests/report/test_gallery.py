@@ -18,11 +18,13 @@ from rich.console import Console
 
 from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
 from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import samples
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks import MLP, LateFusion
 from mmtune.report import gallery
 from mmtune.report.gallery import SAMPLE, UNSURE, WRONG, Gallery, gallery_section, spread_over_pairs
 from mmtune.report.page import FIELDS, write_report
+from mmtune.serve.scoring import score_test
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
@@ -183,6 +185,20 @@ def turned_into_the_third(found: dict[str, Any]) -> None:
         assert own["range"] == flat["range"]
         np.testing.assert_allclose(own["names"], [np.median(x) for x in own["x"]], atol=1e-9)
         assert np.abs(np.concatenate(own["x"])).max() < own["range"][1]
+
+
+def test_scores_have_intervals_over_recordings_of_validation_and_test(
+    ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset, tmp_path: Path
+) -> None:
+    tracker, run, trial = ran
+    score_test(tracker, trial, tiny)
+    page = write_report(tracker, run, study(image=1, waveform=1), (), tmp_path / "report.html", tiny).read_text()
+    told = re.search(r"equal: ([\d,]+) units of validation, ([\d,]+) of the test", page)
+    assert told is not None
+    for count, name in zip(told.groups(), ("validation.npz", "test.npz"), strict=True):
+        stored = read_answers(tracker.artifact(trial.run_id, name), ("unit",))
+        assert int(count.replace(",", "")) == len(np.unique(stored["unit"]))
+    assert len(np.unique(stored["unit"])) == len(np.unique(samples(tiny.require_test())))
 
 
 def test_without_its_data_it_says_so(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from mmtune.base.errors import InputError
+from mmtune.data.arrays import from_arrays
+from mmtune.data.banks import banks_of, lacks
 from mmtune.data.dataset import Dataset
+from mmtune.data.store import load, save
 from mmtune.study import load_study
 from mmtune.study.beginning import begin
 from mmtune.study.finding import VARIABLE
+from mmtune.study.options import Options
+from mmtune.tune.run import run_study
 from mmtune.tune.trying import require_network
 
 
@@ -63,3 +70,28 @@ def test_a_folder_that_cannot_be_made_is_one_line(here: Path) -> None:
     (here / "studies").write_text("a file")
     with pytest.raises(InputError, match="studies must be a folder that can be made"):
         begin("birds")
+
+
+def test_it_reads_the_banks_of_a_data_set_and_runs_on_it(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile(["a", "b"], 30)
+    near = rng.normal(size=(60, 3)) + (labels == "b")[:, None]
+    scans = np.where(np.arange(60)[:, None] % 7 == 0, np.nan, rng.normal(size=(60, 4)))
+    dataset = from_arrays(labels=labels, near=near, scan=scans)
+    save(dataset, here / "rows")
+    reads = banks_of(dataset)
+    path = begin("mine", None, reads, [bank for bank in reads if lacks(dataset, bank)])
+    assert path.read_text().startswith('"""mine: near, scan to a class, by a network of its own."""')
+    study = load_study("mine")
+    assert study.base.model.reads == ("near", "scan")
+    assert study.missing == ("scan",)
+    options = Options(trials=1, epochs=1, workers=1, device="cpu")
+    done = run_study(study, load(here / "rows"), options, here / "mlruns", Console(quiet=True))
+    assert done is not None
+    assert done.finished
+
+
+def test_one_bank_is_a_tuple_too(tmp_path: Path) -> None:
+    text = begin("alone", tmp_path, ["image"]).read_text()
+    assert 'reads: tuple[str, ...] = ("image",)' in text
+    assert "missing" not in text
