@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +47,30 @@ def test_it_builds_a_network_that_answers(name: str) -> None:
     found = answer(model.build(shapes).eval(), inputs_for(model, 2, shapes))
     assert found.logits.shape == (2, shapes.classes)
     assert torch.isfinite(found.logits).all()
+
+
+def blocks(page: str) -> list[str]:
+    """The Python of a page of docs/."""
+    return re.findall(r"^```python\n(.*?)^```", (EXAMPLES.parent / page).read_text(), flags=re.M | re.S)
+
+
+@pytest.mark.parametrize("name", ["clinic", "mine"])
+def test_the_studies_of_the_page_on_ones_own_build_their_networks(name: str, tmp_path: Path) -> None:
+    banks = {"photo": (3, 32, 32), "vector": (2,), **({"clip": (98, 40)} if name == "clinic" else {})}
+    (text,) = [own for own in blocks("own.md") if f'name="{name}"' in own]
+    (tmp_path / f"{name}.py").write_text(text)
+    study, shapes = load_file(tmp_path / f"{name}.py"), Shapes(banks=banks, classes=3)
+    found = answer(study.base.model.build(shapes).eval(), inputs_for(study.base.model, 2, shapes))
+    assert found.logits.shape == (2, 3)
+
+
+def test_a_choice_among_kinds_is_as_the_page_has_it() -> None:
+    (text,) = [own for own in blocks("own.md") if "import one_of" in own]
+    made: dict[str, Any] = {}
+    exec(text, made)
+    for chosen in ("sum", "gated"):
+        assert replace(made["fusion"], chosen=chosen).build({"a": 3, "b": 3}).width
+    assert {choice.path for choice in made["space"]} >= {"model.fusion.chosen", "model.fusion.options.gated.width"}
 
 
 @pytest.mark.parametrize("name", SHAPES)
