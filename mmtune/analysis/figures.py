@@ -146,7 +146,9 @@ def importances(shares: Mapping[str, float], ranges: Mapping[str, tuple[float, f
     values = [100 * shares[name] for name in names]
     ends = [[100 * end for end in ranges.get(name, (shares[name], shares[name]))] for name in names]
     longest = max(1, *values, *(high for _, high in ends))
-    fig = figure({"title": "relative importance (%)", "range": [0, 1.15 * longest]}, {"type": "category"}, bargap=0.5)
+    room = 1.3 if ranges else 1.15
+    x = {"title": "share of the variance (%)", "range": [0, room * longest]}
+    fig = figure(x, {"type": "category"}, bargap=0.5)
     for place, (low, high) in enumerate(ends if ranges else ()):
         fig.add_shape(type="line", x0=low, x1=high, y0=place, y1=place, line={"color": PALETTE[5], "width": 2})
     fig.add_bar(
@@ -160,7 +162,10 @@ def importances(shares: Mapping[str, float], ranges: Mapping[str, tuple[float, f
         x=[max(value, high) for value, (_, high) in zip(values, ends, strict=True)],
         y=[label(name) for name in names],
         mode="text",
-        text=[f"\N{NO-BREAK SPACE}{value:.1f}" for value in values],
+        text=[
+            f"\N{NO-BREAK SPACE}{value:.1f}" + (f" ({low:.1f} to {high:.1f})" if ranges else "")
+            for value, (low, high) in zip(values, ends, strict=True)
+        ],
         textposition="middle right",
         cliponaxis=False,
         hoverinfo="skip",
