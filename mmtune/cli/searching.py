@@ -57,8 +57,10 @@ def study(
     """Run a study, or the trials of it that are missing; safe to interrupt and to repeat."""
     look_in(studies)
     from mmtune.study import load_study, parse_fixed
+    from mmtune.study.finding import require_own_name
 
     found = load_study(name)
+    require_own_name(found)
     options = Options(**chosen, fixed=parse_fixed(fix or [], found.base))
 
     from mmtune.api.running import INTERRUPTED, run_and_publish

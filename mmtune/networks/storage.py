@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,14 +20,16 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mmtune.base.bounds import inside, read_bounded
+from mmtune.base.code import own_code
 from mmtune.base.errors import InputError
 from mmtune.base.files import write_whole
 from mmtune.networks.card import CARD, FORMAT, WEIGHTS, read_card
-from mmtune.networks.kinds import config_to_json, model_from_json
+from mmtune.networks.kinds import config_to_json, kind_of, model_from_json, parts_of
 from mmtune.networks.randomness import CPU, Randomness
 from mmtune.networks.shapes import Shapes
 
 MOST_BYTES = 4 * 2**30
+LOG = logging.getLogger("mmtune")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +50,7 @@ def save_model(folder: Path, model: nn.Module, config: Any, shapes: Shapes) -> N
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     if len(weights) > MOST_BYTES:
         raise InputError(f"{folder / WEIGHTS}: must have at most {MOST_BYTES:,} bytes, has {len(weights):,}")
-    made = {"model": config_to_json(config), "shapes": asdict(shapes)}
+    made = {"model": config_to_json(config), "shapes": asdict(shapes), **made_by(config)}
     card = {"format": FORMAT, **made, "sha256": hashlib.sha256(weights).hexdigest()}
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / CARD, json.dumps(card, indent=2).encode())
@@ -55,10 +59,12 @@ def save_model(folder: Path, model: nn.Module, config: Any, shapes: Shapes) -> N
 def load_model(folder: Path) -> Loaded:
     """The inverse of `save_model`; InputError where a file is missing, changed or misfits, or the network is not known.
 
-    The folder may be a symbolic link, its files may not lead out of it.
+    A network of a user's own whose code has changed since it was trained is said to. The folder may be a symbolic link,
+    its files may not lead out of it.
     """
     card = read_card(folder)
     config = model_from_json(card["model"])
+    say_changed(card, config)
     path = inside(folder, WEIGHTS)
     weights = read_bounded(path, MOST_BYTES)
     found = hashlib.sha256(weights).hexdigest()
@@ -68,6 +74,20 @@ def load_model(folder: Path) -> Loaded:
     shapes = card["shapes"]
     require_fit(path, config, shapes, tensors)
     return Loaded(model=filled(config, shapes, tensors).eval(), config=config, shapes=shapes)
+
+
+def made_by(config: Any) -> dict[str, str]:
+    """A digest of the code of what is a user's own in a network, {} where nothing is; Pythons differ in it."""
+    own = own_code(map(type, parts_of(config)))
+    return {"own_code": f"{own}, python {sys.version_info[0]}.{sys.version_info[1]}"} if own else {}
+
+
+def say_changed(card: Mapping[str, Any], config: Any) -> None:
+    """Warn where a network of the user's own is no longer the code that was trained."""
+    now, then = made_by(config).get("own_code", ""), str(card.get("own_code", ""))
+    if then and now != then and now.partition(",")[2] == then.partition(",")[2]:
+        told = f"{kind_of(type(config))} is not the code that was trained ({then[:12]} then, {now[:12]} now)"
+        LOG.warning(f"{told}: it may answer otherwise; restore it, or train it again")
 
 
 def filled(config: Any, shapes: Shapes, weights: Mapping[str, Tensor]) -> nn.Module:

@@ -316,12 +316,10 @@ def work(spec: bytes, pipes: Sequence[Connection], environment: Mapping[str, str
     os.environ.update(environment)
     threading.Thread(target=die_with_parent, daemon=True).start()
 
-    from mmtune.data.store import load
-
     # Its end of the pipe is closed, or gone: so is its coordinator.
     with suppress(EOFError, ConnectionError):
         own: WorkerSpec = cloudpickle.loads(spec)
-        live(own, lambda: load(own.data, verify=False).train, *map(Ears, pipes))
+        live(own, own.training_rows, *map(Ears, pipes))
 
 
 def die_with_parent() -> None:

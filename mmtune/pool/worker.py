@@ -123,6 +123,7 @@ class WorkerSpec:
     objective: what a model is good by.
     base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
+    digest: what the data must have, "" for any.
     """
 
     data: Path
@@ -134,6 +135,17 @@ class WorkerSpec:
     missing: tuple[str, ...] = ()
     objective: Objective = MACRO_F1
     hung_after: float = HUNG_AFTER
+    digest: str = ""
+
+    def training_rows(self) -> Partition:
+        """The training partition; InputError where another data set has taken the place of the study's."""
+        from mmtune.data.store import load
+
+        dataset = load(self.data, verify=False)
+        if self.digest and dataset.digest != self.digest:
+            rule = f"{self.data} must be the data of the study, digest {self.digest:.12}"
+            raise InputError(f"{rule}, it has been replaced by {dataset.digest:.12}")
+        return dataset.train
 
 
 class Line(Protocol):

@@ -12,14 +12,14 @@ from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, inner_of
 from mmtune.base.provenance import OWN_CODE
 from mmtune.networks.kinds import parts_of
-from mmtune.study.schedule import Schedule, Tries
+from mmtune.study.schedule import Phased, Schedule, Tries
 from mmtune.study.space import exact
 from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.train.objective import Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.plan import Plan
 
-MADE, HASHED = "mmtune.made", "sha256 "
+MADE, HASHED, ORDER = "mmtune.made", "sha256 ", "in this order: "
 
 
 def made_from(base: TrialConfig, schedule: Schedule, repeats: str) -> list[str]:
@@ -35,6 +35,13 @@ def made_from(base: TrialConfig, schedule: Schedule, repeats: str) -> list[str]:
 def trials_of(schedule: Schedule) -> list[str]:
     """The space, and the trials that are listed."""
     return [*exact(schedule.space), *schedule.lines()]
+
+
+def order_of(schedule: Schedule) -> list[str]:
+    """In what order choices and phases stand, by which trials are numbered."""
+    phases = schedule.lines() if isinstance(schedule, Phased) else []
+    told = [ORDER + ", ".join(choice.path for choice in schedule.space)] if len(schedule.space) > 1 else []
+    return [*told, *([f"{ORDER}{'; '.join(phases)}"] if len(phases) > 1 else [])]
 
 
 def own_tags(base: TrialConfig, objective: Objective) -> dict[str, str]:
@@ -56,10 +63,13 @@ def require_unchanged(plan: Plan, before: str) -> None:
     A field that a configuration has gained since then counts as its default in what was tracked before. A list of tries
     may have grown at its end. before: the tag of what was tracked.
     """
-    made = made_from(plan.base, plan.schedule, plan.repeats)
-    if before in (as_tag(made), *map(as_tag, shorter(plan.schedule, made))):
+    made, order = made_from(plan.base, plan.schedule, plan.repeats), order_of(plan.schedule)
+    if before in (as_tag([*made, *order]), as_tag(made), *map(as_tag, shorter(plan.schedule, made))):
         return
-    was, now = set(before.split("\n")), set(as_tag(made).split("\n"))
+    was, now = set(before.split("\n")), set(as_tag([*made, *order]).split("\n"))
+    if not any(line.startswith(ORDER) for line in was):
+        # An earlier version did not write it down.
+        now -= set(order)
     known = {line.partition("=")[0] for line in was}
     gained = {f"{path}={value!r}" for path, value in at_default(plan.base) if path not in known}
     gone, new = was - now, now - was

@@ -15,7 +15,7 @@ from mmtune.base.clock import CLOCK
 from mmtune.base.errors import AwayError
 from mmtune.base.fields import flatten
 from mmtune.base.progress import say
-from mmtune.base.provenance import mixture
+from mmtune.base.provenance import OWN_CODE, counted, mixture
 from mmtune.data.dataset import Dataset
 from mmtune.networks.card import MODEL
 from mmtune.study import Study
@@ -39,7 +39,7 @@ from mmtune.tracking.patience import Patience
 from mmtune.tracking.tracker import LONGEST_TAG
 from mmtune.tune.budget import Budget
 from mmtune.tune.halving import rungs
-from mmtune.tune.made import MADE, as_tag, made_from, require_unchanged
+from mmtune.tune.made import MADE, as_tag, made_from, order_of, require_unchanged
 from mmtune.tune.plan import Plan
 from mmtune.tune.resume import Standing, look, rebuild
 from mmtune.tune.search import Search
@@ -165,6 +165,14 @@ def note_mixture(found: OpenStudy) -> None:
         say(found.console, told)
 
 
+def say_changed(found: OpenStudy) -> None:
+    """Say where a study that has ended was trained by other code of the user's own than there is now."""
+    now = found.plan.tags.get(OWN_CODE, "")
+    others = [run.number for run in found.standing.ended if run.state == COMPLETE and run.tags.get(OWN_CODE, "") != now]
+    if others:
+        say(found.console, f"{counted(others)} were trained by other code than is there now, and are not trained again")
+
+
 def study_tags(study: Study, plan: Plan, dataset: Dataset) -> dict[str, str]:
     """What the study's run says of the study, its space and its data, and of what its trials are made from."""
     return {
@@ -172,7 +180,7 @@ def study_tags(study: Study, plan: Plan, dataset: Dataset) -> dict[str, str]:
         "mmtune.paper": study.paper,
         "mmtune.repeats": study.repeats,
         "mmtune.space": "\n".join(describe(plan.schedule.space)),
-        MADE: as_tag(made_from(plan.base, plan.schedule, plan.repeats)),
+        MADE: as_tag([*made_from(plan.base, plan.schedule, plan.repeats), *order_of(plan.schedule)]),
         **({WARM: as_lines(plan.schedule.first)} if isinstance(plan.schedule, Sampled) and plan.schedule.first else {}),
         NOTE: f"Under way.\n\n{study.doc}",
     }

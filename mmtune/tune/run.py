@@ -42,7 +42,7 @@ from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.forecast import Forecast
 from mmtune.tune.machine import PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import own_tags
-from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_where, study_tags
+from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_changed, say_where, study_tags
 from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.trials import Trials
 from mmtune.tune.trying import require_network, require_objective
@@ -104,6 +104,7 @@ def run_study(
     spec = WorkerSpec(
         study=study.name,
         data=dataset.folder,
+        digest=dataset.digest,
         splits=splits,
         device=training_device(options),
         base=base,
@@ -228,6 +229,7 @@ def drive(
     )
     missing = 0 if budget.over() else len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
     if not missing:
+        say_changed(found)
         leave(found.recorder, stopping=False)
         return
     note_mixture(found)
