@@ -5,7 +5,8 @@ disjoint:GROUP   no two rows of one group on both sides, such as a speaker or a 
 disjoint:content no two rows with an equal picture, sound or array on both sides; so it is under every other group
 as_reported, clip_disjoint and speaker_disjoint are random, disjoint:recording and disjoint:speaker.
 
-Rows that are equal in everything count as one under each of them.
+Rows that are equal in everything count as one, but between the members of a group where all that they have is a few
+numbers: two patients may be of one age.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def split(partition: Partition, protocol: str, seed: int) -> Split:
     require_members(labels, 2, protocol)
     if SHARE * len(labels) < len(np.unique(labels)):  # too few for one of each class, as scikit-learn counts them
         return checked(partition, drawn(labels, seed, SHARE)[unit], protocol)
-    _, chosen = train_test_split(np.arange(len(labels)), test_size=SHARE, random_state=seed, stratify=labels)
+    train, chosen = train_test_split(np.arange(len(labels)), test_size=SHARE, random_state=seed, stratify=labels)
+    if not all(np.isin(labels, labels[side]).all() for side in (train, chosen)):
+        # In proportion a rare class has less than one.
+        return checked(partition, drawn(labels, seed, SHARE)[unit], protocol)
     return checked(partition, np.isin(unit, chosen), protocol)
 
 
@@ -141,7 +145,8 @@ def units(partition: Partition, protocol: str) -> Rows:
         return compact.astype(np.int64)
     group = kept.removeprefix(DISJOINT)
     if group == CONTENT:
-        return joined(partition, np.arange(len(partition)))
+        # Of a few numbers each too: a copy of a training row is not to validate.
+        return joined(partition, equal_rows(partition))
     if group not in partition.groups:
         there = ", ".join(partition.groups) or "none"
         raise InputError(f"{protocol} needs the group {group}, the data set has {there}")

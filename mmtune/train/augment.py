@@ -152,11 +152,13 @@ def exposed(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor
 def dropped(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Modality dropout (Neverova et al., "ModDrop", 2016): each row of banks (B, ...) loses some, which are zeros.
 
-    It loses each bank with probability `rate`, but where it would lose all it keeps one of them, each as likely. A
-    single bank is never lost; a value that is missing counts as one that is there. Returned too: by bank which (B,).
+    It loses each bank with probability `rate`, but where it would lose all that it has it keeps one of them, each as
+    likely. Returned too: by bank which (B,), those that have no value among them.
     """
     some = next(iter(inputs.values()))
     drawn = torch.rand(len(some), len(inputs), device=some.device)
+    there = torch.stack([(values != 0).flatten(1).any(1) for values in inputs.values()], dim=1)
+    drawn = torch.where(there, drawn, -torch.ones_like(drawn))
     kept = (drawn >= rate) | (drawn == drawn.amax(1, keepdim=True))
     by_bank = dict(zip(inputs, kept.T, strict=True))
     found = {bank: values * per_row(by_bank[bank].float(), values) for bank, values in inputs.items()}

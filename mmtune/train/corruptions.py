@@ -155,7 +155,7 @@ def in_room(waves: Tensor, seconds: float, generator: Generator) -> Tensor:
     """Waveforms in rooms of noise that decays."""
     count = min(waves.shape[1], math.ceil(seconds * SAMPLE_RATE))
     times = torch.full((len(waves),), seconds, device=waves.device)
-    response = echoing(normal(waves[:, :count], generator), times, torch.zeros_like(times), SAMPLE_RATE)
+    response = echoing(normal(waves, generator)[:, :count], times, torch.zeros_like(times), SAMPLE_RATE)
     return unclipped(filtered(waves, rfft(response, n=2 * waves.shape[1])))
 
 

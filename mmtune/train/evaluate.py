@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ SCALED = "calibration_error_scaled"
 class Evaluation:
     """What a model says of N rows: logits (N, C), embedding (N, E), `alone` by bank (N, C), labels (N,).
 
-    parts: the widths of the named parts that the embedding is the concatenation of, in order.
+    parts: the widths of the named parts that the embedding is the concatenation of, in order. there: by bank which rows
+    (N,) have a value.
     """
 
     logits: Tensor
@@ -34,6 +35,7 @@ class Evaluation:
     alone: dict[str, Tensor]
     labels: Tensor
     parts: Mapping[str, int]
+    there: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def predictions(self) -> Tensor:
@@ -61,12 +63,17 @@ class Evaluation:
     def details(self, prefix: str) -> dict[str, float]:
         """F1 of each class as {prefix}_f1_0 and so on, up to MOST_DETAILED classes; for a fusion model also
         {prefix}_accuracy_image_alone and so on."""
-        hits = {name: (logits.argmax(1) == self.labels).double() for name, logits in self.alone.items()}
         by_class = f1_per_class(self.counts).tolist() if self.logits.shape[1] <= MOST_DETAILED else []
         return {
             **{f"{prefix}_f1_{label}": value for label, value in enumerate(by_class)},
-            **{f"{prefix}_accuracy_{name}_alone": float(hit.mean()) for name, hit in hits.items()},
+            **{f"{prefix}_accuracy_{name}_alone": share for name, share in self.right_alone().items()},
         }
+
+    def right_alone(self) -> dict[str, float]:
+        """By bank the share of the rows that have a value of it in which it is right by itself; of all, if none has."""
+        hits = {name: (logits.argmax(1) == self.labels).double() for name, logits in self.alone.items()}
+        there = {name: self.there.get(name, torch.ones_like(hit, dtype=torch.bool)) for name, hit in hits.items()}
+        return {name: float((hit[there[name]] if there[name].any() else hit).mean()) for name, hit in hits.items()}
 
 
 @torch.no_grad()
@@ -85,4 +92,5 @@ def evaluate(model: nn.Module, rows: Rows) -> Evaluation:
         alone={name: torch.cat([o.alone[name] for o in outputs]) for name in outputs[0].alone},
         labels=rows.labels,
         parts=parts_of(model, outputs[0].embedding),
+        there={name: held.index >= 0 for name, held in rows.banks.items() if held.gaps},
     )

@@ -110,7 +110,9 @@ class OfTorch:
             number, _, name = key.partition(".")
             parameter = self.parameters[int(number)]
             owner = next(own for own in self.own if any(parameter is p for p in own.param_groups[0]["params"]))
-            owner.state[parameter][name] = value.clone().to(value.device if not value.ndim else parameter.device)
+            # A count of steps stays with the CPU, but where a CUDA graph counts them.
+            own = parameter.device if value.ndim or self.capturable else value.device
+            owner.state[parameter][name] = value.clone().to(own)
 
     def _state(self, parameter: Tensor) -> dict[str, Any]:
         owner = next((own for own in self.own if parameter in own.state), None)

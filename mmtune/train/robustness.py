@@ -134,8 +134,7 @@ def with_bank(rows: Rows, name: str, held: Held) -> Rows:
 def score(model: nn.Module, rows: Rows) -> Score:
     """What a network says of rows."""
     found = evaluate(model, rows)
-    alone = {name: float((own.argmax(1) == found.labels).double().mean()) for name, own in found.alone.items()}
-    return Score(accuracy=accuracy(found.counts), macro_f1=macro_f1(found.counts), alone=alone)
+    return Score(accuracy=accuracy(found.counts), macro_f1=macro_f1(found.counts), alone=found.right_alone())
 
 
 def robustness(objective: Objective, model: nn.Module, rows: Rows) -> dict[str, float]:

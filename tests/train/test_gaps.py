@@ -1,0 +1,74 @@
+"""Rows without a value of a bank count for nothing where that bank is judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmtune.data.arrays import from_arrays
+from mmtune.data.dataset import Dataset
+from mmtune.data.protocols import split, units
+from mmtune.networks.config import MLP, LateFusion
+from mmtune.networks.shapes import Shapes
+from mmtune.train.augment import dropped
+from mmtune.train.batches import rows_of
+from mmtune.train.evaluate import evaluate
+
+
+def test_a_bank_alone_is_judged_by_the_rows_that_have_it() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    one, two = (rng.normal(size=(60, 20)) for _ in range(2))
+    two[30:] = np.nan
+    data = from_arrays(labels=labels, one=one, two=two, test=np.zeros(60, bool))
+    torch.manual_seed(0)
+    model = LateFusion(encoders={"one": MLP(), "two": MLP()}).build(
+        Shapes(banks={"one": (20,), "two": (20,)}, classes=2)
+    )
+    found = evaluate(model, rows_of(data.train, 2, ("one", "two"), missing=("two",)))
+    hits = found.alone["two"].argmax(1) == found.labels
+    assert found.details("val")["val_accuracy_two_alone"] == pytest.approx(float(hits[:30].double().mean()))
+    assert "two" in found.there
+    assert "one" not in found.there
+
+
+def test_a_row_with_one_bank_keeps_it() -> None:
+    inputs = {"one": torch.ones(4_000, 3), "two": torch.ones(4_000, 2)}
+    inputs["two"][:2_000] = 0
+    torch.manual_seed(0)
+    found, lost = dropped(inputs, 0.5)
+    assert found["one"][:2_000].any(1).all()
+    assert lost["two"][:2_000].all()
+    assert (found["one"].any(1) | found["two"].any(1)).all()
+    for own in lost.values():
+        assert float(own[2_000:].double().mean()) == pytest.approx(0.375, abs=0.04)
+
+
+def tabular(classes: list[int], distinct: int) -> Dataset:
+    """Rows of two numbers, in which so many differ."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(classes)), classes)
+    pool = rng.normal(size=(distinct, 2))
+    picked = np.concatenate([rng.permutation(distinct)[: len(labels)], rng.integers(distinct, size=len(labels))])
+    values = pool[picked[: len(labels)]] + labels[:, None]
+    return from_arrays(labels=labels, x=values, test=np.zeros(len(labels), bool))
+
+
+def test_rows_of_a_few_numbers_that_are_equal_in_everything_are_on_one_side() -> None:
+    data = tabular([100, 100], 27)
+    own = units(data.train, "disjoint:content")
+    values = data.train.banks["x"].index
+    assert len(np.unique(own)) == len(np.unique(values)) < 60
+    found = split(data.train, "disjoint:content", 0)
+    assert not set(values[found.train]) & set(values[found.validation])
+
+
+@pytest.mark.parametrize("classes", [[100, 2], [200, 2, 2], [30, 2]])
+@pytest.mark.parametrize("protocol", ["random", "disjoint:content"])
+def test_a_class_of_two_rows_is_on_both_sides(classes: list[int], protocol: str) -> None:
+    data = tabular(classes, 1_000)
+    for seed in range(5):
+        found = split(data.train, protocol, seed)
+        for side in (found.train, found.validation):
+            assert set(data.train.labels[side]) == set(range(len(classes)))
