@@ -25,6 +25,7 @@ GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name)
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 given = $(if $(filter $(1),$(GIVEN)),$($(1)))
+on = $(filter-out 0,$(call given,$(1)))
 each = $(if $(call given,$(1)),$$$(1))
 one = $(if $(call given,$(1)),"$$$(1)")
 flags = $(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ a-z-) "$$$(name)")
@@ -140,17 +141,17 @@ report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SE
 	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT FORMAT)
 
 robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]
-	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call given,TEST),--test)
+	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call on,TEST),--test)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= FULL=1 EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
-	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS) $(if $(call given,FULL),--full)
+	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS) $(if $(call on,FULL),--full)
 
 compare: $(READY) ## Test whether studies differ, with a page: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \
 		$(call flags,$(WHICH) OUT)
 
 promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
-	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call given,FORCE),--force)
+	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call on,FORCE),--force)
 
 predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [OUT=x.csv TOP=3 VERSION=2 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
 	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP VERSION ABSTAIN_AT COVERAGE STUDIES STORE)
@@ -187,7 +188,7 @@ bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WOR
 	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT)
 
 bench-search: $(RIVALS) ## Measure time to an answer beside other tools [SIDES="mmtune ray" DATA= ROWS= SEEDS=0,1,2 TRIALS= EPOCHS= OUT= KILL=1]
-	@$(BIN)/python -m benchmarks.search $(call flags,SIDES DATA ROWS SEEDS TRIALS EPOCHS OUT) $(if $(call given,KILL),--kill)
+	@$(BIN)/python -m benchmarks.search $(call flags,SIDES DATA ROWS SEEDS TRIALS EPOCHS OUT) $(if $(call on,KILL),--kill)
 
 fuzz: $(FUZZ) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
 	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flags,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))

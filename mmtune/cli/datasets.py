@@ -62,6 +62,7 @@ def build(
         image=image or [],
         array=array or [],
         vector=vector or [],
+        split=split,
     )
     how = How(seed=seed, label=label, split=split, groups=tuple(group or ()), keep_apart=keep_apart, skip_bad=skip_bad)
     replaced = out.is_dir() and any(out.iterdir())
@@ -92,6 +93,6 @@ def info(
 
 
 @data_app.command()
-def sample(seed: Annotated[int, typer.Option(help="Decides voices and pairs.")] = 0) -> None:
+def sample(seed: Annotated[int, typer.Option(min=0, help="Decides voices and pairs.")] = 0) -> None:
     """Make the bundled sample and print its folder."""
     typer.echo(str(sample_path(seed)))

@@ -116,6 +116,8 @@ def compare(
     if rivals:
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
         runs = [run, *(comparing.matching(tracker.studies(name), run) for name in rivals)]
+        for rival in runs[1:]:
+            typer.echo(f"{rival.key.study}: run {rival.run_id[:8]}, {rival.key.title}")
         first, *rest = (comparing.answers_of(tracker, own, dataset) for own in runs)
     else:
         first, *rest = comparing.answers_by_trial(tracker, run)

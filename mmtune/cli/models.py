@@ -97,7 +97,10 @@ def predict(
     less sure than --abstain-at asks for. Of many rows it says how many, and ends with 2 where some were refused.
     """
     inputs = {"image": image, "audio": audio}
-    files = {name: str(path) for name, path in inputs.items() if path is not None} | parse_inputs(given or [])
+    files, more = {name: str(path) for name, path in inputs.items() if path is not None}, parse_inputs(given or [])
+    for name in files.keys() & more.keys():
+        raise InputError(f"predict takes {name} once, got it as --{name} and as --input")
+    files |= more
     if sum((bool(files), data is not None, table is not None)) != 1:
         raise InputError("predict takes one of --image with --audio and --input, --table, and --data")
     if data is not None and out is None:

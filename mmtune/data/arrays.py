@@ -101,6 +101,9 @@ def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Row
     given = np.asarray(labels)
     if given.ndim != 1 or not len(given) or given.dtype.kind not in "iubUO":
         raise InputError(f"labels must be whole numbers or names (N,), got {given.shape} {given.dtype}")
+    for row, label in enumerate(given.tolist() if given.dtype.kind == "O" else ()):
+        if label is None or label != label:
+            raise InputError(f"labels must say a class for every row, row {row} has {label}")
     found, index = np.unique(given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True)
     names = tuple(map(str, found.tolist()))
     classes = ordered(names) if given.dtype.kind in "UO" else names

@@ -144,6 +144,7 @@ def asked(
     image: Sequence[str],
     array: Sequence[str],
     vector: Sequence[str],
+    split: str = "",
 ) -> Folders | Table:
     """What the options of the command line ask for; InputError where some of them do not go together."""
     of_folders = {
@@ -153,7 +154,7 @@ def asked(
         "--image-form": image_form,
         "--audio-form": audio_form,
     }
-    of_table = {"--image": image, "--array": array, "--vector": vector}
+    of_table = {"--image": image, "--array": array, "--vector": vector, "--split": split}
     wrong = [option for option, value in (of_folders if table else of_table).items() if value]
     if wrong:
         other = "folders, not with --table" if table else "a --table"

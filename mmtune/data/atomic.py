@@ -40,7 +40,11 @@ def make_temporary(target: Path) -> Path:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for path in target.parent.glob(f".{target.name}.*.tmp"):
+        for path in target.parent.glob(f".{target.name}.*.old"):
+            # A kill between two renames has left it, and nothing in its place.
+            if not target.exists():
+                path.rename(target)
+        for path in (own for end in ("tmp", "old") for own in target.parent.glob(f".{target.name}.*.{end}")):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
         temporary.mkdir()
@@ -61,10 +65,10 @@ def put(temporary: Path, target: Path, keep: bool) -> None:
         target.rename(aside)
     try:
         temporary.rename(target)
-    except OSError:
-        if aside.exists():
+    except BaseException as error:
+        if aside.exists() and not target.exists():
             aside.rename(target)
-        if not (keep and target.is_dir()):
+        if not isinstance(error, OSError) or not (keep and target.is_dir()):
             raise
     shutil.rmtree(aside, ignore_errors=True)
 

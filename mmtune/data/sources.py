@@ -70,6 +70,8 @@ class How:
             if not name.isidentifier() or not name.isascii() or not own:
                 rule = "COLUMN or NAME=COLUMN" if alone else "NAME=REGEX"
                 raise InputError(f"--group must be {rule}, with a name such as speaker, got {text!r}")
+            if name in found:
+                raise InputError(f"--group must be given once for {name}, got another by {text!r}")
             found[name] = own
         return found
 

@@ -96,11 +96,11 @@ def read_cells(path: Path) -> Cells:
     """The cells of a CSV file with a header, spaces around them cut off; between them commas, semicolons or tabs."""
     try:
         content = read_bounded(path, LONGEST_TABLE)
-        separator = max(b",", b";", b"\t", key=content.partition(b"\n")[0].count)
-        if content.count(separator) + content.count(b"\n") > MOST_CELLS:
+        separator = separator_of(content)
+        if content.count(separator.encode()) + content.count(b"\n") > MOST_CELLS:
             raise InputError(f"{path}: must have {MOST_CELLS:,} cells at most, has more")
         text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
-        reader = csv.reader(text, delimiter=separator.decode(), strict=True)
+        reader = csv.reader(text, delimiter=separator, strict=True)
         header = [name.strip() for name in next(reader, [])]
         rows, lines = [], []
         for row in reader:
@@ -116,6 +116,17 @@ def read_cells(path: Path) -> Cells:
     if len(set(header)) != len(header) or not rows:
         raise InputError(f"{path}: must have a header of different names and rows below it, got {header!r:.200}")
     return Cells({name: list(own) for name, own in zip(header, zip(*rows, strict=True), strict=True)}, lines)
+
+
+def separator_of(content: bytes) -> str:
+    """What stands between the cells of a table: what makes a column `label` of its header, else the most columns."""
+    line = content[:MEBIBYTE].decode("utf-8-sig", "replace").splitlines()[:1]
+
+    def told(separator: str) -> tuple[bool, int]:
+        header = [name.strip() for name in next(csv.reader(line, delimiter=separator), [])]
+        return LABEL in header, len(header)
+
+    return max(",;\t", key=told)
 
 
 def sides(path: Path, cells: Cells, column: str, bad: dict[str, str]) -> NDArray[np.bool_] | None:
@@ -153,7 +164,8 @@ def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str
 def as_number(text: str) -> float | None:
     """A finite number that float32 holds, or None."""
     try:
-        number = float(text)
+        # Python's own underscores are no part of a number in a table.
+        number = float(text.replace("_", "?"))
     except ValueError:
         return None
     return number if math.isfinite(number) and abs(number) < np.finfo(np.float32).max else None

@@ -15,7 +15,7 @@ from mmtune.data.classes import classes_among
 from mmtune.data.dataset import SPEAKER, Progress
 from mmtune.data.forms import Form, Speech, Vector
 from mmtune.data.layouts import ENDING, SUFFIXES, files_of, recognise
-from mmtune.data.tables import LABEL, read_cells
+from mmtune.data.tables import LABEL, NOTHING, read_cells
 from mmtune.serve.given import KINDS, assigned, require_taken
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
@@ -119,16 +119,20 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
     for bank, form in predictor.forms.items():
         if isinstance(form, Vector) and set(form.columns) <= columns.keys():
             own = [columns.pop(column) for column in form.columns]
-            given[bank] = [",".join(row) if all(row) else "" for row in zip(*own, strict=True)]
+            rows = zip(*own, strict=True)
+            given[bank] = ["" if any(cell.lower() in NOTHING for cell in row) else ",".join(row) for row in rows]
     for name in [name for name in columns if name in predictor.forms or name in KINDS]:
-        files = columns.pop(name)
-        given[name] = [str(path.parent / cell) if cell else "" for cell in files]
+        own_cells = columns.pop(name)
+        are_files = not isinstance(predictor.forms.get(name), Vector)
+        given[name] = [str(path.parent / cell) if cell and are_files else cell for cell in own_cells]
     if not given:
         wanted = " or ".join(predictor.forms)
         raise InputError(f"{path}: must have a column for {wanted}, has {', '.join(cells.columns)}")
-    unknown = sorted({label for label in labels if label} - set(predictor.classes))
+    known = classes_among(filter(None, labels), predictor.classes)
+    unknown = sorted({label for label in labels if label} - known.keys())
     if unknown:
         raise InputError(f"{path}: labels must be classes of the model, {unknown[0]!r} is none")
+    labels = [known.get(label, "") for label in labels]
     names = [f"{path.name}, line {line}" for line in cells.lines]
     return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=columns)
 

@@ -179,8 +179,11 @@ def history(tracker: MlflowTracker, name: str) -> list[VersionRecord]:
     registry = Registry(tracker, name)
     if registry.model() is None:
         raise InputError(f"{name} must be a registered model, {known_models(tracker)}")
-    events = registry.events()
-    return [record(version, events) for version in registry.versions()]
+    events, champion = registry.events(), registry.champion()
+    # The alias is what answers, whatever the log says of it.
+    unwritten = missing_event(events, champion)
+    told = [*events, unwritten] if unwritten else events
+    return [record(version, told) for version in registry.versions()]
 
 
 def record(version: Any, events: Sequence[Event]) -> VersionRecord:

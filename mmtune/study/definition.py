@@ -185,6 +185,8 @@ def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
     for text in texts:
         name, equals, raw = text.partition("=")
         path = path_of(name if equals else "", flat, text)
+        if path in fixed:
+            raise InputError(f"--fix must be given once for {path}, got another by {text!r}")
         fixed[path] = parse_value(path, raw, type(flat[path]))
     return fixed
 

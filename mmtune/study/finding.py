@@ -36,6 +36,8 @@ def folders() -> list[Path]:
 
 def use_studies(folder: Path) -> None:
     """Look for studies in this folder too, in this process and those that it starts."""
+    if os.pathsep in str(folder.resolve()):
+        raise InputError(f"--studies must name a folder without {os.pathsep!r} in its path, got {folder}")
     before = os.environ.get(VARIABLE, "")
     os.environ[VARIABLE] = os.pathsep.join(filter(None, [str(folder.resolve()), before]))
     folders()

@@ -87,7 +87,8 @@ class Options:
         for name in ("hung_after", "checkpoint_every", "store_patience"):
             seconds = getattr(self, name)
             if not seconds >= 0 or (name == "hung_after" and not seconds):
-                raise InputError(f"--{name.replace('_', '-')} must be seconds above 0, got {seconds}")
+                least = "above 0" if name == "hung_after" else "from 0"
+                raise InputError(f"--{name.replace('_', '-')} must be seconds {least}, got {seconds}")
         parse_keep(self.keep)
         require_choice("--pool", self.pool, POOLS)
         if self.pool != "ray" and self.ray_address is not None:
