@@ -54,6 +54,7 @@ def change_of(recipe: Train, rows: Rows) -> Change:
     if not (recipe.augment or recipe.modality_dropout or recipe.mixup or recipe.outliers):
         return unchanged
     augmented = augmenter(recipe.augment, rows)
+    nothing = {bank: held.nothing for bank, held in rows.banks.items() if held.nothing is not None}
 
     def change(inputs: dict[str, Tensor], labels: Tensor) -> Changed:
         inputs, others = augmented(inputs), None
@@ -62,9 +63,9 @@ def change_of(recipe: Train, rows: Rows) -> Change:
             inputs, others = mixed(inputs, labels, recipe.mixup)
         if recipe.outliers:
             inputs, lost = exposed(inputs, recipe.outliers)
-        # Last, so that what a row goes without is zeros.
+        # Last, so that what a row goes without is nothing.
         if recipe.modality_dropout:
-            inputs, without = dropped(inputs, recipe.modality_dropout)
+            inputs, without = dropped(inputs, recipe.modality_dropout, nothing)
             lost = {bank: own | without[bank] for bank, own in lost.items()}
         return Changed(inputs, others, lost)
 
@@ -149,17 +150,21 @@ def exposed(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor
     return found, lost
 
 
-def dropped(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Modality dropout (Neverova et al., "ModDrop", 2016): each row of banks (B, ...) loses some, which are zeros.
+def dropped(
+    inputs: Mapping[str, Tensor], rate: float, nothing: Mapping[str, Tensor] = {}
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Modality dropout (Neverova et al., "ModDrop", 2016): each row of banks (B, ...) loses some, which are zeros then,
+    or what `nothing` has (1, ...) by bank.
 
     It loses each bank with probability `rate`, but where it would lose all that it has it keeps one of them, each as
     likely. Returned too: by bank which (B,), those that have no value among them.
     """
     some = next(iter(inputs.values()))
     drawn = torch.rand(len(some), len(inputs), device=some.device)
-    there = torch.stack([(values != 0).flatten(1).any(1) for values in inputs.values()], dim=1)
+    there = torch.stack([(values != 0).reshape(len(values), -1).any(1) for values in inputs.values()], dim=1)
     drawn = torch.where(there, drawn, -torch.ones_like(drawn))
     kept = (drawn >= rate) | (drawn == drawn.amax(1, keepdim=True))
     by_bank = dict(zip(inputs, kept.T, strict=True))
-    found = {bank: values * per_row(by_bank[bank].float(), values) for bank, values in inputs.items()}
+    gone = {bank: nothing.get(bank, torch.zeros_like(values[:1])) for bank, values in inputs.items()}
+    found = {bank: torch.where(per_row(by_bank[bank], values), values, gone[bank]) for bank, values in inputs.items()}
     return found, {bank: ~own for bank, own in by_bank.items()}

@@ -26,11 +26,15 @@ GPU_SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A bank as tensors: values (M, ...), and of each row which one (N,); gaps: whether some have none, which is -1."""
+    """A bank as tensors: values (M, ...), and of each row which one (N,); gaps: whether some have none, which is -1.
+
+    nothing: (1, ...), what a row is given that goes without it, if that is not zeros.
+    """
 
     values: Tensor
     index: Tensor
     gaps: bool = False
+    nothing: Tensor | None = None
 
     def take(self, rows: Tensor) -> Tensor:
         """The values of rows (B,), where the index is."""

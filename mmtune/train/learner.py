@@ -187,9 +187,16 @@ def without_frozen(
     model.eval()
     encoders: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
     made = {bank: encoded(train.banks[bank], encode) for bank, encode in encoders.items()}
+    with torch.no_grad():
+        nothing = {
+            bank: encode(as_input(torch.zeros_like(train.banks[bank].values[:1]))) for bank, encode in encoders.items()
+        }
 
     def seen(rows: Rows) -> Rows:
-        banks = {bank: replace(rows.banks[bank], values=values, gaps=False) for bank, values in made.items()}
+        banks = {
+            bank: replace(rows.banks[bank], values=values, gaps=False, nothing=nothing[bank])
+            for bank, values in made.items()
+        }
         return replace(rows, banks=banks)
 
     return model.get_submodule("head"), seen(train), seen(validation)

@@ -9,11 +9,13 @@ import torch
 from mmtune.data.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split, units
-from mmtune.networks.config import MLP, LateFusion
+from mmtune.networks.config import MLP, LateFusion, LatentFusionConfig
 from mmtune.networks.shapes import Shapes
-from mmtune.train.augment import dropped
+from mmtune.train.augment import change_of, dropped
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import evaluate
+from mmtune.train.learner import without_frozen
+from mmtune.train.recipe import Train, TrialConfig
 
 
 def test_a_bank_alone_is_judged_by_the_rows_that_have_it() -> None:
@@ -72,3 +74,26 @@ def test_a_class_of_two_rows_is_on_both_sides(classes: list[int], protocol: str)
         found = split(data.train, protocol, seed)
         for side in (found.train, found.validation):
             assert set(data.train.labels[side]) == set(range(len(classes)))
+
+
+def test_a_bank_that_a_frozen_encoder_goes_without_is_what_it_makes_of_zeros() -> None:
+    """As it will be where the bank is missing, not a vector that it never makes."""
+    shapes = Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=2)
+    config = TrialConfig(model=LatentFusionConfig(), train=Train(modality_dropout=0.5))
+    rng = np.random.default_rng(0)
+    data = from_arrays(
+        labels=np.arange(40) % 2,
+        image=rng.integers(256, size=(40, 28, 28)).astype(np.uint8),
+        audio=rng.normal(size=(40, 39, 13)),
+        test=np.zeros(40, bool),
+    )
+    torch.manual_seed(0)
+    model, rows = config.model.build(shapes), rows_of(data.train, 2, ("image", "audio"))
+    _, train, _ = without_frozen(config, model, rows, rows)
+    black = model.encoders["image"](torch.zeros(1, 1, 28, 28))
+    assert black.any()
+    inputs, labels = train.batch(torch.arange(40))
+    changed = change_of(config.train, train)(inputs, labels).inputs["image"]
+    kept = (changed == inputs["image"]).all(1)
+    assert 0 < int(kept.sum()) < 40
+    torch.testing.assert_close(changed[~kept], black.expand(40, -1)[~kept], rtol=1e-4, atol=1e-5)
