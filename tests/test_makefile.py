@@ -83,7 +83,7 @@ def test_a_value_arrives_word_for_word(here: Path, value: str) -> None:
 
 
 def test_the_options_are_those_that_recipes_take_and_all_of_a_study() -> None:
-    called = r"\(call (?:flags|given|each|one|need),(?:\$\(WHICH\) )?([A-Z_ ]+)(?:\)| \$)"
+    called = r"\(call (?:flags|given|on|each|one|need),(?:\$\(WHICH\) )?([A-Z_ ]+)(?:\)| \$)"
     named = re.findall(rf"{called}|^WHICH := (.*)", MAKEFILE, re.M)
     taken = {name for lists in named for words in lists for name in words.split()}
     of_study = {"DATA", "STORE", "FIX", *(own.name.upper() for own in fields(Options) if own.metadata)} - {"PRUNE"}

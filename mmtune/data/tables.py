@@ -25,7 +25,7 @@ from mmtune.data.identity import distinct
 from mmtune.data.reading import read_files, require_sound
 from mmtune.data.sources import Asked, How, Source, test_parts
 
-LONGEST_TABLE, MOST_CELLS = 64 * MEBIBYTE, 2**23
+LONGEST_TABLE, LONGEST_HEADER, MOST_CELLS = 64 * MEBIBYTE, 2**16, 2**23
 LABEL, SPLIT = "label", "split"
 NOTHING = ("", "nan")
 
@@ -120,7 +120,7 @@ def read_cells(path: Path) -> Cells:
 
 def separator_of(content: bytes) -> str:
     """What stands between the cells of a table: what makes a column `label` of its header, else the most columns."""
-    line = content[:MEBIBYTE].decode("utf-8-sig", "replace").splitlines()[:1]
+    line = content[:LONGEST_HEADER].decode("utf-8-sig", "replace").splitlines()[:1]
 
     def told(separator: str) -> tuple[bool, int]:
         header = [name.strip() for name in next(csv.reader(line, delimiter=separator), [])]
