@@ -79,14 +79,14 @@ def load_model(folder: Path) -> Loaded:
 def made_by(config: Any) -> dict[str, str]:
     """A digest of the code of what is a user's own in a network, {} where nothing is; Pythons differ in it."""
     own = own_code(map(type, parts_of(config)))
-    return {"own_code": f"{own}, python {sys.version_info[0]}.{sys.version_info[1]}"} if own else {}
+    return {"own_code": own, "python": f"{sys.version_info[0]}.{sys.version_info[1]}"} if own else {}
 
 
 def say_changed(card: Mapping[str, Any], config: Any) -> None:
     """Warn where a network of the user's own is no longer the code that was trained."""
-    now, then = made_by(config).get("own_code", ""), str(card.get("own_code", ""))
-    if then and now != then and now.partition(",")[2] == then.partition(",")[2]:
-        told = f"{kind_of(type(config))} is not the code that was trained ({then[:12]} then, {now[:12]} now)"
+    now, then = made_by(config), card.get("own_code")
+    if now and then and now["python"] == card.get("python") and now["own_code"] != then:
+        told = f"{kind_of(type(config))} is not the code that was trained ({then!s:.12} then, {now['own_code']} now)"
         LOG.warning(f"{told}: it may answer otherwise; restore it, or train it again")
 
 

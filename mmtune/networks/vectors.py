@@ -43,8 +43,7 @@ def bank_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Te
 def bank_vector(model: nn.Module, inputs: Mapping[str, Tensor], bank: str) -> Tensor:
     """One of `bank_vectors`; of a `LateNetwork` nothing but the bank's encoder is asked."""
     # Somebody's own network may change values before its encoder is given them.
-    asked = len(inputs) > 1 and isinstance(model, LateNetwork) and not is_crossed(model)
-    encoder = encoder_of(model, bank) if asked else None
+    encoder = encoder_of(model, bank) if len(inputs) > 1 and isinstance(model, LateNetwork) else None
     if encoder is not None:
         with one_at_a_time(model), watched(encoder) as seen:
             encoder(inputs[bank])
@@ -124,8 +123,8 @@ def module_of(model: nn.Module, bank: str, only: bool) -> nn.Module | None:
 
 
 def encoder_of(model: nn.Module, bank: str) -> nn.Module | None:
-    """What a model has in `encoders` for a bank, which is given that bank's values alone."""
-    encoders = getattr(model, "encoders", None)
+    """What a model has in `encoders` for a bank, if that is given that bank's values alone."""
+    encoders = None if is_crossed(model) else getattr(model, "encoders", None)
     return encoders[bank] if isinstance(encoders, nn.ModuleDict) and bank in encoders else None
 
 

@@ -187,14 +187,10 @@ def without_frozen(
     model.eval()
     encoders: Mapping[str, Callable[[Tensor], Tensor]] = model.encoders  # type: ignore[assignment]
     made = {bank: encoded(train.banks[bank], encode) for bank, encode in encoders.items()}
-    with torch.no_grad():
-        nothing = {
-            bank: encode(as_input(torch.zeros_like(train.banks[bank].values[:1]))) for bank, encode in encoders.items()
-        }
 
     def seen(rows: Rows) -> Rows:
         banks = {
-            bank: replace(rows.banks[bank], values=values, gaps=False, nothing=nothing[bank])
+            bank: replace(rows.banks[bank], values=values, gaps=False, nothing=values[-1:])
             for bank, values in made.items()
         }
         return replace(rows, banks=banks)
@@ -204,7 +200,7 @@ def without_frozen(
 
 @torch.no_grad()
 def encoded(bank: Held, encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """Everything in a bank, encoded: (M, E) float32; (M + 1, E) where it has gaps, whose index -1 is the last place."""
+    """Everything in a bank, encoded, and last what it is to have nothing, (M + 1, E) float32: a gap's index is -1."""
     values = bank.values
-    parts = [*values.split(evaluation_batch(values.device)), *([torch.zeros_like(values[:1])] if bank.gaps else [])]
+    parts = [*values.split(evaluation_batch(values.device)), torch.zeros_like(values[:1])]
     return torch.cat([encode(as_input(part)) for part in parts])

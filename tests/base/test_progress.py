@@ -13,18 +13,31 @@ from mmtune.train.objective import metric_of
 from mmtune.tune.forecast import Forecast
 
 
-def display(text: io.StringIO) -> Progress:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is, in one place."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def text() -> io.StringIO:
+    """What is said."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def shown(clock: list[float], text: io.StringIO) -> Progress:
     return Progress(console=Console(file=text), scale=metric_of("accuracy"), forecast=Forecast(30), trials=2, done=0)
 
 
-def test_off_a_terminal_an_epoch_has_a_line_after_a_quiet_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    text = io.StringIO()
-    shown = display(text)
+def test_off_a_terminal_an_epoch_has_a_line_after_a_quiet_while(
+    clock: list[float], text: io.StringIO, shown: Progress
+) -> None:
     shown.begin(0, "00", 30)
     for epoch in range(1, 7):
-        now = epoch * QUIET / 2
+        clock[0] = epoch * QUIET / 2
         shown.advance(0, epoch, epoch / 10)
     shown.finish(0, "COMPLETE", "accuracy 0.6")
     started, *epochs, ended = text.getvalue().splitlines()
@@ -33,12 +46,8 @@ def test_off_a_terminal_an_epoch_has_a_line_after_a_quiet_while(monkeypatch: pyt
     assert ["val accuracy 0.4000, about " in line for line in epochs] == [False, True, False]
 
 
-def test_epochs_of_an_earlier_call_have_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    text = io.StringIO()
-    shown = display(text)
+def test_epochs_of_an_earlier_call_have_no_line(clock: list[float], text: io.StringIO, shown: Progress) -> None:
     shown.begin(0, "00", 30)
-    now = 10 * QUIET
+    clock[0] = 10 * QUIET
     shown.advance(0, 20, 0.5, new=False)
     assert text.getvalue().splitlines() == ["trial 00: started"]
