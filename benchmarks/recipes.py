@@ -25,6 +25,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.store import load, save
 from mmtune.serve.scoring import score_test
 from mmtune.study import load_study, parse_fixed
+from mmtune.study.key import StudyKey
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.tune.run import run_study
@@ -72,7 +73,7 @@ def search(
     outcome = run_study(study, dataset, options, given.store, Console())
     assert outcome is not None
     assert outcome.best is not None, f"all trials of {arm[0]} failed"
-    held = score_of(MlflowTracker(given.store), outcome.best, dataset, bool(options.folds))
+    held = score_of(MlflowTracker(given.store), outcome.key, outcome.best, dataset, bool(options.folds))
     values = {path: outcome.best.params[path] for path in outcome.best.params if path.startswith("train.")}
     return {
         "validation": outcome.best.metrics["best_val_macro_f1"],
@@ -82,11 +83,11 @@ def search(
     }
 
 
-def score_of(tracker: MlflowTracker, best: TrialRun, dataset: Dataset, folds: bool) -> float:
+def score_of(tracker: MlflowTracker, key: StudyKey, best: TrialRun, dataset: Dataset, folds: bool) -> float:
     """Macro-F1 on the rows that chose nothing."""
     if folds:
         return best.metrics["held_macro_f1"]
-    predicted = score_test(tracker, best, dataset)
+    predicted = score_test(tracker, key, best, dataset)
     from sklearn.metrics import f1_score
 
     return float(f1_score(dataset.require_test().labels, predicted, average="macro"))

@@ -76,7 +76,7 @@ def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset
         return Result(task=task, study=study, run=run, problem=f"failed: {next(filter(None, reasons), 'no reason')}")
     try:
         if dataset.test is not None and not task.folds:
-            score_test(tracker, best, dataset)
+            score_test(tracker, run.key, best, dataset)
     except InputError as error:
         return Result(task=task, study=study, run=run, problem=f"failed: {error}")
     params = {bank: tracker.client.get_run(run_id).data.params for bank, run_id in run.key.encoders}

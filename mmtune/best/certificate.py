@@ -11,8 +11,9 @@ from typing import Any
 from mmtune.base.commands import command_line
 from mmtune.base.files import make_folder, write_whole
 from mmtune.base.templates import templates
-from mmtune.best.held_out import HeldOut, held_out, is_shared
+from mmtune.best.held_out import HeldOut, held_out
 from mmtune.data.dataset import SPEAKER, Dataset
+from mmtune.data.protocols import share_members
 from mmtune.report.page import HERE, policy, protocol_note
 from mmtune.report.robustness import points, robustness_lines
 from mmtune.report.tables import duration, percent, title
@@ -124,10 +125,10 @@ def plain_lines(own: Certificate, found: HeldOut) -> list[str]:
 
 def limits(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]:
     """What the model must not be used for, as far as what was measured says."""
-    groups = dataset.train.groups
     known = ", ".join(dataset.classes[:MOST_CLASSES]) + (" and so on" if len(dataset.classes) > MOST_CLASSES else "")
     lines = [f"Anything but {known}: it has no class for it, and tells only what is unlike all it was trained on."]
-    shared = [name for name in groups if dataset.train.known(name) and is_shared(dataset, name)]
+    train, test = dataset.train, dataset.require_test()
+    shared = [name for name in train.groups if train.known(name) and share_members(test, train, name)]
     if shared:
         lines.append(
             f"Claims about a {' or '.join(shared)} that it never met: test rows are of the same ones as training. "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.statistics import macro_f1_interval, share_interval
 from mmtune.data.dataset import Dataset
-from mmtune.data.protocols import CONTENT, DISJOINT, meaning, units
+from mmtune.data.protocols import independent
 from mmtune.train.answers import read_answers
 from mmtune.train.metrics import confusion, f1_per_class, macro_f1
 
@@ -46,7 +46,7 @@ def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
 def told_of(label: Numbers, prediction: Numbers, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
     """The scores of predictions (N,) of the test partition, whose classes are (N,). seed: of the bootstrap."""
     count = len(dataset.classes)
-    unit, of_row = independent(dataset, protocol)
+    unit, of_row = independent(dataset.require_test(), protocol, dataset.train)
     counts = confusion(torch.from_numpy(label), torch.from_numpy(prediction), count)
     f1, seen = f1_per_class(counts).numpy(), np.unique(label)
     weak = [own for own in seen[np.argsort(f1[seen], kind="stable")] if f1[own] < 1]
@@ -63,22 +63,3 @@ def told_of(label: Numbers, prediction: Numbers, dataset: Dataset, protocol: str
         weakest=[(dataset.classes[own], float(f1[own])) for own in weak[:MOST_CONFUSED]],
         confused=[(dataset.classes[true], dataset.classes[said], int(wrong[true, said])) for true, said in pairs],
     )
-
-
-def independent(dataset: Dataset, protocol: str) -> tuple[str, Numbers]:
-    """What is independent among test rows, in words, and its number in each row (N,).
-
-    Of the groups of which training has no member the one with the fewest, as whoever drew the test kept it apart; else
-    what the protocol keeps apart; else equal content.
-    """
-    test, kept = dataset.require_test(), meaning(protocol).removeprefix(DISJOINT)
-    known = {name: len(np.unique(own)) for name, own in test.groups.items() if test.known(name)}
-    apart = [name for name in known if not is_shared(dataset, name)]
-    group = min(apart, key=lambda name: known[name]) if apart else kept if kept in known else CONTENT
-    return ("equal content" if group == CONTENT else group), units(test, f"{DISJOINT}{group}")
-
-
-def is_shared(dataset: Dataset, group: str) -> bool:
-    """Whether test rows are of members of a group that training rows are of."""
-    test = dataset.require_test()
-    return bool(set(test.groups[group].tolist()) & set(dataset.train.groups[group].tolist()) - {""})

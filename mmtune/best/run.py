@@ -371,7 +371,7 @@ def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | N
         promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
         single = trials[-1]
         if single.run_id != promoted.trial.run_id:
-            score_test(tracker, single, task.dataset, objective)
+            score_test(tracker, key, single, task.dataset, objective)
         left = max(LEAST_SECONDS, (end - time.monotonic()) / 2)
         one = row_seconds * len(finals[0].members)
         banks = len(task.study.base.model.reads)

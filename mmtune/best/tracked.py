@@ -125,7 +125,7 @@ def track(
     with tempfile.TemporaryDirectory() as name:
         files = Path(name)
         save_model(files / MODEL, model, loaded.config, loaded.shapes)
-        measured = write_rows(files, found, None, rows, resident.units, sides, key.objective)
+        measured = write_rows(files, found, None, rows, resident.units(key.protocol), sides, key.objective)
         tracker.add_files(run_id, files)
     asked = {**costs(key.objective, model, validation), **robustness(key.objective, model, validation)}
     metrics = {**scores_of(found, key.objective), **measured, **latency(model, validation), **asked}

@@ -22,6 +22,7 @@ from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition, Rows
 from mmtune.data.identity import equal_rows, joined
 
 RANDOM, DISJOINT, CONTENT = "random", "disjoint:", "content"
+SAMPLE = "sample"
 PROTOCOLS = ("as_reported", "clip_disjoint", "speaker_disjoint")
 NAMED = dict(zip(PROTOCOLS, (RANDOM, f"{DISJOINT}{RECORDING}", f"{DISJOINT}{SPEAKER}"), strict=True))
 SHARE = 0.2  # of what validates
@@ -156,10 +157,39 @@ def units(partition: Partition, protocol: str) -> Rows:
     return joined(partition, partition.groups[group])
 
 
-def samples(partition: Partition) -> Rows:
-    """What rows share that are not independent, (N,) from 0: a recording where they are known, or equal content."""
-    own = partition.groups[RECORDING] if partition.known(RECORDING) else np.arange(len(partition))
-    return joined(partition, own)
+def kept_apart(protocol: str) -> str:
+    """The group of which a protocol keeps members apart, SAMPLE where it is none."""
+    kept = meaning(protocol).removeprefix(DISJOINT)
+    return SAMPLE if kept in (RANDOM, CONTENT) else kept
+
+
+def independent(partition: Partition, protocol: str, training: Partition | None = None) -> tuple[str, Rows]:
+    """What is one piece of evidence among rows, in a word, and its number in each row, (N,) from 0.
+
+    A member of the group that the protocol keeps apart: whoever parts patients asks about new ones, of whom each is one
+    however many rows it has. Where none is kept apart, a recording, where they are known, or equal content: a SAMPLE.
+
+    training: of rows of a test partition, what was trained on. A group of which that has no member counts as kept apart
+    too, as whoever drew the test did so; of several the one with the fewest members.
+    """
+    known = [name for name in partition.groups if partition.known(name)]
+    new = [] if training is None else [name for name in known if not share_members(partition, training, name)]
+    kept = {kept_apart(protocol), *new} & set(known) or {RECORDING} & set(known)
+    if not kept:
+        return SAMPLE, joined(partition, np.arange(len(partition)))
+    group = min(sorted(kept), key=lambda name: len(np.unique(partition.groups[name])))
+    return group, joined(partition, partition.groups[group])
+
+
+def evidence(kind: str, unit: Rows) -> str:
+    """How many pieces of evidence rows are, in words: what `independent` gives."""
+    count = len(np.unique(unit))
+    return f"{count:,} {kind}{'s' if count != 1 else ''}"
+
+
+def share_members(ours: Partition, theirs: Partition, group: str) -> bool:
+    """Whether rows of two partitions are of one member of a group."""
+    return bool(set(ours.groups[group].tolist()) & set(theirs.groups[group].tolist()) - {""})
 
 
 def is_mixed(protocol: str) -> bool:

@@ -18,7 +18,7 @@ from mmtune.base.clock import CLOCK
 from mmtune.base.errors import InputError
 from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
-from mmtune.data.protocols import Split
+from mmtune.data.protocols import RANDOM, Split
 from mmtune.networks.kinds import remember
 from mmtune.study.options import CHECKPOINT_EVERY, HUNG_AFTER
 from mmtune.train.objective import MACRO_F1, Objective
@@ -120,7 +120,7 @@ class WorkerSpec:
     """What every worker is started with: the data, the rows of each split, and the device.
 
     study: the name of what is trained; classes: how many there are; missing: banks in which rows may have no value.
-    objective: what a model is good by.
+    objective: what a model is good by. protocol: what made the splits.
     base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
     digest: what the data must have, "" for any.
@@ -134,6 +134,7 @@ class WorkerSpec:
     base: TrialConfig | None = None
     missing: tuple[str, ...] = ()
     objective: Objective = MACRO_F1
+    protocol: str = RANDOM
     hung_after: float = HUNG_AFTER
     digest: str = ""
 
@@ -242,8 +243,8 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
         job.folder.mkdir(parents=True, exist_ok=True)
         tidy(job.folder)
         recorded = max((point.epoch for point in read_epochs(job.folder)), default=0)
-        every = job.checkpoint_every
-        run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin, every, on_saved, spec.objective)
+        every, told = job.checkpoint_every, (spec.objective, spec.protocol)
+        run_trial(job.config, data, split, job.seed, job.folder, on_epoch, origin, every, on_saved, *told)
         return Done(number=job.number)
     except Exception as error:  # a worker outlives every job
         # Where the disk is what failed, this fails too.

@@ -14,7 +14,7 @@ from rich.table import Table
 from mmtune.analysis.statistics import McNemar, PairedT, holm, mcnemar_clustered, mcnemar_exact, paired_t, summary
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.protocols import samples
+from mmtune.data.protocols import evidence, independent, kept_apart
 from mmtune.networks.card import HELD
 from mmtune.report.summary import unbroken
 from mmtune.study import StudyKey
@@ -31,13 +31,15 @@ HELD_ACCURACY = f"{UNIT}held_accuracy"
 class Answers:
     """What a trial says of rows that chose nothing: of the test partition, or of every fold's own.
 
-    row, unit (N,) int64; right (N,) bool. folds: accuracy by fold, () where there are none.
+    row, unit (N,) int64; right (N,) bool. kind: what a unit is, such as a recording. folds: accuracy by fold, () where
+    there are none.
     choice: which trial of its study it is, in words, "" where there was no other.
     """
 
     key: StudyKey
     row: NDArray[np.int64]
     unit: NDArray[np.int64]
+    kind: str
     right: NDArray[np.bool_]
     folds: tuple[float, ...] = ()
     choice: str = ""
@@ -51,6 +53,11 @@ class Answers:
         return float(np.mean(self.folds or self.right))
 
     @property
+    def evidence(self) -> str:
+        """How many pieces of evidence there are, in words."""
+        return evidence(self.kind, self.unit)
+
+    @property
     def repeated(self) -> bool:
         """Whether a row was answered several times."""
         return len(np.unique(self.row)) < len(self.row)
@@ -60,7 +67,8 @@ class Answers:
 class Comparison:
     """A study's answers against a reference's.
 
-    rows: McNemar's test over rows; recordings: its p-value with what shares a recording, or content, held together;
+    rows: McNemar's test over rows; by_unit: its p-value with what shares a recording, or what else is one piece of
+    evidence, held together;
     folds: the paired t-test of accuracies by fold, None without folds. adjusted: the deciding p-value after Holm's
     correction for all comparisons made together.
     """
@@ -68,14 +76,14 @@ class Comparison:
     own: Answers
     reference: Answers
     rows: McNemar
-    recordings: float
+    by_unit: float
     folds: PairedT | None
     adjusted: float = float("nan")
 
     @property
     def p_value(self) -> float:
-        """The deciding one: over folds, corrected for their overlap, or else by recording."""
-        return self.recordings if self.folds is None else self.folds.corrected_p
+        """The deciding one: over folds, corrected for their overlap, or else by unit."""
+        return self.by_unit if self.folds is None else self.folds.corrected_p
 
     @property
     def difference(self) -> float:
@@ -85,9 +93,9 @@ class Comparison:
         """The comparison in words."""
         own, reference = self.own, self.reference
         verdict = "significant" if self.adjusted < 0.05 else "not significant"
-        kind, recordings = "held-out" if self.folds else "test", len(np.unique(own.unit))
+        kind = "held-out" if self.folds else "test"
         by_row = "McNemar by row" if own.repeated else "exact McNemar"
-        tests = [f"{by_row} {p_text(self.rows.p_value)}", f"by recording {p_text(self.recordings)}"]
+        tests = [f"{by_row} {p_text(self.rows.p_value)}", f"by {own.kind} {p_text(self.by_unit)}"]
         if self.folds is not None:
             plain = f"paired t over {len(own.folds)} folds {p_text(self.folds.p_value)}"
             tests = [f"{plain}, corrected for their overlap {p_text(self.folds.corrected_p)}", *tests]
@@ -95,7 +103,7 @@ class Comparison:
         epochs = f"{mine} epochs" if mine == theirs else f"{mine} epochs against {theirs}"
         return (
             f"{own.name} against {reference.name} ({own.key.protocol}, {epochs}, {len(own.row):,} {kind} rows, "
-            f"{recordings} recordings): {own.accuracy:.2%} against {reference.accuracy:.2%}, "
+            f"{own.evidence}): {own.accuracy:.2%} against {reference.accuracy:.2%}, "
             f"{100 * self.difference:+.2f} points, {self.rows.only_a} rows right alone against {self.rows.only_b}; "
             f"{'; '.join(tests)}. After Holm's correction {p_text(self.adjusted)}: {verdict}."
         )
@@ -108,13 +116,13 @@ def p_text(p_value: float) -> str:
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Studies against a reference: accuracies, their difference, and the tests of it."""
-    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "recordings", "Holm")
+    headings = ("study", "accuracy", "reference", "points", "t", "corrected", "McNemar", "units", "Holm")
     table = unbroken(*headings)
     for found in comparisons:
         own, reference, folds = found.own, found.reference, found.folds
         spread = f" ± {summary(own.folds).deviation:.2%}" if folds else ""
         scores = [f"{own.accuracy:.2%}{spread}", f"{reference.accuracy:.2%} {reference.name}"]
-        p_values = [*([folds.p_value, folds.corrected_p] if folds else []), found.rows.p_value, found.recordings]
+        p_values = [*([folds.p_value, folds.corrected_p] if folds else []), found.rows.p_value, found.by_unit]
         tests = [p_text(value).removeprefix("p ").removeprefix("= ") for value in (*p_values, found.adjusted)]
         missing = [] if folds else ["-", "-"]
         table.add_row(own.name, *scores, f"{100 * found.difference:+.2f}", *missing, *tests)
@@ -138,7 +146,7 @@ def against(own: Answers, reference: Answers) -> Comparison:
         own=own,
         reference=reference,
         rows=by_row(own, reference),
-        recordings=mcnemar_clustered(own.right, reference.right, own.unit),
+        by_unit=mcnemar_clustered(own.right, reference.right, own.unit),
         # Of k folds one is held out and one validates, so k - 2 train.
         folds=paired_t(own.folds, reference.folds, ratio=1 / (folds - 2)) if folds else None,
     )
@@ -202,8 +210,9 @@ def test_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, datas
     from mmtune.serve.scoring import score_test
 
     test = dataset.require_test()
-    right = score_test(tracker, trial, dataset) == test.labels
-    return Answers(key=study.key, row=np.arange(len(test)), unit=samples(test), right=right)
+    right = score_test(tracker, study.key, trial, dataset) == test.labels
+    kind, unit = independent(test, study.key.protocol, dataset.train)
+    return Answers(key=study.key, row=np.arange(len(test)), unit=unit, kind=kind, right=right)
 
 
 def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> Answers:
@@ -227,6 +236,7 @@ def held_answers(tracker: MlflowTracker, study: StudyRun, trial: TrialRun) -> An
         key=study.key,
         row=whole["row"][order],
         unit=whole["unit"][order],
+        kind=kept_apart(study.key.protocol),
         right=(whole["label"] == whole["prediction"])[order],
         folds=tuple(value for _, value in accuracies),
     )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import plotly.graph_objects as go
 
 from mmtune.analysis.figures import ACCENT, FAINT, PALETTE, figure, label
@@ -27,7 +26,6 @@ def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]
         "everyone": everyone,
         "intervals": intervals,
         "protocol_note": protocol_note(reference.key.protocol),
-        "recordings": len(np.unique(reference.unit)),
         "accuracies": accuracies(everyone, intervals),
         "alone": alone(found),
         "percent": percent,

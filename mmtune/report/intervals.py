@@ -1,4 +1,4 @@
-"""How far the scores of a trial may be off, by the recordings that its rows are of."""
+"""How far the scores of a trial may be off, by what is one piece of evidence among its rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmtune.analysis.statistics import macro_f1_interval, share_interval
 class Scored:
     """Rows that a trial was scored on, none where it was not: validation or test.
 
-    units: how many recordings, or contents that are told apart, they are of, 0 where that is not known, as of answers
+    units: how many pieces of evidence they are, such as recordings, 0 where that is not known, as of answers
     that an earlier version wrote. intervals: by metric the 95 % one over these, of accuracy and macro-F1.
     """
 

@@ -21,7 +21,7 @@ from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset, Progress, quiet
-from mmtune.data.protocols import samples
+from mmtune.data.protocols import evidence, independent
 from mmtune.networks.card import MODEL
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
@@ -119,7 +119,7 @@ def promote(
         registry.repair()
         own = told if told == study.key.objective else None
         advance("test partition", 0, 1)
-        predictions = score_test(tracker, trial, dataset, own or study.key.objective)
+        predictions = score_test(tracker, study.key, trial, dataset, own)
         advance("test partition", 1, 1)
         scored = tracker.trial(study.run_id, trial.run_id)
         if scored is None:
@@ -127,7 +127,7 @@ def promote(
         trial = scored
         version = register(registry, study, trial, dataset, advance)
         before = registry.champion()
-        found = verdict(registry, version, before, predictions, dataset)
+        found = verdict(registry, version, before, predictions, dataset, study.key.protocol)
         forced = force and not found.passes
         made = Promotion(
             name=registry.name,
@@ -208,9 +208,17 @@ class Verdict(NamedTuple):
 
 
 def verdict(
-    registry: Registry, version: str, champion: str | None, predictions: NDArray[np.int64], dataset: Dataset
+    registry: Registry,
+    version: str,
+    champion: str | None,
+    predictions: NDArray[np.int64],
+    dataset: Dataset,
+    protocol: str,
 ) -> Verdict:
-    """Hold a version's predictions of the test partition against the champion's."""
+    """Hold a version's predictions of the test partition against the champion's.
+
+    protocol: what the version's study keeps apart, of which each member is one piece of evidence.
+    """
     if champion is None:
         return Verdict(True, f"version {version} is champion, as there was none before")
     if champion == version:
@@ -220,15 +228,16 @@ def verdict(
     except InputError as error:
         return Verdict(False, f"champion version {champion} cannot be compared: {error}")
     test = dataset.require_test()
-    ours, theirs, unit = predictions == test.labels, theirs == test.labels, samples(test)
-    result, count = mcnemar_exact(ours, theirs), len(np.unique(unit))
-    if count < len(unit):
+    ours, theirs = predictions == test.labels, theirs == test.labels
+    kind, unit = independent(test, protocol, dataset.train)
+    result, shares = mcnemar_exact(ours, theirs), len(np.unique(unit)) < len(unit)
+    if shares:
         # Rows that share a recording stand and fall together: thirty of them are no thirty pieces of evidence.
         result = replace(result, p_value=mcnemar_clustered(ours, theirs, unit))
     worse = result.a_is_worse(SIGNIFICANT)
     p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"
-    shared = f" over {count} independent units" if count < len(unit) else ""
-    numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar{shared} {p_value}"
+    over = f" over {evidence(kind, unit)}" if shares else ""
+    numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar{over} {p_value}"
     how = "significantly worse" if worse else "not significantly worse"
     return Verdict(not worse, f"version {version} is {how} than champion version {champion} ({numbers})", result)
 

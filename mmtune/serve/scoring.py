@@ -17,11 +17,12 @@ from mmtune.base.files import write_named, write_whole
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.info import of_columns
-from mmtune.data.protocols import samples
+from mmtune.data.protocols import independent
 from mmtune.networks.card import CALIBRATION, FINAL, MODEL
 from mmtune.networks.storage import load_model
 from mmtune.serve.prediction import Caution, Prediction, as_prediction
 from mmtune.serve.predictor import Predictor
+from mmtune.study.key import StudyKey
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.train.batches import rows_of
@@ -29,7 +30,7 @@ from mmtune.train.calibration import Calibration
 from mmtune.train.calibration_file import read_calibration
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.metrics import every_metric
-from mmtune.train.objective import MACRO_F1, Objective
+from mmtune.train.objective import Objective
 from mmtune.train.staging import Point
 from mmtune.train.trial import npz
 
@@ -37,24 +38,24 @@ TEST, SUBMISSION, TEST_DIGEST = "test.npz", "submission.csv", "mmtune.test_diges
 
 
 def score_test(
-    tracker: MlflowTracker, trial: TrialRun, dataset: Dataset, objective: Objective = MACRO_F1
+    tracker: MlflowTracker, key: StudyKey, trial: TrialRun, dataset: Dataset, objective: Objective | None = None
 ) -> NDArray[np.int64]:
-    """A trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with their scores.
+    """A study's trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with scores.
 
     Beside them stands `submission.csv`. Where a trial kept the weights of its last epoch, those are scored too.
-    objective: whose metrics of a study's own are measured too. Raises InputError where what is stored is damaged, or of
-    another test partition.
+    objective: the study's, with the functions of its own, where they are at hand. Raises InputError where what is
+    stored is damaged, or of another test partition.
     """
     if trial.tags.get(TEST_DIGEST) != dataset.digest:
         found = scored(tracker.artifact(trial.run_id, MODEL), dataset)
-        more = every_metric(objective, len(dataset.classes))
+        more = every_metric(objective or key.objective, len(dataset.classes))
         calibration = read_calibration(tracker.artifact(trial.run_id, CALIBRATION))
         scores = {**found.scores("test", *more), **found.details("test")}
         scores |= found.scaled("test", calibration.fused.temperature)
         if f"{FINAL}_val_accuracy" in trial.metrics:
             scores |= scored(tracker.artifact(trial.run_id, FINAL), dataset).scores(f"{FINAL}_test")
         with tempfile.TemporaryDirectory() as folder:
-            write_test(Path(folder), found, dataset, calibration)
+            write_test(Path(folder), found, dataset, key.protocol, calibration)
             # The tag is written last: whatever carries it has its scores and its file.
             tracker.replace_files(trial.run_id, Path(folder))
             told = Point(epoch=0, time=milliseconds(), metrics=scores)
@@ -73,7 +74,7 @@ def scored(folder: Path, dataset: Dataset) -> Evaluation:
     return evaluate(loaded.model, rows_of(dataset.require_test(), len(dataset.classes), banks, missing=banks))
 
 
-def write_test(folder: Path, found: Evaluation, dataset: Dataset, calibration: Calibration) -> None:
+def write_test(folder: Path, found: Evaluation, dataset: Dataset, protocol: str, calibration: Calibration) -> None:
     """Write row, label, prediction, unit (N,) int64 and probability (N, C) float32 of the test rows, and the CSV."""
     present = {name: bank.index >= 0 for name, bank in dataset.require_test().banks.items()}
     said = as_prediction(found.logits, found.alone, dataset.classes, calibration, Caution(), present)
@@ -81,7 +82,7 @@ def write_test(folder: Path, found: Evaluation, dataset: Dataset, calibration: C
         "row": np.arange(len(found.labels)),
         "label": found.labels.numpy(),
         "prediction": said.label,
-        "unit": samples(dataset.require_test()),
+        "unit": independent(dataset.require_test(), protocol, dataset.train)[1],
         "probability": said.probabilities,
     }
     write_whole(folder / TEST, npz(arrays))

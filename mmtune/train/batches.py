@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Partition
-from mmtune.data.protocols import samples
+from mmtune.data.protocols import independent
 from mmtune.networks.shapes import Shapes, shapes_of
 
 LOUDEST = 32768.0
@@ -118,10 +117,9 @@ class Resident:
                 self.held[name] = hold(self.partition.banks[name], self.device)
             return self.held[name]
 
-    @cached_property
-    def units(self) -> NDArray[np.int64]:
-        """What rows share that are not independent, (N,)."""
-        return samples(self.partition)
+    def units(self, protocol: str) -> NDArray[np.int64]:
+        """What is one piece of evidence among the rows under a protocol, (N,): see `independent`."""
+        return independent(self.partition, protocol)[1]
 
     def rows(self, reads: Sequence[str]) -> Rows:
         """All rows, with the banks that a network reads; InputError where the partition lacks one."""

@@ -19,7 +19,7 @@ from mmtune.analysis.clusters import MOST_CLUSTERS, count_classes, embedding_sco
 from mmtune.analysis.embeddings import split_parts
 from mmtune.base.files import write_whole
 from mmtune.data.dataset import Rows as RowNumbers
-from mmtune.data.protocols import Split
+from mmtune.data.protocols import RANDOM, Split
 from mmtune.networks.card import CALIBRATION, FINAL, HELD, MAPS, MODEL, SOUND, VALIDATION
 from mmtune.networks.output import count_parameters
 from mmtune.networks.randomness import Randomness
@@ -69,8 +69,11 @@ def run_trial(
     every: float = math.inf,
     on_saved: Callable[[], None] = lambda: None,
     objective: Objective = MACRO_F1,
+    protocol: str = RANDOM,
 ) -> Result:
     """Train where the data are, leave everything in `folder`, and last how it ended, which is returned too.
+
+    protocol: what divided the rows, and so what is one piece of evidence among them.
 
     Every so many seconds the folder gets a checkpoint, and `on_saved` is called; where it has one of this training,
     that goes on from there. Written in its `files/`: `model/`, `validation.npz`, `calibration.json`; for a fold
@@ -115,7 +118,7 @@ def run_trial(
     with random:
         held = None if split.held is None else evaluate(result.model, take(rows, split.held))
         maps = maps_of(result.model, validation, split.validation)
-    metrics |= write_rows(files, found, held, rows, data.units, split, objective)
+    metrics |= write_rows(files, found, held, rows, data.units(protocol), split, objective)
     if result.final is not None:
         save_checkpoint(files / FINAL, result.final, config.model, data.shapes)
         final = load_model(files / FINAL).model
@@ -205,7 +208,7 @@ def cluster_metrics(found: Evaluation, seed: int) -> dict[str, float]:
 def rows_file(found: Evaluation, numbers: RowNumbers, unit: RowNumbers) -> bytes:
     """An .npz of row, label, prediction, unit (N,) int64 and embedding (N, E) float32 of evaluated rows.
 
-    unit: what rows share that have a recording or equal content in common; they are not independent.
+    unit: what rows share that are one piece of evidence, such as a recording or a patient.
     parts (P,) str and widths (P,) int64 name what the embedding is the concatenation of.
     """
     return npz(

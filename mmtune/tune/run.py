@@ -111,6 +111,7 @@ def run_study(
         classes=len(dataset.classes),
         missing=study.missing,
         objective=objective,
+        protocol=protocol_of(options, dataset),
         hung_after=options.hung_after,
     )
     folders: dict[str, Path] = {}

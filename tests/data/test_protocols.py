@@ -19,7 +19,9 @@ from mmtune.data.protocols import (
     SHARE,
     Split,
     best_groups,
+    evidence,
     folds,
+    independent,
     label_of,
     leakage,
     rotated,
@@ -235,3 +237,38 @@ def test_a_few_rows_of_many_classes_can_be_split() -> None:
     parts = split(made, "clip_disjoint", 0)
     assert_lawful(made, parts, "clip_disjoint")
     assert len(parts.validation) == 40
+
+
+@pytest.mark.parametrize(
+    ("protocol", "told"),
+    [
+        ("as_reported", "240 recordings"),
+        ("clip_disjoint", "240 recordings"),
+        ("disjoint:content", "240 recordings"),
+        ("speaker_disjoint", "8 speakers"),
+        ("disjoint:patient", "4 patients"),
+    ],
+)
+def test_one_member_of_what_is_kept_apart_is_one_piece_of_evidence(protocol: str, told: str) -> None:
+    made = partition()
+    kind, unit = independent(made, protocol)
+    assert evidence(kind, unit) == told
+    for number in np.unique(unit):
+        assert len(np.unique(made.groups[kind][unit == number])) == 1
+
+
+def test_where_nothing_is_known_of_rows_equal_content_is_one_piece_of_evidence() -> None:
+    made = replace(partition(), groups={})
+    assert evidence(*independent(made, "as_reported")) == "240 samples"
+
+
+def test_of_a_test_what_training_never_met_comes_first() -> None:
+    made = partition()
+    speakers = made.groups[SPEAKER]
+    training, test = made.take(np.flatnonzero(speakers < "s6")), made.take(np.flatnonzero(speakers >= "s6"))
+    assert evidence(*independent(test, "as_reported", training)) == "1 patient"
+    known = {name: own for name, own in test.groups.items() if name != "patient"}
+    assert evidence(*independent(replace(test, groups=known), "as_reported", training)) == "2 speakers"
+    again = made.take(np.arange(0, len(made), 2)), made.take(np.arange(1, len(made), 2))
+    assert independent(again[1], "disjoint:patient", again[0])[0] == "patient"
+    assert independent(again[1], "clip_disjoint", again[0])[0] == RECORDING

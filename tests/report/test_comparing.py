@@ -35,7 +35,7 @@ def answers(name: str, right: np.ndarray, folds: tuple[float, ...] = (), first_r
         study=name, data="d", digest="x", protocol="clip_disjoint", seed=0, epochs=1, sampler="grid", folds=len(folds)
     )
     rows = np.arange(first_row, first_row + len(right))
-    return Answers(key=key, row=rows, unit=rows // 10, right=right, folds=folds)
+    return Answers(key=key, row=rows, unit=rows // 10, kind="recording", right=right, folds=folds)
 
 
 def test_folds_are_tested_in_pairs_and_decide() -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
 from mmtune.data.dataset import Dataset
-from mmtune.data.protocols import samples
+from mmtune.data.protocols import independent
 from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks import MLP, LateFusion
 from mmtune.report import gallery
@@ -191,14 +191,15 @@ def test_scores_have_intervals_over_recordings_of_validation_and_test(
     ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset, tmp_path: Path
 ) -> None:
     tracker, run, trial = ran
-    score_test(tracker, trial, tiny)
+    score_test(tracker, run.key, trial, tiny)
     page = write_report(tracker, run, study(image=1, waveform=1), (), tmp_path / "report.html", tiny).read_text()
-    told = re.search(r"equal: ([\d,]+) units of validation, ([\d,]+) of the test", page)
+    told = re.search(r"kept apart: ([\d,]+) units of validation, ([\d,]+) of the test", page)
     assert told is not None
     for count, name in zip(told.groups(), ("validation.npz", "test.npz"), strict=True):
         stored = read_answers(tracker.artifact(trial.run_id, name), ("unit",))
         assert int(count.replace(",", "")) == len(np.unique(stored["unit"]))
-    assert len(np.unique(stored["unit"])) == len(np.unique(samples(tiny.require_test())))
+    _, unit = independent(tiny.require_test(), run.key.protocol, tiny.train)
+    np.testing.assert_array_equal(stored["unit"], unit)
 
 
 def test_without_its_data_it_says_so(ran: tuple[MlflowTracker, StudyRun, TrialRun], tiny: Dataset) -> None:

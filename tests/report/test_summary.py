@@ -32,7 +32,7 @@ def listed() -> Table:
 
 def answers(name: str) -> Answers:
     rows = np.arange(9)
-    return Answers(key=replace(KEY, study=name), row=rows, unit=rows, right=rows > 0)
+    return Answers(key=replace(KEY, study=name), row=rows, unit=rows, kind="sample", right=rows > 0)
 
 
 def comparisons() -> Table:

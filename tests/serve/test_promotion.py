@@ -340,7 +340,7 @@ def test_rows_of_one_recording_are_one_piece_of_evidence(
     assert found.mcnemar.only_a < found.mcnemar.only_b
     assert found.mcnemar.p_value == 1
     assert found.is_champion
-    assert "exact McNemar over 1 independent units p = 1" in found.reason
+    assert "exact McNemar over 1 recording p = 1" in found.reason
 
 
 def test_a_champion_that_has_the_classes_in_another_order_is_compared_by_their_names(
@@ -424,7 +424,7 @@ def test_a_kill_between_registration_and_alias_is_mended_by_promoting_again(
 ) -> None:
     study = track(tracker, dataset, trained["good"])
     trial = tracker.trials(study.run_id)[0]
-    score_test(tracker, trial, dataset)
+    score_test(tracker, study.key, trial, dataset)
     assert register(Registry(tracker, "audio_rnn"), study, tracker.trials(study.run_id)[0], dataset) == "1"
     with pytest.raises(InputError, match="audio_rnn@champion is not registered"):
         champion_folder(tracker.root, "audio_rnn")

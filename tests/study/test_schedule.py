@@ -198,7 +198,7 @@ def test_the_sixth_try_goes_on_from_the_last_epoch_of_the_fifth(tiny: Dataset, s
     steps = [load_checkpoint(tracker.artifact(t.run_id, "final")).moments["0.step"] for t in (fifth, sixth)]
     assert float(steps[1]) == 2 * float(steps[0]) > 0
     assert flatten(study.base)["train.keep_final"]
-    score_test(tracker, sixth, tiny)
+    score_test(tracker, tracker.studies("multihead_fusion")[0].key, sixth, tiny)
     tested = tracker.trials(tracker.studies("multihead_fusion")[0].run_id)[5]
     assert {"test_accuracy", "final_test_accuracy", "final_test_macro_f1"} <= set(tested.metrics)
     rows = tracker.artifact(sixth.run_id, "submission.csv").read_text().splitlines()
