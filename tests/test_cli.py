@@ -69,6 +69,7 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["promote", "audio_rnn"], "--store must name a folder with tracked runs"),
         (["ensemble", "audio_rnn"], "--store must name a folder with tracked runs"),
         (["compare", "audio_rnn"], "--store must name a folder with tracked runs"),
+        (["compare", "audio_rnn", "--out", "."], ". must be a file to write to, it is a folder"),
         (["robustness", "audio_rnn"], "--store must name a folder with tracked runs"),
         (["robustness", "nothing"], "NAME must be one of audio_mel, audio_rnn, "),
         (["predict", "--model", "x"], "predict takes one of --image with --audio and --input, --table, and --data"),

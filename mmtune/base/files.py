@@ -65,10 +65,20 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_named(path: Path, content: bytes) -> None:
-    """Write a file that a user has named, whole or not at all; InputError where it cannot be written."""
+def require_writable(path: Path) -> Path:
+    """The path of a file that a user has named; InputError where it cannot be written, before there is work to lose."""
     if path.is_dir():
         raise InputError(f"{path} must be a file to write to, it is a folder")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    return path
+
+
+def write_named(path: Path, content: bytes) -> None:
+    """Write a file that a user has named, whole or not at all; InputError where it cannot be written."""
+    require_writable(path)
     try:
         write_whole(path, content)
     except OSError as error:

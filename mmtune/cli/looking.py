@@ -10,6 +10,7 @@ import typer
 
 from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
+from mmtune.base.files import make_folder, require_writable
 from mmtune.cli.opening import data_of, data_progress, look_in, open_data, open_tracker, pick_study
 from mmtune.cli.options import (
     MLRUNS,
@@ -102,7 +103,7 @@ def compare(
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Test whether studies, or the trials of one, differ by more than chance: over folds, rows and recordings."""
+    """Test whether studies, or the trials of one, differ by more than chance: over folds, rows, recordings."""
     look_in(studies)
     from mmtune.report import comparing
     from mmtune.report.comparison_page import write_comparison
@@ -110,6 +111,9 @@ def compare(
     from mmtune.study import load_study
 
     reference, *rivals = [load_study(name).name for name in (reference, *(others or ()))]
+    if out is not None:
+        make_folder(out.parent)
+        require_writable(out)
     tracker = open_tracker(store)
     given = open_data(data) if data else None
     run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True, trained=True)

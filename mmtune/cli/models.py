@@ -10,6 +10,7 @@ import typer
 
 from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
+from mmtune.base.files import require_writable
 from mmtune.cli.opening import data_progress, example_inputs, look_in, model_folder, open_data, open_tracker, pick_study
 from mmtune.cli.options import MLRUNS, AnyData, AnyProtocol, AnySeed, Model, Name, Port, Run, Store, Studies, Version
 from mmtune.cli.program import app, console
@@ -119,6 +120,8 @@ def predict(
     asked = Asked(files=files, table=table, data=None if data is None else open_data(data), every=every)
     if out is not None and not asked.is_many:
         raise InputError("predict takes --out for many rows, of folders, --table, --data or --all, got one row's files")
+    if out is not None:
+        require_writable(out)
     predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)
     if asked.is_many:
         with data_progress() as advance:
@@ -225,8 +228,9 @@ def export(
     from mmtune.serve.versions import Registry
 
     format_of(to)
+    path = require_writable(out or Path(f"{model}.{to}"))
     number = Registry(open_tracker(store), model).champion() if version is None else version
     predictor = load(model, version=number, store=store)
     dataset = open_data(data) if data or reads_sample(predictor) else None
     rows = rows_for(predictor, dataset)
-    typer.echo(write(predictor, to, out or Path(f"{model}.{to}"), rows, model, str(number)))
+    typer.echo(write(predictor, to, path, rows, model, str(number)))

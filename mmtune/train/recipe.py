@@ -48,7 +48,8 @@ class Train(Checked):
         too (Peng et al., "On-the-fly gradient modulation", 2022).
     augment: by bank, how its values are changed at random.
     class_weights: whether the loss weights each class by the inverse of its frequency in the training rows.
-    keep_final: whether the weights of the last epoch are evaluated and kept too, beside those of the best.
+    keep_final: whether the weights are evaluated and kept too as the last step left them, which `ema` averages, beside
+        those that count.
     precision: of products and convolutions while training; weights, and all that is evaluated, are float32.
     reliance: on how many validation rows each epoch measures how much of the accuracy each bank makes.
     """

@@ -236,6 +236,7 @@ def test_a_record_says_what_a_prediction_has(predictor: Predictor, folders: dict
         ([], "predict takes one of --image with --audio and --input, --table, and --data"),
         (["--data", "x"], "predict takes --data and --out together, got one of them"),
         (["--image", "a.png", "--out", "b.csv"], "predict takes --out for many rows, of folders, --table, --data or"),
+        (["--table", "b.csv", "--out", "none/c.csv"], "none/c.csv cannot be written: there is no folder none"),
         (["--table", "b.csv", "--all"], "predict takes --all with --audio, got it with --table or --data"),
     ],
 )
