@@ -80,7 +80,7 @@ def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[s
     if asked is not None and prediction.agree[row] and prediction.probability[row] < prediction.threshold:
         scale = predictor.calibration.alone[prediction.by] if prediction.by else predictor.calibration.fused
         evidence = f"{scale.rows:,} validation rows of {scale.units:,} independent units"
-        of = f"({share(SURE)} sure of each threshold, {evidence})"
+        of = f"({share(SURE)} sure, by {evidence})"
         if math.isinf(prediction.threshold):
             found.append(f"abstains: no probability is known to keep errors to {share(asked)} {of}")
         else:

@@ -32,8 +32,10 @@ class Risk:
     def threshold(self, error: float) -> float:
         """The least confidence with which at most the share `error` of answers is wrong; infinity where there is none.
 
-        Selective classification (Geifman and El-Yaniv 2017), with the upper bound of Clopper and Pearson, of which one
-        is SURE, of as many independent answers as there are units.
+        Selective classification (Geifman and El-Yaniv 2017) with Clopper and Pearson's upper bound, of as many
+        independent answers as there are units. From the highest confidence that has units enough it goes down for as
+        long as the bound keeps to the error, so that one is SURE of the whole search (fixed-sequence testing:
+        Angelopoulos et al., "Learn then test", 2021), and not of each threshold alone.
         """
         from scipy.special import betaincinv
 
@@ -41,8 +43,10 @@ class Risk:
         wrong = units * np.array(self.wrong) / np.array(self.rows)
         right = units - wrong
         bound = np.where(right > 0, betaincinv(wrong + 1, np.maximum(right, 1e-9), SURE), 1.0)
-        fits = np.flatnonzero(bound <= error)
-        return self.confidence[fits[0]] if len(fits) else math.inf
+        enough = int(np.sum(betaincinv(1.0, units, SURE) <= error))
+        failed = np.flatnonzero(bound[:enough] > error)
+        least = failed[-1] + 1 if len(failed) else 0
+        return self.confidence[least] if least < enough else math.inf
 
     def kept(self, error: float) -> float:
         """The share of rows that `threshold` lets through."""

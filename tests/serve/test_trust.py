@@ -227,7 +227,7 @@ def test_where_no_probability_keeps_to_an_error_everything_abstains_and_it_is_sa
     assert found.abstained.all()
     line = describe(careful, found).splitlines()[-1]
     assert line.startswith("abstains: no probability is known to keep errors to 0.0001 %")
-    assert line.endswith("(90 % sure of each threshold, 2,000 validation rows of 2,000 independent units)")
+    assert line.endswith("(90 % sure, by 2,000 validation rows of 2,000 independent units)")
 
 
 def test_sets_hold_the_true_class_as_often_as_asked_and_never_nothing(model: Predictor) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import beta
+from scipy.stats import beta, binom
 from torch import Tensor
 
 from mmtune.base.errors import InputError
@@ -144,16 +144,30 @@ def test_risk_counts_what_is_at_or_above_a_confidence(rows: Told) -> None:
     assert found.rows[0] == ROWS
 
 
-def test_a_threshold_is_the_least_whose_bound_keeps_to_the_error(rows: Told) -> None:
+def test_a_threshold_is_the_least_down_to_which_all_bounds_keep_to_the_error(rows: Told) -> None:
     found = risk_of(*rows)
     for error in (0.02, 0.05, 0.1, 0.2):
-        bounds = [
-            beta.ppf(SURE, units * wrong / count + 1, units - units * wrong / count)
-            for count, wrong, units in zip(found.rows, found.wrong, found.units, strict=True)
-        ]
-        fits = [least for least, bound in zip(found.confidence, bounds, strict=True) if bound <= error]
-        assert found.threshold(error) == min(fits, default=math.inf)
+        least = math.inf
+        for confidence, count, wrong, units in reversed(
+            list(zip(found.confidence, found.rows, found.wrong, found.units, strict=True))
+        ):
+            if beta.ppf(SURE, 1, units) > error:
+                continue  # too few units to say so of anything
+            if beta.ppf(SURE, units * wrong / count + 1, units - units * wrong / count) > error:
+                break
+            least = confidence
+        assert found.threshold(error) == least
     assert found.threshold(1e-6) == math.inf
+
+
+def test_where_confidence_says_nothing_looking_for_a_threshold_finds_none_as_surely_as_promised() -> None:
+    """All answers are wrong a little more often than asked: what is found is found by chance, once in ten."""
+    rng, draws = np.random.default_rng(0), 400
+    found = sum(
+        risk_of(rng.random(1000), rng.random(1000) >= 0.052, np.arange(1000)).threshold(0.05) < math.inf
+        for _ in range(draws)
+    )
+    assert found <= binom.ppf(0.999, draws, 1 - SURE)
 
 
 def test_rows_of_a_unit_make_no_surer(rows: Told) -> None:
