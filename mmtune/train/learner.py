@@ -59,7 +59,7 @@ class Learner:
             for bank, weights in encoders.items():
                 self.model.get_submodule(bank).load_state_dict(weights)
             self.trained, train, self.validation = without_frozen(config, self.model, train, validation)
-            self.step = step_of(self.recipe, self.trained, train, self.seconds)
+            self.step = step_of(self.recipe, self.trained, train, self.seconds, self.model)
         if start is not None:
             restore(start, self.model, self.step.optimizer)
         self.step.average = Average(self.trained, self.recipe.ema) if self.recipe.ema else None
@@ -137,10 +137,17 @@ class Learner:
             self.started -= story["seconds"]
 
 
-def step_of(recipe: Train, model: nn.Module, rows: Rows, elapsed: Callable[[], float] = lambda: 0.0) -> Step:
+def step_of(
+    recipe: Train,
+    model: nn.Module,
+    rows: Rows,
+    elapsed: Callable[[], float] = lambda: 0.0,
+    whole: nn.Module | None = None,
+) -> Step:
     """The step that a recipe asks for: a model and a fresh optimiser on rows.
 
-    elapsed: the seconds since the training began. Raises InputError where this machine has not the precision, or an
+    elapsed: the seconds since the training began. whole: what the model is part of, whose weights a checkpoint counts
+    through, those that are frozen too. Raises InputError where this machine has not the precision, or an
     augmentation does not fit the rows.
     """
     if recipe.precision == "bfloat16":
@@ -153,7 +160,7 @@ def step_of(recipe: Train, model: nn.Module, rows: Rows, elapsed: Callable[[], f
         return recipe.learning_rate * share(recipe, gone, steps)
 
     varies = recipe.schedule != "constant" or recipe.warmup
-    optimizer = make_optimizer(recipe, model.parameters())
+    optimizer = make_optimizer(recipe, (whole or model).parameters())
     change = change_of(recipe, rows)
     return Step(model, optimizer, rows, recipe, weights=weights, change=change, rate=rate if varies else None)
 

@@ -24,7 +24,14 @@ from mmtune.networks.config import (
 )
 from mmtune.networks.config.base import ModelConfig
 from mmtune.train.batches import Resident, Rows
-from mmtune.train.checkpoint import DamagedError, Moment, load_moment, save_moment
+from mmtune.train.checkpoint import (
+    DamagedError,
+    Moment,
+    load_checkpoint,
+    load_moment,
+    save_checkpoint,
+    save_moment,
+)
 from mmtune.train.fit import FitResult, fit
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.staging import CHECKPOINT, Point, append_epoch, now_ms, read_epochs
@@ -254,3 +261,20 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(tiny: Dataset, tmp_path: Path
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_another_training_goes_on_from_what_a_file_has_of_the_last_epoch(
+    name: str, tiny: Dataset, tmp_path: Path
+) -> None:
+    config = config_of(NETWORKS[name], epochs=2)
+    rows = rows_for(tiny, config.model)
+    first = fit(config, *rows, 5)
+    assert first.final is not None
+    save_checkpoint(tmp_path / "final", first.final, config.model, rows[0].shapes)
+    second = fit(config, *rows, 5, start=load_checkpoint(tmp_path / "final"))
+    assert second.final is not None
+    assert second.final.moments.keys() == first.final.moments.keys()
+    steps = {own: float(value) for own, value in first.final.moments.items() if own.endswith(".step")}
+    assert max(steps.values()) > 0
+    assert {own: float(second.final.moments[own]) for own in steps} == {own: 2 * value for own, value in steps.items()}
