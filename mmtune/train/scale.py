@@ -18,6 +18,8 @@ POINTS = 400
 """So many confidences, and as many scores, stand for those of all rows."""
 SURE = 0.9
 """How sure a bound on an error is."""
+LEAST_KEPT = 0.1
+"""A threshold that lets fewer rows through is not looked for: of so few, chance decides how many are wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,9 @@ class Risk:
         """The least confidence with which at most the share `error` of answers is wrong; infinity where there is none.
 
         Selective classification (Geifman and El-Yaniv 2017) with Clopper and Pearson's upper bound, of as many
-        independent answers as there are units. From the highest confidence that has units enough it goes down for as
-        long as the bound keeps to the error, so that one is SURE of the whole search (fixed-sequence testing:
-        Angelopoulos et al., "Learn then test", 2021), and not of each threshold alone.
+        independent answers as there are units. From the highest confidence that has units enough, and LEAST_KEPT of the
+        rows, it goes down for as long as the bound keeps to the error, so that one is SURE of the whole search
+        (fixed-sequence testing: Angelopoulos et al., "Learn then test", 2021), and not of each threshold alone.
         """
         from scipy.special import betaincinv
 
@@ -43,7 +45,8 @@ class Risk:
         wrong = units * np.array(self.wrong) / np.array(self.rows)
         right = units - wrong
         bound = np.where(right > 0, betaincinv(wrong + 1, np.maximum(right, 1e-9), SURE), 1.0)
-        enough = int(np.sum(betaincinv(1.0, units, SURE) <= error))
+        many = np.array(self.rows) >= LEAST_KEPT * self.rows[0]
+        enough = int(np.sum(many & (betaincinv(1.0, units, SURE) <= error)))
         failed = np.flatnonzero(bound[:enough] > error)
         least = failed[-1] + 1 if len(failed) else 0
         return self.confidence[least] if least < enough else math.inf

@@ -24,7 +24,7 @@ from mmtune.train.calibration import FALSE_ALARMS, Calibration, agreement, calib
 from mmtune.train.calibration_file import FORMAT, calibration_from, read_calibration, write_calibration
 from mmtune.train.evaluate import Evaluation
 from mmtune.train.metrics import calibration_error, confidence_of
-from mmtune.train.scale import POINTS, SURE, bins_of, ranks_of, risk_of
+from mmtune.train.scale import LEAST_KEPT, POINTS, SURE, bins_of, ranks_of, risk_of
 from mmtune.train.temperature import LIMIT, at_limit, cross_fitted, fit_temperature
 
 ROWS, CLASSES = 2000, 5
@@ -151,8 +151,8 @@ def test_a_threshold_is_the_least_down_to_which_all_bounds_keep_to_the_error(row
         for confidence, count, wrong, units in reversed(
             list(zip(found.confidence, found.rows, found.wrong, found.units, strict=True))
         ):
-            if beta.ppf(SURE, 1, units) > error:
-                continue  # too few units to say so of anything
+            if beta.ppf(SURE, 1, units) > error or count < LEAST_KEPT * ROWS:
+                continue  # too few to say so of anything
             if beta.ppf(SURE, units * wrong / count + 1, units - units * wrong / count) > error:
                 break
             least = confidence
