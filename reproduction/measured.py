@@ -37,9 +37,9 @@ class Result:
         return self.task.study, self.task.protocol, self.task.folds
 
     @property
-    def length(self) -> tuple[bool, int, int]:
-        """Whether there is a result at all, for how many epochs it was trained, and how often each fold."""
-        return self.trial is not None, self.task.epochs or self.study.base.train.epochs, self.task.repeats
+    def length(self) -> tuple[int, int]:
+        """For how many epochs it was trained, and how often each fold."""
+        return self.task.epochs or self.study.base.train.epochs, self.task.repeats
 
     def told(self) -> str:
         """What came of the task in a few words."""
@@ -104,9 +104,14 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
         if key.study not in studies or (key.digest, key.sampler) != (dataset.digest, "reported"):
             continue
         task = task_of(key, studies[key.study], dataset)
+        # Of others, with a choice of the user's own or of a protocol that no table has, nothing was reported.
+        if key.protocol not in PROTOCOLS or dict(key.fixed) != dict(task.options(studies[key.study]).fixed):
+            continue
         own = None if task in found else result_of(tracker, task, studies[key.study], dataset)
         found |= {} if own is None else {task: own}
-    longest = {result.line: result.length for result in sorted(found.values(), key=lambda result: result.length)}
+    # What failed does not take the place of a shorter one that has a result; beside one as long it is named.
+    ranked = sorted(found.values(), key=lambda result: (result.trial is not None, result.length))
+    longest = {result.line: result.length for result in ranked}
     kept = [result for result in found.values() if result.length == longest[result.line]]
     names = list(studies)
 

@@ -74,6 +74,11 @@ def sign_flip_p(differences: NDArray[np.int64]) -> float:
     return min(1.0, float(law[far].sum()))
 
 
+def least_sign_flip_p(count: int) -> float:
+    """The least that `sign_flip_p` of so many differences can be: all of one sign."""
+    return min(1.0, 2.0 ** (1 - count))
+
+
 def share_interval(right: NDArray[np.bool_], cluster: NDArray[np.int64]) -> tuple[float, float]:
     """A 95 % interval of the share of rows (N,) that is right, whose clusters (N,) are what is independent.
 

@@ -21,6 +21,7 @@ from mmtune.serve.measured import Measured
 from mmtune.serve.promotion import Promotion
 from mmtune.serve.scoring import TEST
 from mmtune.serve.versions import Registry
+from mmtune.study.key import StudyKey
 from mmtune.study.schedule import TRY
 from mmtune.study.space import Space, describe
 from mmtune.tracking import COMPLETE, PRUNED, MlflowTracker, StudyRun, TrialRun
@@ -28,7 +29,6 @@ from mmtune.tracking.runs import drawn_values
 from mmtune.tracking.trouble import reached
 from mmtune.train.evaluate import SCALED
 from mmtune.train.staging import WEIGHTS
-from mmtune.tune.run import Outcome
 
 FALLEN = 0.1
 """Of accuracy: what costs as much is named as what the model is not for."""
@@ -48,7 +48,7 @@ class Certificate:
     study: StudyRun
     promoted: Promotion
     finals: Sequence[TrialRun]
-    searches: Sequence[tuple[Outcome, Mapping[str, int]]]
+    searches: Sequence[tuple[StudyKey, Mapping[str, int]]]
     members: Mapping[str, TrialRun]
     measured: Measured
     reliance: Mapping[str, float]
@@ -166,7 +166,7 @@ def page(own: Certificate, dataset: Dataset, scores: Mapping[str, HeldOut]) -> s
         "limits": limits(own, dataset, found),
         "robustness": robustness_lines(own.measured),
         "finals": [(final, scores.get(final.run_id)) for final in own.finals],
-        "searches": [(outcome.key, tally) for outcome, tally in own.searches],
+        "searches": own.searches,
         "members": [(name, trial, choices_of(trial)) for name, trial in own.members.items()],
         "space": describe(own.space),
         "note": protocol_note(key.protocol),

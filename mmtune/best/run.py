@@ -63,6 +63,7 @@ EVERY = 20.0
 """Seconds after which the time that was spent is written down."""
 DEAREST = 2.5
 """So many times as long as the base's may a training of the search take."""
+AGAIN_NAME = "_again_"
 AGAIN, SEEDS = 3, 2
 """So many configurations are trained again, each with so many other seeds, as far as time goes."""
 RELIED = 1_000
@@ -207,7 +208,7 @@ def state_of(task: Task, sides: Split) -> State:
             f"delete its runs and {task.path}"
         )
     spent = 0.0 if state is None else state.spent
-    made_now = State(made=made, pace=pace_of(task, sides), paced=task.seconds, spent=spent, origin=spent)
+    made_now = State(made=made, pace=pace_of(task, sides, spent), paced=task.seconds, spent=spent, origin=spent)
     write_state(task.path, made_now)
     return made_now
 
@@ -246,17 +247,17 @@ def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:
         return None
     if not clock.state.again:
         clock.note(**again_of(task, search, clock))
-    trained = trained_again(task, clock)
+    trained_again(task, clock)
     if task.stopped():
         return None
-    found = finished(task, clock, [own for own in (search, trained) if own])
+    found = finished(task, clock, search.key)
     if found is not None:
         clock.note(certificate=str(found.path.relative_to(task.root)), asked=task.seconds)
     return found
 
 
-def pace_of(task: Task, sides: Split) -> Pace:
-    """What a first call decides: how long a training is, and what there is no time for."""
+def pace_of(task: Task, sides: Split, spent: float) -> Pace:
+    """What a first call decides: how long a training is, and what there is no time for. spent: seconds of the time."""
     device = training_device(task.options)
     task.say(f"space of {task.study.name}:")
     for line in describe(task.study.space):
@@ -265,7 +266,7 @@ def pace_of(task: Task, sides: Split) -> Pace:
     try:
         own = paced(
             task.study,
-            SEARCH * task.seconds,
+            SEARCH * (task.seconds - spent),
             at_once(workers_of(task), device),
             enough_epochs(task.study, len(sides.train)),
             lambda config: epoch_seconds(config, task.dataset, sides, device),
@@ -321,25 +322,39 @@ def again_of(task: Task, search: Outcome, clock: Clock) -> dict[str, Any]:
     return {"again": again, "longer": longer(clock.state.pace.epochs, dearest, left, workers_of(task), len(again))}
 
 
-def trained_again(task: Task, clock: Clock) -> Outcome | None:
-    """The best configurations trained again as tries, whole, as far as there is time.
+def trained_again(task: Task, clock: Clock) -> None:
+    """Train the best configurations again as tries, whole, as far as there is time.
 
     Another list of them is another study.
     """
     again = clock.state.again
-    name = f"{task.study.name}_again_{hashlib.sha256(json.dumps(again).encode()).hexdigest()[:6]}"
+    name = f"{task.study.name}{AGAIN_NAME}{hashlib.sha256(json.dumps(again).encode()).hexdigest()[:6]}"
     tries = replace(task.study, name=name, grid=None, tries=again, seeds_from=MOST_TRIALS)
     hours, epochs = hours_until(clock.share(1 - CLOSING)), clock.state.longer or clock.state.pace.epochs
     options = replace(task.options, epochs=epochs, sampler="tries", hours=hours, prune=False)
-    return run_study(tries, task.dataset, options, task.root, task.console, task.stopped, task.make_pool)
+    run_study(tries, task.dataset, options, task.root, task.console, task.stopped, task.make_pool)
 
 
-def named_trials(tracker: MlflowTracker, outcomes: Sequence[Outcome]) -> dict[str, TrialRun]:
-    """The complete trials of a search, and of what was trained again, by name."""
+def trained_studies(task: Task, tracker: MlflowTracker, search: StudyKey) -> dict[str, StudyRun]:
+    """The search as "search", and what was trained again of it, in turn "again", "again2" and so on with more hours."""
+    own, data = tracker.study(search), (search.digest, search.protocol, search.seed)
+    assert own is not None
+    begins = f"{task.study.name}{AGAIN_NAME}"
+    later = [
+        run
+        for run in tracker.studies()
+        if run.key.study.startswith(begins) and (run.key.digest, run.key.protocol, run.key.seed) == data
+    ]
+    later.sort(key=lambda run: (run.started, run.run_id))
+    return {"search": own} | {f"again{turn if turn > 1 else ''}": run for turn, run in enumerate(later, 1)}
+
+
+def named_trials(tracker: MlflowTracker, studies: Mapping[str, StudyRun]) -> dict[str, TrialRun]:
+    """The complete trials of studies, by name."""
     return {
         f"{what}_{trial.number:02d}": trial
-        for what, own in zip(("search", "again"), outcomes, strict=False)
-        for trial in complete_trials(tracker, tracker.study(own.key), own.key.objective)
+        for what, own in studies.items()
+        for trial in complete_trials(tracker, own, own.key.objective)
     }
 
 
@@ -350,9 +365,10 @@ def reliance_of(tracker: MlflowTracker, promoted: TrialRun, asked: Validation, m
     return reliance(loaded.model, asked.rows(loaded), most) if several else {}
 
 
-def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | None:
+def finished(task: Task, clock: Clock, search: StudyKey) -> Found | None:
     """Choose, track, score once, register and certify; None where it was stopped."""
     tracker, end = MlflowTracker(task.root), clock.share(1.0)
+    studies = trained_studies(task, tracker, search)
     objective = objective_of(task.study.objective)
     some, sides = asked_rows(task.study, task.dataset, task.protocol, task.options.seed)
 
@@ -361,12 +377,12 @@ def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | N
 
     with steps(task.console) as advance:
         began = time.monotonic()
-        candidates = candidates_of(tracker, named_trials(tracker, outcomes), some, objective, advance, enough)
+        candidates = candidates_of(tracker, named_trials(tracker, studies), some, objective, advance, enough)
         row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(some)
         if task.stopped():
             return None
         finals = choices_of(candidates, some)
-        key = ensemble_key(outcomes[0].key)
+        key = ensemble_key(search)
         study, trials = track_finals(tracker, task.study, task.dataset, key, finals, some.resident, sides)
         promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
         single = trials[-1]
@@ -382,7 +398,7 @@ def finished(task: Task, clock: Clock, outcomes: Sequence[Outcome]) -> Found | N
         study=study,
         promoted=promoted,
         finals=[own for own in tracker.trials(study.run_id) if own.state == COMPLETE],
-        searches=[(own, tracker.tally(parent.run_id)) for own in outcomes if (parent := tracker.study(own.key))],
+        searches=[(own.key, tracker.tally(own.run_id)) for own in studies.values()],
         members={one.name: one.run for one in candidates},
         measured=measured,
         reliance=relied,

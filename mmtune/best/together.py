@@ -117,11 +117,13 @@ def candidates_of(
 
 
 def choices_of(candidates: Sequence[Candidate], asked: Validation) -> list[Final]:
-    """The ensemble, where it has more than one member; the best soup, where it beats the best single one; and that."""
+    """The ensemble, where it has more than one member; soups that beat the single network of least log loss; that one;
+    and last the one that the study's objective likes best, which is first among the candidates."""
     labels = asked.labels
     losses = [log_loss(one.shares, labels) for one in candidates]
     best = int(np.argmin(losses))
-    finals = [final(SINGLE, candidates, {best: 1}, candidates[best].loaded)]
+    singles = dict.fromkeys((0, best))
+    finals = [final(SINGLE, candidates, {place: 1}, candidates[place].loaded) for place in singles]
     for places in soups(candidates):
         loaded = soup_of(candidates, places)
         if log_loss(answered(loaded, asked.rows(loaded))[1], labels) < losses[best]:

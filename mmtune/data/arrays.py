@@ -21,7 +21,7 @@ from mmtune.data.checks import (
 )
 from mmtune.data.classes import ordered
 from mmtune.data.dataset import Bank, Dataset, Partition, Rows
-from mmtune.data.drawing import TEST_SHARE, hold_out
+from mmtune.data.drawing import TEST_SHARE, hold_out, require_apart
 from mmtune.data.forms import Form, Ready
 from mmtune.data.identity import distinct
 
@@ -63,9 +63,8 @@ def from_arrays(
     mask = hold_out(whole, float(test), keep_apart, seed) if isinstance(test, float | int) else np.asarray(test, bool)
     if mask.shape != (rows,):
         raise InputError(f"test must say of each of {rows} rows whether it is for the test, got shape {mask.shape}")
-    if keep_apart:
-        require_apart(whole, keep_apart, mask)
     train, held = (whole.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
+    require_apart(train, held, keep_apart)
     parts = [train, held] if len(held) else [train]
     for what, part in zip(("training rows", "test rows"), parts, strict=False):
         require_classes_present(f"{name}, {what}", part.labels, classes, "rows")
@@ -87,13 +86,6 @@ def require_known(whole: Partition, group: str) -> None:
     if not whole.known(group):
         there = ", ".join(own for own in whole.groups if whole.known(own)) or "none"
         raise InputError(f"keep_apart must be a group that is known of every row ({there}), got {group!r:.80}")
-
-
-def require_apart(whole: Partition, group: str, test: NDArray[np.bool_]) -> None:
-    """Raise InputError unless no one of a group is on both sides."""
-    both = np.intersect1d(whole.groups[group][test], whole.groups[group][~test])
-    if len(both):
-        raise InputError(f"test must keep every {group} on one side, {both[0]} is on both")
 
 
 def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Rows]:

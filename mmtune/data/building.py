@@ -95,6 +95,11 @@ def of_folders(what: Folders, how: How, report: Progress) -> Parts:
     classes = sides[0].source.classes
     if len(divisions) == 1:
         return classes, divisions[0][0].compact(), divisions[0][1].compact(), asked, provenance
+    if all(how.keep_apart in side.source.rows.groups for side in sides):
+        raise InputError(
+            f"--keep-apart {how.keep_apart} is of pictures and of recordings, which are paired by class alone, so that "
+            "a row would have two of them; a --table says who belongs to whom"
+        )
     rng = np.random.default_rng(how.seed)
     train, test = (pair(shown, said, rng) for shown, said in zip(*divisions, strict=True))
     return classes, train, test, asked, provenance

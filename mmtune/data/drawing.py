@@ -26,10 +26,12 @@ def divided(
 
     other: another source that is to be the test. keep_apart: a group for which the test is drawn, whatever the source
     says. Training rows whose picture, sound or array is in the test are left out.
-    Raises InputError where nothing can be drawn so, or `keep_apart` names a group that is not known of every row.
+    Raises InputError where nothing can be drawn so, `keep_apart` names a group that is not known of every row, or
+    members of it are in both sources.
     """
     if other is not None:
         train, test, rule = source.rows, other.rows, "another source"
+        require_apart(train, test, keep_apart)
     else:
         mask, rule = source.test, "its own"
         if mask is None or keep_apart in source.rows.groups:
@@ -37,6 +39,18 @@ def divided(
         train, test = (source.rows.take(np.flatnonzero(side)) for side in (~mask, mask))
     train, facts = without_copies(train, test, rule)
     return train, test, facts
+
+
+def require_apart(train: Partition, test: Partition, group: str) -> None:
+    """Raise InputError where a member of a group, if there is such a group, is on both sides."""
+    if group in train.groups and group in test.groups:
+        both = np.intersect1d(train.groups[group], test.groups[group])
+        if len(both):
+            count = len(np.unique(test.groups[group]))
+            raise InputError(
+                f"training and test must have no {group} in common, {len(both)} of the test's {count} are in both, "
+                f"such as {both[0] or 'one that is not known'}"
+            )
 
 
 def without_copies(train: Partition, test: Partition, rule: str) -> tuple[Partition, dict[str, Any]]:

@@ -21,7 +21,7 @@ from mmtune.data.archives import open_npy
 from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
 from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
 from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, clipped_share, read_wav, resampled, to_int16
-from mmtune.data.speech import Part, around, only_word, require_heard, spoken, words
+from mmtune.data.speech import HUSHED, WHOLE, Part, around, only_word, require_heard, spoken, words
 
 LOG = logging.getLogger("mmtune")
 CLIPPED = 0.001
@@ -137,9 +137,13 @@ class Sound(Form):
         What a data set is built from may be as faint as it is.
         """
         for sound, name in zip(sounds, where, strict=True):
-            require_heard(sound, name)
+            self.require_heard(sound, name)
         cut = [self.cut(sound, name) for sound, name in zip(sounds, where, strict=True)]
         return self.scaled(self.of_waves(np.stack(cut)))
+
+    def require_heard(self, sound: NDArray[np.float32], where: str) -> None:
+        """Raise InputError, naming `where`, where a sound is a faint background and nothing else."""
+        require_heard(sound, where, WHOLE, HUSHED)
 
     def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
         """(samples,) int16 of (n,) samples at 16 kHz."""
@@ -180,6 +184,9 @@ class Speech(Waveform):
 
     kind: ClassVar[str] = "speech"
 
+    def require_heard(self, sound: NDArray[np.float32], where: str) -> None:
+        require_heard(sound, where)
+
     def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
         """The whole of it, or what lies around the word; InputError where it is more than one."""
         word = only_word(sound, where)
@@ -188,7 +195,7 @@ class Speech(Waveform):
     def each(self, path: Path) -> tuple[list[float], NDArray[Any]]:
         """When each word of a file begins, in seconds, and the values of all; InputError where nothing is said."""
         sound = heard(path)
-        require_heard(sound, str(path))
+        self.require_heard(sound, str(path))
         found = words(sound)
         alone = [around(sound[part.start : part.end], Part(0, part.end - part.start), self.samples) for part in found]
         return [part.start / SAMPLE_RATE for part in found], self.of_waves(np.stack(alone))
@@ -406,13 +413,17 @@ def require_scale(mean: Scale, std: Scale, count: int) -> None:
 def scale_of(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of what lies on the last axis, part by part, as all in float64 would take twice the memory.
 
-    Rounded to a millionth of the deviation, so that they are the same on every processor.
+    Rounded to a millionth of the deviation, so that they are the same on every processor. That of equal numbers is 0,
+    whatever their sum was rounded to.
     """
     rows = values.reshape(-1, values.shape[-1])
-    starts = range(0, len(rows), PART)
-    mean = sum(rows[start : start + PART].sum(axis=0, dtype=np.float64) for start in starts) / np.float64(len(rows))
+    starts, count, eps = range(0, len(rows), PART), np.float64(len(rows)), np.finfo(np.float64).eps
+    mean = sum(rows[start : start + PART].sum(axis=0, dtype=np.float64) for start in starts) / count
     squares = sum(np.square(rows[start : start + PART] - mean).sum(axis=0) for start in starts)
-    part, exponent = np.frexp(np.sqrt(squares / np.float64(len(rows))))
+    variance = squares / count
+    # scikit-learn's bound: what summing equal numbers may leave as variance.
+    variance = np.where(variance <= count * eps * variance + np.square(count * eps * mean), 0.0, variance)
+    part, exponent = np.frexp(np.sqrt(variance))
     std = np.ldexp(np.rint(np.ldexp(part, ROUNDED)), exponent - ROUNDED)
     unit = np.ldexp(1.0, exponent - ROUNDED)
     return np.where(std > 0, np.rint(mean / unit) * unit, mean), std

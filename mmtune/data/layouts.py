@@ -97,7 +97,8 @@ def recognise(
     if label is not None:
         found = {path: label.search(path) for path in own}
         hits = {path: match[1] for path, match in found.items() if match and match[1]}
-        named = [Named(path, ENDING.sub("", path), own, "", None) for path, own in hits.items()]
+        parts = by_part(list(hits), len(common_folder(list(hits)))) if hits else {}
+        named = [Named(path, ENDING.sub("", path), hits[path], "", test) for path, (_, test) in parts.items()]
         return with_ignored(Layout("--label", named, [], []), paths)
     for root in ROOTS:
         inside = [path for path in own if path.startswith(root)]

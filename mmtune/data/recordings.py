@@ -20,7 +20,7 @@ MAX_SECONDS = 60.0
 MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_SAMPLES = 2**25  # of all channels: 134 MB in float32
 MOST_BYTES = 512 * MEBIBYTE
-LOUDEST = 2.0**31  # integers taken for floats, at most
+LOUDEST = 16.0  # times full scale: floats that go so far beyond it were never divided by what integers span
 LOUD = 0.1  # of full scale; in what is fainter, few levels make neighbours alike
 COARSE = 256  # levels of 8 bits
 MATROSKA = b"\x1a\x45\xdf\xa3"
@@ -42,7 +42,8 @@ def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
     if not np.all(np.isfinite(mono)):
         raise InputError(f"{path}: samples must be finite, got NaN or infinity")
     if float(np.abs(mono).max()) > LOUDEST:
-        raise InputError(f"{path}: samples must lie within {LOUDEST:g}, got {float(np.abs(mono).max()):g}")
+        top = float(np.abs(mono).max())
+        raise InputError(f"{path}: floats must be samples from -1 to 1, got {top:g}: whole numbers written as floats?")
     if float(np.ptp(mono)) <= 2 / SIXTEEN_BIT:
         raise InputError(f"{path}: a recording must not be silent, its samples span {float(np.ptp(mono)):.2g}")
     return mono, rate

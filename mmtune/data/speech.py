@@ -20,6 +20,7 @@ WEAKEST = 10.0  # dB that a word may have less energy than the one that has most
 SHOWN = 10
 NOTHING = 1e-9  # mean square of digital silence
 FAINT, FLAT = -50.0, 6.0  # dB of its loudest moment, and of its dynamics: a background with nothing said in it
+WHOLE, HUSHED = (0.0, SAMPLE_RATE / 2), -55.0  # as BAND and FAINT, where it need not be a voice that is heard
 
 
 class Part(NamedTuple):
@@ -29,13 +30,13 @@ class Part(NamedTuple):
     end: int
 
 
-def levels(wave: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The mean square, in dB, of what a voice has of each 25 ms of (n,) samples at 16 kHz, every 10 ms: (frames,)."""
+def levels(wave: NDArray[np.float32], band: tuple[float, float] = BAND) -> NDArray[np.float64]:
+    """The mean square in a band, that of a voice, in dB, of each 25 ms of (n,) samples at 16 kHz, every 10 ms: (T,)."""
     wave = np.pad(wave - wave.mean(), (0, max(0, WINDOW - len(wave))))
     frames = np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), FFT)) ** 2
     hertz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
-    heard = power[:, (hertz >= BAND[0]) & (hertz <= BAND[1])].sum(axis=1)
+    heard = power[:, (hertz >= band[0]) & (hertz <= band[1])].sum(axis=1)
     # Two sides of the spectrum; by Parseval the mean square of a frame under the window.
     mean_square: NDArray[np.float64] = 2 * heard / FFT / np.square(np.hanning(WINDOW)).sum()
     return 10 * np.log10(np.maximum(mean_square, 1e-12))
@@ -64,10 +65,12 @@ def background_of(level: NDArray[np.float64]) -> float:
     return float(np.percentile(sounding, 10)) if len(sounding) else float(level.min())
 
 
-def require_heard(wave: NDArray[np.float32], where: str) -> None:
+def require_heard(
+    wave: NDArray[np.float32], where: str, band: tuple[float, float] = BAND, faint: float = FAINT
+) -> None:
     """Raise InputError, naming `where`, where (n,) samples at 16 kHz are a faint background and nothing else."""
-    if is_background(wave):
-        top = float(levels(wave).max())
+    if is_background(wave, band, faint):
+        top = float(levels(wave, band).max())
         raise InputError(f"{where}: nothing is said in it: at most {top:.0f} dB, and the same all the time")
 
 
@@ -88,11 +91,11 @@ def around(wave: NDArray[np.float32], part: Part, count: int) -> NDArray[np.int1
     return to_int16(np.pad(kept, (before, count - len(kept) - before)))
 
 
-def is_background(wave: NDArray[np.float32]) -> bool:
+def is_background(wave: NDArray[np.float32], band: tuple[float, float] = BAND, faint: float = FAINT) -> bool:
     """Whether (n,) samples at 16 kHz are faint and alike all the time, so that nothing can have been said."""
-    level = levels(wave)
+    level = levels(wave, band)
     top = float(level.max())
-    return top < FAINT and top - background_of(level) < FLAT
+    return top < faint and top - background_of(level) < FLAT
 
 
 def spoken(waves: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.statistics import McNemar, mcnemar_clustered, mcnemar_exact
+from mmtune.analysis.statistics import McNemar, least_sign_flip_p, mcnemar_clustered, mcnemar_exact
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
@@ -234,12 +234,16 @@ def verdict(
     if shares:
         # Rows that share a recording stand and fall together: thirty of them are no thirty pieces of evidence.
         result = replace(result, p_value=mcnemar_clustered(ours, theirs, unit))
-    worse = result.a_is_worse(SIGNIFICANT)
+    # Of so few no difference would be significant, and the gate would hold nothing back.
+    few = shares and least_sign_flip_p(len(np.unique(unit))) >= SIGNIFICANT
+    worse = result.only_a < result.only_b if few else result.a_is_worse(SIGNIFICANT)
     p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"
     over = f" over {evidence(kind, unit)}" if shares else ""
     numbers = f"alone right on {result.only_a} test rows against {result.only_b}, exact McNemar{over} {p_value}"
-    how = "significantly worse" if worse else "not significantly worse"
-    return Verdict(not worse, f"version {version} is {how} than champion version {champion} ({numbers})", result)
+    sure = "" if few else "significantly "
+    how = f"{sure}worse" if worse else f"not {sure}worse"
+    told = f"{numbers}; too few to tell chance from a difference" if few else numbers
+    return Verdict(not worse, f"version {version} is {how} than champion version {champion} ({told})", result)
 
 
 def write_down(registry: Registry, made: Promotion) -> None:

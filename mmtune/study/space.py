@@ -201,12 +201,14 @@ def importances(space: Space, trials: Sequence[Drawn], trees: int = TREES) -> di
 
     trials: of the complete ones what was drawn, and the objective. By fANOVA (Hutter et al., 2014): shares of the
     variance over the whole space of what a forest of so many `trees` has learnt of the trials; what choices do only
-    together is in none of them. Choices that not every trial has are left out. 200 trials take seconds.
+    together is in none of them. Choices that not every trial has, or of which a trial has a value that the space has
+    not, are left out. 200 trials take seconds.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    everywhere = [c for c in space if c.when is None and all(c.path in values for values, _ in trials)]
+    usual = [c for c in space if c.when is None]
+    everywhere = [c for c in usual if all(c.path in values and c.admits(values[c.path]) for values, _ in trials)]
     varied = [c for c in everywhere if len({values[c.path] for values, _ in trials}) > 1]
     if len(trials) < 4 or not varied or len({value for _, value in trials}) < 2:
         return {}

@@ -38,7 +38,8 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, protocol: str,
     """The best tracked trial of a finished study on the same data, protocol and seed, whatever its budget.
 
     The same seed means the same split: no validation row was trained on. A cross-validation trains on other rows,
-    and the report's own configuration starts from the report's own encoders, so those are kept apart.
+    and the report's own configuration starts from the report's own encoders, of which nobody fixed a choice, so those
+    are kept apart.
     """
     objective = objective_of(load_study(study).objective)
     same = [
@@ -46,7 +47,7 @@ def best_encoder(tracker: MlflowTracker, study: str, digest: str, protocol: str,
         for run in tracker.studies(study)
         if (run.key.digest, run.key.protocol, run.key.seed) == (digest, protocol, options.seed)
         and (run.key.objective, run.key.folds) == (objective, 0)
-        and (run.key.sampler == "reported" or options.sampler != "reported")
+        and (options.sampler != "reported" or (run.key.sampler == "reported" and not run.key.fixed))
         and run.status == "FINISHED"
         and run.key.sampler != ENSEMBLE
     ]

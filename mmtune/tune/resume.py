@@ -230,7 +230,7 @@ def tracked_attempt(run: TrialRun, reports: dict[int, float], objective: Objecti
         scores=objective.values(run.metrics) if run.state == COMPLETE else (),
         reports=reports,
         retry=run.tags.get("mmtune.retry") == "True",
-        lost=run.tags.get(REASON) == LOST,
+        lost=run.tags.get(REASON) in (LOST, ENDED_BY_HAND),
     )
 
 

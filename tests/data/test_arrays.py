@@ -106,7 +106,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": np.zeros((60, 2)), "groups": {"a": ["", *"b" * 59]}, "keep_apart": "a"}, "known of every row (none), got"),
     (
         {"x": np.eye(60), "groups": {"who": ["a"] * 60}, "keep_apart": "who", "test": np.arange(60) < 20},
-        "test must keep every who on one side, a is on both",
+        "training and test must have no who in common, 1 of the test's 1 are in both, such as a",
     ),
 ]
 
