@@ -200,6 +200,21 @@ def paired_t(a: Sequence[float], b: Sequence[float], ratio: float) -> PairedT:
     return PairedT(p_value=p_value, corrected_p=corrected)
 
 
+def mean_p(differences: Sequence[float]) -> float:
+    """The two-sided p-value of differences (n,) whose mean is to be 0, n >= 2: the paired t-test's.
+
+    Where all are alike there is no spread to go by, and their sign alone counts.
+    """
+    from scipy.stats import ttest_1samp
+
+    found = np.asarray(differences, np.float64)
+    if not found.any():
+        return 1.0
+    if found.std() <= 1e-9 * np.abs(found).max():
+        return least_sign_flip_p(len(found))
+    return float(ttest_1samp(found, 0.0).pvalue)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values (Scandinavian Journal of Statistics 6, 1979, page 65), in the order given.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmtune.analysis import figures, search_figures
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.analysis.figures import plain, shown
 from mmtune.analysis.search_figures import Tried
+from mmtune.analysis.statistics import holm, mean_p
 from mmtune.base.fields import short_names
 from mmtune.report.figures import MOST_STRIP, axis_of
 from mmtune.report.tables import percent, title
@@ -22,8 +23,8 @@ from mmtune.train.objective import Metric, Objective
 
 MOST_AXES = 10
 """Of parallel coordinates; more cannot be read."""
-LEAST_PAIRS, MOSTLY = 3, 0.8
-"""So many comparisons, and such a share of them, make a finding."""
+LEAST_PAIRS, MOSTLY, SURELY = 3, 0.8, 0.05
+"""So many comparisons, such a share of them, and a chance below that in all that were looked at, make a finding."""
 WEIGHTY = 0.4
 """The share of all differences from which a choice is named."""
 TOOK = "fit_seconds"
@@ -109,8 +110,12 @@ def findings(
     complete: trials that have a score. spread: of the weights, over halves of the trials.
     """
     names = short_names(list(dict.fromkeys([*choices, *weights])))
-    told = [duel(complete, path, choices, names[path], objective) for path in choices]
-    found = [sentence for _, sentence in sorted(filter(None, told), key=lambda own: -own[0])[:2]]
+    fought = [own for path in choices for own in duels(complete, path, choices, names[path], objective)]
+    sure = [own for own, p in zip(fought, holm([own.p for own in fought]), strict=True) if p < SURELY and own.agreed]
+    largest: dict[str, Duel] = {}
+    for own in sorted(sure, key=lambda own: -own.size):
+        largest.setdefault(own.choice, own)
+    found = [own.told for own in largest.values()][:2]
     heaviest = max(weights, key=lambda path: weights[path], default="")
     # Of noise too a forest learns something, but of each half something else.
     others = [high for path, (_, high) in spread.items() if path != heaviest]
@@ -119,12 +124,31 @@ def findings(
     return found + together(calibration)
 
 
-def duel(
-    scored: Sequence[TrialRun], path: str, choices: Sequence[str], name: str, objective: Objective
-) -> tuple[float, str] | None:
-    """How one value of a choice fares against another in trials that differ in nothing else: by how much, in words.
+@dataclass(frozen=True, kw_only=True)
+class Duel:
+    """One value of a choice against another: by how much it won, and with what p-value, in how many pairs of trials."""
 
-    None where too few trials say so, or where they do not agree. Of trials that differ in nothing the mean counts.
+    choice: str
+    winner: str
+    loser: str
+    won: int
+    pairs: int
+    size: float
+    p: float
+
+    @property
+    def agreed(self) -> bool:
+        return self.won >= MOSTLY * self.pairs
+
+    @property
+    def told(self) -> str:
+        return f"{self.choice} {self.winner} beat {self.loser} in {self.won} of {self.pairs} pairs of trials"
+
+
+def duels(scored: Sequence[TrialRun], path: str, choices: Sequence[str], name: str, objective: Objective) -> list[Duel]:
+    """How the values of a choice fare against each other in trials that differ in nothing else, in LEAST_PAIRS or more.
+
+    Of trials that differ in nothing the mean counts.
     """
     ranks: dict[str, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in scored:
@@ -137,16 +161,16 @@ def duel(
         for place, one in enumerate(values):
             for other in values[place + 1 :]:
                 gaps[shown(one), shown(other)].append(own[one] - own[other])
-    best: tuple[float, str] | None = None
-    for (one, other), found in gaps.items():
-        won, lost = sum(gap > 0 for gap in found), sum(gap < 0 for gap in found)
-        if len(found) < LEAST_PAIRS or max(won, lost) < MOSTLY * len(found):
-            continue
-        winner, loser = (one, other) if won > lost else (other, one)
-        size = abs(sum(found)) / len(found)
-        if best is None or size > best[0]:
-            best = size, f"{name} {winner} beat {loser} in {max(won, lost)} of {len(found)} pairs of trials"
-    return best
+    return [duel_of(name, pair, own) for pair, own in gaps.items() if len(own) >= LEAST_PAIRS]
+
+
+def duel_of(choice: str, pair: tuple[str, str], gaps: Sequence[float]) -> Duel:
+    """A duel by what the first of two values is ahead of the second in each pair of trials."""
+    ahead = fmean(gaps) > 0
+    won = sum(gap > 0 if ahead else gap < 0 for gap in gaps)
+    winner, loser = pair if ahead else pair[::-1]
+    size, p = abs(fmean(gaps)), mean_p(gaps)
+    return Duel(choice=choice, winner=winner, loser=loser, won=won, pairs=len(gaps), size=size, p=p)
 
 
 def together(calibration: Calibration) -> list[str]:

@@ -161,8 +161,8 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Reported against measured, in percent, also of the weights of the last epoch where those were kept.
 
-    Accuracy and macro-F1 have their 95 % intervals, other accuracies on one split Wilson's, over rows, and a mean over
-    folds or repeats the one that is tracked with it.
+    Accuracy and macro-F1 have their 95 % intervals, Wilson's, over rows, where it is not known what is one piece of
+    evidence, and a mean over folds or repeats the one that is tracked with it; others have none.
     """
     shares = [own.name for own in objective.metrics if own.is_share and own.validates]
     names = list(dict.fromkeys([*reported, "accuracy", "macro_f1", *shares]))
@@ -208,7 +208,8 @@ def measured_on(on: Scored, best: TrialRun, name: str, paper: float | None, metr
     gap = None if value is None or paper is None else 100 * (value - paper)
     known = on.intervals.get(metric) if low is None or high is None else (low, high)
     # The balanced one is a mean over classes, of which Wilson's interval says nothing.
-    wilson = interval(value, on.rows) if "accuracy" in name and "balanced" not in name else ""
+    of_rows = "accuracy" in name and "balanced" not in name and not name.endswith("_alone") and not on.units
+    wilson = interval(value, on.rows) if of_rows else ""
     return {
         on.split: percent(value),
         f"{on.split}_gap": DASH if gap is None else signed(gap),
@@ -231,10 +232,11 @@ def published_table(
 ) -> dict[str, Any]:
     """Published accuracies (shares) and this study's, on test rows if it was scored there, the highest first."""
     tested = "test_accuracy" in best.metrics
-    own = best.metrics.get("test_accuracy", best.metrics.get(key.objective.at_best("val_accuracy")))
+    name = "test_accuracy" if tested else key.objective.at_best("val_accuracy")
+    own, low, high = (best.metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
     on = test if tested else validates
     found = [(value, model, "", False) for model, value in published.items()]
-    known = on.intervals.get("accuracy")
+    known = on.intervals.get("accuracy") if low is None or high is None else (low, high)
     told = interval(own, on.rows) if known is None or own is None else between(known)
     ours = [] if own is None else [(own, f"{key.study}, {on.split} accuracy", told, True)]
     order = sorted([*found, *ours], key=lambda line: (-line[0], not line[3]))

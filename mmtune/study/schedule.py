@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mmtune.base.fields import replace_paths
-from mmtune.study.space import Categorical, Integer, Real, Space, Value, draw, grid
+from mmtune.study.space import Categorical, Integer, Real, Space, Value, grid
 from mmtune.train.objective import MACRO_F1, Metric
 from mmtune.train.recipe import TrialConfig
 
@@ -242,7 +242,8 @@ class Phased(Trials):
         """The values of the best complete trial before a number, the base's where there is none."""
         scored = [(self.metric.rank(a.score), a) for a in attempts if a.index < before and a.score is not None]
         _, best = max(scored, key=lambda own: (own[0], -own[1].index), default=(0.0, None))
-        start = draw(self.space, self.base, lambda choice: self.base[choice.path])
+        # Of every choice, those of options that are not chosen too: a phase may choose one.
+        start = {choice.path: self.base[choice.path] for choice in self.space if choice.path in self.base}
         return start if best is None else {**start, **best.values}
 
 

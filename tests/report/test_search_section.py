@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, both_schemes, driven
 from calibrated import never_wrong
 from rich.console import Console
+from scipy import stats
 
 from mmtune.analysis.search_figures import Tried
 from mmtune.data.dataset import Dataset
 from mmtune.networks.config import ImageCNNConfig
 from mmtune.report.page import write_report
 from mmtune.report.publish import keep_figures
-from mmtune.report.search import cost, duel, findings
+from mmtune.report.search import SURELY, cost, duels, findings
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical
@@ -66,20 +68,32 @@ def grid(worth: Any) -> list[TrialRun]:
 
 
 def test_a_duel_is_between_trials_that_differ_in_nothing_else() -> None:
-    trials = grid(lambda own: 0.5 + 0.1 * (own["a.activation"] == "relu") + 0.3 * (own["b.rate"] == 0.1))
+    noise = iter(np.random.default_rng(0).normal(0, 0.01, 12).tolist())
+    trials = grid(lambda own: 0.5 + 0.1 * (own["a.activation"] == "relu") + 0.3 * (own["b.rate"] == 0.1) + next(noise))
     choices = ["a.activation", "a.kernel", "b.rate"]
-    found = duel(trials, "a.activation", choices, "activation", MACRO_F1)
-    assert found is not None
-    assert found[0] == pytest.approx(0.1)
-    assert found[1] == "activation relu beat tanh in 6 of 6 pairs of trials"
-    assert duel(trials, "a.kernel", choices, "kernel", MACRO_F1) is None
+    (found,) = duels(trials, "a.activation", choices, "activation", MACRO_F1)
+    assert found.size == pytest.approx(0.1, abs=0.02)
+    assert found.told == "activation relu beat tanh in 6 of 6 pairs of trials"
+    scores = {(own.params["a.activation"], own.number % 6): own.metrics[MACRO_F1.name] for own in trials}
+    pairs = [[scores[name, place] for place in range(6)] for name in ("relu", "tanh")]
+    assert found.p == pytest.approx(stats.ttest_rel(*pairs).pvalue)
+    assert len(duels(trials, "a.kernel", choices, "kernel", MACRO_F1)) == 3
     said = findings(trials, choices, {}, {}, MACRO_F1, never_wrong())
     assert [own.split()[0] for own in said] == ["rate", "activation"]
 
 
+def test_of_noise_nothing_is_learnt_oftener_than_once_in_twenty() -> None:
+    rng, choices, draws = np.random.default_rng(0), ["a.activation", "a.kernel", "b.rate"], 200
+    found = sum(
+        bool(findings(grid(lambda own: rng.normal()), choices, {}, {}, MACRO_F1, never_wrong())) for _ in range(draws)
+    )
+    assert found <= stats.binom.ppf(0.999, draws, SURELY)
+
+
 def test_what_is_not_agreed_on_or_too_little_is_no_finding() -> None:
+    choices = ["a.activation", "a.kernel", "b.rate"]
     mixed = grid(lambda own: 0.5 + 0.1 * ((own["a.activation"] == "relu") == (own["a.kernel"] == 3)))
-    assert duel(mixed, "a.activation", ["a.activation", "a.kernel", "b.rate"], "activation", MACRO_F1) is None
+    assert findings(mixed, choices, {}, {}, MACRO_F1, never_wrong()) == []
     few = [trial(0, 0.1, {"x": 1}), trial(1, 0.9, {"x": 2})]
     assert findings(few, ["x"], {}, {}, MACRO_F1, never_wrong()) == []
     assert findings(few, ["x"], {"x": 0.9}, {"x": (0.8, 1.0)}, MACRO_F1, never_wrong()) == []
@@ -99,9 +113,9 @@ def test_a_value_that_was_drawn_oftener_is_not_held_against_the_worst_draw() -> 
     tried = [(value, rate, score) for rate in (1, 2, 3, 4) for value, own in scores.items() for score in own]
     trials = [trial(n, score, {"kind": value, "rate": rate}) for n, (value, rate, score) in enumerate(tried)]
     ranked = sorted(trials, key=lambda own: -own.metrics[MACRO_F1.name])
-    found = duel(ranked, "kind", ["kind", "rate"], "kind", MACRO_F1)
-    assert found is not None
-    assert found == (pytest.approx(0.02), "kind a beat b in 4 of 4 pairs of trials")
+    (found,) = duels(ranked, "kind", ["kind", "rate"], "kind", MACRO_F1)
+    assert (found.size, found.told) == (pytest.approx(0.02), "kind a beat b in 4 of 4 pairs of trials")
+    assert found.p == 2 * 0.5**4
 
 
 def test_what_costs_more_for_less_is_not_on_the_front() -> None:

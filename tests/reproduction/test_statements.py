@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rich.console import Console
 
@@ -36,7 +38,12 @@ def tracker(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> MlflowTr
     for name, epochs in (("image_cnn", 2), ("audio_rnn", 6), ("audio_rnn", 1), ("latent_fusion", 2)):
         options = Options(sampler="reported", epochs=epochs, workers=1, device="cpu")
         run_study(load_study(name), tiny, options, store, QUIET)
-    run_study(load_study("audio_rnn"), tiny, Options(epochs=1, trials=1, workers=1, device="cpu"), store, QUIET)
+    others = [Options(epochs=1, trials=1, workers=1, device="cpu")]
+    # Neither a protocol that no table has, nor a choice of one's own, is a report's.
+    own: dict[str, Any] = {"sampler": "reported", "epochs": 7, "workers": 1, "device": "cpu"}
+    others += [Options(protocol="random", **own), Options(fixed={"model.hidden": 24}, **own)]
+    for options in others:
+        run_study(load_study("audio_rnn"), tiny, options, store, QUIET)
     return MlflowTracker(store)
 
 
@@ -49,9 +56,10 @@ def test_the_longest_reported_run_of_each_study_stands_in_the_table(tracker: Mlf
         ("latent_fusion", 2),
     ]
     assert all(r.trial is not None and "test_accuracy" in r.trial.metrics for r in found)
-    failed = [result("audio_rnn", epochs=1), result("dual_cnn_fusion", epochs=1)]
-    names = [(r.task.study, r.task.epochs) for r in with_stored(tracker, tiny, failed)]
-    assert names == [("audio_rnn", 6), ("dual_cnn_fusion", 1), ("image_cnn", 2), ("latent_fusion", 2)]
+    failed = [result("audio_rnn", epochs=1), result("audio_rnn", epochs=6, seed=1), result("dual_cnn_fusion", epochs=1)]
+    names = [(r.task.study, r.task.epochs, r.task.seed) for r in with_stored(tracker, tiny, failed)]
+    assert names[:3] == [("audio_rnn", 6, 0), ("audio_rnn", 6, 1), ("dual_cnn_fusion", 1, 0)]
+    assert names[3:] == [("image_cnn", 2, 0), ("latent_fusion", 2, 0)]
 
 
 @pytest.mark.slow

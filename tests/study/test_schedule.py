@@ -19,11 +19,11 @@ from mmtune.study import load_study
 from mmtune.study.definition import schedule
 from mmtune.study.options import Options
 from mmtune.study.schedule import GridPhase, Phased, RandomPhase, RefinePhase, Tries, enumerated, scaled
-from mmtune.study.space import Categorical, Integer, Real, Space
+from mmtune.study.space import Categorical, Integer, Real, Space, one_of
 from mmtune.tracking import COMPLETE, MlflowTracker, TrialRun
 from mmtune.train.checkpoint import load_checkpoint
 from mmtune.tune.run import run_study
-from mmtune.tune.search import Attempt
+from mmtune.tune.search import Attempt, Given, Search
 
 SPACE: Space = (
     Real(path="rate", low=1e-4, high=1e-1, log=True, source=""),
@@ -91,6 +91,16 @@ def test_a_study_without_such_trials_is_refused() -> None:
     ladder = load_study("multihead_fusion")
     with pytest.raises(InputError, match="has no trials with --sampler grid"):
         schedule(ladder, "grid", ladder.base, {})
+
+
+def test_a_phase_over_whole_networks_gives_each_the_values_that_it_begins_with() -> None:
+    own = {"a": (Categorical(path="width", values=(1, 2)),), "b": (Categorical(path="kernel", values=(3, 5)),)}
+    space = one_of("net", own)
+    base = {"net.chosen": "a", "net.options.a.width": 1, "net.options.b.kernel": 3}
+    phased = Phased(space=space, phases=(GridPhase(values={"net.chosen": ("a", "b")}),), base=base)
+    search = Search(space, base)
+    made = [search.ask(index, [Given(phased.draw(index, ()).given)]) for index in range(2)]
+    assert made == [{"net.chosen": "a", "net.options.a.width": 1}, {"net.chosen": "b", "net.options.b.kernel": 3}]
 
 
 def test_a_fixed_choice_leaves_the_phases() -> None:

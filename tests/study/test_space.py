@@ -116,6 +116,14 @@ def test_a_choice_that_some_trials_have_not_weighs_nothing_and_neither_does_what
     assert max(alone.values()) < 0.2
 
 
+def test_a_choice_of_which_a_trial_has_a_value_that_the_space_has_not_weighs_nothing() -> None:
+    """Tries may have any value, and a study's file may have been changed since."""
+    space = (Real(path="rate", low=1e-4, high=1e-2, log=True), Categorical(path="kind", values=("a", "b")))
+    trials = [({"rate": 1e-3, "kind": "a"}, 0.1), ({"rate": 2e-3, "kind": "b"}, 0.9), ({"rate": 0.1, "kind": "a"}, 0.2)]
+    found = importances(space, [*trials, ({"rate": 3e-3, "kind": "b"}, 0.8)])
+    assert found.keys() == {"kind"}
+
+
 def test_importances_of_halves_tell_what_is_sure_from_what_is_not() -> None:
     space = tuple(Categorical(path=path, values=(0, 1)) for path in ("sure", "dull"))
     rng = np.random.default_rng(0)
