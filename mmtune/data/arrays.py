@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from mmtune.data.checks import (
 )
 from mmtune.data.classes import ordered
 from mmtune.data.dataset import Bank, Dataset, Partition, Rows
-from mmtune.data.drawing import TEST_SHARE, hold_out, require_apart
+from mmtune.data.drawing import TEST_SHARE, hold_out, require_apart, without_copies
 from mmtune.data.forms import Form, Ready
 from mmtune.data.identity import distinct
 
 COLOURS = (1, 3, 4)
+SHORTEST = 1_600
+"""Samples of a sound; a shorter row of whole numbers is a vector."""
+LOG = logging.getLogger("mmtune")
 
 
 def from_arrays(
@@ -41,10 +45,12 @@ def from_arrays(
 ) -> Dataset:
     """A data set in memory from banks by name, (N, ...) each, and a label for each row: a number or a name.
 
-    uint8 (N, H, W) or (N, C, H, W) are pictures, int16 (N, samples) waveforms at 16 kHz, all other numbers become
-    float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each row, such as a speaker.
-    test: which rows are for the test (N,), or what share of them is drawn, every class in proportion and no content on
-    both sides; keep_apart: the group that is on one side only, of the test as of a study's usual split.
+    uint8 (N, H, W) or (N, C, H, W) are pictures, int16 (N, samples) waveforms at 16 kHz of a tenth of a second or more,
+    all other numbers become float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each
+    row, such as a speaker, None where it is not known.
+    test: which rows are for the test (N,), whose pictures, sounds and arrays are left out of training; or what share
+    of them is drawn, every class in proportion and no content on both sides. keep_apart: the group that is on one side
+    only, of the test as of a study's usual split.
     `mmtune.run` keeps it beside its runs, `mmtune.data.save` in a folder of your choice.
     Raises InputError where shapes do not agree.
     """
@@ -54,7 +60,7 @@ def from_arrays(
     classes, numbers = numbered(labels)
     rows = len(numbers)
     made = {bank: bank_of(bank, values, rows) for bank, values in banks.items()}
-    own = {group: np.array([str(one) for one in texts]) for group, texts in (groups or {}).items()}
+    own = {group: np.array([named(one) for one in texts]) for group, texts in (groups or {}).items()}
     whole = Partition(banks=made, labels=numbers, groups=own)
     known = {bank: (forms or {}).get(bank, ready(own)) for bank, own in made.items()}
     check_partition(whole, known, classes, name)
@@ -63,8 +69,12 @@ def from_arrays(
     mask = hold_out(whole, float(test), keep_apart, seed) if isinstance(test, float | int) else np.asarray(test, bool)
     if mask.shape != (rows,):
         raise InputError(f"test must say of each of {rows} rows whether it is for the test, got shape {mask.shape}")
-    train, held = (whole.take(np.flatnonzero(side)).compact() for side in (~mask, mask))
+    train, held = (whole.take(np.flatnonzero(side)) for side in (~mask, mask))
     require_apart(train, held, keep_apart)
+    train, facts = without_copies(train, held, "given")
+    if facts["left_out"]:
+        LOG.warning("%s: %s training rows are left out, as the test has their content", name, facts["left_out"])
+    train, held = train.compact(), held.compact()
     parts = [train, held] if len(held) else [train]
     for what, part in zip(("training rows", "test rows"), parts, strict=False):
         require_classes_present(f"{name}, {what}", part.labels, classes, "rows")
@@ -86,6 +96,11 @@ def require_known(whole: Partition, group: str) -> None:
     if not whole.known(group):
         there = ", ".join(own for own in whole.groups if whole.known(own)) or "none"
         raise InputError(f"keep_apart must be a group that is known of every row ({there}), got {group!r:.80}")
+
+
+def named(member: object) -> str:
+    """The name of a member of a group, "" for one that is not known."""
+    return "" if member is None or member != member else str(member)
 
 
 def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Rows]:
@@ -110,7 +125,7 @@ def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
         raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
     if given.dtype == np.uint8 and given.ndim == 4 and given.shape[3] in COLOURS and given.shape[1] not in COLOURS:
         raise InputError(f"{name} must be pictures (N, C, H, W), got {given.shape}: move the channels to the front")
-    if given.dtype in (np.uint8, np.int16):
+    if (given.dtype == np.uint8 and given.ndim > 2) or (given.dtype == np.int16 and given[0].size >= SHORTEST):
         return distinct(given)
     with np.errstate(over="ignore"):
         numbers = given.astype(np.float32)

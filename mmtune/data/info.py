@@ -65,6 +65,7 @@ def of_source(what: str, facts: Mapping[str, Any]) -> Said:
         "other_classes": f"of other classes, not used: {counted(other)}" if isinstance(other, dict) and other else "",
         "equal": "are equal to an earlier one: a value is kept once, and never on both sides",
         "of_two_classes": "values have several classes",
+        "halved": "rows have no numbers, as one or more of their cells are empty",
         "left_out": "left out of training, as their content is in the test too",
         "skipped": f"could not be used: {first(facts, 'skipped')}",
         "ignored": f"of the files are ignored: {first(facts, 'ignored')}",

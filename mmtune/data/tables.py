@@ -53,6 +53,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     cells = read_cells(path)
     labels = cells.column(path, how.label or LABEL)
     bad: dict[str, str] = {}
+    gaps: dict[str, str] = {}
     banks: dict[str, Bank] = {}
     groups = {name: cells.column(path, column) for name, column in how.named_groups(alone=True).items()}
     test = sides(path, cells, how.split, bad)
@@ -63,7 +64,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
         if one.column in banks:
             continue
         if isinstance(one.form, Vector):
-            banks[one.column] = read_numbers(path, cells, one.form.columns, bad)
+            banks[one.column] = read_numbers(path, cells, one.form.columns, bad, gaps)
         else:
             banks[one.column] = read_column(path, cells, one, bad, report)
     heard = next((one.column for one in asked if isinstance(one.form, Sound)), "")
@@ -72,7 +73,10 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     wrong = {name.partition(",")[0] for name in bad}
     empty = np.all([bank.index < 0 for bank in banks.values()], axis=0)
     nothing = [f"line {line}" for line, own in zip(cells.lines, empty.tolist(), strict=True) if own]
-    bad |= {line: "must have a value in one bank at least, has none" for line in nothing if line not in wrong}
+    for place in nothing:
+        if place not in wrong:
+            why = f", as its {gaps[place]} is empty" if place in gaps else ""
+            bad[place] = f"must have a value in one bank at least, has none{why}"
     unusable = wrong.union(nothing)
     kept = np.flatnonzero([f"line {line}" not in unusable for line in cells.lines])
     bad = {f"{path.name}, {name}": reason for name, reason in bad.items()}
@@ -88,7 +92,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     )
     for name, own in whole.groups.items():
         require_names(own, f"{path}: group {name}")
-    source = Source(classes, whole, test, {"naming": "table", "rows": len(labels)}, bad)
+    source = Source(classes, whole, test, {"naming": "table", "rows": len(labels), "halved": len(gaps)}, bad)
     return source if len(kept) == len(labels) else source.take(kept)
 
 
@@ -144,8 +148,11 @@ def sides(path: Path, cells: Cells, column: str, bad: dict[str, str]) -> NDArray
     return np.array([tests.get(cell, False) for cell in own])
 
 
-def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str, str]) -> Bank:
-    """The bank of numbers in some columns, unscaled float64; a row with an empty cell among them has none."""
+def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str, str], gaps: dict[str, str]) -> Bank:
+    """The bank of numbers in some columns, unscaled float64; a row with an empty cell among them has none.
+
+    bad: is told what is no number, by line and column; gaps: the first empty column of lines that have some numbers.
+    """
     own = [cells.column(path, column) for column in columns]
     values = np.zeros((len(cells.lines), len(columns)))
     present = np.ones(len(cells.lines), bool)
@@ -153,6 +160,8 @@ def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str
         for turn, text in enumerate(texts):
             if text.lower() in NOTHING:
                 present[row] = False
+                if not all(own.lower() in NOTHING for own in texts):
+                    gaps.setdefault(f"line {line}", columns[turn])
                 continue
             number = as_number(text)
             if number is None:

@@ -74,7 +74,10 @@ def by_column(name: str, given: Any, form: Vector) -> NDArray[Any]:
     if {*map(str, given.keys())} != {*form.columns}:
         got = ", ".join(map(str, given.keys()))
         raise InputError(f"{name} must have the numbers {', '.join(form.columns)}, got {got or 'none'}")
-    return np.stack([np.asarray(given[column]) for column in form.columns], axis=-1)
+    columns = [np.asarray(given[column]) for column in form.columns]
+    if len({column.shape for column in columns}) > 1:
+        raise InputError(f"{name} must have as many numbers in each of {', '.join(form.columns)}")
+    return np.stack(columns, axis=-1)
 
 
 def as_array(name: str, given: Any, form: Form) -> NDArray[Any]:

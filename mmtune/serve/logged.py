@@ -107,7 +107,7 @@ def write_trial(
     card = {
         "forms": {name: form_to_json(form) for name, form in dataset.forms.items()},
         "classes": list(dataset.classes),
-        "missing": missing_in(study, trial, list(dataset.forms)),
+        "missing": missing_in(study, trial, dataset),
         "data": {"name": dataset.name, "digest": dataset.digest},
         "scores": scores_of(study, trial),
         "calibration": read_calibration(tracker.artifact(trial.run_id, CALIBRATION)).told(),
@@ -116,12 +116,13 @@ def write_trial(
     write_pyfunc(target, model, card, trial.run_id, usual)
 
 
-def missing_in(study: StudyRun, trial: TrialRun, banks: Sequence[str]) -> list[str]:
-    """The banks without which a model has learnt to answer: rows of the data, or modality dropout, lacked them."""
+def missing_in(study: StudyRun, trial: TrialRun, dataset: Dataset) -> list[str]:
+    """The banks without which a model has learnt to answer: rows to train on, or modality dropout, lacked them."""
     dropped = trial.params.get(DROPOUT, 0.0)
     if isinstance(dropped, int | float) and dropped > 0:
-        return list(banks)
-    return [bank for bank in study.tags.get(MISSING, "").split(",") if bank]
+        return list(dataset.forms)
+    allowed = [bank for bank in study.tags.get(MISSING, "").split(",") if bank in dataset.train.banks]
+    return [bank for bank in allowed if bool((dataset.train.banks[bank].index < 0).any())]
 
 
 def scores_of(study: StudyRun, trial: TrialRun) -> dict[str, float]:

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Form, Vector
@@ -39,6 +40,8 @@ from mmtune.serve.ui import Guard, answer_on, is_foreign, names_of
 MOST_BYTES = 64 * 2**20
 """Of a request; larger ones are refused before they are read."""
 MOST_ROWS, MOST_TOP, MOST_LOOKED = 1_000, 100, 16
+LONGEST_NAME = 100
+"""Of a bank in a request, for a file of its name."""
 ASKS = ("rows", "abstain_at", "coverage", "top", "look")
 
 
@@ -75,9 +78,9 @@ def application(folder: Path, hosts: Iterable[str], near: Near | None = None) ->
         with alone:
             return answers(predictor, asked, own, trained)
 
-    app = init(load_model(str(folder.parents[1])))
-    app.router.routes[:0] = [Route("/predict", predict, methods=["POST"]), *page_routes(predictor)]
-    return Bounded(app, hosts)
+    # Beside MLflow's and not within it, which gives up after a minute what goes on and holds the next one up.
+    own = [Route("/predict", predict, methods=["POST"]), *page_routes(predictor)]
+    return Bounded(Starlette(routes=[*own, Mount("/", init(load_model(str(folder.parents[1]))))]), hosts)
 
 
 def read_json(body: bytes) -> object:
@@ -125,7 +128,11 @@ def answer(predictor: Predictor, row: object, record: Record, folder: Path) -> d
     try:
         if not isinstance(row, dict) or not row:
             raise InputError(f"a row must have a value by bank, got {row!r:.80}")
-        return record(predictor.values(**given(predictor.forms, row, folder)))
+        values = predictor.values(**given(predictor.forms, row, folder))
+        count = max(map(len, values.values()))
+        if count != 1:
+            raise InputError(f"a row must have one value of each bank, got {count}")
+        return record(values)
     except InputError as error:
         # The name of a file that was written here says nothing to whoever sent it.
         return {"refused": str(error).replace(f"{folder}/", "")}
@@ -148,7 +155,7 @@ def given(forms: Mapping[str, Form], row: Mapping[str, Any], folder: Path) -> di
             content = base64.b64decode(value.encode(), validate=True)
         except (binascii.Error, ValueError) as error:
             raise InputError(f"{name} must be a file in base64, it is not: {error}") from error
-        found[name] = folder / (name if name.isidentifier() else "file")
+        found[name] = folder / (name if name.isidentifier() and len(name) <= LONGEST_NAME else "file")
         found[name].write_bytes(content)
     return found
 
