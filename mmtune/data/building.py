@@ -18,7 +18,7 @@ from mmtune.data.checks import require_classes_present, require_name
 from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
 from mmtune.data.drawing import divided
 from mmtune.data.folders import read_pictures, read_recordings
-from mmtune.data.forms import Form, Sound
+from mmtune.data.forms import Digit, Form, Sound
 from mmtune.data.identity import distinct, is_identity
 from mmtune.data.pairing import pair
 from mmtune.data.reading import require_sound, skipped
@@ -89,7 +89,10 @@ def of_folders(what: Folders, how: How, report: Progress) -> Parts:
         sides.append(Side("audio", source, recordings(what.test_audio) if what.test_audio else None, what.audio))
         asked += heard
     require_asked(asked)
-    require_usable(how, *(own for side in sides for own in (side.source, side.other) if own is not None))
+    assumed = isinstance(asked[0].form, Digit) and not what.image_form
+    advice = "as all classes are digits, pictures are read as such; --image-form 32x32:rgb takes them as they are"
+    sources = [own for side in sides for own in (side.source, side.other) if own is not None]
+    require_usable(how, *sources, advice=advice if assumed else "")
     divisions = [divide(side.source, side.other, side.folder, how) for side in sides]
     provenance = {"source": "built", **{side.kind: side.source.facts for side in sides}, "seed": how.seed}
     classes = sides[0].source.classes
@@ -135,13 +138,16 @@ def repeated(source: Source) -> dict[str, int]:
     }
 
 
-def require_usable(how: How, *sources: Source) -> None:
-    """Raise InputError unless the groups that a user names are some source's, and all files are sound or skipped."""
+def require_usable(how: How, *sources: Source, advice: str = "") -> None:
+    """Raise InputError unless the groups that a user names are some source's, and all files are sound or skipped.
+
+    advice: what may mend files of which none can be used.
+    """
     if how.skip_bad:
         for source in sources:
             source.facts.update(skipped(source.bad))
     else:
-        require_sound({name: reason for source in sources for name, reason in source.bad.items()})
+        require_sound({name: reason for source in sources for name, reason in source.bad.items()}, advice)
     groups = dict.fromkeys(group for source in sources for group in source.rows.groups)
     for name in how.named_groups(alone=True):
         if name not in groups:

@@ -65,14 +65,15 @@ def space(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         ) from error
 
 
-def require_sound(bad: Mapping[str, str]) -> None:
+def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
     """Raise InputError with the first of what cannot be used, as many as fit into its line, and how many there are."""
     if bad:
-        room = (LONGEST - 200) // min(len(bad), FIRST)
+        room = (LONGEST - 200 - len(advice)) // min(len(bad), FIRST)
         told = "; ".join(f"{name}: {reason}"[:room] for name, reason in list(bad.items())[:FIRST])
         more = f"; and {len(bad) - FIRST} more" if len(bad) > FIRST else ""
         what = "1 file or line" if len(bad) == 1 else f"{len(bad)} files or lines"
-        raise InputError(f"{what} cannot be used (--skip-bad goes on without): {told}{more}")
+        ways = "; ".join(filter(None, ["--skip-bad goes on without", advice]))
+        raise InputError(f"{what} cannot be used ({ways}): {told}{more}")
 
 
 def skipped(bad: Mapping[str, str]) -> dict[str, Any]:

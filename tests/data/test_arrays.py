@@ -120,3 +120,26 @@ def test_pictures_with_their_channels_last_are_refused() -> None:
     pictures = np.zeros((20, 16, 16, 3), np.uint8)
     with pytest.raises(InputError, match=r"photo must be pictures \(N, C, H, W\), got \(20, 16, 16, 3\): move the"):
         from_arrays(labels=[0, 1] * 10, photo=pictures)
+
+
+def test_copies_of_a_given_test_are_left_out_of_training_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    given_arrays, mask = arrays(), np.arange(60) % 4 == 0
+    given_arrays["photo"][1] = given_arrays["photo"][0]
+    made = from_arrays(labels=LABELS, test=mask, **given_arrays)
+    assert len(made.train) == 60 - mask.sum() - 1
+    assert not shared(made.train, made.require_test()).any()
+    assert "arrays: 1 training rows are left out, as the test has their content" in caplog.text
+
+
+def test_a_member_that_is_none_is_not_known() -> None:
+    who = ["ann", None, float("nan"), "bob"] * 15
+    made = from_arrays(labels=LABELS, groups={"who": who}, **arrays())
+    known = {own for part in (made.train, made.require_test()) for own in part.groups["who"].tolist()}
+    assert known == {"", "ann", "bob"}
+    assert not made.train.known("who")
+
+
+@pytest.mark.parametrize(("values", "kept"), [(np.uint8, (60, 5)), (np.int16, (60, 5)), (np.int16, (60, 4, 6))])
+def test_short_rows_of_whole_numbers_are_numbers(values: type, kept: tuple[int, ...]) -> None:
+    made = from_arrays(labels=LABELS, x=np.arange(np.prod(kept)).reshape(kept).astype(values))
+    assert made.train.banks["x"].values.dtype == np.float32

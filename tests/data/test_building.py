@@ -436,3 +436,48 @@ def test_mnist_and_fsdd_as_they_are(tmp_path: Path) -> None:
     counts, kilobytes = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.splitlines()
     assert counts.split() == [b"60000", b"2700", b"10000", b"300"]
     assert int(kilobytes) < 1.5e6
+
+
+def of_people(folder: Path, people: str) -> Path:
+    """Pictures of two classes, three by each of some people."""
+    for word in "ab":
+        for who in people:
+            for turn in range(3):
+                write_picture(folder / word / f"{who}-{turn}.png", word)
+    return folder
+
+
+BY_PERSON = How(groups=("who=([a-z])-",), keep_apart="who")
+
+
+def test_nobody_of_what_is_kept_apart_is_in_both_corpora(tmp_path: Path) -> None:
+    ours, theirs = of_people(tmp_path / "ours", "pqr"), of_people(tmp_path / "theirs", "rst")
+    said = refusal(lambda: build(Folders(images=ours, test_images=theirs), tmp_path / "set", BY_PERSON))
+    assert "training and test must have no who in common, 1 of the test's 3 are in both, such as r" in said
+    assert not (tmp_path / "set").exists()
+    others = of_people(tmp_path / "others", "st")
+    made = build(Folders(images=ours, test_images=others), tmp_path / "set", BY_PERSON)
+    assert set(made.require_test().groups["who"]) == {"s", "t"}
+
+
+def test_who_is_paired_by_class_alone_cannot_be_kept_apart(tmp_path: Path) -> None:
+    """A row would be of one person by its picture and of another by its sound."""
+    seen = of_people(tmp_path / "seen", "pqrs")
+    said = recordings(
+        tmp_path / "said", [f"{word}/{who}-{turn}.wav" for word in "ab" for who in "pqrs" for turn in "12"]
+    )
+    assert "--keep-apart who is of pictures and of recordings, which are paired by class alone" in refusal(
+        lambda: build(Folders(seen, said), tmp_path / "set", BY_PERSON)
+    )
+
+
+def test_pictures_that_are_no_digits_under_names_of_digits_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for row in range(12):
+        path = tmp_path / "images" / str(row % 2) / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (48, 48, 3), np.uint8)).save(path)
+    said = refusal(lambda: build(Folders(images=tmp_path / "images"), tmp_path / "set"))
+    assert "as all classes are digits, pictures are read as such; --image-form 32x32:rgb takes them as they are" in said
+    made = build(Folders(images=tmp_path / "images", image_form="32x32:rgb"), tmp_path / "set")
+    assert made.forms["image"] == Picture(height=32, width=32, colour=True)

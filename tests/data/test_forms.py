@@ -23,6 +23,7 @@ from mmtune.data.forms import (
     Mfcc,
     Picture,
     Ready,
+    Speech,
     Vector,
     Waveform,
     dtype_of,
@@ -184,3 +185,32 @@ def test_mean_and_deviation_are_rounded_far_below_what_they_scale(middle: float,
     assert abs(scaled.mean()) < 1e-3
     assert scaled.std() == pytest.approx(1, rel=1e-5)
     assert scale_of(np.full((9, 1), 123_456_789.0))[0] == 123_456_789.0
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 36.6, 1000000.1, 3.0, 0.0, -0.3])
+@pytest.mark.parametrize("rows", [50, 200, 1000])
+def test_equal_numbers_have_no_deviation_whatever_their_sum_is_rounded_to(value: float, rows: int) -> None:
+    made = Vector(columns=("dose",)).fit(np.full((rows, 1), value))
+    assert made.std == (1.0,)
+    assert float(made.scaled(np.array([[value + 0.1]]))[0, 0]) == pytest.approx(0.1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("hertz", "level"), [(5_000, 0.35), (4_800, 0.13), (440, 0.01)])
+def test_what_need_not_be_a_voice_is_heard_as_it_was_in_training(hertz: float, level: float, tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, level * np.sin(2 * np.pi * hertz * np.arange(16_000) / 16_000), 16_000)
+    for form in (Waveform(), LogMel(), Mfcc()):
+        np.testing.assert_array_equal(form.read(path), form.scaled(form.extract(path)))
+
+
+def test_a_hush_is_nothing_to_any_form(tmp_path: Path) -> None:
+    path = tmp_path / "hush.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 1e-3, 16_000), 16_000, subtype="FLOAT")
+    for form in (Waveform(), LogMel(), Mfcc(), Speech()):
+        assert "nothing is said in it" in refusal(lambda own=form: own.read(path))
+
+
+def test_floats_that_are_whole_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "whole.wav"
+    soundfile.write(path, 3_760 * np.sin(np.arange(8_000) / 9), 16_000, subtype="FLOAT")
+    assert "floats must be samples from -1 to 1, got 376" in refusal(lambda: Waveform().extract(path))

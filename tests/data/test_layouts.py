@@ -112,6 +112,13 @@ def test_a_regex_of_the_users_reads_anything() -> None:
     assert found.ignored == ["other.wav"]
 
 
+def test_a_regex_of_the_users_leaves_training_and_test_apart() -> None:
+    paths = [f"{side}/{turn}-{word}.png" for side in ("train", "test") for turn in range(3) for word in ANIMALS]
+    found = recognise(FOLDER, "pictures", [*paths, "more/1-cat.png"], (), re.compile("-([a-z]+).png$"))
+    assert {(one.path.startswith("test/"), one.test) for one in found.named} == {(True, True), (False, False)}
+    assert found.ignored == ["more/1-cat.png"]
+
+
 def test_pictures_are_read_by_their_folder() -> None:
     paths = [f"{word}/more/{turn}_1_2.PNG" for word in ANIMALS for turn in range(3)]
     assert {one.label for one in recognise(FOLDER, "pictures", paths).named} == set(ANIMALS)

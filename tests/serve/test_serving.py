@@ -66,6 +66,18 @@ def test_a_path_is_no_file_and_numbers_are_an_array(address: str, served: Path, 
     assert {name: whole[name] for name in ("class", "probability")} == {n: said[n] for n in ("class", "probability")}
 
 
+def test_a_row_is_one_row(address: str, files: tuple[Path, Path]) -> None:
+    """A row that holds several, or a name that no file could have, costs no other row its answer."""
+    picture = np.asarray(Image.open(files[0])).tolist()
+    rows = [{"image": [picture, picture]}, {"image": picture}, {"x" * 300: encoded(files[0])}]
+    code, found = asked(address, "predict", json.dumps({"rows": rows}).encode())
+    assert code == 200
+    several, single, odd = found["predictions"]
+    assert several["refused"] == "a row must have one value of each bank, got 2"
+    assert "class" in single
+    assert "this model takes image" in odd["refused"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
