@@ -18,7 +18,7 @@ PACKAGE = __name__.partition(".")[0]
 INSTALLED = ("site-packages", "dist-packages")
 # What Python or a library writes into a class, or where it stands.
 WRITTEN = ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__",
-           "__annotations__", "__annotate_func__", "__annotations_cache__", "_abc_impl")  # fmt: skip
+           "__annotations__", "__annotate_func__", "__annotations_cache__", "__slotnames__", "_abc_impl")  # fmt: skip
 
 
 def own_code(used: Iterable[object]) -> str:

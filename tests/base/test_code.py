@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections import OrderedDict
@@ -112,6 +113,19 @@ def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
     }
     assert len(told) == 1
     assert len(told.pop()) == 12
+
+
+class Pickled:
+    """A class of this file, which counts as a user's own."""
+
+    width = 3
+
+
+def test_what_pickling_writes_into_a_class_is_no_change() -> None:
+    before = own_code([Pickled])
+    pickle.dumps(Pickled(), protocol=2)
+    assert "__slotnames__" in vars(Pickled)
+    assert own_code([Pickled]) == before != ""
 
 
 def test_what_is_installed_is_nobodys_own() -> None:
