@@ -230,12 +230,13 @@ def verdict(
     test = dataset.require_test()
     ours, theirs = predictions == test.labels, theirs == test.labels
     kind, unit = independent(test, protocol, dataset.train)
-    result, shares = mcnemar_exact(ours, theirs), len(np.unique(unit)) < len(unit)
+    result, count = mcnemar_exact(ours, theirs), len(np.unique(unit))
+    shares = count < len(unit)
     if shares:
         # Rows that share a recording stand and fall together: thirty of them are no thirty pieces of evidence.
         result = replace(result, p_value=mcnemar_clustered(ours, theirs, unit))
     # Of so few no difference would be significant, and the gate would hold nothing back.
-    few = shares and least_sign_flip_p(len(np.unique(unit))) >= SIGNIFICANT
+    few = shares and least_sign_flip_p(count) >= SIGNIFICANT
     worse = result.only_a < result.only_b if few else result.a_is_worse(SIGNIFICANT)
     p_value = f"p = {result.p_value:.3g}" if result.p_value >= 1e-9 else "p < 1e-9"
     over = f" over {evidence(kind, unit)}" if shares else ""

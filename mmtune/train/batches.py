@@ -108,6 +108,7 @@ class Resident:
         self.shapes = shapes_of(partition, classes)
         self.labels = tensor_of(partition.labels).to(device)
         self.held: dict[str, Held] = {}
+        self.evidence: dict[str, NDArray[np.int64]] = {}
         self.lock = threading.Lock()
 
     def bank(self, name: str) -> Held:
@@ -119,7 +120,9 @@ class Resident:
 
     def units(self, protocol: str) -> NDArray[np.int64]:
         """What is one piece of evidence among the rows under a protocol, (N,): see `independent`."""
-        return independent(self.partition, protocol)[1]
+        if protocol not in self.evidence:
+            self.evidence[protocol] = independent(self.partition, protocol)[1]
+        return self.evidence[protocol]
 
     def rows(self, reads: Sequence[str]) -> Rows:
         """All rows, with the banks that a network reads; InputError where the partition lacks one."""
