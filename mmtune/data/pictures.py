@@ -28,6 +28,7 @@ MOST_BYTES = 64 * MEBIBYTE
 JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
 MAX_SCANS = 100  # encoders write ten or so
 MIN_CONTRAST = 32.0  # of 255
+TWELVE_BITS = 4095
 INK = 0.25  # of the darkest ink: what bounds the digit
 
 
@@ -60,20 +61,32 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
 def read_picture(path: Path, height: int, width: int, colour: bool) -> NDArray[np.uint8]:
     """A picture, upright, over white where it is transparent, stretched to so many pixels.
 
-    (height, width) uint8 in grey, or (3, height, width) in colour. Raises InputError as `read_digit` does.
+    (height, width) uint8 in grey, or (3, height, width) in colour. Raises InputError as `read_digit` does, but for
+    what it shows, and where a picture of 16 bits uses 12 of them at most.
     """
     from PIL import Image
 
     def convert(picture: Any) -> NDArray[np.uint8]:
         # Of 16 bits of grey Pillow would make white whatever exceeds 8.
         deep = picture.mode.startswith("I")
-        seen = (Image.fromarray(np.rint(to_grey(picture)).astype(np.uint8)) if deep else picture).convert("RGBA")
+        seen = (Image.fromarray(high_bits(path, np.asarray(picture))) if deep else picture).convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB" if colour else "L")
         pixels = np.asarray(flat.resize((width, height), Image.Resampling.BICUBIC))
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if colour else pixels)
 
     made: NDArray[np.uint8] = opened(path, convert)
     return made
+
+
+def high_bits(path: Path, levels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """The higher 8 of 16 bits; InputError where so little of the range is used that few levels would be left."""
+    low, high = int(levels.min()), int(levels.max())
+    if low < high <= TWELVE_BITS:
+        raise InputError(
+            f"{path}: 16 bits of grey must reach beyond level {TWELVE_BITS:,}, as 8 of them are kept; its levels are "
+            f"{low:,} to {high:,}: scale all pictures alike, to 65,535"
+        )
+    return np.rint(levels / np.float32(257)).astype(np.uint8)
 
 
 def read_grey(path: Path) -> NDArray[Any]:

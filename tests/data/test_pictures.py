@@ -233,6 +233,17 @@ def test_a_picture_of_sixteen_bits_is_what_its_upper_eight_are(tmp_path: Path) -
         assert np.abs(deep.astype(int) - plain).max() <= 1
 
 
+@pytest.mark.parametrize("high", [255, 1_023, 4_095])
+def test_a_picture_that_uses_few_of_its_sixteen_bits_is_refused(tmp_path: Path, high: int) -> None:
+    for name, ramp in (("x", np.arange(high + 1)), ("fit", np.arange(high + 1) * (65_535 // high))):
+        Image.fromarray(np.resize(ramp, (64, 64)).astype(np.uint16)).save(tmp_path / f"{name}.png")
+    with pytest.raises(InputError, match=rf"x\.png: 16 bits of grey must .* its levels are 0 to {high:,}: scale"):
+        read_picture(tmp_path / "x.png", 64, 64, False)
+    assert len(np.unique(read_picture(tmp_path / "fit.png", 64, 64, False))) == 256
+    Image.fromarray(np.full((64, 64), high, np.uint16)).save(tmp_path / "even.png")
+    assert np.ptp(read_picture(tmp_path / "even.png", 64, 64, False)) == 0
+
+
 @pytest.mark.parametrize("noise", [3.0, 40.0])
 def test_paper_without_a_mark_is_refused(tmp_path: Path, noise: float) -> None:
     paper = np.random.default_rng(0).normal(180, noise, (300, 400))
