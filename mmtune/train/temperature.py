@@ -23,20 +23,25 @@ PRECISION = 1e-4
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature with the least cross-entropy of logits (N, C) / temperature against labels (N,) int64.
 
-    1 where no row is wrong, or there is none: such rows bear out any confidence, however high. Beyond the limits the
-    nearer one (`at_limit`).
+    Where no row is wrong any sharper answer has less: there a label counts for (N + 1) / (N + 2) and the other classes
+    for the rest (Platt, "Probabilistic outputs for support vector machines", 1999, section 2.2). 1 where there is no
+    row. Beyond the limits the nearer one (`at_limit`).
     """
-    if bool((logits.argmax(1) == labels).all()):
+    if not len(logits):
         return 1.0
-    # The cross-entropy is convex in 1 / temperature: its slope rises, and is 0 once.
     from scipy.optimize import brentq
 
-    ends = {end: slope(logits, labels, math.exp(end)) for end in (-LIMIT, LIMIT)}
+    own = logits.double().gather(1, labels[:, None])[:, 0]
+    if bool((logits.argmax(1) == labels).all()):
+        rest = (logits.sum(1, dtype=torch.float64) - own) / (logits.shape[1] - 1)
+        own = own + (rest - own) / (len(logits) + 2)
+    # The cross-entropy is convex in 1 / temperature: its slope rises, and is 0 once.
+    ends = {end: slope(logits, own, math.exp(end)) for end in (-LIMIT, LIMIT)}
     if ends[-LIMIT] >= 0:
         return math.exp(LIMIT)
     if ends[LIMIT] <= 0:
         return math.exp(-LIMIT)
-    found = brentq(lambda sharpness: slope(logits, labels, math.exp(sharpness)), -LIMIT, LIMIT, xtol=PRECISION)
+    found = brentq(lambda sharpness: slope(logits, own, math.exp(sharpness)), -LIMIT, LIMIT, xtol=PRECISION)
     return math.exp(-float(found))
 
 
@@ -45,14 +50,17 @@ def at_limit(temperature: float) -> bool:
     return abs(math.log(temperature)) > LIMIT - PRECISION
 
 
-def slope(logits: Tensor, labels: Tensor, sharpness: float) -> float:
-    """The slope of the summed cross-entropy of sharpness * logits (N, C) over the sharpness, 1 / temperature."""
+def slope(logits: Tensor, own: Tensor, sharpness: float) -> float:
+    """The slope of the summed cross-entropy of sharpness * logits (N, C) over the sharpness, 1 / temperature.
 
-    def of_rows(part: Tensor, own: Tensor) -> Tensor:
+    own (N,) float64: of each row the logit of its label.
+    """
+
+    def of_rows(part: Tensor) -> Tensor:
         exact = part.double()
-        return (exact * (sharpness * exact).softmax(1)).sum(1) - exact.gather(1, own[:, None])[:, 0]
+        return (exact * (sharpness * exact).softmax(1)).sum(1)
 
-    return float(by_rows(of_rows, logits, labels).sum())
+    return float((by_rows(of_rows, logits) - own).sum())
 
 
 def by_rows(function: Callable[..., Tensor], logits: Tensor, *others: Tensor) -> Tensor:

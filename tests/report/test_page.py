@@ -823,11 +823,11 @@ def test_the_page_shows_how_far_confidence_is_to_be_believed(store: Path, tmp_pa
     track(tracker, study, 0, LatentFusionConfig(), scores(0.9, **alone), folder=folder)
     page = write(tracker, study, tmp_path / "page.html")
     lines = page.rows("scales")
-    assert [line.partition(" 100.00 1.000 ")[0] for line in lines] == ["all together", "image alone", "audio alone"]
+    assert [line.partition(" 100.00 ")[0] for line in lines] == ["all together", "image alone", "audio alone"]
     assert any("accuracy, image alone" in row and "87.50" in row for row in page.rows("result"))
     drawn = page.figures["reliability"]["data"]
     assert [own.get("name") for own in drawn[1:]] == ["before", "after"]
     assert drawn[1]["y"] == [100.0]
     assert sum(count or 0 for count in page.figures["bin-counts"]["data"][0]["y"]) == 40
     assert "40 validation rows of 40 independent units" in page.text
-    assert "no row is wrong, so the temperature stays 1" in page.text
+    assert "no row is wrong, so the temperature is that by which the answers are as sure as so many right" in page.text

@@ -126,12 +126,13 @@ def test_probabilities_are_the_softmax_of_the_models_logits(fusion: Predictor) -
     found = fusion.predict_values(image=IMAGES[:25], audio=CLIPS)
     with torch.no_grad():
         output = fusion.model(image=as_input(torch.from_numpy(IMAGES[:25])), audio=torch.from_numpy(CLIPS))
-    expected = softmax(output.logits.numpy(), axis=1)
+    scale = fusion.calibration
+    expected = softmax(output.logits.numpy() / scale.fused.temperature, axis=1)
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
     np.testing.assert_array_equal(found.label, expected.argmax(1))
     np.testing.assert_allclose(found.probability, expected.max(1), rtol=1e-5)
     for name in ("image", "audio"):
-        alone = softmax(output.alone[name].numpy(), axis=1)
+        alone = softmax(output.alone[name].numpy() / scale.alone[name].temperature, axis=1)
         np.testing.assert_array_equal(found.alone[name].label, alone.argmax(1))
         np.testing.assert_allclose(found.alone[name].probability, alone.max(1), rtol=1e-5)
     assert found.label.dtype == np.int64

@@ -85,9 +85,27 @@ def test_a_temperature_is_kept_within_its_limits_and_says_so() -> None:
     assert math.log(worse_than_chance) == pytest.approx(LIMIT)
 
 
-def test_rows_that_are_all_right_bear_out_no_sharper_answer() -> None:
-    logits, _ = drawn()
-    assert fit_temperature(logits, logits.argmax(1)) == 1.0
+@pytest.mark.parametrize("sharpness", [0.2, 1.0, 20.0])
+def test_rows_that_are_all_right_are_as_sure_as_so_many_allow(sharpness: float) -> None:
+    """By the cross-entropy against Platt's targets, which scipy minimises."""
+    gap = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 2
+    logits = sharpness * torch.stack([gap / 2, -gap / 2], dim=1)
+    labels = torch.zeros(len(logits), dtype=torch.int64)
+    target = (len(logits) + 1) / (len(logits) + 2)
+
+    def loss(sharper: float) -> float:
+        shares = log_softmax(sharper * logits.numpy(), axis=1)
+        return -float((target * shares[:, 0] + (1 - target) * shares[:, 1]).mean())
+
+    found = fit_temperature(logits, labels)
+    expected = minimize_scalar(lambda log: loss(math.exp(log)), bounds=(-LIMIT, LIMIT), method="bounded").x
+    assert -math.log(found) == pytest.approx(expected, abs=1e-3)
+    assert float(confidence_of(logits / found).mean()) == pytest.approx(target, abs=2e-3)
+
+
+def test_no_rows_have_a_temperature_of_one() -> None:
+    logits, labels = drawn()
+    assert fit_temperature(logits[:0], labels[:0]) == 1.0
 
 
 def test_many_classes_and_rows_are_asked_for_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
