@@ -79,7 +79,8 @@ class Work(Watched):
                 while (self.waiting or self.running) and not stopped():
                     self._collect()
                     self._fill()
-                    self._look()
+                    if self.live is not None and time.monotonic() - self.asked > EVERY:
+                        self._look()
                     time.sleep(0.1)
             finally:
                 end(self.running.values())
@@ -144,6 +145,7 @@ class Work(Watched):
         found = self._result(task) or Result(task=task, study=self.studies[task.study], problem=problem)
         self.results[task] = found
         self.made += self.costs[task]
+        self._look()
         left = self.time_left()
         tail = "" if left is None or self.live is not None else f", about {left} left"
         say(self.console, f"[{len(self.results)}/{len(self.tasks)}] {task.title}: {found.told()}{tail}")
@@ -166,9 +168,7 @@ class Work(Watched):
                 self.running[task] = start(task, self.order, workers)
 
     def _look(self) -> None:
-        """Look how far what runs is, where somebody is watching."""
-        if self.live is None or time.monotonic() - self.asked < EVERY:
-            return
+        """Look how far what runs is."""
         for task, child in self.running.items():
             run = run_of(self.tracker, task, self.studies[task.study], self.dataset)
             child.trained = 0 if run is None else epochs_trained(self.tracker, run)
