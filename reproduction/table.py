@@ -14,7 +14,7 @@ from mmtune.analysis.figures import DASH
 from mmtune.analysis.statistics import Summary, summary
 from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.networks.card import FINAL
-from mmtune.report.tables import interval, percent, plain_versions, signed
+from mmtune.report.tables import between, percent, plain_versions, signed
 from mmtune.study import Study, load_study
 from mmtune.train.objective import MACRO_F1
 from reproduction.measured import Result
@@ -60,8 +60,9 @@ class Line:
     """A line of the table: the same task with one seed or several.
 
     weights: "best" or "last" epoch's. scores: by `SCORES` over seeds, by `HELD` over the folds of a cross-validation,
-    as shares; those that were not measured are missing. remarks: what a reader must know of this line, such as a
-    budget below the report's, or why there is no number.
+    as shares; those that were not measured are missing. intervals: by metric, those of test scores of one seed over
+    what is independent; of the last epoch's weights answers are not kept, nor intervals. remarks: what a reader must
+    know of this line, such as a budget below the report's, or why there is no number.
     """
 
     task: Task
@@ -70,7 +71,7 @@ class Line:
     weights: str
     scores: Mapping[str, Summary]
     remarks: tuple[str, ...]
-    test_rows: int
+    intervals: Mapping[str, tuple[float, float]]
     command: str
 
     @property
@@ -88,16 +89,22 @@ class Line:
         """What it is held against the report by, with the interval: accuracy unless the report has macro-F1 alone."""
         cells, metric = self.cells(), next(iter(self.study.reported), "accuracy")
         side = "held" if self.task.folds else self.split
-        score, within = cells[f"{side}_{metric}"], cells["held_interval" if self.task.folds else "interval"]
+        score, within = cells[f"{side}_{metric}"], self.within(f"{side}_{metric}")
         named = f"{METRICS[metric]} {score}" if metric != "accuracy" and score != DASH else score
         lacking = f" ({'; '.join(self.remarks)})" if score == DASH and self.remarks else ""
         on = " (val)" if side == "val" and score != DASH else ""
-        return named + on + (f" ({within})" if within and metric == "accuracy" else lacking)
+        return named + on + (f" ({within})" if within else lacking)
+
+    def within(self, name: str) -> str:
+        """From where to where a score may be, in percent: over folds, or over what is independent among test rows."""
+        side, _, metric = name.partition("_")
+        if side == "held":
+            found = self.scores.get(name)
+            return "" if found is None else between((found.low, found.high))
+        return between(self.intervals[metric]) if side == "test" and metric in self.intervals else ""
 
     def cells(self) -> dict[str, str]:
         """What the table shows, by `COLUMNS`."""
-        accuracy, held = self.scores.get("test_accuracy"), self.scores.get("held_accuracy")
-        single = accuracy is not None and accuracy.n == 1
         on = "" if self.split == "test" else " (val)"
         return {
             "study": ", ".join(filter(None, [self.task.study, LAST[self.weights]])),
@@ -107,9 +114,9 @@ class Line:
             "budget": budget(self),
             "seeds": " ".join(map(str, self.seeds)),
             **{name: spread(self.scores.get(name)) for name in (*SCORES, *HELD)},
-            "interval": interval(accuracy.mean, self.test_rows) if accuracy is not None and single else "",
+            "interval": self.within("test_accuracy"),
             "difference": by_metric({name: signed(value) + on for name, value in self.differences().items()}),
-            "held_interval": f"{percent(held.low)} to {percent(held.high)}" if held is not None else "",
+            "held_interval": self.within("held_accuracy"),
             "remarks": "; ".join(self.remarks),
             "command": self.command,
         }
@@ -136,7 +143,7 @@ def lines_of_group(group: Sequence[Result], dataset: Dataset, data: Path | None)
             weights=weights,
             scores=scores(found, weights) | (held_scores(found[0], task.folds) if found else {}),
             remarks=remarks(group, dataset),
-            test_rows=0 if dataset.test is None else len(dataset.test),
+            intervals=group[0].intervals if weights == "best" and len(group) == 1 else {},
             command=shlex.join(task.command(data)),
         )
         for weights in (("best", "last") if kept else ("best",))
@@ -248,8 +255,8 @@ def notes(lines: Sequence[Line], dataset: Dataset) -> list[str]:
     return [
         "All scores in percent, of the weights of the best epoch by validation unless the line says otherwise.",
         "Differences are measured minus reported, in points, on test rows (on validation rows where there are none).",
-        "The interval is Wilson's, 95 %, over test rows of one seed; rows that share a recording are not independent, "
-        "so it is narrower than what is known about new recordings.",
+        "The interval is 95 %, of one seed over what is independent among test rows, such as recordings: Clopper and "
+        "Pearson's of accuracy for as many rows as tell as much, a bootstrap of macro-F1.",
         "Tests over rows or recordings are of one training of each: they do not hold the spread between trainings.",
         *over_seeds,
         *missing,
