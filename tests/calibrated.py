@@ -1,4 +1,4 @@
-"""What validation would say of a model that is never wrong: its temperature is 1, and no answer is doubted."""
+"""What validation would say of a model that is never wrong: no answer is doubted."""
 
 from __future__ import annotations
 

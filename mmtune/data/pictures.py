@@ -69,24 +69,15 @@ def read_picture(path: Path, height: int, width: int, colour: bool) -> NDArray[n
     def convert(picture: Any) -> NDArray[np.uint8]:
         # Of 16 bits of grey Pillow would make white whatever exceeds 8.
         deep = picture.mode.startswith("I")
-        seen = (Image.fromarray(high_bits(path, np.asarray(picture))) if deep else picture).convert("RGBA")
+        if deep:
+            require_depth(path, np.asarray(picture))
+        seen = (Image.fromarray(np.rint(to_grey(picture)).astype(np.uint8)) if deep else picture).convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB" if colour else "L")
         pixels = np.asarray(flat.resize((width, height), Image.Resampling.BICUBIC))
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if colour else pixels)
 
     made: NDArray[np.uint8] = opened(path, convert)
     return made
-
-
-def high_bits(path: Path, levels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """The higher 8 of 16 bits; InputError where so little of the range is used that few levels would be left."""
-    low, high = int(levels.min()), int(levels.max())
-    if low < high <= TWELVE_BITS:
-        raise InputError(
-            f"{path}: 16 bits of grey must reach beyond level {TWELVE_BITS:,}, as 8 of them are kept; its levels are "
-            f"{low:,} to {high:,}: scale all pictures alike, to 65,535"
-        )
-    return np.rint(levels / np.float32(257)).astype(np.uint8)
 
 
 def read_grey(path: Path) -> NDArray[Any]:
@@ -158,6 +149,16 @@ def require_side(path: Path, size: tuple[int, int]) -> None:
     """Raise InputError where a picture of this width and height is too large to be decoded."""
     if max(size) > MAX_SIDE:
         raise InputError(f"{path}: must be at most {MAX_SIDE} pixels a side, is {size[0]} x {size[1]}")
+
+
+def require_depth(path: Path, levels: NDArray[np.integer[Any]]) -> None:
+    """Raise InputError where 16 bits of grey use so little of their range that 8 bits would keep few levels."""
+    low, high = int(levels.min()), int(levels.max())
+    if low < high <= TWELVE_BITS:
+        raise InputError(
+            f"{path}: 16 bits of grey must reach beyond level {TWELVE_BITS:,}, as 8 of them are kept; its levels are "
+            f"{low:,} to {high:,}: scale all pictures alike, to 65,535"
+        )
 
 
 def to_grey(picture: Any) -> NDArray[Any]:

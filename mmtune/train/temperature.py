@@ -31,7 +31,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return 1.0
     from scipy.optimize import brentq
 
-    own = logits.double().gather(1, labels[:, None])[:, 0]
+    own = logits.gather(1, labels[:, None])[:, 0].double()
     if bool((logits.argmax(1) == labels).all()):
         rest = (logits.sum(1, dtype=torch.float64) - own) / (logits.shape[1] - 1)
         own = own + (rest - own) / (len(logits) + 2)
