@@ -277,7 +277,7 @@ from mmtune.pool.worker import WorkerSpec
 from mmtune.tune.trying import DIGITS
 
 if __name__ == "__main__":
-    with LocalPool(WorkerSpec(data=Path(), splits=(), device="cpu", classes=10), 2) as pool:
+    with LocalPool(WorkerSpec(data=Path(sys.argv[1]), splits=(), device="cpu", classes=10), 2) as pool:
         for worker in pool.workers:
             status = Path(f"/proc/{worker.process.pid}/status").read_text()
             blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
@@ -296,9 +296,11 @@ def test_stopping_signals_do_not_reach_a_worker(pool: LocalPool, tmp_path: Path)
     assert pool.workers[0].process.pid == pid
 
 
-def test_nor_the_first_worker_of_a_process_from_its_first_instruction_on(tmp_path: Path) -> None:
+def test_nor_the_first_worker_of_a_process_from_its_first_instruction_on(tiny: Dataset, tmp_path: Path) -> None:
     (tmp_path / "first.py").write_text(FIRST)
-    done = subprocess.run([sys.executable, tmp_path / "first.py"], capture_output=True, text=True, check=True)
+    # Workers that have their data stay, however late one looks at them.
+    command = [sys.executable, tmp_path / "first.py", tiny.folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == ["SIGINT SIGTERM SIGHUP"] * 2 + [""]
 
 
