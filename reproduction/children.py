@@ -37,6 +37,7 @@ def start(task: Task, order: Order, workers: int) -> Child:
     """Start a task. It has a session of its own, so that Ctrl-C reaches it once, from here."""
     words = [sys.executable, "-m", "mmtune.cli", *task.command(order.data)[1:]]
     words += ["--workers", str(workers), "--device", order.device, "--store", str(order.store)]
+    words += ["--threads", str(order.threads)] if order.threads > 1 else []
     folder = make_folder(order.store / "logs" / "reproduce")
     path = folder / f"{task.title.replace(', ', '.').replace(' ', '')}.log"
     with path.open("ab") as log:

@@ -15,7 +15,7 @@ from mmtune.data.protocols import PROTOCOLS
 from mmtune.study import Study, load_study, parse_fixed, with_fixed
 from mmtune.study.finding import shipped_names
 from mmtune.study.options import Options
-from mmtune.tune.machine import default_workers
+from mmtune.tune.machine import default_workers, require_threads
 from mmtune.tune.plan import make_splits
 from mmtune.tune.trying import require_network
 
@@ -30,7 +30,7 @@ BEST_OF, LEAST_FOLDS, MOST_FOLDS = 5, 3, 10
 class Order:
     """What to make again, and where. epochs: None for the usual budget; device: as torch has it.
 
-    full: whether everything has its report's length on a CPU too.
+    full: whether everything has its report's length on a CPU too. threads: of a worker on a CPU.
 
     data: the data set's folder as the user gave it, None for the bundled sample.
     """
@@ -43,11 +43,13 @@ class Order:
     store: Path
     results: Path
     full: bool = False
+    threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("epochs", "workers"):
             if getattr(self, name) is not None:
                 require_count(f"--{name}", getattr(self, name), 1, 100_000)
+        require_threads(self.threads, self.device)
         if self.full and self.epochs is not None:
             raise InputError(
                 f"--full and --epochs both say how long trainings are, give one; got --epochs {self.epochs}"
@@ -61,7 +63,7 @@ class Order:
     @property
     def slots(self) -> int:
         """How many workers train at once."""
-        return self.workers or (default_workers(self.device) if self.device == "cpu" else GPU_TASKS)
+        return self.workers or (default_workers(self.device, self.threads) if self.device == "cpu" else GPU_TASKS)
 
 
 @dataclass(frozen=True, kw_only=True)

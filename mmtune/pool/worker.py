@@ -123,7 +123,7 @@ class WorkerSpec:
     objective: what a model is good by. protocol: what made the splits.
     base: what every trial is a variation of, which a machine that cannot train it refuses before there is any.
     hung_after: after so many seconds without a word a worker that has something to do counts as hung.
-    digest: what the data must have, "" for any.
+    digest: what the data must have, "" for any. threads: on how many a worker computes, on a CPU.
     """
 
     data: Path
@@ -137,6 +137,7 @@ class WorkerSpec:
     protocol: str = RANDOM
     hung_after: float = HUNG_AFTER
     digest: str = ""
+    threads: int = 1
 
     def training_rows(self) -> Partition:
         """The training partition; InputError where another data set has taken the place of the study's."""
@@ -166,7 +167,7 @@ def live(spec: WorkerSpec, read: Callable[[], Partition], *lines: Line) -> None:
     from mmtune.train.fit import require_trainable
 
     device = torch.device(spec.device)
-    prepare_torch(device)
+    prepare_torch(device, spec.threads)
     try:
         data = Resident(read(), spec.classes, device, spec.missing)
         if spec.base is not None:

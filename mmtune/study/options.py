@@ -19,7 +19,7 @@ POOLS = ("local", "ray", "slurm")
 HUNG_AFTER, CHECKPOINT_EVERY, STORE_PATIENCE = 1800.0, 5.0, 600.0
 KEEP = "best:20"
 SECONDS = "train.seconds"
-MOST_TRIALS, MOST_HOURS = 100_000, 10_000.0
+MOST_TRIALS, MOST_HOURS, MOST_THREADS = 100_000, 10_000.0, 1_000
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -48,6 +48,7 @@ class Options:
     repeats: int = option(1, "Train every trial, or fold, so often, each with another seed.")
     workers: int | None = option(None, "Trials at once; one a core if not given, 8 on a GPU.")
     device: str = option("auto", "auto | cpu | cuda | cuda:N")
+    threads: int = option(1, "Of a worker on a CPU: more where trials are fewer than cores.")
     pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/cluster.md).")
     ray_address: str | None = option(None, "A running cluster; auto for this node's.")
     gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray or slurm; 0 for CPUs.")
@@ -72,6 +73,7 @@ class Options:
             raise InputError(f"--warm-start must be the name of a study, or auto, got {self.warm_start!r:.80}")
         require_count("--seed", self.seed, 0)
         require_count("--repeats", self.repeats, 1, 1_000)
+        require_count("--threads", self.threads, 1, MOST_THREADS)
         if self.folds != 0 and not (isinstance(self.folds, int) and 3 <= self.folds <= 10_000):
             raise InputError(f"--folds must be 0 for one split, or a whole number from 3 to 10000, got {self.folds!r}")
         for name in ("trials", "epochs", "workers", "patience"):
@@ -95,6 +97,8 @@ class Options:
             raise InputError(f"--ray-address is Ray's, so --pool must be ray, got {self.pool}")
         if self.pool != "slurm" and self.slurm is not None:
             raise InputError(f"--slurm is SLURM's, so --pool must be slurm, got {self.pool}")
+        if self.pool != "local" and self.threads > 1:
+            raise InputError(f"--threads is of this machine's workers, so --pool must be local, got {self.pool}")
         if self.pool == "local" and self.gpus_per_trial:
             raise InputError("--gpus-per-trial is a cluster's, so --pool must be ray or slurm, got local")
         given = "cuda" if self.gpus_per_trial else "cpu"
@@ -167,6 +171,7 @@ class Chosen(TypedDict, total=False):
     repeats: int
     workers: int | None
     device: str
+    threads: int
     pool: str
     ray_address: str | None
     gpus_per_trial: float

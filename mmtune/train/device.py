@@ -1,4 +1,4 @@
-"""How this process computes: one thread a worker, full float32 precision, the same result every time."""
+"""How this process computes: on one thread, or as many as asked, in full float32, the same result every time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmtune.train.batches import Rows
 CPU_BATCH, GPU_BATCH = 512, 4096
 
 
-def prepare_torch(device: torch.device) -> None:
-    """Set torch's switches for a worker that trains on `device`; for the whole process, once.
+def prepare_torch(device: torch.device, threads: int = 1) -> None:
+    """Set torch's switches for a worker that trains on `device`, or on so many threads; for the whole process, once.
 
     float32 stays float32 on a GPU (no TF32), and only deterministic convolutions are used.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     # The older switch for the same: whatever reads that one, as torch.export does, refuses where the two differ.
     torch.backends.cudnn.allow_tf32 = False

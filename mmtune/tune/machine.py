@@ -16,10 +16,11 @@ from rich.console import Console
 from mmtune.base.errors import InputError
 from mmtune.base.progress import say
 from mmtune.base.provenance import provenance_tags
+from mmtune.base.rules import require_count
 from mmtune.data.dataset import Dataset
 from mmtune.pool.local import LocalPool, loaded_ahead
 from mmtune.pool.worker import WorkerSpec
-from mmtune.study.options import Options
+from mmtune.study.options import MOST_THREADS, Options
 from mmtune.tune.coordinator import Pool
 
 PoolMaker = Callable[[WorkerSpec, int], AbstractContextManager[Pool]]
@@ -62,26 +63,39 @@ def training_device(options: Options) -> str:
     """The device that workers use; on a cluster it is theirs, whatever this machine has."""
     if options.pool != "local":
         return "cuda" if options.gpus_per_trial else "cpu"
-    return resolve_device(options.device)
+    device = resolve_device(options.device)
+    require_threads(options.threads, device)
+    return device
+
+
+def require_threads(threads: int, device: str) -> None:
+    """Raise InputError where workers cannot have so many threads."""
+    require_count("--threads", threads, 1, MOST_THREADS)
+    if threads > 1 and device != "cpu":
+        raise InputError(f"--threads is of workers on a CPU, so --device must be cpu, got {device}")
 
 
 def made_by(options: Options, device: str) -> dict[str, str]:
     """Tags on what runs are made with; a GPU of a cluster's may be any of its GPUs."""
     if options.pool != "local" and device != "cpu":
         return {**provenance_tags("cpu"), "mmtune.device": f"GPU ({CLUSTERS[options.pool]})"}
-    return provenance_tags(device)
+    made = provenance_tags(device)
+    on = f", {options.threads} threads" if options.threads > 1 else ""
+    return {**made, "mmtune.device": made["mmtune.device"] + on}
 
 
 def most_workers(options: Options, device: str) -> int:
     """How many workers there are at most where no number is asked for; Ray knows its own limits."""
-    return {"ray": ENDLESS, "slurm": SLURM_WORKERS}.get(options.pool) or default_workers(device)
+    return {"ray": ENDLESS, "slurm": SLURM_WORKERS}.get(options.pool) or default_workers(device, options.threads)
 
 
-def default_workers(device: str) -> int:
-    """One worker a core on the CPU; several on a GPU, most of which a small network leaves idle."""
+def default_workers(device: str, threads: int = 1) -> int:
+    """One worker for each core, or so many of them, on the CPU; several on a GPU, most of which a small network leaves
+    idle."""
     if device.startswith("cuda"):
         return GPU_WORKERS
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
 
 
 @contextmanager

@@ -113,6 +113,7 @@ def run_study(
         objective=objective,
         protocol=protocol_of(options, dataset),
         hung_after=options.hung_after,
+        threads=options.threads,
     )
     folders: dict[str, Path] = {}
     encoders: Mapping[str, TrialRun] = {}
