@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # or a shell's language: recipes find it, word for word, in their environment. NAME is a command's --name; `make study`
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
-	SAMPLER WARM_START WORKERS DEVICE POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
+	SAMPLER WARM_START WORKERS DEVICE THREADS POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
 	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION FORMAT TO MINUTES ROUNDS ROWS READERS SIDES KILL FULL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
@@ -120,7 +120,7 @@ doctor: $(READY) ## Say what is here and what is missing: versions, device, disk
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [DATA= STUDIES=]
 	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,DATA STUDIES)
 
-study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= DEVICE= FIX= POOL=ray or slurm ...]
+study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= THREADS= DEVICE= FIX= POOL=ray or slurm ...]
 	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
 
 best: $(READY) ## Find the best model that a given time allows, with a certificate [DATA= HOURS=1 PROTOCOL= SEED= WORKERS= DEVICE= STORE= STUDIES=]
@@ -143,8 +143,8 @@ report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SE
 robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]
 	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call on,TEST),--test)
 
-reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= FULL=1 EPOCHS= SEEDS="0 1" WORKERS= DEVICE= STORE= RESULTS=]
-	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS DEVICE STORE RESULTS) $(if $(call on,FULL),--full)
+reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= FULL=1 EPOCHS= SEEDS="0 1" WORKERS= THREADS= DEVICE= STORE= RESULTS=]
+	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS THREADS DEVICE STORE RESULTS) $(if $(call on,FULL),--full)
 
 compare: $(READY) ## Test whether studies differ, with a page: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \

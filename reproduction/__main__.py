@@ -23,7 +23,7 @@ def reproduce(
     seeds: Annotated[str, typer.Option(help="One or several, such as '0 1 2'.")] = "0",
     workers: Annotated[int | None, typer.Option(help="Studies at once; one a core, two on a GPU.")] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of a training on a CPU: more where few are long.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of a training on a CPU; more where few are long.")] = 1,
     store: Store = MLRUNS,
     results: Annotated[Path | None, typer.Option(help="Where the table goes; studies/RESULTS.md if not given.")] = None,
 ) -> None:

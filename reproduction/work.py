@@ -101,7 +101,8 @@ class Work(Watched):
             study = self.studies[task.study]
             base = with_fixed(study, task.options(study).fixed, task.epochs)
             try:
-                paces[task.study] = rows / len(few) * epoch_seconds(base, some, sides, self.order.device)
+                took = epoch_seconds(base, some, sides, self.order.device, self.order.threads)
+                paces[task.study] = rows / len(few) * took
             except (DivergenceError, InputError, RuntimeError) as error:
                 paces[task.study] = 0.0
                 say(self.console, f"{task.study}: not timed, {str(error).partition(chr(10))[0]}")

@@ -50,7 +50,7 @@ def run(
     quiet: whether to print nothing.
     fix: choices to fix, by path (`model.width`) or by its last part where that is enough (`width`).
     chosen: the options of `mmtune study` by their names: trials, epochs, sampler, protocol, seed, folds, repeats,
-        workers, device, pool, ray_address, gpus_per_trial, slurm, prune, keep, checkpoint_every, hung_after,
+        workers, device, threads, pool, ray_address, gpus_per_trial, slurm, prune, keep, checkpoint_every, hung_after,
         store_patience, hours, until, patience, trial_minutes, warm_start.
 
     Trials train in processes of their own, on all cores unless `workers` says otherwise. Raises KeyboardInterrupt where

@@ -162,11 +162,11 @@ def longer(epochs: int, of_one: float, seconds: float, workers: float, most: int
     return int(np.clip(SURE * seconds / (rounds * known), epochs, max(epochs, MOST)))
 
 
-def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: str) -> float:
-    """About how long an epoch of a configuration takes a worker, told by as few of its rows as tell it."""
+def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: str, threads: int = 1) -> float:
+    """About how long an epoch takes a worker of so many threads, told by as few of its rows as tell it."""
     resident = Resident(dataset.train, len(dataset.classes), torch.device(device), config.model.reads)
-    rows, threads = resident.rows(config.model.reads), torch.get_num_threads()
-    torch.set_num_threads(1)
+    rows, before = resident.rows(config.model.reads), torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         count, took = PROBED, 0.0
         while True:
@@ -176,7 +176,7 @@ def epoch_seconds(config: TrialConfig, dataset: Dataset, split: Split, device: s
                 return BESIDE * took / share
             count *= MORE
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
         if device.startswith("cuda"):
             # Workers are other processes.
             torch.cuda.empty_cache()

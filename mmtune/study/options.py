@@ -48,7 +48,7 @@ class Options:
     repeats: int = option(1, "Train every trial, or fold, so often, each with another seed.")
     workers: int | None = option(None, "Trials at once; one a core if not given, 8 on a GPU.")
     device: str = option("auto", "auto | cpu | cuda | cuda:N")
-    threads: int = option(1, "Of a worker on a CPU: more where trials are fewer than cores.")
+    threads: int = option(1, "Threads of a trial on a CPU; more where trials are fewer than cores.")
     pool: str = option("local", "What trains: " + " | ".join(POOLS) + " (see docs/cluster.md).")
     ray_address: str | None = option(None, "A running cluster; auto for this node's.")
     gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray or slurm; 0 for CPUs.")

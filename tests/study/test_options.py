@@ -27,6 +27,8 @@ from mmtune.study.options import Options
         ({"hung_after": None}, "--hung-after must be of type float, got None"),
         ({"prune": "no"}, "--prune must be of type bool or nothing, got 'no'"),
         ({"trials": True}, "--trials must be of type int or nothing, got True"),
+        ({"threads": 0}, "--threads must be a whole number from 1 to 1000, got 0"),
+        ({"threads": 2, "pool": "ray"}, "--threads is of this machine's workers, so --pool must be local, got ray"),
         ({"seed": 1.5}, "--seed must be of type int, got 1.5"),
     ],
 )

@@ -23,6 +23,7 @@ from mmtune.train.batches import Resident, rows_of
 from mmtune.train.device import require_bfloat16
 from mmtune.train.fit import fit
 from mmtune.train.recipe import Train, TrialConfig
+from mmtune.tune.machine import default_workers, require_threads
 
 CPU = torch.device("cpu")
 LSTM, RNN = XFlowLSTMConfig(), AudioRNNConfig(hidden=8)
@@ -105,6 +106,29 @@ def test_a_worker_says_so_before_it_has_any_job(tiny: Dataset, precision: str) -
         assert isinstance(line.events[-1], Ready)
     (event,) = line.events
     assert isinstance(event, Broken if precision == "bfloat16" else Ready)
+
+
+def test_a_worker_has_the_threads_that_are_asked_for(tiny: Dataset) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (3, 1):
+            spec = WorkerSpec(data=Path(), splits=(), device="cpu", classes=10, threads=threads)
+            with pytest.raises(EOFError):
+                live(spec, lambda: tiny.train, Told())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_are_a_cpus() -> None:
+    with pytest.raises(InputError, match="--threads is of workers on a CPU, so --device must be cpu, got cuda:1"):
+        require_threads(2, "cuda:1")
+    require_threads(1, "cuda:1")
+
+
+def test_with_threads_fewer_workers_fill_the_cores() -> None:
+    cores = default_workers("cpu")
+    assert default_workers("cpu", cores) == default_workers("cpu", 2 * cores) == 1
 
 
 @pytest.mark.usefixtures("without_lstm")

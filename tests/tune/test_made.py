@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,17 @@ def test_a_try_more_is_one_trial_more(tiny: Dataset, store: Path) -> None:
     for tries in (TRIES, first, changed, {**changed, "other": {}}):
         with pytest.raises(InputError, match="must stay as it was when its trials were made"):
             run(listed(tries), tiny, store)
+
+
+def test_a_study_says_on_how_many_threads_its_trials_were_trained(tiny: Dataset, store: Path) -> None:
+    study, console = listed(TRIES), Console(record=True, width=1_000)
+    said = []
+    for threads, fewer in ((2, {"small": {"model.hidden": 8}}), (1, TRIES)):
+        options = Options(epochs=1, workers=1, device="cpu", threads=threads)
+        run_study(replace(study, tries=fewer), tiny, options, store, console)
+        said.append(console.export_text())
+    assert "made with different code" not in said[0]
+    assert re.search(r"made with different code: trial 0 with device cpu \(\w+\), 2 threads; the others", said[1])
 
 
 def test_a_list_too_long_for_a_tag_may_grow_too(tiny: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
