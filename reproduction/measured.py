@@ -12,7 +12,7 @@ from mmtune.report.intervals import scored
 from mmtune.report.tables import last_line, percent
 from mmtune.serve.scoring import TEST, score_test
 from mmtune.study import Study, StudyKey, load_study, with_fixed
-from mmtune.tracking import COMPLETE, RUNNING, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, INTERRUPTED, RUNNING, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.answers import read_answers
 from mmtune.tune.encoders import best_encoder, needed_encoders
 from mmtune.tune.plan import make_key
@@ -93,10 +93,11 @@ def result_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset
 
 
 def epochs_trained(tracker: MlflowTracker, run: StudyRun) -> int:
-    """How many epochs of a study under way are done, those of all folds and repeats together."""
+    """How many epochs of a study that has not ended are done, those of all folds and repeats together."""
     trainings = tracker.parts(run.run_id) if run.key.division else tracker.trials(run.run_id)
     ended = sum(own.state == COMPLETE for own in trainings) * run.key.epochs
-    live = [tracker.curves(own.run_id, ("val_loss",))["val_loss"] for own in trainings if own.state == RUNNING]
+    begun = [own.run_id for own in trainings if own.state in (RUNNING, INTERRUPTED)]
+    live = [tracker.curves(run_id, ("val_loss",))["val_loss"] for run_id in begun]
     return ended + sum(len(points) for points in live)
 
 

@@ -37,7 +37,8 @@ class Work(Watched):
     """Tasks: what came of them, those that wait in the order in which they should start, and those that run.
 
     needed: by task, those that must have ended before it. later: when to try one again that was found running.
-    costs: by task that is left, the seconds that it takes one worker, as epochs were timed on a few rows.
+    before: by task that is left, how many of its epochs earlier calls made.
+    costs: by task that is left, the seconds that its other epochs take one worker, as they were timed on a few rows.
     made: of these, what ended in this call.
     """
 
@@ -53,6 +54,7 @@ class Work(Watched):
         self.order, self.tracker, self.studies, self.dataset, self.tasks = order, tracker, studies, dataset, tasks
         self.needed = {task: needs(task, tasks, studies[task.study]) for task in tasks}
         self.epochs = {task: epochs_in_all(task, studies[task.study]) for task in tasks}
+        self.before: dict[Task, int] = {}
         self.costs: dict[Task, float] = {}
         self.results: dict[Task, Result] = {}
         self.waiting: list[Task] = []
@@ -106,7 +108,8 @@ class Work(Watched):
             except (DivergenceError, InputError, RuntimeError) as error:
                 paces[task.study] = 0.0
                 say(self.console, f"{task.study}: not timed, {str(error).partition(chr(10))[0]}")
-        self.costs = {task: self.epochs[task] * paces.get(task.study, 0.0) for task in left}
+        self.before = {task: self._trained(task) for task in left}
+        self.costs = {task: (self.epochs[task] - self.before[task]) * paces.get(task.study, 0.0) for task in left}
 
     def _recall(self, task: Task) -> None:
         """Keep what came of a task before this call, or why it cannot run."""
@@ -171,18 +174,25 @@ class Work(Watched):
     def _look(self) -> None:
         """Look how far what runs is."""
         for task, child in self.running.items():
-            run = run_of(self.tracker, task, self.studies[task.study], self.dataset)
-            child.trained = 0 if run is None else epochs_trained(self.tracker, run)
+            child.trained = self._trained(task)
         self.asked = time.monotonic()
+
+    def _trained(self, task: Task) -> int:
+        run = run_of(self.tracker, task, self.studies[task.study], self.dataset)
+        return 0 if run is None else epochs_trained(self.tracker, run)
 
     def time_left(self) -> timedelta | None:
         """An estimate from what was done in this call; None before anything was."""
-        under_way = [self.costs[task] * own.trained / self.epochs[task] for task, own in list(self.running.items())]
+        under_way = [self.costs[task] * self._share(task, own.trained) for task, own in list(self.running.items())]
         made = self.made + sum(under_way)
-        if not made:
+        if made <= 0:
             return None
         missing = sum(cost for task, cost in self.costs.items() if task not in self.results) - sum(under_way)
         return timedelta(seconds=round((time.monotonic() - self.begun) / made * max(missing, 0.0)))
+
+    def _share(self, task: Task, trained: int) -> float:
+        """Of a task's epochs that are this call's, how much is done."""
+        return max(0, trained - self.before[task]) / max(1, self.epochs[task] - self.before[task])
 
     def render(self) -> RenderableType:
         """The live display."""
