@@ -40,11 +40,12 @@ class Changed(NamedTuple):
     lost: Mapping[str, Tensor] = {}
 
 
-Change = Callable[[dict[str, Tensor], Tensor], Changed]
-"""What is done to a batch by bank, whose labels are (B,) int64, before a model sees it."""
+Change = Callable[[dict[str, Tensor], Tensor, Mapping[str, Tensor]], Changed]
+"""What is done to a batch by bank, whose labels are (B,) int64, before a model sees it; of which of its rows have no
+value, see `Rows.absent`."""
 
 
-def unchanged(inputs: dict[str, Tensor], labels: Tensor) -> Changed:
+def unchanged(inputs: dict[str, Tensor], labels: Tensor, absent: Mapping[str, Tensor]) -> Changed:
     """A batch as it is."""
     return Changed(inputs)
 
@@ -56,34 +57,43 @@ def change_of(recipe: Train, rows: Rows) -> Change:
     augmented = augmenter(recipe.augment, rows)
     nothing = {bank: held.nothing for bank, held in rows.banks.items() if held.nothing is not None}
 
-    def change(inputs: dict[str, Tensor], labels: Tensor) -> Changed:
-        inputs, others = augmented(inputs), None
+    def change(inputs: dict[str, Tensor], labels: Tensor, absent: Mapping[str, Tensor]) -> Changed:
+        inputs, others = augmented(inputs, absent), None
         lost: dict[str, Tensor] = {}
         if recipe.mixup:
             inputs, others = mixed(inputs, labels, recipe.mixup)
+            absent = {bank: own & own.roll(1) for bank, own in absent.items()}
         if recipe.outliers:
-            inputs, lost = exposed(inputs, recipe.outliers)
+            inputs, lost = exposed(inputs, recipe.outliers, absent)
         # Last, so that what a row goes without is nothing.
         if recipe.modality_dropout:
-            inputs, without = dropped(inputs, recipe.modality_dropout, nothing)
+            inputs, without = dropped(inputs, recipe.modality_dropout, absent, nothing)
             lost = {bank: own | without[bank] for bank, own in lost.items()}
         return Changed(inputs, others, lost)
 
     return change
 
 
-def augmenter(augment: Mapping[str, Augmentation], rows: Rows) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+Augmenter = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def augmenter(augment: Mapping[str, Augmentation], rows: Rows) -> Augmenter:
     """A function from a batch by bank, as `rows` gives it, to the same with the named banks changed.
 
-    A row that has nothing of a bank keeps its zeros. InputError where a bank is not read, or is none for its
-    augmentation.
+    Rows that have no value of a bank, as it is told, keep their zeros. InputError where a bank is not read, or is none
+    for its augmentation.
     """
     for bank in augment:
         require_read(bank, rows.banks)
     made = {bank: of_bank(own, bank, rows) for bank, own in augment.items()}
 
-    def augmented(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {bank: made[bank](values) if bank in made else values for bank, values in inputs.items()}
+    def augmented(inputs: Mapping[str, Tensor], absent: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = dict(inputs)
+        for bank, distort in made.items():
+            values = inputs[bank]
+            changed = distort(values)
+            found[bank] = torch.where(per_row(absent[bank], values), values, changed) if bank in absent else changed
+        return found
 
     return augmented
 
@@ -92,19 +102,9 @@ def of_bank(own: Augmentation, bank: str, rows: Rows) -> Distort:
     """What an augmentation does to a bank of rows; InputError, naming the bank, where it cannot."""
     held = rows.banks[bank]
     try:
-        distort = own.build(tuple(as_input(held.values[:1]).shape[1:]), lambda: Training(rows)[bank][0])
+        return own.build(tuple(as_input(held.values[:1]).shape[1:]), lambda: Training(rows)[bank][0])
     except InputError as error:
         raise InputError(f"augment.{bank}: {error}") from error
-    return where_any(distort) if held.gaps else distort
-
-
-def where_any(distort: Distort) -> Distort:
-    """The same, but rows of nothing but zeros stay so."""
-
-    def kept(values: Tensor) -> Tensor:
-        return torch.where(per_row((values != 0).flatten(1).any(1), values), distort(values), values)
-
-    return kept
 
 
 def mixed(inputs: Mapping[str, Tensor], labels: Tensor, alpha: float) -> tuple[dict[str, Tensor], Others]:
@@ -132,11 +132,13 @@ def larger_share(alpha: float, device: torch.device) -> Tensor:
     return (logs[0] - logs[1]).abs().sigmoid()
 
 
-def exposed(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def exposed(
+    inputs: Mapping[str, Tensor], rate: float, absent: Mapping[str, Tensor] = {}
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Banks (B, ...) with an outlier in each row with probability `rate`, each bank its own, mixed with the row before.
 
-    Returned too: by bank which rows (B,) say nothing of their class any more, those that have no value among them. The
-    same number is made of every batch of a size, of which one may then not be used.
+    Returned too: by bank which rows (B,) say nothing of their class any more, those that are `absent`, as they have no
+    value, among them. The same number is made of every batch of a size, of which one may then not be used.
     """
     found, lost = dict(inputs), {}
     for bank, values in inputs.items():
@@ -146,23 +148,25 @@ def exposed(inputs: Mapping[str, Tensor], rate: float) -> tuple[dict[str, Tensor
         used = torch.rand(some, device=values.device) * some < rate * count
         made = outliers(values[rows], values.roll(1, 0)[rows])
         found[bank] = values.index_copy(0, rows, torch.where(per_row(used, made), made, values[rows]))
-        lost[bank] = (found[bank] != values).flatten(1).any(1) | ~values.flatten(1).any(1)
+        lost[bank] = (found[bank] != values).flatten(1).any(1)
+        lost[bank] = lost[bank] | absent[bank] if bank in absent else lost[bank]
     return found, lost
 
 
 def dropped(
-    inputs: Mapping[str, Tensor], rate: float, nothing: Mapping[str, Tensor] = {}
+    inputs: Mapping[str, Tensor], rate: float, absent: Mapping[str, Tensor] = {}, nothing: Mapping[str, Tensor] = {}
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Modality dropout (Neverova et al., "ModDrop", 2016): each row of banks (B, ...) loses some, which are zeros then,
     or what `nothing` has (1, ...) by bank.
 
     It loses each bank with probability `rate`, but where it would lose all that it has it keeps one of them, each as
-    likely. Returned too: by bank which (B,), those that have no value among them.
+    likely. Returned too: by bank which (B,), those that are `absent`, as they have no value, among them.
     """
     some = next(iter(inputs.values()))
     drawn = torch.rand(len(some), len(inputs), device=some.device)
-    there = torch.stack([(values != 0).reshape(len(values), -1).any(1) for values in inputs.values()], dim=1)
-    drawn = torch.where(there, drawn, -torch.ones_like(drawn))
+    for place, bank in enumerate(inputs):
+        if bank in absent:
+            drawn[:, place].masked_fill_(absent[bank], -1)
     kept = (drawn >= rate) | (drawn == drawn.amax(1, keepdim=True))
     by_bank = dict(zip(inputs, kept.T, strict=True))
     gone = {bank: nothing.get(bank, torch.zeros_like(values[:1])) for bank, values in inputs.items()}

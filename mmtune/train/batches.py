@@ -63,6 +63,14 @@ class Rows:
         """What a network is given of rows (B,), by bank, and their labels."""
         return {name: as_input(held.take(rows)) for name, held in self.banks.items()}, self.labels[rows]
 
+    def absent(self, rows: Tensor) -> dict[str, Tensor]:
+        """By bank in which rows may have no value, which of rows (B,) have none, (B,) bool.
+
+        Not what their values say: zeros may be a value.
+        """
+        known = {name: held for name, held in self.banks.items() if held.gaps or held.nothing is not None}
+        return {name: held.index[rows] < 0 for name, held in known.items()}
+
     @property
     def whole(self) -> bool:
         """Whether all banks lie where the labels do."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -80,7 +80,8 @@ class Step:
 
     def __call__(self, index: Tensor) -> None:
         inputs, labels = self.rows.batch(index)
-        inputs, others, lost = self.change(inputs, labels)
+        absent = self.rows.absent(index)
+        inputs, others, lost = self.change(inputs, labels, absent)
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self.half):
             output = answer(self.model, inputs)
 
@@ -96,18 +97,14 @@ class Step:
         self.optimizer.zero_grad()
         sum(alone, loss).backward()
         if self.balance is not None:
-            self.balance(output.alone, labels, {**lost, **self.gaps(index, lost)})
+            gone = {bank: own | lost[bank] if bank in lost else own for bank, own in absent.items()}
+            self.balance(output.alone, labels, {**lost, **gone})
         if self.restrained:
             self.restrain()
         self.optimizer.step()
         if self.average is not None:
             self.average.follow()
         self.note(loss.detach(), labels, logits.detach().argmax(1))
-
-    def gaps(self, index: Tensor, lost: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By bank of which rows may have no value, which of a batch (B,) have none, or have lost it."""
-        there = {bank: held.index[index] < 0 for bank, held in self.rows.banks.items() if held.gaps}
-        return {bank: own | lost[bank] if bank in lost else own for bank, own in there.items()}
 
     def entropy(self, logits: Tensor, labels: Tensor, lost: Tensor | None = None) -> Tensor:
         """The mean cross-entropy of logits (B, C), as the recipe has it; lost rows (B,) are of each class alike."""

@@ -65,7 +65,7 @@ def batch_on(rows: Rows) -> dict[str, Tensor]:
 def test_the_named_banks_are_changed_and_no_others() -> None:
     rows = rows_on()
     given = batch_on(rows)
-    found = augmenter({"wave": AUGMENT["wave"]}, rows)(given)
+    found = augmenter({"wave": AUGMENT["wave"]}, rows)(given, {})
     assert list(found) == list(given)
     assert not torch.equal(found.pop("wave"), given["wave"])
     assert all(found[bank] is given[bank] for bank in found)
@@ -74,7 +74,7 @@ def test_the_named_banks_are_changed_and_no_others() -> None:
 def test_a_row_without_a_value_keeps_its_zeros_and_padding_stays() -> None:
     rows = rows_on()
     given = batch_on(rows)
-    found = augmenter(AUGMENT, rows)(given)
+    found = augmenter(AUGMENT, rows)(given, rows.absent(torch.arange(ROWS)))
     missing = torch.arange(ROWS) % 3 == 0
     assert not found["body"][missing].any()
     assert (found["body"] != given["body"])[~missing].all()
@@ -88,7 +88,7 @@ def test_means_and_deviations_are_of_the_rows_that_are_trained_on() -> None:
     change = augmenter({"body": body}, rows.take(few))
     alone = body.build((3,), lambda: rows.banks["body"].values[few])
     found = []
-    for augment in (lambda given: change({"body": given})["body"], alone):
+    for augment in (lambda given: change({"body": given}, {})["body"], alone):
         torch.manual_seed(2)
         found.append(augment(torch.ones(4, 3)))
     assert torch.equal(*found)
@@ -167,13 +167,13 @@ def test_rows_are_outliers_at_their_rate_and_no_others_change(rate: float) -> No
     rows = rows_on()
     given = batch_on(rows)
     torch.manual_seed(2)
-    counts = dict.fromkeys(given, 0)
+    counts, absent = dict.fromkeys(given, 0), rows.absent(torch.arange(ROWS))
     for _ in range(50):
-        found, lost = exposed(given, rate)
+        found, lost = exposed(given, rate, absent)
         for bank, values in given.items():
-            differ, there = (found[bank] != values).flatten(1).any(1), values.flatten(1).any(1)
-            assert torch.equal(lost[bank], differ | ~there)
-            assert not differ[~there].any()
+            differ, gone = (found[bank] != values).flatten(1).any(1), absent.get(bank, torch.zeros(ROWS, dtype=bool))
+            assert torch.equal(lost[bank], differ | gone)
+            assert not differ[gone].any()
             counts[bank] += int(differ.sum())
     for bank in ("image", "clip", "wave", "speech"):
         assert counts[bank] / 50 == pytest.approx(rate * ROWS, abs=max(0.5, 0.02 * rate * ROWS))
@@ -190,11 +190,12 @@ def test_a_bank_is_lost_where_it_is_an_outlier_or_left_out_and_else_is_as_it_was
     rows = rows_on()
     given = batch_on(rows)
     torch.manual_seed(3)
-    found = change_of(Train(outliers=0.3, modality_dropout=0.3), rows)(given, rows.labels)
+    absent = rows.absent(torch.arange(ROWS))
+    found = change_of(Train(outliers=0.3, modality_dropout=0.3), rows)(given, rows.labels, absent)
     for bank, own in found.lost.items():
         assert torch.equal(found.inputs[bank][~own], given[bank][~own])
         assert 0.3 < float(own.float().mean()) < 0.8
-    assert not change_of(Train(modality_dropout=0.3), rows)(given, rows.labels).lost
+    assert not change_of(Train(modality_dropout=0.3), rows)(given, rows.labels, absent).lost
 
 
 CATALOGUE: list[tuple[Any, Space]] = [
@@ -225,7 +226,7 @@ def step(rows: Rows) -> Any:
     """Everything that a step does to its batch, as a function of it."""
     recipe = Train(augment=AUGMENT, mixup=0.3, outliers=0.4, modality_dropout=0.3)
     change = change_of(recipe, rows)
-    return lambda given: change(given, rows.labels)
+    return lambda given: change(given, rows.labels, rows.absent(torch.arange(len(rows), device=rows.labels.device)))
 
 
 HOST = {"_local_scalar_dense", "nonzero", "scalar_tensor", "lift_fresh"}

@@ -11,7 +11,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split, units
 from mmtune.networks.config import MLP, LateFusion, LatentFusionConfig
 from mmtune.networks.shapes import Shapes
-from mmtune.train.augment import change_of, dropped
+from mmtune.train.augment import change_of, dropped, exposed
 from mmtune.train.batches import rows_of
 from mmtune.train.evaluate import evaluate
 from mmtune.train.learner import without_frozen
@@ -39,12 +39,56 @@ def test_a_row_with_one_bank_keeps_it() -> None:
     inputs = {"one": torch.ones(4_000, 3), "two": torch.ones(4_000, 2)}
     inputs["two"][:2_000] = 0
     torch.manual_seed(0)
-    found, lost = dropped(inputs, 0.5)
+    found, lost = dropped(inputs, 0.5, {"two": torch.arange(4_000) < 2_000})
     assert found["one"][:2_000].any(1).all()
     assert lost["two"][:2_000].all()
     assert (found["one"].any(1) | found["two"].any(1)).all()
     for own in lost.values():
         assert float(own[2_000:].double().mean()) == pytest.approx(0.375, abs=0.04)
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+def test_zeros_are_a_value_where_there_is_one(lacks: bool) -> None:
+    """A number may be 0: only a row without one has nothing of its bank."""
+    absent = {"flag": torch.arange(4_000) < 1_000} if lacks else {}
+    inputs = {"flag": torch.zeros(4_000, 1), "other": torch.ones(4_000, 3)}
+    torch.manual_seed(0)
+    _, without = dropped(inputs, 0.5, absent)
+    _, lost = exposed(inputs, 0.1, absent)
+    gone = absent.get("flag", torch.zeros(4_000, dtype=torch.bool))
+    assert torch.equal(lost["flag"] & gone, gone)
+    assert not lost["flag"][~gone].any()
+    assert float(without["other"][~gone].double().mean()) == pytest.approx(0.375, abs=0.04)
+    assert not without["other"][gone].any()
+
+
+def test_what_is_absent_of_a_batch_is_what_has_no_value() -> None:
+    one = np.arange(1, 9, dtype=np.float32).reshape(8, 1)
+    two = np.zeros((8, 1), np.float32)
+    two[::2] = np.nan
+    data = from_arrays(labels=np.arange(8) % 2, one=one, two=two, test=np.zeros(8, bool))
+    rows = rows_of(data.train, 2, ("one", "two"), missing=("two",))
+    assert {bank: own.tolist() for bank, own in rows.absent(torch.arange(4)).items()} == {
+        "two": [True, False, True, False]
+    }
+
+
+def test_a_row_that_lacks_a_frozen_bank_keeps_its_other_one() -> None:
+    config = TrialConfig(model=LatentFusionConfig(), train=Train(modality_dropout=0.5))
+    rng = np.random.default_rng(0)
+    audio = rng.normal(size=(40, 39, 13))
+    audio[::2] = np.nan
+    image = rng.integers(1, 256, size=(40, 28, 28)).astype(np.uint8)
+    data = from_arrays(labels=np.arange(40) // 2 % 2, image=image, audio=audio, test=np.zeros(40, bool))
+    torch.manual_seed(0)
+    rows = rows_of(data.train, 2, ("image", "audio"), missing=("audio",))
+    model = config.model.build(Shapes(banks={"image": (1, 28, 28), "audio": (39, 13)}, classes=2))
+    _, train, _ = without_frozen(config, model, rows, rows)
+    every = torch.arange(40)
+    change, (inputs, labels) = change_of(config.train, train), train.batch(every)
+    for _ in range(20):
+        changed = change(inputs, labels, train.absent(every)).inputs["image"]
+        assert torch.equal(changed[::2], inputs["image"][::2])
 
 
 def tabular(classes: list[int], distinct: int) -> Dataset:
@@ -93,7 +137,7 @@ def test_a_bank_that_a_frozen_encoder_goes_without_is_what_it_makes_of_zeros() -
     black = model.encoders["image"](torch.zeros(1, 1, 28, 28))
     assert black.any()
     inputs, labels = train.batch(torch.arange(40))
-    changed = change_of(config.train, train)(inputs, labels).inputs["image"]
+    changed = change_of(config.train, train)(inputs, labels, {}).inputs["image"]
     kept = (changed == inputs["image"]).all(1)
     assert 0 < int(kept.sum()) < 40
     torch.testing.assert_close(changed[~kept], black.expand(40, -1)[~kept], rtol=1e-4, atol=1e-5)

@@ -154,7 +154,7 @@ def test_a_fusion_is_lost_where_all_its_banks_are_and_an_own_answer_where_its_ba
     lost = {"a": torch.tensor([True, True, False]), "b": torch.tensor([True, False, False])}
     recipe = Train(optimizer="sgd", learning_rate=1.0, momentum=0.0)
     optimizer = make_optimizer(recipe, model.parameters())
-    step = Step(model, optimizer, rows, recipe, change=lambda inputs, _: Changed(inputs, None, lost))
+    step = Step(model, optimizer, rows, recipe, change=lambda inputs, *_: Changed(inputs, None, lost))
     before_it = {name: own.detach().clone().requires_grad_() for name, own in model.named_parameters()}
     step(torch.arange(3))
 
