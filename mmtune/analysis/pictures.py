@@ -51,7 +51,8 @@ def curves_picture(curves: Mapping[str, Sequence[tuple[int, float]]], best: str,
             axes.plot(*zip(*points, strict=True), color="0.75", linewidth=1)
     if curves.get(best):
         axes.plot(*zip(*curves[best], strict=True), color="#0072B2", linewidth=2, label=shorten(best, LONGEST_TITLE))
-        axes.legend(loc="best")
+        for text in axes.legend(loc="best").get_texts():
+            text.set_parse_math(False)
     axes.set(xlabel="epoch", ylabel=label)
     axes.set_title(shorten(title, LONGEST_TITLE), parse_math=False)
     axes.grid(alpha=0.3)

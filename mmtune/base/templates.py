@@ -11,9 +11,16 @@ import jinja2
 def templates(*packages: str) -> jinja2.Environment:
     """The templates of packages, of two of one name the first."""
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages])
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters["begins_large"] = begins_large
+    return made
+
+
+def begins_large(text: str) -> str:
+    """Text at the beginning of a sentence; names in it keep their letters, which `capitalize` would make small."""
+    return text[:1].upper() + text[1:]
 
 
 def source_of(environment: jinja2.Environment, name: str) -> str:

@@ -16,6 +16,8 @@ from mmtune.data.dataset import Bank, Partition
 from mmtune.data.forms import Form, dtype_of
 
 LONGEST_NAME, LONGEST_CLASS, LONGEST_BANK = 1024, 100, 40
+TAKEN_NAMES = ("labels", "combined", "together", "scaled")
+"""What else goes by the names of banks: a file, the whole embedding, a metric of the whole network."""
 LONGEST_SET_NAME = 255
 MOST_CLASSES, MOST_NAMES = 4096, 64
 CHUNK = 1024
@@ -107,7 +109,7 @@ def require_bank_names(names: Sequence[str], where: str) -> None:
         raise InputError(f"{where}: banks must be 1 to {MOST_NAMES}, got {len(names)}")
     for name in names:
         sound = name.isidentifier() and name.isascii() and len(name) <= LONGEST_BANK and not keyword.iskeyword(name)
-        if not sound or name.startswith("_") or name == "labels":
+        if not sound or name.startswith("_") or name in TAKEN_NAMES:
             raise InputError(f"{where}: a bank must have a name such as image or heart_rate, got {name!r}")
 
 

@@ -85,7 +85,7 @@ class HiddenBands(nn.Module):
             return features
         bands, device = features.shape[2], features.device
         drawn = torch.rand(2, len(features), 1, device=device)
-        width = (drawn[0] * (self.share * bands + 1)).floor()
+        width = (drawn[0] * (math.floor(self.share * bands) + 1)).floor()
         first = (drawn[1] * (bands - width + 1)).floor()
         n = torch.arange(bands, device=device)
         return features.masked_fill(((n >= first) & (n < first + width)).unsqueeze(1), 0.0)

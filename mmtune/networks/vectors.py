@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
+from mmtune.networks.ensemble import EnsembleNetwork
 from mmtune.networks.late import LateNetwork
 from mmtune.networks.output import Output, answer, parts_of
 
@@ -109,6 +110,8 @@ class Seen:
 
 def is_crossed(model: nn.Module) -> bool:
     """Whether what a model makes of one bank depends on the values of the others."""
+    if isinstance(model, EnsembleNetwork):
+        return any(map(is_crossed, model.members.values()))
     return isinstance(model, LateNetwork) and model.streams is not None
 
 

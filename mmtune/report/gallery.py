@@ -135,7 +135,11 @@ def gallery_section(
             row=int(rows[asked][place]),
             pair=(int(labels[asked][place]), int(told[place])),
             true=names[int(labels[asked][place])],
-            said={name: (names[int(own[place].argmax())], float(own[place].max())) for name, own in said.items()},
+            said={
+                name: (names[int(own[place].argmax())], float(own[place].max()))
+                for name, own in said.items()
+                if name not in found.there or found.there[name][place]
+            },
             groups=media.groups(place),
             pictures=media.pictures(place),
             maps=media.maps(place),

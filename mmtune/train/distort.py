@@ -105,7 +105,7 @@ def of_waves(own: SoundAugmentation, samples: int, values: Values) -> Distort:
 
 def require_waves(values: Tensor) -> None:
     """Raise InputError unless values lie in [-1, 1]."""
-    loudest = max(map(abs, map(float, torch.aminmax(values))))
+    loudest = max(map(abs, map(float, torch.aminmax(values)))) if len(values) else 0.0
     if not loudest <= 1:
         raise InputError(f"a waveform must lie in [-1, 1) for gain and noise, got {loudest:g}")
 

@@ -27,7 +27,7 @@ from mmtune.base.sealed import read_sealed, write_sealed
 
 FORMAT = 2
 FAMILIARITY, FACTS = "familiarity.safetensors", "familiarity.json"
-MOST_BYTES = 64 * MEBIBYTE
+MOST_BYTES = 128 * MEBIBYTE
 MOST_VALUES, MOST_FEATURES, COMPONENTS, NEIGHBOUR = 8_000, 4_096, 64, 5
 """So many training values and numbers of a vector are kept; the distance is that of the fifth nearest value."""
 NUMBERS = {"length": float, "threshold": float, "false_alarms": float, "checked": int}

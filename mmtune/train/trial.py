@@ -108,6 +108,8 @@ def run_trial(
     with random:
         found = evaluate(result.model, validation)
         measured = {**costs(objective, result.model, validation), **robustness(objective, result.model, validation)}
+    if bool(found.logits.isfinite().all()) and not bool(found.embedding.isfinite().all()):
+        raise DivergenceError("the embedding of validation rows must be finite for a trial to tell how they lie")
     metrics = final_metrics(result, found, train, seed, objective) | measured
     lacking = ", ".join(name for name in objective.names if math.isnan(metrics.get(name, math.nan)))
     if lacking:
@@ -181,7 +183,7 @@ def final_metrics(
         "epoch_at_best": result.best_epoch,
         **{objective.at_best(name): value for name, value in measured.items()},
         **found.details("val"),
-        **cluster_metrics(found, seed),
+        **finite(cluster_metrics(found, seed)),
         "epochs_trained": len(result.history),
         "fit_seconds": result.seconds,
         "rows_per_second": len(train) * len(result.history) / result.seconds,

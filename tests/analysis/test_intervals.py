@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import binomtest
+from sklearn.metrics import f1_score
 
 from mmtune.analysis.statistics import macro_f1_interval, share_interval
 
@@ -37,6 +39,23 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         low, high = share_interval(right.ravel(), np.repeat(np.arange(25), 12))
         inside += low <= 0.9 <= high
     assert inside >= 0.92 * 300
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(200, 2), (50, 10)])
+def test_the_interval_of_f1_holds_it_and_the_truth_where_a_class_has_few_units(classes: int, rows: int) -> None:
+    rng, inside = np.random.default_rng(3), 0
+
+    def drawn(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        label = np.repeat(np.arange(classes), rows)
+        return label, np.where(rng.random(len(label)) < 0.85, label, rng.integers(classes, size=len(label)))
+
+    truth = f1_score(*drawn(4_000), average="macro")
+    for seed in range(15):
+        label, said = drawn(rows)
+        low, high = macro_f1_interval(label, said, np.arange(len(label)), classes, seed)
+        assert 0 <= low <= f1_score(label, said, average="macro") <= high <= 1
+        inside += low <= truth <= high
+    assert inside >= 12
 
 
 def test_the_interval_of_f1_lies_around_it_and_is_wider_over_fewer_units() -> None:

@@ -32,3 +32,7 @@ def test_numbers_stand_in_the_cells_of_a_small_matrix_only(monkeypatch: pytest.M
 def test_curves_are_drawn_with_and_without_values() -> None:
     assert min(size(curves_picture({"#0": [(1, 0.5), (2, 0.7)], "#1": [], "#2": [(1, 0.1)]}, "#0", "F1", "t"))) > 300
     assert min(size(curves_picture({}, "#0", "F1", "t"))) > 300
+
+
+def test_no_name_of_a_trial_is_read_as_mathematics() -> None:
+    assert min(size(curves_picture({"kernel $^$ x": [(1, 0.5), (2, 0.7)]}, "kernel $^$ x", "F1", "t $^$"))) > 300

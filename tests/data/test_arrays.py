@@ -143,3 +143,9 @@ def test_a_member_that_is_none_is_not_known() -> None:
 def test_short_rows_of_whole_numbers_are_numbers(values: type, kept: tuple[int, ...]) -> None:
     made = from_arrays(labels=LABELS, x=np.arange(np.prod(kept)).reshape(kept).astype(values))
     assert made.train.banks["x"].values.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["combined", "together", "scaled", "_x", "class", "a b"])
+def test_no_bank_has_the_name_of_something_else(name: str) -> None:
+    with pytest.raises(InputError, match="a bank must have a name such as image or heart_rate, got"):
+        from_arrays(labels=[0, 1] * 10, **{name: np.zeros((20, 2))})

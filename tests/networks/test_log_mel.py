@@ -81,6 +81,11 @@ def test_one_stretch_of_bands_is_hidden_while_training_and_none_after() -> None:
     assert torch.equal(hide.eval()(x), x)
 
 
+def test_no_more_than_its_share_of_bands_is_hidden() -> None:
+    """Of 40 bands .19 are 7.6."""
+    assert int((HiddenBands(0.19)(torch.ones(4_000, 1, 40)) == 0).sum(2).max()) == 7
+
+
 def test_deltas_are_numpys_gradients_along_time() -> None:
     x = torch.randn(2, 9, 5)
     found = WithDeltas(2)(x)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.encoders import MLP, SmallCNN, SmallResNet, SmallTransformer
+from mmtune.networks.config.ensemble import Ensemble
 from mmtune.networks.config.late import EarlyFusion, LateFusion
 from mmtune.networks.config.log_mel import LogMelResNet
 from mmtune.networks.output import Output, answer
@@ -58,6 +59,17 @@ def test_banks_that_hear_of_each_other_have_one_vector_together() -> None:
     assert list(found) == [TOGETHER]
     assert torch.equal(found[TOGETHER], bank_vector(model, inputs(), TOGETHER))
     assert torch.equal(found[TOGETHER], answer(model, inputs()).embedding)
+
+
+def test_so_has_an_ensemble_of_which_one_does() -> None:
+    encoders = {"image": SmallResNet(width=8, channels=4), "audio": LogMelResNet(width=8, channels=4, parts=1)}
+    crossed, apart = (LateFusion(encoders=encoders, crossed=own, alone=False) for own in (True, False))
+    for members, together in (((apart, crossed), True), ((apart, apart), False)):
+        model = Ensemble(
+            members=dict(zip("ab", members, strict=True)), weights={"a": 0.75, "b": 0.25}, temperatures={"a": 1, "b": 1}
+        )
+        found = bank_vectors(model.build(SHAPES).eval(), inputs())
+        assert list(found) == ([TOGETHER] if together else ["image", "audio"])
 
 
 def test_a_network_may_change_values_before_its_encoders_are_given_them() -> None:

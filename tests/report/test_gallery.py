@@ -16,7 +16,9 @@ from browser import driven
 from PIL import Image
 from rich.console import Console
 
+import mmtune
 from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
+from mmtune.data.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import independent
 from mmtune.data.recordings import SAMPLE_RATE
@@ -133,6 +135,26 @@ def test_what_is_shown_is_what_the_data_hold(ran: tuple[MlflowTracker, StudyRun,
     sure = [own.said[""][1] for own in found.of(UNSURE)]
     assert sure == sorted(sure)
     assert {own.true for own in found.of(SAMPLE)} <= set("0123456789")
+
+
+def test_a_bank_says_nothing_of_a_row_without_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels, two = np.arange(120) % 2, rng.normal(size=(120, 3))
+    two[::3] = np.nan
+    data = from_arrays(labels=labels, one=rng.normal(size=(120, 3)), two=two, test=np.zeros(120, bool))
+    told = replace(study(one=1, two=1), missing=("two",))
+    done = mmtune.run(told, data, store=tmp_path / "mlruns", workers=1, device="cpu", quiet=True)
+    tracker = MlflowTracker(tmp_path / "mlruns")
+    run = tracker.study(done.key)
+    assert run is not None
+    trial = tracker.best(run.run_id, run.key.objective)
+    assert trial is not None
+    stored = read_answers(tracker.artifact(trial.run_id, "validation.npz"), FIELDS)
+    found = gallery_section(tracker, run, trial, stored, ["0", "1"], done.data)
+    assert isinstance(found, Gallery)
+    lacking = [own.row % 3 == 0 for own in found.shown]
+    assert any(lacking)
+    assert ["two" not in own.said for own in found.shown] == lacking
 
 
 def test_a_reader_looks_into_a_pair_of_classes(

@@ -309,3 +309,11 @@ def test_rubbish_is_one_line_with_the_rule_and_the_value(make: Any, rule: str) -
     with pytest.raises(InputError, match=rule) as refused:
         make()
     assert "\n" not in str(refused.value)
+
+
+def test_a_bank_without_a_value_to_train_on_has_no_loudest_sound() -> None:
+    nothing = torch.zeros(0, 800)
+    for own in (SoundAugmentation(gain=6), SoundAugmentation(noise=0.1)):
+        own.build((800,), lambda: nothing)
+    with pytest.raises(InputError, match="must lie in"):
+        SoundAugmentation(gain=6).build((800,), lambda: torch.full((1, 800), 3.0))

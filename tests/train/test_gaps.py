@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mmtune.data.arrays import from_arrays
 from mmtune.data.dataset import Dataset
@@ -13,9 +16,12 @@ from mmtune.networks.config import MLP, LateFusion, LatentFusionConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.train.augment import change_of, dropped, exposed
 from mmtune.train.batches import rows_of
-from mmtune.train.evaluate import evaluate
+from mmtune.train.evaluate import Evaluation, evaluate
+from mmtune.train.fit import FitResult
 from mmtune.train.learner import without_frozen
+from mmtune.train.objective import MACRO_F1
 from mmtune.train.recipe import Train, TrialConfig
+from mmtune.train.trial import cluster_metrics, final_metrics
 
 
 def test_a_bank_alone_is_judged_by_the_rows_that_have_it() -> None:
@@ -89,6 +95,17 @@ def test_a_row_that_lacks_a_frozen_bank_keeps_its_other_one() -> None:
     for _ in range(20):
         changed = change(inputs, labels, train.absent(every)).inputs["image"]
         assert torch.equal(changed[::2], inputs["image"][::2])
+
+
+def test_a_score_that_cannot_be_is_not_tracked() -> None:
+    """Of clusters of one row each there is no silhouette."""
+    labels, train = torch.arange(5), rows_of(tabular([1] * 5, 5).train, 5, ("x",))
+    found = Evaluation(logits=torch.eye(5), labels=labels, embedding=torch.eye(5), parts={"x": 5}, alone={})
+    ended = FitResult(model=nn.Identity(), best_epoch=1, history=[{}], final=None, pruned=False, seconds=1.0)
+    assert math.isnan(cluster_metrics(found, 0)["val_silhouette"])
+    metrics = final_metrics(ended, found, train, 0, MACRO_F1)
+    assert "val_ari" in metrics
+    assert all(map(math.isfinite, metrics.values()))
 
 
 def tabular(classes: list[int], distinct: int) -> Dataset:
