@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmtune.base.clock import CLOCK
-from mmtune.base.errors import AwayError
+from mmtune.base.errors import AwayError, GoneError
 from mmtune.base.fields import flatten
 from mmtune.base.progress import say
 from mmtune.base.provenance import OWN_CODE, counted, mixture
@@ -28,15 +28,18 @@ from mmtune.tracking import (
     NOTE,
     PRUNED,
     REMOVED,
+    STATUS,
     Heartbeat,
     MlflowTracker,
     Recorder,
+    StudyRun,
     TrialRun,
     of_key,
     view_tag,
 )
 from mmtune.tracking.patience import Patience
 from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.train.staging import now_ms
 from mmtune.tune.budget import Budget
 from mmtune.tune.halving import rungs
 from mmtune.tune.made import MADE, as_tag, made_from, order_of, require_unchanged
@@ -90,35 +93,52 @@ def opened(
     tracker.set_experiment_tags(plan.key.study, {name: view, NOTE: plan.doc})
     heartbeat.begin(parent)
     try:
-        staging = root / "staging" / plan.key.slug
-        standing = look(tracker, parent, staging, plan.parts, plan.key.objective)
-        divided = len(plan.parts) > 1
-        own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
-        by_parts = plan.key.prune and divided
-        search = Search(plan.schedule.space, flatten(plan.base), own_rungs, by_parts, plan.key.objective)
-        rebuild(search, standing, tracker, plan.parts)
-        waiting = Patience(tracker, store_patience, partial(say, console))
-        recorder = Recorder(
-            tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs, plan.key.objective
-        )
-        for run in standing.unfinished:
-            recorder.add(run)
-        yield (
-            OpenStudy(
-                plan=plan,
-                search=search,
-                tracker=tracker,
-                recorder=recorder,
-                parent=parent,
-                staging=staging,
-                standing=standing,
-                console=console,
-            ),
-            heartbeat.beat,
-        )
+        with left_as_it_was(tracker, parent, before):
+            found = standing_of(plan, tracker, parent, root, store_patience, console)
+        yield found, heartbeat.beat
     finally:
         with suppress(AwayError):
             heartbeat.end()
+
+
+def standing_of(
+    plan: Plan, tracker: MlflowTracker, parent: str, root: Path, store_patience: float, console: Console
+) -> OpenStudy:
+    """A study as an earlier call has left it."""
+    staging = root / "staging" / plan.key.slug
+    standing = look(tracker, parent, staging, plan.parts, plan.key.objective)
+    divided = len(plan.parts) > 1
+    own_rungs = rungs(plan.key.epochs) if plan.key.prune and not divided else ()
+    by_parts = plan.key.prune and divided
+    search = Search(plan.schedule.space, flatten(plan.base), own_rungs, by_parts, plan.key.objective)
+    rebuild(search, standing, tracker, plan.parts)
+    waiting = Patience(tracker, store_patience, partial(say, console))
+    recorder = Recorder(tracker, tracker.experiment(plan.key.study), parent, waiting, plan.inputs, plan.key.objective)
+    for run in standing.unfinished:
+        recorder.add(run)
+    return OpenStudy(
+        plan=plan,
+        search=search,
+        tracker=tracker,
+        recorder=recorder,
+        parent=parent,
+        staging=staging,
+        standing=standing,
+        console=console,
+    )
+
+
+@contextmanager
+def left_as_it_was(tracker: MlflowTracker, parent: str, before: StudyRun | None) -> Iterator[None]:
+    """Where a study cannot be gone on from, its run says again what it said before, and not that it is under way."""
+    try:
+        yield
+    except BaseException:
+        finished = before is not None and before.status == STATUS[COMPLETE]
+        with suppress(AwayError, GoneError):
+            tracker.log(parent, tags={} if before is None else {NOTE: before.tags.get(NOTE, "")})
+            tracker.end(parent, COMPLETE if finished else PRUNED, now_ms())
+        raise
 
 
 def say_where(found: OpenStudy, budget: Budget) -> None:

@@ -263,7 +263,11 @@ def close(found: OpenStudy, ended: str) -> Outcome:
         )
         return best, found.tracker.front(found.parent, objective)
 
-    best, front = found.recorder.patience.insist(end)
+    try:
+        best, front = found.recorder.patience.insist(end)
+    except GoneError as error:
+        rule = "the study's own run must be there, it was deleted while its trials ran"
+        raise InputError(f"{rule}: restore {found.parent} in the UI, and the same command goes on") from error
     with suppress(OSError):
         found.staging.rmdir()
     return Outcome(

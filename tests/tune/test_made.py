@@ -15,7 +15,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.study import Study, load_study
 from mmtune.study.options import Options
-from mmtune.tracking import MlflowTracker
+from mmtune.tracking import NOTE, MlflowTracker
 from mmtune.tune import made
 from mmtune.tune.run import run_study
 
@@ -64,3 +64,35 @@ def test_a_list_too_long_for_a_tag_may_grow_too(tiny: Dataset, store: Path, monk
     assert run(listed(MORE), tiny, store)[:2] == before
     with pytest.raises(InputError, match=r"must stay as it was .*sha256"):
         run(listed({**MORE, "large": {"model.hidden": 32}}), tiny, store)
+
+
+def test_a_study_that_cannot_be_gone_on_from_does_not_say_that_it_is_under_way(tiny: Dataset, store: Path) -> None:
+    ((_, trial, _),) = run(listed({"small": {"model.hidden": 8}}), tiny, store)
+    tracker = MlflowTracker(store)
+    (before,) = tracker.studies("audio_rnn")
+    tracker.log(trial, tags={"mmtune.params": "{broken"})
+    with pytest.raises(InputError, match=r"mmtune.params must be a JSON object, got '{broken'"):
+        run(listed(TRIES), tiny, store)
+    (after,) = MlflowTracker(store).studies("audio_rnn")
+    assert before.status == after.status == "FINISHED"
+    assert before.tags[NOTE] == after.tags[NOTE]
+
+
+def test_trials_of_a_study_that_was_deleted_under_way_are_there_once_it_is_restored(tiny: Dataset, store: Path) -> None:
+    study, gone = listed(TRIES), list[str]()
+
+    def delete_it() -> bool:
+        for found in [] if gone else MlflowTracker(store).studies("audio_rnn"):
+            if MlflowTracker(store).trials(found.run_id):
+                MlflowTracker(store).discard(found.run_id)
+                gone.append(found.run_id)
+        return False
+
+    options = Options(epochs=1, workers=1, device="cpu")
+    with pytest.raises(InputError, match=r"it was deleted while its trials ran: restore \w+ in the UI"):
+        run_study(study, tiny, options, store, Console(quiet=True), stopped=delete_it)
+    MlflowTracker(store).client.restore_run(*gone)
+    made = MlflowTracker(store).trials(*gone)
+    found = run(study, tiny, store)
+    assert [trial.run_id for trial in made] == [run_id for _, run_id, _ in found]
+    assert len(found) == 2
