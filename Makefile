@@ -28,7 +28,10 @@ given = $(if $(filter $(1),$(GIVEN)),$($(1)))
 on = $(filter-out 0,$(call given,$(1)))
 each = $(if $(call given,$(1)),$$$(1))
 one = $(if $(call given,$(1)),"$$$(1)")
-flags = $(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ a-z-) "$$$(name)")
+# Where one target is asked for, what it would ignore is refused.
+takes = $(if $(filter 1,$(words $(MAKECMDGOALS))),$(if $(filter-out PYTHON $(1),$(GIVEN)),$(error make $@ takes no $(filter-out PYTHON $(1),$(GIVEN)))))
+# Options $(1), as a command has them; $(2) are those that the target takes otherwise.
+flags = $(call takes,$(1) $(2))$(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ a-z-) "$$$(name)")
 need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `make studies` lists))
 # Install $(1), which is $(2), at the pinned versions; says how far it is, on a terminal in one line that changes.
 define install
@@ -118,55 +121,55 @@ doctor: $(READY) ## Say what is here and what is missing: versions, device, disk
 	@$(BIN)/mmtune doctor $(call flags,DATA STUDIES STORE)
 
 init: $(READY) ## Write a study's file to begin with: NAME=my_study [DATA= STUDIES=]
-	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,DATA STUDIES)
+	@$(BIN)/mmtune init $(or $(call one,NAME),$(error NAME=my_study is missing)) $(call flags,DATA STUDIES,NAME)
 
 study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slurm,$(call given,POOL)),$(SUBMITIT)) ## Run a study: NAME=audio_rnn [and any option of its command: DATA= TRIALS= EPOCHS= HOURS= SAMPLER= PROTOCOL= SEED= FOLDS= WORKERS= THREADS= DEVICE= FIX= POOL=ray or slurm ...]
-	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)))
+	@$(BIN)/mmtune study $(call need,NAME) $(call flags,$(filter-out PYTHON NAME,$(OPTIONS)),NAME)
 
 best: $(READY) ## Find the best model that a given time allows, with a certificate [DATA= HOURS=1 PROTOCOL= SEED= WORKERS= DEVICE= STORE= STUDIES=]
 	@$(BIN)/mmtune best $(call flags,DATA HOURS PROTOCOL SEED WORKERS DEVICE STORE STUDIES)
 
 ensemble: $(READY) ## Let the best trials of a study answer together, a model to promote: NAME=... [RUN= DATA= PROTOCOL= SEED=]
-	@$(BIN)/mmtune ensemble $(call need,NAME) $(call flags,RUN DATA PROTOCOL SEED STORE STUDIES)
+	@$(BIN)/mmtune ensemble $(call need,NAME) $(call flags,RUN DATA PROTOCOL SEED STORE STUDIES,NAME)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flags,PORT STORE)
 
 dashboard: $(DASHBOARD) ## Open Optuna's dashboard on a copy of a study, on loopback: NAME=... [PORT=8080 STORE= and as for report]
 	@rm -f $(SEARCHED)
-	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH) RUN) --out sqlite:///$(SEARCHED)
+	@$(BIN)/mmtune optuna $(call need,NAME) $(call flags,$(WHICH) RUN,NAME PORT) --out sqlite:///$(SEARCHED)
 	@$(BIN)/optuna-dashboard --host 127.0.0.1 --port $(or $(call one,PORT),8080) sqlite:///$(SEARCHED)
 
 report: $(READY) ## Write one HTML page on a study: NAME=... [DATA= PROTOCOL= SEED= FOLDS= RUN= OUT= FORMAT=pdf, png or svg]
-	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT FORMAT)
+	@$(BIN)/mmtune report $(call need,NAME) $(call flags,$(WHICH) RUN OUT FORMAT,NAME)
 
 robustness: $(READY) ## Measure a study's best trial while its inputs go wrong: NAME=... [TEST=1 for the test partition, and as for report]
-	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN) $(if $(call on,TEST),--test)
+	@$(BIN)/mmtune robustness $(call need,NAME) $(call flags,$(WHICH) RUN,NAME TEST) $(if $(call on,TEST),--test)
 
 reproduce: $(READY) ## Hold reported numbers against measured ones [NAMES="a b" DATA= FULL=1 EPOCHS= SEEDS="0 1" WORKERS= THREADS= DEVICE= STORE= RESULTS=]
-	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS THREADS DEVICE STORE RESULTS) $(if $(call on,FULL),--full)
+	@set -f; $(BIN)/python -m reproduction $(call each,NAMES) $(call flags,DATA EPOCHS SEEDS WORKERS THREADS DEVICE STORE RESULTS,NAMES FULL) $(if $(call on,FULL),--full)
 
 compare: $(READY) ## Test whether studies differ, with a page: NAMES="reference other ..." [DATA= PROTOCOL= SEED= FOLDS= OUT=]
 	@set -f; $(BIN)/mmtune compare $(or $(call each,NAMES),$(error NAMES="reference other ..." is missing)) \
-		$(call flags,$(WHICH) OUT)
+		$(call flags,$(WHICH) OUT,NAMES)
 
 promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
-	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES) $(if $(call on,FORCE),--force)
+	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES,NAME FORCE) $(if $(call on,FORCE),--force)
 
 predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [OUT=x.csv TOP=3 VERSION=2 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
-	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP VERSION ABSTAIN_AT COVERAGE STUDIES STORE)
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP VERSION ABSTAIN_AT COVERAGE STUDIES STORE,MODEL)
 
 serve: $(READY) ## Answer requests for a registered model on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
-	@$(BIN)/mmtune serve $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE)
+	@$(BIN)/mmtune serve $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE,MODEL)
 
 demo: $(READY) ## Open a page to play with a registered model, on loopback: MODEL=... [PORT=5001 VERSION= DATA= STUDIES= STORE=]
-	@$(BIN)/mmtune demo $(call need,MODEL) $(call flags,PORT VERSION DATA STUDIES STORE)
+	@$(BIN)/mmtune demo $(call need,MODEL) $(call flags,PORT VERSION DATA STUDIES STORE,MODEL)
 
 export: $(READY) $(if $(filter onnx,$(call given,TO)),$(EXPORT)) ## Write a registered model as one file that runs without mmtune: MODEL=... TO=onnx or pt2 [OUT= VERSION= DATA= STUDIES= STORE=]
-	@$(BIN)/mmtune export $(call need,MODEL) --to $(or $(call one,TO),$(error TO=onnx or TO=pt2 is missing)) $(call flags,OUT VERSION DATA STUDIES STORE)
+	@$(BIN)/mmtune export $(call need,MODEL) --to $(or $(call one,TO),$(error TO=onnx or TO=pt2 is missing)) $(call flags,OUT VERSION DATA STUDIES STORE,MODEL TO)
 
 data: $(READY) ## Make the bundled sample if need be and describe it, or the set in DATA=
-	@$(BIN)/mmtune data info $(call one,DATA)
+	@$(BIN)/mmtune data info $(call takes,DATA)$(call one,DATA)
 
 test: $(DEV) ## Run the fast tests
 	@$(BIN)/python -m pytest -m 'not slow and not cuda' -n 2 -q
@@ -185,13 +188,13 @@ type: $(DEV) ## Check types
 	@$(BIN)/mypy
 
 bench: $(READY) ## Measure against the plain loop [NAMES="a b" DATA= DEVICE= WORKERS= ROUNDS= TRIALS= EPOCHS= ROWS= OUT=]
-	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT)
+	@set -f; $(BIN)/python -m benchmarks.bench $(call each,NAMES) $(call flags,DATA DEVICE WORKERS ROUNDS TRIALS EPOCHS ROWS OUT,NAMES)
 
 bench-search: $(RIVALS) ## Measure time to an answer beside other tools [SIDES="mmtune ray" DATA= ROWS= SEEDS=0,1,2 TRIALS= EPOCHS= OUT= KILL=1]
-	@$(BIN)/python -m benchmarks.search $(call flags,SIDES DATA ROWS SEEDS TRIALS EPOCHS OUT) $(if $(call on,KILL),--kill)
+	@$(BIN)/python -m benchmarks.search $(call flags,SIDES DATA ROWS SEEDS TRIALS EPOCHS OUT,KILL) $(if $(call on,KILL),--kill)
 
 fuzz: $(FUZZ) ## Fuzz every file reader, guided by coverage, for MINUTES=5 of all together [READERS="wav png"]
-	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flags,MINUTES) $(if $(call given,READERS),--readers $(call each,READERS))
+	@set -f; $(BIN)/python tests/safety/fuzz.py $(call flags,MINUTES,READERS) $(if $(call given,READERS),--readers $(call each,READERS))
 
 audit: ## Look for known vulnerabilities in the pinned packages (needs the network)
 	@test -x $(VENV)/audit/bin/pip-audit || { "$$PYTHON" -m venv $(VENV)/audit && \

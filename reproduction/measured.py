@@ -122,7 +122,7 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
     ranked = sorted(found.values(), key=lambda result: (result.trial is not None, result.length))
     longest = {result.line: result.length for result in ranked}
     kept = [result for result in found.values() if result.length == longest[result.line]]
-    names = list(studies)
+    names = list(studies | {result.task.study: result.study for result in asked})
 
     def place(task: Task) -> tuple[int, int, int, int]:
         return names.index(task.study), PROTOCOLS.index(task.protocol), task.folds, task.seed

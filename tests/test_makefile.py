@@ -65,10 +65,18 @@ def heard(here: Path) -> list[str]:
     return (here / "heard").read_text().split("\0")
 
 
+def taken(target: str) -> list[str]:
+    """The options that stand in a target's recipe; all of them in that of `make study`."""
+    recipe = re.split(r"\n\n", MAKEFILE.partition(f"\n{target}:")[2])[0]
+    which = MAKEFILE.partition("WHICH := ")[2].partition("\n")[0]
+    words = re.findall(r"[A-Z_]+", recipe.replace("$(WHICH)", which))
+    return OPTIONS if "$(OPTIONS)" in recipe else [name for name in OPTIONS if name in words]
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_no_value_is_run(here: Path, value: str) -> None:
     for target in TARGETS:
-        done = make(here, "-i", target, *(f"{name}={value}" for name in OPTIONS))
+        done = make(here, "-i", target, *(f"{name}={value}" for name in taken(target)))
         assert not (here / "ran").exists(), (target, done.stdout, done.stderr)
 
 
@@ -83,11 +91,9 @@ def test_a_value_arrives_word_for_word(here: Path, value: str) -> None:
 
 
 def test_the_options_are_those_that_recipes_take_and_all_of_a_study() -> None:
-    called = r"\(call (?:flags|given|on|each|one|need),(?:\$\(WHICH\) )?([A-Z_ ]+)(?:\)| \$)"
-    named = re.findall(rf"{called}|^WHICH := (.*)", MAKEFILE, re.M)
-    taken = {name for lists in named for words in lists for name in words.split()}
+    named = {name for target in TARGETS if target != "study" for name in taken(target)}
     of_study = {"DATA", "STORE", "FIX", *(own.name.upper() for own in fields(Options) if own.metadata)} - {"PRUNE"}
-    assert {*taken, *of_study, "PYTHON"} == set(OPTIONS)
+    assert {*named, *of_study, "NAME", "PYTHON"} == set(OPTIONS)
 
 
 def test_a_file_of_torch_needs_no_extra(here: Path) -> None:
@@ -129,6 +135,29 @@ def test_what_is_no_option_is_refused(here: Path, name: str) -> None:
     assert not (here / "heard").exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "given", "ignored"),
+    [
+        ("best", ["THREADS=2", "EPOCHS=5"], "EPOCHS THREADS"),
+        ("reproduce", ["SEED=3"], "SEED"),
+        ("report", ["NAME=audio_rnn", "TRIAL=3"], "TRIAL"),
+        ("data", ["NAME=x"], "NAME"),
+    ],
+)
+def test_what_a_target_would_ignore_is_refused(here: Path, target: str, given: list[str], ignored: str) -> None:
+    done = make(here, target, *given)
+    assert done.returncode == 2
+    told = re.search(rf"make {target} takes no ([A-Z ]+)\.", done.stderr)
+    assert told is not None
+    assert sorted(told[1].split()) == ignored.split()
+    assert not (here / "heard").exists()
+
+
+def test_several_targets_share_their_options(here: Path) -> None:
+    assert make(here, "study", "report", "NAME=x", "EPOCHS=2").returncode == 0
+    assert heard(here) == ["mmtune", "study", "x", "--epochs", "2", "mmtune", "report", "x", ""]
+
+
 def test_the_environment_does_not_count(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OPTIONS:
         monkeypatch.setenv(name, "; touch ran")
@@ -166,11 +195,17 @@ DEVELOPING = ["test", "test-slow", "torture", "lint", "type", "fuzz"]
 def test_what_runs_needs_no_developers_tools(here: Path, target: str) -> None:
     for stamp in (".ready", ".ray", ".submitit", ".dashboard", ".export", ".browser", ".dev", ".fuzz", ".rivals"):
         (here / ".venv" / stamp).unlink()
-    assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
+    assert (
+        make(here, target, *(f"{name}=x" for name in ("NAME", "NAMES", "MODEL") if name in taken(target))).returncode
+        == 0
+    )
     assert installed(here) == ["pip", "."]
     assert {path.name for path in (here / ".venv").glob(".*")} == {".ready"}
     (here / "heard").unlink()
-    assert make(here, target, "NAME=x", "NAMES=x y", "MODEL=x").returncode == 0
+    assert (
+        make(here, target, *(f"{name}=x" for name in ("NAME", "NAMES", "MODEL") if name in taken(target))).returncode
+        == 0
+    )
     assert installed(here) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,10 @@ def promote(
     from mmtune.study.finding import folder_to_name
     from mmtune.train.objective import objective_of
 
+    if rollback or history:
+        beside = {"rollback": rollback and history, "trial": trial, "force": force, "run": run, "data": data}
+        beside |= {"protocol": protocol, "seed": seed}
+        require_alone("history" if history else "rollback", beside)
     found, studies = load_study(name), studies or folder_to_name(name)
     name, tracker = found.name, open_tracker(store)
     if rollback:
@@ -63,6 +68,13 @@ def promote(
     if not history:
         inputs = example_inputs(found, None if rollback else dataset)
         typer.echo(f"next: {command_line('predict', None, model=name, **inputs, store=store, studies=studies)}")
+
+
+def require_alone(option: str, beside: Mapping[str, object]) -> None:
+    """Raise InputError where options were given that one, which promotes nothing, would ignore."""
+    given = ", ".join(f"--{name}" for name, value in beside.items() if value is not None and value is not False)
+    if given:
+        raise InputError(f"--{option} promotes nothing and goes without {given}")
 
 
 @app.command(rich_help_panel="Use")

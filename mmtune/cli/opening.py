@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -110,10 +111,13 @@ def model_folder(model: str, version: str | None, studies: Path | None, store: P
 
 
 def example_inputs(study: Study, dataset: Dataset | None) -> dict[str, str]:
-    """What a study's model may be given, as options of `predict`: a file, or numbers, for each bank that it reads."""
+    """What a study's model may be given, as options of `predict`: a file, or numbers, for each bank that it reads; a
+    table where that would take an option twice."""
     from mmtune.serve.given import KINDS
 
     options = {source: (option, "FILE") for option, source in KINDS.items()}
     forms = {} if dataset is None else {bank: dataset.forms[bank] for bank in study.base.model.reads}
     told = [options.get(form.source, ("input", f"{bank}=...")) for bank, form in forms.items() if form.source]
-    return dict(told)
+    # Whatever is made from one recording is given once.
+    several = any(option != "audio" and count > 1 for option, count in Counter(option for option, _ in told).items())
+    return {"table": "FILE"} if several else dict(told)

@@ -71,12 +71,16 @@ def of_files(name: str, paths: Sequence[str | os.PathLike[str]], form: Form, dat
 
 def by_column(name: str, given: Any, form: Vector) -> NDArray[Any]:
     """The numbers of a mapping or a frame (B, D), in the order that the model takes them in."""
-    if {*map(str, given.keys())} != {*form.columns}:
-        got = ", ".join(map(str, given.keys()))
-        raise InputError(f"{name} must have the numbers {', '.join(form.columns)}, got {got or 'none'}")
-    columns = [np.asarray(given[column]) for column in form.columns]
+    by_name = {str(column): given[column] for column in given.keys()}  # noqa: SIM118 (a frame's rows are not its keys)
+    if by_name.keys() != {*form.columns}:
+        raise InputError(f"{name} must have the numbers {', '.join(form.columns)}, got {', '.join(by_name) or 'none'}")
+    rule = f"{name} must have as many numbers in each of {', '.join(form.columns)}"
+    try:
+        columns = [np.asarray(by_name[column]) for column in form.columns]
+    except ValueError as error:
+        raise InputError(f"{rule}, some of one have more than others") from error
     if len({column.shape for column in columns}) > 1:
-        raise InputError(f"{name} must have as many numbers in each of {', '.join(form.columns)}")
+        raise InputError(rule)
     return np.stack(columns, axis=-1)
 
 

@@ -193,8 +193,13 @@ def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
 
 def paths_fixed(given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
     """Values by path of what is given by path, or by a path's last part where that is unambiguous."""
-    flat = flatten(base)
-    return {path_of(name, flat, f"{name}={value}"): value for name, value in given.items()}
+    flat, fixed = flatten(base), dict[str, Value]()
+    for name, value in given.items():
+        path = path_of(name, flat, f"{name}={value}")
+        if path in fixed:
+            raise InputError(f"fix must have {path} once, got another by {name!r}")
+        fixed[path] = value
+    return fixed
 
 
 def path_of(name: str, flat: Mapping[str, Any], text: str) -> str:

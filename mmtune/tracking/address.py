@@ -41,6 +41,8 @@ def given(variable: str) -> str:
     """
     uri = checked(variable, os.environ.get(variable, ""))
     scheme, inside, path = uri.partition(":///")
+    if scheme.startswith("sqlite") and any(letter in path for letter in "%?#"):
+        raise InputError(f"{variable} must name an SQLite file by a path without %, ? and #, got {uri}")
     relative = scheme.startswith("sqlite") and path and not path.startswith(("/", ":memory:"))
     return f"{scheme}{inside}{Path.cwd() / path}" if relative else uri
 

@@ -33,6 +33,7 @@ from mmtune.tracking import (
     TrialRun,
     study_note,
 )
+from mmtune.tracking.address import tracking_uri
 from mmtune.tracking.system import require_monitor, system_metrics
 from mmtune.train.objective import objective_of
 from mmtune.train.recipe import TrialConfig
@@ -91,6 +92,8 @@ def run_study(
     """
     began = time.monotonic()
     require_monitor()
+    # An address that is none is refused before there is a folder for locks.
+    tracking_uri(root)
     remember(study.base.model, study.name)
     options = options.with_seconds()
     sampler = options.sampler or study.sampler

@@ -229,6 +229,10 @@ MISTAKES: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "no trials": (lambda tiny: mmtune.run(mine(), tiny, trials=0), "--trials must be a whole number from 1"),
     "no protocol": (lambda tiny: mmtune.run(mine(), tiny, protocol="disjoint"), "protocol must be one of random"),
     "no such choice": (lambda tiny: mmtune.run(mine(), tiny, fix={"depth": 3}), "--fix takes NAME=VALUE with one of"),
+    "two names of one": (
+        lambda tiny: mmtune.run(mine(), tiny, fix={"hidden": 3, "model.hidden": 4}),
+        "fix must have model.hidden once, got another by 'model.hidden'",
+    ),
     "the budget": (lambda tiny: mmtune.run(mine(), tiny, fix={"epochs": 3}), "the budget is --epochs"),
     "no such bank": (
         lambda tiny: mmtune.run(mine(), mmtune.data.from_arrays(labels=np.arange(60) % 3, x=np.eye(60))),

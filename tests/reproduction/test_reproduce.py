@@ -162,6 +162,13 @@ def test_a_task_that_fails_does_not_stop_the_others(tiny: Dataset, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_study_of_no_paper_stands_after_those_of_papers(tiny: Dataset, tmp_path: Path) -> None:
+    reproduced(tiny, tmp_path, "image_cnn_recipe", "image_cnn", "--epochs", "1", "--workers", "2")
+    named = [row[0].strip("`") for row in rows(tmp_path)]
+    assert named == [*["image_cnn"] * len(PROTOCOLS), *["image_cnn_recipe"] * len(PROTOCOLS)]
+
+
+@pytest.mark.slow
 def test_large_models_are_cross_validated(tiny: Dataset, tmp_path: Path) -> None:
     reproduced(tiny, tmp_path, "xflow_cnn_mlp_baseline", "--epochs", "1", "--workers", "2")
     (row,) = [row for row in rows(tmp_path) if "folds" in row[3]]

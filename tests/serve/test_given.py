@@ -41,6 +41,12 @@ def test_numbers_are_in_the_units_of_the_table_however_they_are_held() -> None:
         np.testing.assert_array_equal(given(own, BODY), one)
 
 
+def test_columns_may_be_numbers_as_those_of_a_frame_without_names_are() -> None:
+    form = Vector(columns=("0", "1")).fit(RAW)
+    for own in (pd.DataFrame(RAW), {0: RAW[:, 0], 1: RAW[:, 1]}):
+        np.testing.assert_array_equal(given(own, form), form.scaled(RAW))
+
+
 @pytest.mark.parametrize("form", [Waveform(), MEL, Mfcc()], ids=lambda own: own.kind)
 def test_samples_become_what_their_file_becomes(form: Any, tmp_path: Path) -> None:
     for wave in (WAVES[0], WAVES[1, :5000], np.tile(WAVES[2], 2)):
@@ -92,6 +98,8 @@ NUMBERS = "bank must be a text, a mapping or an array (2,) or (B, 2) of float32,
         ([1.0, 2, 3], BODY, f"{NUMBERS}float64 of shape (3,)"),
         ({"wing": 3}, BODY, "bank must have the numbers weight, wing, got wing"),
         ({"wing": 3, "weight": "x"}, BODY, f"{NUMBERS}ndarray of"),
+        ({"wing": [3, 4], "weight": [[1], [1, 2]]}, BODY, "bank must have as many numbers in each of weight, wing"),
+        ({"wing": [3, 4], "weight": 1}, BODY, "bank must have as many numbers in each of weight, wing"),
         ("1", BODY, "numbers must be given for weight, wing, got '1'"),
         ("x.png", Ready(sides=(2,)), "x.png: this model was trained on birds, whose bank came ready-made"),
         ([1, 2, 3], Ready(sides=(2,)), "bank must be an array (2,) or (B, 2) of float32, got int64 of shape (3,)"),

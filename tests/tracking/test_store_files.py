@@ -22,7 +22,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.sqlite import analyse, follow_file_system, is_local, journal_mode, secure
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, exists
-from mmtune.tracking.address import registry_uri, sqlite_path, tracking_uri
+from mmtune.tracking.address import REGISTRY, TRACKING, registry_uri, sqlite_path, tracking_uri
 from mmtune.tracking.reading import REVISIONS, ClientReading, SqlReading
 from mmtune.tracking.store import open_client, revisions
 
@@ -228,6 +228,17 @@ def test_what_is_no_plain_file_is_refused_and_never_waited_for(
     (store / name).unlink(missing_ok=True)
     make(store / name)
     assert refusal(store) == f"{store / name} must be a plain file of a store, it is something else"
+
+
+@pytest.mark.parametrize("variable", [TRACKING, REGISTRY])
+@pytest.mark.parametrize("path", ["runs.db?timeout=5", "a#b.db", "100%.db"])
+def test_an_sqlite_address_with_more_than_a_path_is_refused_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, path: str
+) -> None:
+    monkeypatch.setenv(variable, f"sqlite:///{tmp_path}/there/{path}")
+    with pytest.raises(InputError, match=f"{variable} must name an SQLite file by a path without"):
+        registry_uri(tmp_path) if variable == REGISTRY else tracking_uri(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_another_program_has_left_is_refused(store: Path, tmp_path: Path) -> None:
