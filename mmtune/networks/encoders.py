@@ -195,10 +195,25 @@ def small_resnet(config: SmallResNet, shape: Shape) -> nn.Sequential:
 
 
 class FeatureNorm(nn.BatchNorm1d):
-    """Batch norm of each feature of (B, T, F), over all steps alike."""
+    """Batch norm of each feature of (B, T, F), over all steps alike; padding and rows of nothing have no part in it."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if not self.training:
+            return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        counted = (valid_steps(x) & (x != 0).flatten(1).any(1, keepdim=True)).unsqueeze(2).float()
+        count = counted.sum().clamp(min=1)
+        mean = (x * counted).sum((0, 1)) / count
+        var = ((x - mean).square() * counted).sum((0, 1)) / count
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1).clamp(min=1), self.momentum)
+        return (x - mean) * (self.weight * (var + self.eps).rsqrt()) + self.bias
 
 
 def feature_norm(norm: str, features: int) -> nn.Module:

@@ -22,7 +22,7 @@ from mmtune.networks.config.encoders import (
     SmallTransformer,
     SpectrogramCNN,
 )
-from mmtune.networks.encoders import CELLS, Residual, turned
+from mmtune.networks.encoders import CELLS, FeatureNorm, Residual, turned
 from mmtune.networks.output import count_parameters
 from mmtune.networks.shapes import Shape
 
@@ -244,6 +244,19 @@ def test_states_are_torchs_of_the_steps_before_the_padding(cell: str, summary: s
     mean = pad_packed_sequence(states, batch_first=True)[0].sum(1) / lengths[:, None]
     expected = encoder.ending(mean if summary == "mean" else last)
     torch.testing.assert_close(encoder(x), expected)
+
+
+def test_features_are_standardised_by_the_steps_that_are_no_padding() -> None:
+    """As torch's own batch norm does it with those steps alone."""
+    ours, theirs = FeatureNorm(4), nn.BatchNorm1d(4)
+    for seed in range(5):
+        x = 5 + torch.randn(8, 9, 4, generator=torch.Generator().manual_seed(seed))
+        valid = torch.arange(9) < torch.tensor([9, 1, 4, 8, 2, 9, 3, 0])[:, None]
+        made, expected = ours(x * valid.unsqueeze(2)), theirs(x[valid])
+        torch.testing.assert_close(made[valid], expected)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+    torch.testing.assert_close(ours.eval()(x)[valid], theirs.eval()(x[valid]))
 
 
 def test_steps_that_are_turned_twice_are_where_they_were() -> None:
