@@ -62,20 +62,25 @@ def shares(events: Iterable[Any]) -> dict[str, float]:
     return {kind: spent[kind] / spent.total() for kind in (*KINDS, REST)}
 
 
-def measured(config: TrialConfig, data: Resident, dataset: Dataset) -> dict[str, float]:
-    """Shares by kind, of evaluation, and the milliseconds of a step, evaluation left out."""
+def learner_of(config: TrialConfig, data: Resident, dataset: Dataset) -> Learner:
+    """A training of a configuration on the data set's `clip_disjoint` rows, before its first epoch."""
     rows, parts = data.rows(config.model.reads), split(dataset.train, "clip_disjoint", 0)
     train, validation = take(rows, parts.train), take(rows, parts.validation)
-    learner = Learner(config, train, validation, 0, MACRO_F1.first, encoders={})
+    return Learner(config, train, validation, 0, MACRO_F1.first, encoders={})
+
+
+def measured(config: TrialConfig, data: Resident, dataset: Dataset) -> dict[str, float]:
+    """Shares by kind, of evaluation, and the milliseconds of a step, evaluation left out."""
+    learner = learner_of(config, data, dataset)
     learner.epoch()
     before = time.perf_counter()
     learner.epoch()
     between = time.perf_counter()
-    evaluate(learner.step.evaluated, validation)
+    evaluate(learner.step.evaluated, learner.validation)
     epoch, evaluation = between - before, time.perf_counter() - between
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         learner.epoch()
-    steps = len(train) / config.train.batch_size
+    steps = len(learner.step.rows) / config.train.batch_size
     return {
         **shares(seen.events() or []),
         "evaluation": evaluation / epoch,
@@ -115,12 +120,17 @@ def run(given: argparse.Namespace) -> None:
     say("\n" + "\n".join(lines(found)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.profile", description=__doc__.splitlines()[0])
+def case_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """The options of a script that goes through the cases of a CPU."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--study", choices=CPU, action="append", help="may be repeated; all if not given")
     parser.add_argument("--data", type=Path, help="a data set's folder; the bundled sample if not given")
     parser.add_argument("--rows", type=whole, default=3000, help="of each case at most")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = case_parser("benchmarks.profile", __doc__.splitlines()[0]).parse_args()
     command(lambda: run(given))
 
 

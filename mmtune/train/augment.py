@@ -148,8 +148,8 @@ def exposed(
         used = torch.rand(some, device=values.device) * some < rate * count
         made = outliers(values[rows], values.roll(1, 0)[rows])
         found[bank] = values.index_copy(0, rows, torch.where(per_row(used, made), made, values[rows]))
-        lost[bank] = (found[bank] != values).flatten(1).any(1)
-        lost[bank] = lost[bank] | absent[bank] if bank in absent else lost[bank]
+        differ = (found[bank] != values).flatten(1).any(1)
+        lost[bank] = differ | absent[bank] if bank in absent else differ
     return found, lost
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,6 @@ from mmtune.data.dataset import Dataset
 from mmtune.train.batches import Resident
 
 FULL = [0.90, 0.92, 0.97, 0.91]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """`prepare_torch` is for the whole process, and this one is the tests'."""
-    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    threads, products = torch.get_num_threads(), matmul.fp32_precision
-    deterministic = torch.backends.cudnn.deterministic
-    yield
-    torch.set_num_threads(threads)
-    matmul.fp32_precision = products
-    torch.backends.cudnn.deterministic = deterministic
 
 
 def choice(ratio: float, differences: list[float]) -> str:

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-import torch
-
 from benchmarks.cases import CPU
 from benchmarks.threads import fastest
 from mmtune.data.dataset import Dataset
 
 
-@pytest.fixture
-def own_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("own_threads")
 def test_epochs_are_timed_on_each_number_of_threads(tiny: Dataset) -> None:
     found = fastest(CPU["audio_rnn"].configs[0], tiny, [1, 2], rounds=2)
     assert list(found) == [1, 2]
