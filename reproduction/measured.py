@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmtune.base.errors import InputError
@@ -107,8 +107,23 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
     A short call does not take the place of a long one, and one of few studies leaves the others in the table. Seeds
     that stand together have the same budget.
     """
-    found = {result.task: result for result in asked}
+    found = [*asked, *stored_results(tracker, dataset, [result.task for result in asked])]
+    # What failed does not take the place of a shorter one that has a result; beside one as long it is named.
+    ranked = sorted(found, key=lambda result: (result.trial is not None, result.length))
+    longest = {result.line: result.length for result in ranked}
+    kept = [result for result in found if result.length == longest[result.line]]
+    names = list(dict.fromkeys([*paper_names(), *(result.task.study for result in asked)]))
+
+    def place(task: Task) -> tuple[int, int, int, int]:
+        return names.index(task.study), PROTOCOLS.index(task.protocol), task.folds, task.seed
+
+    return sorted(kept, key=lambda result: place(result.task))
+
+
+def stored_results(tracker: MlflowTracker, dataset: Dataset, known: Collection[Task] = ()) -> list[Result]:
+    """What came of every task that has ended in the store on this data, but for those that are known."""
     studies = {name: load_study(name) for name in paper_names()}
+    found: dict[Task, Result] = {}
     for key in (run.key for run in tracker.studies()):
         if key.study not in studies or (key.digest, key.sampler) != (dataset.digest, "reported"):
             continue
@@ -116,18 +131,24 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
         # Of others, with a choice of the user's own or of a protocol that no table has, nothing was reported.
         if key.protocol not in PROTOCOLS or dict(key.fixed) != dict(task.options(studies[key.study]).fixed):
             continue
-        own = None if task in found else result_of(tracker, task, studies[key.study], dataset)
+        own = None if task in known else result_of(tracker, task, studies[key.study], dataset)
         found |= {} if own is None else {task: own}
-    # What failed does not take the place of a shorter one that has a result; beside one as long it is named.
-    ranked = sorted(found.values(), key=lambda result: (result.trial is not None, result.length))
-    longest = {result.line: result.length for result in ranked}
-    kept = [result for result in found.values() if result.length == longest[result.line]]
-    names = list(studies | {result.task.study: result.study for result in asked})
+    return list(found.values())
 
-    def place(task: Task) -> tuple[int, int, int, int]:
-        return names.index(task.study), PROTOCOLS.index(task.protocol), task.folds, task.seed
 
-    return sorted(kept, key=lambda result: place(result.task))
+def at_stored_length(tasks: Sequence[Task], studies: Mapping[str, Study], stored: Sequence[Result]) -> list[Task]:
+    """The tasks, those of which the store has a longer one as that one: no table would show what was trained anew."""
+    longest: dict[tuple[tuple[str, str, int], int], Result] = {}
+    for result in sorted(stored, key=lambda result: result.length):
+        if result.trial is not None:
+            longest[result.line, result.task.seed] = result
+
+    def standing(task: Task) -> Task:
+        own = Result(task=task, study=studies[task.study])
+        other = longest.get((own.line, task.seed), own)
+        return other.task if other.length > own.length else task
+
+    return [standing(task) for task in tasks]
 
 
 def task_of(key: StudyKey, study: Study, dataset: Dataset) -> Task:

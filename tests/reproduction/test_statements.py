@@ -12,7 +12,7 @@ from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
 from mmtune.tune.run import run_study
-from reproduction.measured import Result, with_stored
+from reproduction.measured import Result, at_stored_length, stored_results, with_stored
 from reproduction.statements import is_reference, statements
 from reproduction.tasks import Task
 
@@ -60,6 +60,16 @@ def test_the_longest_reported_run_of_each_study_stands_in_the_table(tracker: Mlf
     names = [(r.task.study, r.task.epochs, r.task.seed) for r in with_stored(tracker, tiny, failed)]
     assert names[:3] == [("audio_rnn", 6, 0), ("audio_rnn", 6, 1), ("dual_cnn_fusion", 1, 0)]
     assert names[3:] == [("image_cnn", 2, 0), ("latent_fusion", 2, 0)]
+
+
+@pytest.mark.slow
+def test_what_the_store_has_at_a_greater_length_is_not_asked_for_at_a_smaller_one(
+    tracker: MlflowTracker, tiny: Dataset
+) -> None:
+    studies = {name: load_study(name) for name in ("audio_rnn", "image_cnn")}
+    asked = [result("audio_rnn", epochs=3), result("audio_rnn", epochs=3, seed=1), result("image_cnn", epochs=3)]
+    tasks = at_stored_length([own.task for own in asked], studies, stored_results(tracker, tiny))
+    assert [(task.epochs, task.seed) for task in tasks] == [(6, 0), (3, 1), (3, 0)]
 
 
 @pytest.mark.slow
