@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path, replace_paths
@@ -15,6 +15,8 @@ from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Sched
 from mmtune.study.space import Space, Value, combinations, grid, pin, point_at
 from mmtune.train.objective import Metric, objective_of
 from mmtune.train.recipe import TrialConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,23 +183,23 @@ def require_resumable(tries: Tries, study: str, base: TrialConfig) -> None:
 def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
     """`path=value` texts as typed values; a path's last part is enough where it is unambiguous."""
     flat = flatten(base)
-    fixed: dict[str, Value] = {}
-    for text in texts:
-        name, equals, raw = text.partition("=")
-        path = path_of(name if equals else "", flat, text)
-        if path in fixed:
-            raise InputError(f"--fix must be given once for {path}, got another by {text!r}")
-        fixed[path] = parse_value(path, raw, type(flat[path]))
-    return fixed
+    words = [(text.partition("="), text) for text in texts]
+    raw = by_path([(name if equals else "", own, text) for (name, equals, own), text in words], flat)
+    return {path: parse_value(path, own, type(flat[path])) for path, own in raw.items()}
 
 
 def paths_fixed(given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
     """Values by path of what is given by path, or by a path's last part where that is unambiguous."""
-    flat, fixed = flatten(base), dict[str, Value]()
-    for name, value in given.items():
-        path = path_of(name, flat, f"{name}={value}")
+    return by_path([(name, value, f"{name}={value}") for name, value in given.items()], flatten(base))
+
+
+def by_path(choices: Iterable[tuple[str, T, str]], flat: Mapping[str, Any]) -> dict[str, T]:
+    """What each choice is fixed at, from its name, that, and what was given as a text; InputError for one twice."""
+    fixed: dict[str, T] = {}
+    for name, value, text in choices:
+        path = path_of(name, flat, text)
         if path in fixed:
-            raise InputError(f"fix must have {path} once, got another by {name!r}")
+            raise InputError(f"--fix must be given once for {path}, got another by {text!r}")
         fixed[path] = value
     return fixed
 

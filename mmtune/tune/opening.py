@@ -185,8 +185,9 @@ def note_mixture(found: OpenStudy) -> None:
         say(found.console, told)
 
 
-def say_changed(found: OpenStudy) -> None:
-    """Say where a study that has ended was trained by other code of the user's own than there is now."""
+def say_there(found: OpenStudy) -> None:
+    """Say that a study has ended, and where it was trained by other code of the user's own than there is now."""
+    say(found.console, "nothing to train: every trial is there already, with the files that were kept of it then")
     now = found.plan.tags.get(OWN_CODE, "")
     others = [run.number for run in found.standing.ended if run.state == COMPLETE and run.tags.get(OWN_CODE, "") != now]
     if others:

@@ -43,7 +43,7 @@ from mmtune.tune.encoders import best_encoder, needed_encoders, with_encoders
 from mmtune.tune.forecast import Forecast
 from mmtune.tune.machine import PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import own_tags
-from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_changed, say_where, study_tags
+from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_there, say_where, study_tags
 from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable
 from mmtune.tune.trials import Trials
 from mmtune.tune.trying import require_network, require_objective
@@ -232,9 +232,10 @@ def drive(
         best=max(scored, key=lambda own: metric.rank(own[0]), default=None),
         deadline=budget.deadline,
     )
-    missing = 0 if budget.over() else len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
+    missing = len(search.open_indices(plan.trials)) + len(found.standing.under_way(plan.trials))
     if not missing:
-        say_changed(found)
+        say_there(found)
+    if not missing or budget.over():
         leave(found.recorder, stopping=False)
         return
     note_mixture(found)

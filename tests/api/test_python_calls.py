@@ -231,7 +231,7 @@ MISTAKES: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "no such choice": (lambda tiny: mmtune.run(mine(), tiny, fix={"depth": 3}), "--fix takes NAME=VALUE with one of"),
     "two names of one": (
         lambda tiny: mmtune.run(mine(), tiny, fix={"hidden": 3, "model.hidden": 4}),
-        "fix must have model.hidden once, got another by 'model.hidden'",
+        "--fix must be given once for model.hidden, got another by 'model.hidden=4'",
     ),
     "the budget": (lambda tiny: mmtune.run(mine(), tiny, fix={"epochs": 3}), "the budget is --epochs"),
     "no such bank": (

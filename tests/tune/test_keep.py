@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,16 @@ def test_only_the_best_trials_have_files_and_all_have_metrics(tiny: Dataset, sto
                 else:
                     with pytest.raises(InputError, match="has no artifact"):
                         tracker.artifact(run.run_id, name)
+
+
+def test_a_study_that_has_ended_says_that_nothing_is_trained_nor_kept_anew(tiny: Dataset, tmp_path: Path) -> None:
+    options = Options(epochs=1, trials=2, device="cpu", workers=1, keep="best:1", sampler="random")
+    said = StringIO()
+    for keep in ("best:1", "all"):
+        assert "nothing to train" not in said.getvalue()
+        own = replace(options, keep=keep)
+        run_study(load_study("audio_rnn"), tiny, own, tmp_path, Console(file=said, width=200))
+    assert said.getvalue().count("nothing to train: every trial is there already") == 1
+    tracker = MlflowTracker(tmp_path)
+    (study,) = tracker.studies()
+    assert [REMOVED in trial.tags for trial in tracker.trials(study.run_id)].count(True) == 1
