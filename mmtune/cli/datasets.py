@@ -43,7 +43,7 @@ def build(
     group: Annotated[list[str] | None, typer.Option(help="speaker=COLUMN; of folders speaker=REGEX.")] = None,
     keep_apart: Annotated[str, typer.Option(help="A group whose members tests and splits keep apart.")] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without files that cannot be read.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Decides partitions and pairs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides partitions and pairs.")] = 0,
 ) -> None:
     """Build a data set from folders of pictures and recordings, or from a table, and say what was found."""
     from mmtune.data.asking import asked
@@ -93,6 +93,6 @@ def info(
 
 
 @data_app.command()
-def sample(seed: Annotated[int, typer.Option(min=0, help="Decides voices and pairs.")] = 0) -> None:
+def sample(seed: Annotated[int, typer.Option(help="Decides voices and pairs.")] = 0) -> None:
     """Make the bundled sample and print its folder."""
     typer.echo(str(sample_path(seed)))

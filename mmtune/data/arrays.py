@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
+from mmtune.base.rules import require_count
 from mmtune.data.checks import (
     check_partition,
     content_digest,
@@ -21,7 +22,7 @@ from mmtune.data.checks import (
     require_name,
 )
 from mmtune.data.classes import ordered
-from mmtune.data.dataset import Bank, Dataset, Partition, Rows
+from mmtune.data.dataset import Bank, Dataset, Names, Partition, Rows
 from mmtune.data.drawing import TEST_SHARE, hold_out, require_apart, without_copies
 from mmtune.data.forms import Form, Ready
 from mmtune.data.identity import distinct
@@ -57,10 +58,11 @@ def from_arrays(
     require_name(name, "name")
     require_bank_names(list(banks), "from_arrays")
     require_group_names(list(groups or {}), "from_arrays")
+    require_count("seed", seed, 0)
     classes, numbers = numbered(labels)
     rows = len(numbers)
     made = {bank: bank_of(bank, values, rows) for bank, values in banks.items()}
-    own = {group: np.array([named(one) for one in texts]) for group, texts in (groups or {}).items()}
+    own = {group: members(group, texts) for group, texts in (groups or {}).items()}
     whole = Partition(banks=made, labels=numbers, groups=own)
     known = {bank: (forms or {}).get(bank, ready(own)) for bank, own in made.items()}
     check_partition(whole, known, classes, name)
@@ -98,19 +100,40 @@ def require_known(whole: Partition, group: str) -> None:
         raise InputError(f"keep_apart must be a group that is known of every row ({there}), got {group!r:.80}")
 
 
-def named(member: object) -> str:
-    """The name of a member of a group, "" for one that is not known."""
-    return "" if member is None or member != member else str(member)
+def members(group: str, texts: Sequence[Any]) -> Names:
+    """The member of a group that each row is, (N,) str, "" where it is not known."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InputError(f"groups: {group} must have a text for each row, got {texts!r:.80}")
+    return np.array(["" if is_missing(one) else str(one) for one in texts])
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is None, not a number, or what pandas has for one that is not there."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):  # pandas' NA is neither equal to itself nor not
+        return True
+
+
+def as_array(what: str, given: Any) -> NDArray[Any]:
+    """An array of what is one; InputError where rows differ in shape, or a mask hides some, which would be used."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise InputError(f"{what} must be an array without a mask, as what is hidden would be used")
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"{what} must be an array, its rows differ: {error}") from error
 
 
 def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Rows]:
     """The names of the classes, sorted (numbers as numbers), and the class of each row (N,)."""
-    given = np.asarray(labels)
+    # Before it is an array, in which a missing one may be a name.
+    for row, label in enumerate(labels if isinstance(labels, Iterable) else ()):
+        if is_missing(label):
+            raise InputError(f"labels must say a class for every row, row {row} has {label}")
+    given = as_array("labels", labels)
     if given.ndim != 1 or not len(given) or given.dtype.kind not in "iubUO":
         raise InputError(f"labels must be whole numbers or names (N,), got {given.shape} {given.dtype}")
-    for row, label in enumerate(given.tolist() if given.dtype.kind == "O" else ()):
-        if label is None or label != label:
-            raise InputError(f"labels must say a class for every row, row {row} has {label}")
     found, index = np.unique(given.astype(str) if given.dtype.kind == "O" else given, return_inverse=True)
     names = tuple(map(str, found.tolist()))
     classes = ordered(names) if given.dtype.kind in "UO" else names
@@ -120,17 +143,23 @@ def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Row
 
 def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
     """A bank of N rows; those that are all NaN have nothing in it."""
-    given = np.asarray(values)
+    given = as_array(name, values)
     if given.ndim < 2 or len(given) != rows or given.dtype.kind not in "fiub":
         raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
     if given.dtype == np.uint8 and given.ndim == 4 and given.shape[3] in COLOURS and given.shape[1] not in COLOURS:
         raise InputError(f"{name} must be pictures (N, C, H, W), got {given.shape}: move the channels to the front")
-    if (given.dtype == np.uint8 and given.ndim > 2) or (given.dtype == np.int16 and given[0].size >= SHORTEST):
-        return distinct(given)
+    # A copy, in this machine's order of bytes: what the caller does with theirs is not to change the data set.
+    if (given.dtype == np.uint8 and given.ndim > 2) or is_sound(given):
+        return distinct(given.astype(given.dtype.newbyteorder("=")))
     with np.errstate(over="ignore"):
         numbers = given.astype(np.float32)
     present = np.asarray(~np.isnan(numbers).reshape(rows, -1).all(axis=1))
     return distinct(numbers + np.float32(0), present)  # -0.0 and 0.0 are one value
+
+
+def is_sound(given: NDArray[Any]) -> bool:
+    """Whether an array is of waveforms."""
+    return given.ndim == 2 and given.dtype.newbyteorder("=") == np.int16 and given.shape[1] >= SHORTEST
 
 
 def ready(bank: Bank) -> Form:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -40,17 +41,23 @@ def make_temporary(target: Path) -> Path:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for path in target.parent.glob(f".{target.name}.*.old"):
+        for path in beside(target, "old"):
             # A kill between two renames has left it, and nothing in its place.
             if not target.exists():
                 path.rename(target)
-        for path in (own for end in ("tmp", "old") for own in target.parent.glob(f".{target.name}.*.{end}")):
+        for path in beside(target, "old|tmp"):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
         temporary.mkdir()
     except OSError as error:
         raise InputError(f"{target}: the folder must be writable, got {error.strerror}: {error.filename}") from error
     return temporary
+
+
+def beside(target: Path, endings: str) -> list[Path]:
+    """What writers of this very folder have left beside it, and none of another one whose name goes on with a dot."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12}}\.({endings})")
+    return [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
 
 
 def require_writable(target: Path) -> None:

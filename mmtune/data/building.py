@@ -17,7 +17,7 @@ from mmtune.data.atomic import require_writable
 from mmtune.data.checks import require_classes_present, require_name
 from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
 from mmtune.data.drawing import divided
-from mmtune.data.folders import read_pictures, read_recordings
+from mmtune.data.folders import IDX, read_pictures, read_recordings
 from mmtune.data.forms import Digit, Form, Sound
 from mmtune.data.identity import distinct, is_identity
 from mmtune.data.pairing import pair
@@ -42,7 +42,6 @@ def build(what: Folders | Table, out: Path, how: How | None = None, on_progress:
     require_replaceable(out)
     require_writable(out.resolve())
     parts = of_table(what, how, report) if isinstance(what, Table) else of_folders(what, how, report)
-    report("features", 0, 2)
     dataset = replace(finished(name, *parts), keep_apart=how.keep_apart)
     report("writing", 1, 2)
     saved = save(dataset, out)
@@ -51,13 +50,14 @@ def build(what: Folders | Table, out: Path, how: How | None = None, on_progress:
 
 
 Parts = tuple[tuple[str, ...], Partition, Partition, Sequence[Asked], dict[str, Any]]
-"""Classes, unscaled training and test rows, the banks that they become, and the provenance."""
+"""Classes, training and test rows with their banks unscaled, what was asked for, and the provenance."""
 
 
 def of_table(what: Table, how: How, report: Progress) -> Parts:
     source = read_table(what.path, what.asked, how, report)
     require_usable(how, source)
-    train, test = divide(source, None, what.path, how)
+    report("features", 0, 2)
+    train, test = divide(source, None, what.path, how, what.asked)
     provenance = {"source": "built", "table": source.facts, "seed": how.seed}
     return source.classes, train.compact(), test.compact(), what.asked, provenance
 
@@ -93,7 +93,8 @@ def of_folders(what: Folders, how: How, report: Progress) -> Parts:
     advice = "as all classes are digits, pictures are read as such; --image-form 32x32:rgb takes them as they are"
     sources = [own for side in sides for own in (side.source, side.other) if own is not None]
     require_usable(how, *sources, advice=advice if assumed else "")
-    divisions = [divide(side.source, side.other, side.folder, how) for side in sides]
+    report("features", 0, 2)
+    divisions = [divide(side.source, side.other, side.folder, how, asked) for side in sides]
     provenance = {"source": "built", **{side.kind: side.source.facts for side in sides}, "seed": how.seed}
     classes = sides[0].source.classes
     if len(divisions) == 1:
@@ -109,23 +110,45 @@ def of_folders(what: Folders, how: How, report: Progress) -> Parts:
 
 
 def require_folders(what: Folders) -> None:
-    """Raise InputError unless there is something to build from."""
+    """Raise InputError unless there is something to build from, and nothing is said of what is not there."""
     if what.images is None and what.audio is None:
         raise InputError("a data set must be built of --images, --audio or both, or of --table")
-    for own, test, option in ((what.images, what.test_images, "images"), (what.audio, what.test_audio, "audio")):
-        if own is None and test is not None:
-            raise InputError(f"--test-{option} needs --{option}")
+    of_pictures = {"--test-images": what.test_images, "--image-form": what.image_form}
+    of_recordings = {"--test-audio": what.test_audio, "--audio-form": what.audio_forms}
+    for option, own, others in (("--images", what.images, of_pictures), ("--audio", what.audio, of_recordings)):
+        said = [other for other, value in others.items() if value]
+        if own is None and said:
+            raise InputError(f"{said[0]} needs {option}")
 
 
-def divide(source: Source, other: Source | None, where: Path, how: How) -> tuple[Partition, Partition]:
-    """Training and test of a source, every class in both, its facts completed."""
-    train, test, facts = divided(source, other, how.keep_apart, how.seed)
+def divide(
+    source: Source, other: Source | None, where: Path, how: How, asked: Sequence[Asked]
+) -> tuple[Partition, Partition]:
+    """Training and test of a source by bank, unscaled, every class in both, its facts completed.
+
+    What is asked for is made before it is divided: different recordings may become the same, as one word that is said
+    at two places does, and what is the same is on one side.
+    """
+    own = source._replace(rows=with_banks(source.rows, asked))
+    their = None if other is None else other._replace(rows=with_banks(other.rows, asked))
+    train, test, facts = divided(own, their, how.keep_apart, how.seed)
     source.facts.update(facts, **repeated(source))
     if other is not None:
         source.facts["test_source"] = other.facts
     for side, part in (("training", train), ("test", test)):
         require_classes_present(f"{where} ({facts['partition']})", part.labels, source.classes, f"{side} rows")
     return train, test
+
+
+def with_banks(rows: Partition, asked: Sequence[Asked]) -> Partition:
+    """The rows of a source with the banks that are asked for and made of its columns, in place of these."""
+    own = [one for one in asked if one.column in rows.banks]
+    return replace(rows, banks={one.bank: made_of(rows.banks[one.column], one.form) for one in own})
+
+
+def made_of(bank: Bank, form: Form) -> Bank:
+    """What is made of a column, unscaled."""
+    return through(bank, form.of_waves(bank.values)) if isinstance(form, Sound) else bank
 
 
 def repeated(source: Source) -> dict[str, int]:
@@ -148,6 +171,8 @@ def require_usable(how: How, *sources: Source, advice: str = "") -> None:
             source.facts.update(skipped(source.bad))
     else:
         require_sound({name: reason for source in sources for name, reason in source.bad.items()}, advice)
+    if how.label and all(source.facts["naming"] == IDX for source in sources):
+        raise InputError(f"--label is for files whose paths say it, IDX files hold their labels; got {how.label!r}")
     groups = dict.fromkeys(group for source in sources for group in source.rows.groups)
     for name in how.named_groups(alone=True):
         if name not in groups:
@@ -165,20 +190,19 @@ def finished(
     asked: Sequence[Asked],
     provenance: Mapping[str, Any],
 ) -> Dataset:
-    """A data set not yet on disk (no digest) of rows whose banks go by column and are not scaled.
+    """A data set not yet on disk (no digest) of rows whose banks are not scaled.
 
     Scales are fitted on the training values alone.
     """
     forms: dict[str, Form] = {}
     banks: list[dict[str, Bank]] = [{}, {}]
     for one in asked:
-        raw = [part.banks[one.column] for part in (train, test)]
-        values = [one.form.of_waves(bank.values) if isinstance(one.form, Sound) else bank.values for bank in raw]
-        if not len(values[0]):
+        raw = [part.banks[one.bank] for part in (train, test)]
+        if not len(raw[0].values):
             raise InputError(f"{one.bank} must have a value in training, has none")
-        forms[one.bank] = one.form.fit(values[0])
-        for made, bank, unscaled in zip(banks, raw, values, strict=True):
-            made[one.bank] = through(bank, scaled(forms[one.bank], unscaled))
+        forms[one.bank] = one.form.fit(raw[0].values)
+        for made, bank in zip(banks, raw, strict=True):
+            made[one.bank] = through(bank, scaled(forms[one.bank], bank.values))
     return Dataset(
         name=name,
         folder=Path(),

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
+from mmtune.base.rules import require_count
 from mmtune.data.asking import AUDIO, IMAGE, sounds
 from mmtune.data.atomic import require_writable
-from mmtune.data.building import finished
+from mmtune.data.building import finished, with_banks
 from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Dataset, Partition, Progress
 from mmtune.data.digits import DIGITS, WORDS
 from mmtune.data.espeak import Utterance, speak
@@ -49,6 +50,7 @@ def sample(seed: int = 0, *, cache: Path | None = None, on_progress: Progress | 
     cache: where to keep it; by default `mmtune` in the user's cache folder. InputError where that cannot be written.
     on_progress: called with (what, done, total).
     """
+    require_count("--seed", seed, 0)
     folder = (cache or cache_folder()) / f"sample-v{VERSION}.{FORMAT}-seed{seed}"
     if folder.exists():
         try:
@@ -75,6 +77,7 @@ def make_sample(seed: int, report: Progress) -> Dataset:
     rng = np.random.default_rng([DRAWN, seed])
     recordings = [to_recordings(plan, *speak(plan), rng) for plan in plan_voices(rng)]
     report("computing features", 1, 3)
+    recordings = [with_banks(own, BANKS) for own in recordings]
     provenance = {
         "source": "bundled sample",
         "images": "scikit-learn load_digits (UCI optdigits), varied, 28 x 28",

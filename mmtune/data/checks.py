@@ -16,8 +16,8 @@ from mmtune.data.dataset import Bank, Partition
 from mmtune.data.forms import Form, dtype_of
 
 LONGEST_NAME, LONGEST_CLASS, LONGEST_BANK = 1024, 100, 40
-TAKEN_NAMES = ("labels", "combined", "together", "scaled")
-"""What else goes by the names of banks: a file, the whole embedding, a metric of the whole network."""
+TAKEN_NAMES = ("labels", "combined", "together", "scaled", "self")
+"""What else goes by the names of banks: a file, the whole embedding, a metric of the whole network, the network."""
 LONGEST_SET_NAME = 255
 MOST_CLASSES, MOST_NAMES = 4096, 64
 CHUNK = 1024
@@ -111,6 +111,7 @@ def require_bank_names(names: Sequence[str], where: str) -> None:
         sound = name.isidentifier() and name.isascii() and len(name) <= LONGEST_BANK and not keyword.iskeyword(name)
         if not sound or name.startswith("_") or name in TAKEN_NAMES:
             raise InputError(f"{where}: a bank must have a name such as image or heart_rate, got {name!r}")
+    require_different(names, f"{where}: banks")
 
 
 def require_group_names(names: Sequence[str], where: str) -> None:
@@ -120,6 +121,15 @@ def require_group_names(names: Sequence[str], where: str) -> None:
             raise InputError(f"{where}: a group must have a name such as speaker, got {name!r}")
     if len(names) > MOST_NAMES:
         raise InputError(f"{where}: groups must be {MOST_NAMES} at most, got {len(names)}")
+    require_different(names, f"{where}: groups")
+
+
+def require_different(names: Sequence[str], what: str) -> None:
+    """Raise InputError where names differ in nothing but capitals: files are named after them, on any system."""
+    small = [name.lower() for name in names]
+    again = [name for name in names if small.count(name.lower()) > 1 and names.count(name) == 1]
+    if again:
+        raise InputError(f"{what} must have names that differ in more than capitals, got {' and '.join(again[:2])}")
 
 
 def require_name(name: str, where: str) -> None:

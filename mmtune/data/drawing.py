@@ -13,7 +13,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.checks import content_digest, require_classes_present
 from mmtune.data.dataset import SPEAKER, Dataset, Partition
 from mmtune.data.identity import shared
-from mmtune.data.protocols import CONTENT, DISJOINT, best_groups, drawn, label_of, units
+from mmtune.data.protocols import CONTENT, DISJOINT, are_together, best_groups, drawn, label_of, units
 from mmtune.data.sources import Source
 
 TEST_SHARE = 1 / 7  # as MNIST: one of seven
@@ -42,14 +42,18 @@ def divided(
 
 
 def require_apart(train: Partition, test: Partition, group: str) -> None:
-    """Raise InputError where a member of a group, if there is such a group, is on both sides."""
-    if group in train.groups and group in test.groups:
+    """Raise InputError where a member of a group, if there is such a group, is or may be on both sides."""
+    there = group in train.groups or group in test.groups
+    for what, side in (("training", train), ("test", test)):
+        if there and not side.known(group):
+            raise InputError(f"{group} must be known of every row to be kept apart, of the {what} rows it is not")
+    if there:
         both = np.intersect1d(train.groups[group], test.groups[group])
         if len(both):
             count = len(np.unique(test.groups[group]))
             raise InputError(
                 f"training and test must have no {group} in common, {len(both)} of the test's {count} are in both, "
-                f"such as {both[0] or 'one that is not known'}"
+                f"such as {both[0]}"
             )
 
 
@@ -83,7 +87,8 @@ def draw(rows: Partition, keep_apart: str, seed: int) -> tuple[NDArray[np.bool_]
     """
     if keep_apart in rows.groups:
         return hold_out(rows, TEST_SHARE, keep_apart, seed), f"drawn, no {keep_apart} on both sides, seed {seed}"
-    if rows.known(SPEAKER) and len(np.unique(rows.groups[SPEAKER])) > 1:
+    # Speakers of equal content are as one: where all share some, nobody can be held out.
+    if rows.known(SPEAKER) and units(rows, f"{DISJOINT}{SPEAKER}").max(initial=0) > 0:
         mask = hold_out(rows, TEST_SHARE, SPEAKER, seed)
         if all(len(np.unique(rows.labels[side])) == len(np.unique(rows.labels)) for side in (mask, ~mask)):
             return mask, f"drawn, no {SPEAKER} on both sides, seed {seed}"
@@ -96,8 +101,9 @@ def hold_out(partition: Partition, share: float, group: str, seed: int) -> NDArr
         raise InputError(f"the share of the test must be from 0 to less than 1, got {share:g}")
     if not share:
         return np.zeros(len(partition), bool)
-    unit = units(partition, f"{DISJOINT}{group or CONTENT}")
-    if group:
+    protocol = f"{DISJOINT}{group or CONTENT}"
+    unit = units(partition, protocol)
+    if are_together(unit, partition.labels, protocol, 2):
         return best_groups(unit, partition.labels, seed, share)
     chosen: NDArray[np.bool_] = drawn(label_of(unit, partition.labels), seed, share)[unit]
     return chosen

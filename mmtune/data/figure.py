@@ -42,6 +42,8 @@ def draw_rows(dataset: Dataset, path: Path, count: int = 8) -> None:
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: the picture could not be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def draw_value(place: Any, value: NDArray[Any]) -> None:

@@ -26,7 +26,10 @@ from mmtune.data.reading import FIRST, read_files
 from mmtune.data.sources import How, Source, regex
 
 COLUMNS = {"pictures": IMAGE, "recordings": AUDIO}
-LOOKED_AT, MOST_SIDE, OTHERWISE = 256, 128, 32
+MOST_SIDE, OTHERWISE = 128, 32
+IDX = "IDX"
+GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "F")
+"""Pillow's modes that have no colours."""
 
 
 class Listed(NamedTuple):
@@ -54,7 +57,7 @@ def read_pictures(
     listed = list_files(folder, "pictures", paths, wanted, how)
     if form is None:
         plain = set(listed.classes) <= set(DIGITS)
-        form = Digit() if plain else own_form([folder / one.path for one in listed.layout.named])
+        form = Digit() if plain else own_form([folder / one.path for one in listed.layout.named], report)
     return read_listed(listed, form, how, report), form
 
 
@@ -151,23 +154,35 @@ def read_mnist(
         raise InputError(f"{folder}: IDX files are taken as they are, {height}x{width}:grey, not as {form.shape}")
     labels = numbers([names.get(label, "") for label in idx.labels], classes)
     made = Partition(banks={IMAGE: distinct(idx.pixels)}, labels=labels, groups={})
-    facts = {"naming": "IDX"} | others(idx.labels, names) | ignored([path for path in paths if path not in idx.used])
+    facts = {"naming": IDX} | others(idx.labels, names) | ignored([path for path in paths if path not in idx.used])
     whole = Source(classes, made, idx.test, facts, {})
     rows = np.flatnonzero([label in names for label in idx.labels])
     return (whole if len(rows) == len(labels) else whole.take(rows)), form
 
 
-def own_form(paths: Sequence[Path]) -> Picture:
-    """The size of some pictures if they have one, small enough, and else 32 x 32; in colour where one of them is."""
-    sizes, colour = set(), False
-    for path in paths[:: max(1, len(paths) // LOOKED_AT)]:
+def own_form(paths: Sequence[Path], report: Progress) -> Picture:
+    """The size of all pictures if they have one, small enough, and else 32 x 32; in colour where one of them is."""
+    sizes, colour = set[tuple[int, int]](), False
+    for done, path in enumerate(paths):
+        if len(sizes) > 1 and colour:
+            break
+        report("sizes of pictures", done, len(paths))
         try:
-            seen = opened(path, lambda picture: np.asarray(picture.convert("RGB")))
+            height, width, coloured = opened(path, partial(size_and_colour, decoded=not colour)).tolist()
         except InputError:  # it is read, and refused, with all others
             continue
-        sizes.add(seen.shape[:2])
-        colour = colour or bool((seen[..., :1] != seen).any())
+        sizes.add((height, width))
+        colour = colour or bool(coloured)
     height, width = sizes.pop() if len(sizes) == 1 else (MOST_SIDE + 1, 0)
     if max(height, width) > MOST_SIDE:
         height = width = OTHERWISE
     return Picture(height=height, width=width, colour=colour)
+
+
+def size_and_colour(picture: Any, decoded: bool) -> NDArray[Any]:
+    """(3,) of a picture of Pillow's: height, width, and 1 where it has colours, which are looked for if `decoded`."""
+    coloured = False
+    if decoded and picture.mode not in GREY:
+        seen = np.asarray(picture.convert("RGB"))
+        coloured = bool((seen[..., :1] != seen).any())
+    return np.array([picture.height, picture.width, coloured])

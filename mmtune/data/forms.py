@@ -277,7 +277,8 @@ class Standardised(Form):
         if not self.mean:
             return values.astype(np.float32, copy=False)
         mean, std = np.array(self.mean), np.array(self.std)
-        return ((values.astype(np.float64) - mean) / std).astype(np.float32)
+        with np.errstate(over="ignore"):  # whoever takes it refuses what is not finite
+            return ((values.astype(np.float64) - mean) / std).astype(np.float32)
 
     def unscaled(self, values: NDArray[Any]) -> NDArray[Any]:
         if not self.mean:
@@ -329,7 +330,7 @@ class Vector(Standardised):
         named = {name.strip(): number for name, _, number in parts if name}
         given = [named.get(name, "") for name in self.columns] if named else [number for _, _, number in parts]
         try:
-            numbers = np.array([float(number) for number in given], np.float64)
+            numbers = np.array([float(number.replace("_", "?")) for number in given], np.float64)
             if len(parts) != len(self.columns) or not np.isfinite(numbers).all():
                 raise ValueError
         except ValueError as error:

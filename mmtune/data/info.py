@@ -57,7 +57,9 @@ def of_provenance(provenance: Mapping[str, Any]) -> Said:
 
 def of_source(what: str, facts: Mapping[str, Any]) -> Said:
     """The facts of one source, each that is any."""
-    rows = f", {facts['train']:,} for training and {facts['test']:,} for the test" if "train" in facts else ""
+    rows = (
+        f", {number(facts, 'train')} for training and {number(facts, 'test')} for the test" if "train" in facts else ""
+    )
     test = f"; test: {facts['partition']}" if "partition" in facts else ""
     yield what, f"by the naming {facts.get('naming')}{rows}{test}"
     other = facts.get("other_classes")
@@ -72,14 +74,21 @@ def of_source(what: str, facts: Mapping[str, Any]) -> Said:
     }
     for key, text in texts.items():
         if facts.get(key) and text:
-            yield "", text if key == "other_classes" else f"{facts[key]:,} {text}"
+            yield "", text if key == "other_classes" else f"{number(facts, key)} {text}"
     if isinstance(facts.get("test_source"), dict):
         yield from of_source("test source", facts["test_source"])
 
 
+def number(facts: Mapping[str, Any], key: str) -> str:
+    """A count; as it stands there where it is none, as anybody may have written the file."""
+    found = facts.get(key)
+    return f"{found:,}" if isinstance(found, int) else str(found)
+
+
 def first(facts: Mapping[str, Any], key: str) -> str:
     """The first few of what is named, and dots for more."""
-    names = list(map(str, facts.get(f"{key}_first", [])))
+    there = facts.get(f"{key}_first")
+    names = list(map(str, there)) if isinstance(there, list) else []
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 

@@ -77,12 +77,19 @@ def files_of(folder: Path) -> list[str]:
     for home, inner, names in os.walk(folder, followlinks=True):
         below = Path(home).relative_to(folder)
         near = len(below.parts) < DEEPEST
-        inner[:] = [name for name in inner if near and not name.startswith((".", "__MACOSX"))]
+        hidden = (".", "__MACOSX")
+        inner[:] = [name for name in inner if near and not name.startswith(hidden) and not leads_up(Path(home), name)]
         found += [(below / name).as_posix() for name in names if not name.startswith(".")]
     found.sort()
     if found:
         require_names(np.array(found), f"{folder}: names of files")
     return found
+
+
+def leads_up(home: Path, name: str) -> bool:
+    """Whether a folder's entry is a link to that folder or to one that it lies in, whose files would be found again."""
+    path = home / name
+    return path.is_symlink() and Path(os.path.realpath(home)).is_relative_to(os.path.realpath(path))
 
 
 def recognise(

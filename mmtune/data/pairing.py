@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmtune.data.asking import AUDIO, IMAGE
+from mmtune.data.asking import IMAGE
 from mmtune.data.dataset import Partition, Rows
+from mmtune.data.identity import equal_rows
 
 
 def pair(pictures: Partition, recordings: Partition, rng: np.random.Generator) -> Partition:
@@ -20,7 +21,7 @@ def pair(pictures: Partition, recordings: Partition, rng: np.random.Generator) -
     _, first, own = np.unique(
         pictures.banks[IMAGE].index * width + pictures.labels, return_index=True, return_inverse=True
     )
-    _, distinct = np.unique(recordings.banks[AUDIO].index, return_index=True)
+    _, distinct = np.unique(equal_rows(recordings), return_index=True)
     chosen = distinct[match(pictures.labels[first], recordings.labels[distinct], rng)][own]
     heard = recordings.take(chosen)
     made = replace(pictures, banks={**pictures.banks, **heard.banks}, groups={**pictures.groups, **heard.groups})

@@ -70,7 +70,7 @@ def split(partition: Partition, protocol: str, seed: int) -> Split:
     from sklearn.model_selection import train_test_split
 
     unit = units(partition, protocol)
-    if is_mixed(protocol):
+    if are_together(unit, partition.labels, protocol, 2):
         require_groups(protocol, int(unit.max()) + 1, 2)
         return checked(partition, best_groups(unit, partition.labels, seed, SHARE), protocol)
     labels = label_of(unit, partition.labels)
@@ -103,9 +103,10 @@ def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]
 
     require_count("k", k, 2, max(2, len(partition)))
     unit, labels = units(partition, protocol), partition.labels
-    if is_mixed(protocol):
+    if are_together(unit, labels, protocol, k):
         count = int(unit.max()) + 1
         require_groups(protocol, count, k)
+        require_members(labels_of(unit, labels), k, protocol)
         cutter = LeaveOneGroupOut() if k == count else StratifiedGroupKFold(k, shuffle=True, random_state=seed)
         parts = [np.isin(np.arange(len(unit)), part) for _, part in cutter.split(labels, labels, unit)]
     else:
@@ -192,9 +193,23 @@ def share_members(ours: Partition, theirs: Partition, group: str) -> bool:
     return bool(set(ours.groups[group].tolist()) & set(theirs.groups[group].tolist()) - {""})
 
 
-def is_mixed(protocol: str) -> bool:
-    """Whether a unit has rows of several classes, so that units are chosen together rather than class by class."""
-    return meaning(protocol) not in (RANDOM, f"{DISJOINT}{RECORDING}", f"{DISJOINT}{CONTENT}")
+def are_together(unit: Rows, labels: Rows, protocol: str, least: int) -> bool:
+    """Whether units (N,) are chosen together rather than class by class, as they have rows (N,) of several classes.
+
+    Those of a group, such as speakers; others where by the label of most of its rows some class has not `least` units,
+    though it has rows in so many.
+    """
+    if meaning(protocol) not in (RANDOM, f"{DISJOINT}{RECORDING}", f"{DISJOINT}{CONTENT}"):
+        return True
+    width = int(labels.max()) + 1
+    most, there = (np.bincount(own, minlength=width) for own in (label_of(unit, labels), labels_of(unit, labels)))
+    return bool(((most < least) & (there >= least)).any())
+
+
+def labels_of(unit: Rows, labels: Rows) -> Rows:
+    """The label of each unit and class that there is, once: in how many units each class has rows."""
+    width = int(labels.max()) + 1
+    return np.unique(unit * width + labels) % width
 
 
 def label_of(unit: Rows, labels: Rows) -> Rows:
@@ -209,10 +224,11 @@ def label_of(unit: Rows, labels: Rows) -> Rows:
 
 
 def require_members(labels: Rows, least: int, protocol: str) -> None:
-    """Raise InputError unless every class has at least `least` units."""
+    """Raise InputError unless every class has at least `least` units, by the label (M,) of each."""
     counts = np.bincount(labels)
     if counts.min() < least:
-        what = "recordings" if meaning(protocol) == f"{DISJOINT}{RECORDING}" else "rows"
+        group = kept_apart(protocol)
+        what = "rows" if group == SAMPLE else f"{group}s"
         label = int(np.argmin(counts))
         raise InputError(f"{protocol} needs at least {least} {what} of every class, class {label} has {counts[label]}")
 

@@ -37,7 +37,7 @@ def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
     """
     path = Path(path)
     samples, rate = decode(path)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
     if not np.all(np.isfinite(mono)):
         raise InputError(f"{path}: samples must be finite, got NaN or infinity")

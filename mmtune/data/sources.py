@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
+from mmtune.base.rules import require_count
 from mmtune.data.dataset import Partition
 from mmtune.data.forms import Form
 
@@ -60,6 +61,9 @@ class How:
     groups: tuple[str, ...] = ()
     keep_apart: str = ""
     skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        require_count("--seed", self.seed, 0)
 
     def named_groups(self, alone: bool) -> Mapping[str, str]:
         """Columns or regexes by the name of their group; alone: whether a column may stand for its own name."""

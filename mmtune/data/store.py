@@ -10,6 +10,7 @@ Arrays are memory-mapped: all processes of a machine share one copy, and a bank 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -75,7 +76,10 @@ def kept(dataset: Dataset, root: Path) -> Dataset:
     """A data set as it lies in a folder: one that lies in none yet is saved in `root`, once, by what is in it."""
     if dataset.folder.name:
         return dataset
-    folder = root / f"{dataset.name}-{dataset.digest[:16]}"
+    # What its values are is not in the digest, and yet is what a file becomes.
+    forms = json.dumps({name: form_to_json(form) for name, form in sorted(dataset.forms.items())}, sort_keys=True)
+    content = hashlib.sha256(f"{dataset.digest} {forms}".encode()).hexdigest()
+    folder = root / f"{dataset.name}-{content[:16]}"
     found = load(folder) if (folder / MANIFEST).is_file() else save(dataset, folder, keep=True)
     return replace(found, keep_apart=dataset.keep_apart)
 

@@ -122,6 +122,8 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
             rows = zip(*own, strict=True)
             given[bank] = ["" if any(cell.lower() in NOTHING for cell in row) else ",".join(row) for row in rows]
     for name in [name for name in columns if name in predictor.forms or name in KINDS]:
+        if name in given:
+            raise InputError(f"{path}: {name} must be given once, by a column of its name or by those of its numbers")
         own_cells = columns.pop(name)
         are_files = not isinstance(predictor.forms.get(name), Vector)
         given[name] = [str(path.parent / cell) if cell and are_files else cell for cell in own_cells]

@@ -132,7 +132,7 @@ class Predictor:
         """The same model, had its answers to keep to this: see `Caution`; InputError where it is no share."""
         return replace(self, caution=Caution(abstain_at=abstain_at, coverage=coverage))
 
-    def predict(self, **given: Given) -> Prediction:
+    def predict(self, /, **given: Given) -> Prediction:
         """Predict B >= 1 rows from what a user has of each bank: files, numbers, arrays, one or many of them.
 
         A picture may be given as `image` and a recording as `audio` whatever their banks are called, where the model
@@ -143,11 +143,11 @@ class Predictor:
         """
         return self.predict_values(**self.values(**given))
 
-    def values(self, **given: Given) -> dict[str, NDArray[Any]]:
+    def values(self, /, **given: Given) -> dict[str, NDArray[Any]]:
         """By bank the values (B, *shape), as `predict_values` takes them, of what is given as to `predict`."""
         return self._values(self._assigned(given))
 
-    def embed(self, **given: Given) -> NDArray[np.float32]:
+    def embed(self, /, **given: Given) -> NDArray[np.float32]:
         """The embedding (B, E) of rows that are given as to `predict`: what the network's Output has, or its logits."""
         by_bank = assigned(given, self.forms, self.missing)
         return self._answers(self._values(by_bank))[0][EMBEDDING].numpy()
@@ -156,7 +156,7 @@ class Predictor:
         """By bank the vectors (B, F) by which it is told what is usual, of values as `predict_values` takes them."""
         return self._answers(banks)[1]
 
-    def predict_values(self, **banks: NDArray[Any]) -> Prediction:
+    def predict_values(self, /, **banks: NDArray[Any]) -> Prediction:
         """Predict B >= 1 rows from the values of each bank that the model reads, as a data set has them, (B, *shape).
 
         Raises InputError on a missing or extra bank, another type or shape, NaN, or unequal numbers of rows.

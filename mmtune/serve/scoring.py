@@ -136,7 +136,8 @@ def predicted_labels(predictor: Predictor, dataset: Dataset) -> NDArray[np.int64
 def on_scale(predictor: Predictor, dataset: Dataset, name: str) -> NDArray[Any]:
     """The test values of a bank on the scale of the model's own data, which may be another.
 
-    Raises InputError where the values are of another kind or of other columns, or only one of the two scales is known.
+    Values of a data set that has no scale are taken to be in plain units. Raises InputError where they are of another
+    kind or of other columns, or the model has no scale and they have one.
     """
     mine, theirs, values = predictor.forms[name], dataset.forms[name], dataset.require_test().banks[name].values
     if mine == theirs:

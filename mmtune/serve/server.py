@@ -155,7 +155,8 @@ def given(forms: Mapping[str, Form], row: Mapping[str, Any], folder: Path) -> di
             content = base64.b64decode(value.encode(), validate=True)
         except (binascii.Error, ValueError) as error:
             raise InputError(f"{name} must be a file in base64, it is not: {error}") from error
-        found[name] = folder / (name if name.isidentifier() and len(name) <= LONGEST_NAME else "file")
+        known = name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME
+        found[name] = folder / (name if known else "file")
         found[name].write_bytes(content)
     return found
 

@@ -102,7 +102,9 @@ def learnt(model: Path, dataset: Dataset, protocol: str, seed: int, advance: Pro
     near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed, advance)
     banks = {bank: dataset.train.banks[bank] for bank in reads}
     used = {bank: np.unique(own.index[sides.train]) for bank, own in banks.items()}
-    reach = {bank: extents(dataset.forms[bank], banks[bank].values, own[own >= 0]) for bank, own in used.items()}
+    # A bank that only rows beyond these have a value in reaches nowhere.
+    there = {bank: own[own >= 0] for bank, own in used.items() if (own >= 0).any()}
+    reach = {bank: extents(dataset.forms[bank], banks[bank].values, own) for bank, own in there.items()}
     return Usual(extents=reach, near=near)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from filesets import refusal
 from hypothesis import given, settings
@@ -90,6 +91,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"labels": [[1], [2]] * 30, "x": np.zeros((60, 2))}, "labels must be whole numbers or names"),
     ({"labels": [0.5, 1] * 30, "x": np.zeros((60, 2))}, "labels must be whole numbers or names"),
     ({"labels": [], "x": np.zeros((0, 2))}, "labels must be whole numbers or names"),
+    ({"labels": ["a", "b", float("nan")] * 20, "x": np.zeros((60, 2))}, "a class for every row, row 2 has nan"),
+    ({"labels": ["a", pd.NA] * 30, "x": np.zeros((60, 2))}, "a class for every row, row 1 has <NA>"),
+    (
+        {"labels": np.ma.masked_array(LABELS, LABELS == 0), "x": np.zeros((60, 2))},
+        "labels must be an array without a mask",
+    ),
+    ({"x": np.ma.masked_array(np.eye(60), np.eye(60) > 0)}, "x must be an array without a mask"),
+    ({"x": [[1, 2], [3]] * 30}, "x must be an array, its rows differ"),
+    ({"x": np.zeros((60, 2)), "groups": {"who": 5}}, "groups: who must have a text for each row, got 5"),
+    ({"x": np.zeros((60, 2)), "seed": -1}, "seed must be a whole number from 0"),
+    ({"x": np.zeros((60, 2)), "X": np.zeros((60, 2))}, "differ in more than capitals, got x and X"),
     ({"labels": ["a\n", "b"] * 30, "x": np.zeros((60, 2))}, "printable"),
     ({"x": np.zeros(60)}, "x must be numbers (60, ...)"),
     ({"x": np.full((60, 2), "a")}, "x must be numbers"),
@@ -132,20 +144,34 @@ def test_copies_of_a_given_test_are_left_out_of_training_and_said(caplog: pytest
 
 
 def test_a_member_that_is_none_is_not_known() -> None:
-    who = ["ann", None, float("nan"), "bob"] * 15
+    who = ["ann", None, float("nan"), pd.NA, "bob"] * 12
     made = from_arrays(labels=LABELS, groups={"who": who}, **arrays())
     known = {own for part in (made.train, made.require_test()) for own in part.groups["who"].tolist()}
     assert known == {"", "ann", "bob"}
     assert not made.train.known("who")
 
 
-@pytest.mark.parametrize(("values", "kept"), [(np.uint8, (60, 5)), (np.int16, (60, 5)), (np.int16, (60, 4, 6))])
+@pytest.mark.parametrize(
+    ("values", "kept"), [(np.uint8, (60, 5)), (np.int16, (60, 5)), (np.int16, (60, 4, 6)), (np.int16, (60, 40, 41))]
+)
 def test_short_rows_of_whole_numbers_are_numbers(values: type, kept: tuple[int, ...]) -> None:
     made = from_arrays(labels=LABELS, x=np.arange(np.prod(kept)).reshape(kept).astype(values))
     assert made.train.banks["x"].values.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["combined", "together", "scaled", "_x", "class", "a b"])
+@pytest.mark.parametrize("kind", ["<i2", ">i2"])
+def test_sounds_are_the_data_sets_own_whatever_becomes_of_the_callers(kind: str) -> None:
+    given_sounds = np.random.default_rng(0).integers(-999, 999, (60, 1600)).astype(kind)
+    made = from_arrays(labels=LABELS, test=False, x=given_sounds)
+    wanted = given_sounds.astype(np.int16)
+    given_sounds[:] = 0
+    bank = made.train.banks["x"]
+    assert bank.values.dtype == np.int16
+    assert bank.values.dtype.isnative
+    assert np.array_equal(bank.of_rows(np.arange(60)), wanted)
+
+
+@pytest.mark.parametrize("name", ["combined", "together", "scaled", "self", "_x", "class", "a b"])
 def test_no_bank_has_the_name_of_something_else(name: str) -> None:
     with pytest.raises(InputError, match="a bank must have a name such as image or heart_rate, got"):
         from_arrays(labels=[0, 1] * 10, **{name: np.zeros((20, 2))})

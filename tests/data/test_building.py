@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from filesets import ARABIC, WORDS, pictures, random_idx, recordings, refusal, write_idx, write_picture, write_wav
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +21,11 @@ from PIL import Image
 
 from mmtune.base.errors import InputError
 from mmtune.data import reading
-from mmtune.data.asking import Folders
+from mmtune.data.asking import Folders, table_of
 from mmtune.data.building import build
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.forms import Digit, LogMel, Mfcc, Picture, Waveform
+from mmtune.data.identity import shared
 from mmtune.data.info import found
 from mmtune.data.pairing import match
 from mmtune.data.pictures import read_digit, read_picture
@@ -481,3 +484,62 @@ def test_pictures_that_are_no_digits_under_names_of_digits_are_refused_with_the_
     assert "as all classes are digits, pictures are read as such; --image-form 32x32:rgb takes them as they are" in said
     made = build(Folders(images=tmp_path / "images", image_form="32x32:rgb"), tmp_path / "set")
     assert made.forms["image"] == Picture(height=32, width=32, colour=True)
+
+
+def test_one_word_at_several_places_is_one_of_what_is_made_of_it(tmp_path: Path) -> None:
+    """Recordings that differ, of which a bank is the same: it is not to be on both sides."""
+    rng = np.random.default_rng(0)
+    rows = ["clip,label"]
+    for word in range(12):
+        sound = rng.normal(size=4000) * np.hanning(4000) * 0.3
+        for start in (1600, 3200, 4800):
+            wave = np.zeros(16000)
+            wave[start : start + 4000] = sound
+            soundfile.write(tmp_path / f"{word}-{start}.wav", wave, 16000)
+            rows.append(f"{word}-{start}.wav,{'xy'[word % 2]}")
+    (tmp_path / "rows.csv").write_text("\n".join(rows))
+    made = build(table_of(tmp_path / "rows.csv", audio=["clip:speech"]), tmp_path / "set")
+    train, test = parts_of(made)
+    assert not shared(test, train).any()
+    assert len(train) + len(test) == 36
+    assert len(train.banks["clip"].values) == len(train) / 3
+
+
+def test_who_is_known_in_one_corpus_alone_cannot_be_kept_apart(tmp_path: Path) -> None:
+    people, nobody = of_people(tmp_path / "people", "pqrs"), pictures(tmp_path / "nobody", "ab")
+    for ours, theirs, side in ((people, nobody, "test"), (nobody, people, "training")):
+        said = refusal(lambda a=ours, b=theirs: build(Folders(images=a, test_images=b), tmp_path / "set", BY_PERSON))
+        assert f"who must be known of every row to be kept apart, of the {side} rows it is not" in said
+
+
+def test_what_is_said_of_something_that_is_not_there_is_refused(tmp_path: Path, digits: Digits) -> None:
+    seen, idx = pictures(tmp_path / "seen", "ab"), mnist(tmp_path / "idx", digits)
+    said = recordings(tmp_path / "said", [f"{word}/{turn}.wav" for word in "ab" for turn in range(7)])
+    out = tmp_path / "set"
+    for what, how, rule in (
+        (Folders(images=seen, audio_forms=("logmel",)), How(), "--audio-form needs --audio"),
+        (Folders(audio=said, image_form="32x32:rgb"), How(), "--image-form needs --images"),
+        (
+            Folders(images=idx),
+            How(label="x(.)"),
+            "--label is for files whose paths say it, IDX files hold their labels",
+        ),
+    ):
+        assert rule in refusal(lambda what=what, how=how: build(what, out, how))
+    assert "--seed must be a whole number from 0 to 2147483647, got" in refusal(lambda: How(seed=2**32))
+
+
+def test_one_picture_of_another_size_or_in_colour_is_never_overlooked(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "seen", "ab", each=20, size=(12, 10))
+    form = build(Folders(images=folder), tmp_path / "grey").forms["image"]
+    assert form == Picture(height=12, width=10, colour=False)
+    write_picture(folder / "b" / "13.png", "b", size=(12, 10), colour=True)
+    assert build(Folders(images=folder), tmp_path / "colour").forms["image"] == replace(form, colour=True)
+    write_picture(folder / "a" / "7.png", "a", size=(12, 11))
+    assert build(Folders(images=folder), tmp_path / "two").forms["image"].shape == (3, 32, 32)
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "seen", "ab")
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    assert build(Folders(images=folder), tmp_path / "set").classes == ("a", "b")

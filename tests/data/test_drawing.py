@@ -10,7 +10,7 @@ import pytest
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.drawing import TEST_SHARE, with_test
+from mmtune.data.drawing import TEST_SHARE, draw, with_test
 from mmtune.data.identity import shared
 from mmtune.data.store import kept
 
@@ -46,3 +46,17 @@ def test_a_class_that_cannot_be_on_both_sides_is_said(tiny: Dataset) -> None:
     train = tiny.train.take(np.append(rows, np.flatnonzero(tiny.train.labels == 3)[:1])).compact()
     with pytest.raises(InputError, match="3"):
         with_test(replace(tiny, train=train, test=None), 0)
+
+
+def test_where_all_speakers_share_content_the_test_is_drawn_by_content(tiny: Dataset) -> None:
+    """Everybody saw the same pictures: nobody can be held out, and copies still stand on one side."""
+    rows = np.arange(len(tiny.train))
+    image = tiny.train.banks["image"]
+    same = replace(image, index=image.index[rows // 2 * 2])
+    who = np.array(["ann", "bob"])[rows % 2]
+    train = replace(tiny.train, banks={"image": same}, groups={"speaker": who}).compact()
+    labels = train.labels[rows // 2 * 2]
+    mask, rule = draw(replace(train, labels=labels), "", 0)
+    assert rule == "drawn, no equal content on both sides, seed 0"
+    assert mask.any()
+    assert not mask.all()

@@ -272,3 +272,27 @@ def test_of_a_test_what_training_never_met_comes_first() -> None:
     again = made.take(np.arange(0, len(made), 2)), made.take(np.arange(1, len(made), 2))
     assert independent(again[1], "disjoint:patient", again[0])[0] == "patient"
     assert independent(again[1], "clip_disjoint", again[0])[0] == RECORDING
+
+
+@pytest.mark.parametrize("classes", [("ill", "well"), ("sick", "healthy")])
+@pytest.mark.parametrize("protocol", ["random", "disjoint:content"])
+def test_a_class_that_is_nowhere_the_most_is_divided_whatever_it_is_called(
+    classes: tuple[str, str], protocol: str
+) -> None:
+    """Of age and sex alone many rows are equal, and of no value are most rows ill."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.integers(20, 40, 600), rng.integers(0, 2, 600)], 1)
+    ill = rng.random(600) < 0.1
+    made = from_arrays(labels=np.where(ill, *classes), test=False, v=values).train
+    for parts in (split(made, protocol, 0), *folds(made, protocol, 3, 0)):
+        assert 0 < ill[parts.validation].sum() < ill.sum()
+        unit = made.banks["v"].index
+        assert not set(unit[parts.train]) & set(unit[parts.validation])
+
+
+def test_more_folds_than_a_class_has_members_are_refused() -> None:
+    made = partition(rows=90, speakers=6, per_speaker=1, classes=3)
+    few = replace(made, labels=np.where((made.labels == 2) & (made.groups[SPEAKER] != "s0"), 1, made.labels))
+    assert "speaker_disjoint needs at least 3 speakers of every class, class 2 has 1" in refusal(
+        lambda: folds(few, "speaker_disjoint", 3, 0)
+    )

@@ -19,11 +19,13 @@ import pytest
 from filesets import random_partition, refusal
 
 from mmtune.base.errors import InputError
+from mmtune.data.arrays import from_arrays
+from mmtune.data.atomic import require_writable
 from mmtune.data.checks import content_digest
 from mmtune.data.dataset import Bank, Dataset, Partition
-from mmtune.data.forms import Mfcc, form_to_json
+from mmtune.data.forms import Mfcc, Vector, form_to_json
 from mmtune.data.khacef import KHACEF_FILES
-from mmtune.data.store import MANIFEST, load, save
+from mmtune.data.store import MANIFEST, kept, load, save
 
 
 @pytest.fixture
@@ -409,3 +411,26 @@ while True:
     assert load(folder).digest == before
     if (tmp_path / "target").exists():
         assert load(tmp_path / "target").name in {"one", "two"}
+
+
+def test_a_set_whose_files_become_something_else_is_another_one(tmp_path: Path) -> None:
+    """Equal numbers under columns in another order: the digest does not tell them apart, a table does."""
+    orders = [("age", "height"), ("height", "age")]
+    for columns in orders * 2:
+        made = from_arrays(labels=[0, 1] * 10, forms={"v": Vector(columns=columns)}, v=np.arange(40.0).reshape(20, 2))
+        assert kept(made, tmp_path).forms["v"] == Vector(columns=columns)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["mine", "set[1]"])
+def test_what_a_kill_has_left_of_a_set_is_its_own(dataset: Dataset, tmp_path: Path, name: str) -> None:
+    save(replace(dataset, name="mine.v2"), tmp_path / "mine.v2")
+    left = tmp_path / ".mine.v2.0123456789ab.old"
+    (tmp_path / "mine.v2").rename(left)
+    own = save(replace(dataset, name="mine"), tmp_path / name)
+    own.folder.rename(tmp_path / f".{name}.0123456789ab.old")
+    require_writable(tmp_path / name)
+    assert load(tmp_path / name).digest == own.digest
+    assert left.is_dir()
+    require_writable(tmp_path / "mine.v2")
+    assert load(tmp_path / "mine.v2").name == "mine.v2"

@@ -190,6 +190,11 @@ def test_numbers_are_columns_of_their_names(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     table.write_text("height;age;label\n1.7;41;0\n1.6;;1\n")
     assert of_table(table, model).given == {"body": ["41,1.7", ""]}
+    table.write_text("height;age;body\n1.7;41;7,8\n")
+    with pytest.raises(InputError, match="body must be given once, by a column of its name or by those of its numbers"):
+        of_table(table, model)
+    with pytest.raises(InputError, match="numbers must be given for age, height, got '1_000,2'"):
+        forms["body"].parse("1_000,2")
 
 
 def test_a_row_that_is_refused_costs_none_of_the_others(predictor: Predictor, folders: dict[str, Path]) -> None:

@@ -152,3 +152,13 @@ def test_a_forged_card_is_refused(folder: Path, tmp_path: Path, usual: object, r
     write_sealed(forged / INPUTS, FORMAT, {**own, "usual": usual})
     with pytest.raises(InputError, match=rule):
         Predictor.load(forged)
+
+
+def test_a_bank_that_no_training_row_has_reaches_nowhere(folder: Path, tiny: Dataset) -> None:
+    kept = split(tiny.train, "clip_disjoint", 0)
+    audio = tiny.train.banks["audio"]
+    gone = replace(audio, index=np.where(np.isin(np.arange(len(tiny.train)), kept.train), -1, audio.index))
+    train = replace(tiny.train, banks={**tiny.train.banks, "audio": gone})
+    found = learnt(folder.parent / "saved", replace(tiny, train=train), "clip_disjoint", 0)
+    assert "image" in found.extents
+    assert "audio" not in found.extents
