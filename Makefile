@@ -32,7 +32,7 @@ one = $(if $(call given,$(1)),"$$$(1)")
 takes = $(if $(filter 1,$(words $(MAKECMDGOALS))),$(if $(filter-out PYTHON $(1),$(GIVEN)),$(error make $@ takes no $(filter-out PYTHON $(1),$(GIVEN)))))
 # Options $(1), as a command has them; $(2) are those that the target takes otherwise.
 flags = $(call takes,$(1) $(2))$(foreach name,$(filter $(GIVEN),$(1)),--$(shell echo $(name) | tr A-Z_ a-z-) "$$$(name)")
-need = $(or $(call one,$(1)),$(error $(1)=... is missing, one of those that `make studies` lists))
+need = $(or $(call one,$(1)),$(error $(1)=... is missing, $(if $(filter MODEL,$(1)),a model that `make promote` registered,one of those that `make studies` lists)))
 # Install $(1), which is $(2), at the pinned versions; says how far it is, on a terminal in one line that changes.
 define install
 	@echo "installing $(2) into $(VENV), at the pinned versions" >&2

@@ -66,6 +66,7 @@ def test_every_verb_explains_itself(tmp_path: Path, words: list[str]) -> None:
         (["study", "latent_fusion", "--fix", "kernel=5", "--data", "TINY"], "is decided by the trained encoder"),
         (["study", "audio_rnn", "--seed", "-3", "--data", "TINY"], "--seed must be a whole number from 0"),
         (["report", "audio_rnn"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
+        (["ui", "--no-browser"], "--store must name a folder with tracked runs, got mlruns; run a study first"),
         (["promote", "x", "--history", "--rollback"], "--history promotes nothing and goes without --rollback"),
         (["promote", "x", "--rollback", "--seed", "0", "--force"], "goes without --force, --seed"),
         (["study", "audio_rnn", "--store", "a%b", "--data", "TINY"], "--store must be a path without %, ? and #, got"),

@@ -28,7 +28,7 @@ def build(
     images: Annotated[Path | None, typer.Option(help="A folder of pictures: IDX files, or label/*.png.")] = None,
     audio: Annotated[
         list[str] | None,
-        typer.Option(help="A folder of recordings; with --table a column, as COLUMN:mfcc, :logmel or :waveform."),
+        typer.Option(help="A folder of recordings; with --table COLUMN:mfcc, :logmel, :waveform or :speech."),
     ] = None,
     test_images: Annotated[Path | None, typer.Option(help="Other pictures, to be the test.")] = None,
     test_audio: Annotated[Path | None, typer.Option(help="Other recordings, to be the test.")] = None,

@@ -46,6 +46,8 @@ def from_arrays(
 ) -> Dataset:
     """A data set in memory from banks by name, (N, ...) each, and a label for each row: a number or a name.
 
+    (N,) are one number a row.
+
     uint8 (N, H, W) or (N, C, H, W) are pictures, int16 (N, samples) waveforms at 16 kHz of a tenth of a second or more,
     all other numbers become float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each
     row, such as a speaker, None where it is not known.
@@ -144,6 +146,7 @@ def numbered(labels: Sequence[Any] | NDArray[Any]) -> tuple[tuple[str, ...], Row
 def bank_of(name: str, values: NDArray[Any], rows: int) -> Bank:
     """A bank of N rows; those that are all NaN have nothing in it."""
     given = as_array(name, values)
+    given = given[:, None] if given.ndim == 1 else given
     if given.ndim < 2 or len(given) != rows or given.dtype.kind not in "fiub":
         raise InputError(f"{name} must be numbers ({rows}, ...), got {given.shape} {given.dtype}")
     if given.dtype == np.uint8 and given.ndim == 4 and given.shape[3] in COLOURS and given.shape[1] not in COLOURS:

@@ -13,7 +13,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.checks import content_digest, require_classes_present
 from mmtune.data.dataset import SPEAKER, Dataset, Partition
 from mmtune.data.identity import shared
-from mmtune.data.protocols import CONTENT, DISJOINT, are_together, best_groups, drawn, label_of, units
+from mmtune.data.protocols import CONTENT, DISJOINT, are_together, best_groups, drawn, label_of, require_units, units
 from mmtune.data.sources import Source
 
 TEST_SHARE = 1 / 7  # as MNIST: one of seven
@@ -104,6 +104,7 @@ def hold_out(partition: Partition, share: float, group: str, seed: int) -> NDArr
     protocol = f"{DISJOINT}{group or CONTENT}"
     unit = units(partition, protocol)
     if are_together(unit, partition.labels, protocol, 2):
+        require_units(partition, protocol, unit, 2)
         return best_groups(unit, partition.labels, seed, share)
     chosen: NDArray[np.bool_] = drawn(label_of(unit, partition.labels), seed, share)[unit]
     return chosen

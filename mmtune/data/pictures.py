@@ -104,7 +104,7 @@ def opened(path: Path, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
         raise
     except Exception as error:  # a broken picture, or its Exif data, make Pillow raise errors of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
-        reason = re.sub(r" file <_io\.BytesIO[^>]*>", " it", reason)
+        reason = re.sub(r"cannot identify image file <_io\.BytesIO[^>]*>", "it cannot be identified as one", reason)
         raise InputError(f"{path}: must be a whole {KINDS} picture: {reason}") from error
 
 

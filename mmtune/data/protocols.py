@@ -71,7 +71,7 @@ def split(partition: Partition, protocol: str, seed: int) -> Split:
 
     unit = units(partition, protocol)
     if are_together(unit, partition.labels, protocol, 2):
-        require_groups(protocol, int(unit.max()) + 1, 2)
+        require_units(partition, protocol, unit, 2)
         return checked(partition, best_groups(unit, partition.labels, seed, SHARE), protocol)
     labels = label_of(unit, partition.labels)
     require_members(labels, 2, protocol)
@@ -104,8 +104,8 @@ def folds(partition: Partition, protocol: str, k: int, seed: int) -> list[Split]
     require_count("k", k, 2, max(2, len(partition)))
     unit, labels = units(partition, protocol), partition.labels
     if are_together(unit, labels, protocol, k):
+        require_units(partition, protocol, unit, k)
         count = int(unit.max()) + 1
-        require_groups(protocol, count, k)
         require_members(labels_of(unit, labels), k, protocol)
         cutter = LeaveOneGroupOut() if k == count else StratifiedGroupKFold(k, shuffle=True, random_state=seed)
         parts = [np.isin(np.arange(len(unit)), part) for _, part in cutter.split(labels, labels, unit)]
@@ -236,12 +236,11 @@ def require_members(labels: Rows, least: int, protocol: str) -> None:
 def best_groups(group: NDArray[np.generic], labels: Rows, seed: int, share: float) -> NDArray[np.bool_]:
     """Rows of the groups to hold out, (N,) bool: of many random choices the one with classes nearest to `share`.
 
-    group (N,): the group of every row. InputError with fewer than two.
+    group (N,): the group of every row, of two or more.
     """
     from sklearn.model_selection import ShuffleSplit
 
     names, of_row = np.unique(group, return_inverse=True)
-    require_groups("holding groups out", len(names), 2)
     wanted = min(max(round(share * len(names)), 1), len(names) - 1)
     cutter = ShuffleSplit(CANDIDATES, test_size=wanted, random_state=seed)
     choices = [np.isin(np.arange(len(names)), chosen) for _, chosen in cutter.split(np.arange(len(names)))]
@@ -254,9 +253,13 @@ def best_groups(group: NDArray[np.generic], labels: Rows, seed: int, share: floa
     return within
 
 
-def require_groups(what: str, found: int, least: int) -> None:
+def require_units(partition: Partition, protocol: str, unit: Rows, least: int) -> None:
+    """Raise InputError unless there are so many units (N,) to keep apart."""
+    found, group = int(unit.max()) + 1, kept_apart(protocol)
     if found < least:
-        raise InputError(f"{what} needs at least {least} groups here, got {found}")
+        members = len(np.unique(partition.groups[group])) if group in partition.groups else found
+        tied = f": equal content ties the {members} of {group} together" if members > found else ""
+        raise InputError(f"{protocol} needs at least {least} groups here, got {found}{tied}")
 
 
 def checked(partition: Partition, validation: NDArray[np.bool_], protocol: str) -> Split:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
+from mmtune.networks.config.encoders import Encoder
 from mmtune.networks.config.late import EarlyFusion, LateFusion
 from mmtune.networks.crossed import CrossedStreams
 from mmtune.networks.encoders import dense
@@ -28,7 +29,7 @@ class LateNetwork(nn.Module):
     def __init__(self, config: LateFusion, shapes: Shapes) -> None:
         super().__init__()
         self.parts = {bank: encoder.width for bank, encoder in config.encoders.items()}
-        self.encoders = by_bank({bank: encoder.build(shapes[bank]) for bank, encoder in config.encoders.items()})
+        self.encoders = by_bank({bank: encoder_of(bank, own, shapes[bank]) for bank, own in config.encoders.items()})
         self.streams = CrossedStreams(self.encoders) if config.crossed else None
         self.fusion = config.fusion.build(self.parts)
         self.width = getattr(self.fusion, "width", 0)
@@ -53,6 +54,14 @@ class LateNetwork(nn.Module):
         if self.streams is None:
             return {bank: encoder(banks[bank]) for bank, encoder in self.encoders.items()}
         return self.streams(dict(self.encoders.items()), banks)
+
+
+def encoder_of(bank: str, config: Encoder, shape: torch.Size | tuple[int, ...]) -> nn.Module:
+    """A bank's encoder; InputError, naming the bank, where its values are none for it."""
+    try:
+        return config.build(shape)
+    except InputError as error:
+        raise InputError(f"encoders.{bank}: {error}") from error
 
 
 def require_width(maker: str, vectors: Tensor, width: int) -> None:

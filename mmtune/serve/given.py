@@ -99,6 +99,8 @@ def as_array(name: str, given: Any, form: Form) -> NDArray[Any]:
         raise InputError(f"{rule}, got {type(given).__name__} of {array.dtype}")
     sides = 1 if sound else len(form.shape)
     rows = array[None] if array.ndim == sides else array
+    # Of a single number a row an array (B,) is as many rows, as it is where a data set is made of arrays.
+    rows = array[:, None] if form.shape == (1,) and array.ndim == 1 else rows
     if rows.ndim != sides + 1 or not rows.size or not (sound or rows.shape[1:] == form.shape):
         raise InputError(f"{rule}, got {array.dtype} of shape {array.shape}")
     require_finite(name, rows)

@@ -191,7 +191,8 @@ def every_word(predictor: Predictor, given: Mapping[str, str]) -> tuple[Rows, li
     by_bank = assigned(given, predictor.forms, predictor.forms)
     heard = {bank: form for bank, form in predictor.forms.items() if isinstance(form, Speech) and bank in by_bank}
     if not heard:
-        raise InputError("--all is for a model that reads speech, and a recording, got none")
+        told = ", ".join(f"{bank} as {form.kind}" for bank, form in predictor.forms.items())
+        raise InputError(f"--all is for a recording, and a model that hears speech in it; this one reads {told}")
     whole = [bank for bank in by_bank if bank not in heard and predictor.forms[bank].source == "recording"]
     if whole:
         raise InputError(f"--all is for a model that reads recordings as speech alone, this one also reads {whole[0]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mmtune.data.forms import Vector
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
@@ -39,7 +40,8 @@ def remarks(predictor: Predictor, prediction: Prediction, row: int) -> list[str]
     found = [] if not prediction.missing else [without(predictor, prediction)]
     if not prediction.agree[row]:
         said = [
-            f"{called(predictor, bank)} says {own.names[row]} ({decimals(own.probability[row])})"
+            f"{called(predictor, bank)} {verb(predictor, bank, 'says', 'say')} "
+            f"{own.names[row]} ({decimals(own.probability[row])})"
             for bank, own in prediction.alone.items()
         ]
         found.append(", ".join(said) + nearer(predictor, prediction, row))
@@ -60,10 +62,11 @@ def nearer(predictor: Predictor, prediction: Prediction, row: int) -> str:
 def without(predictor: Predictor, prediction: Prediction) -> str:
     """That banks are missing, and what answered."""
     lacking = words([called(predictor, bank) for bank in prediction.missing])
-    verb = "is" if len(prediction.missing) == 1 else "are"
+    one = len(prediction.missing) == 1
+    are = verb(predictor, prediction.missing[0]) if one else "are"
     if prediction.by:
-        return f"answered by the {called(predictor, prediction.by)} alone: the {lacking} {verb} missing"
-    return f"answered as learnt without it: the {lacking} {verb} missing"
+        return f"answered by the {called(predictor, prediction.by)} alone: the {lacking} {are} missing"
+    return f"answered as learnt without {'it' if one else 'them'}: the {lacking} {are} missing"
 
 
 def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[str]:
@@ -91,7 +94,12 @@ def abstaining(predictor: Predictor, prediction: Prediction, row: int) -> list[s
 
 def subject(predictor: Predictor, bank: str) -> str:
     """The beginning of a sentence about what was given for a bank, or for all."""
-    return "all of it together is" if bank == TOGETHER else f"the {called(predictor, bank)} is"
+    return "all of it together is" if bank == TOGETHER else f"the {called(predictor, bank)} {verb(predictor, bank)}"
+
+
+def verb(predictor: Predictor, bank: str, one: str = "is", several: str = "are") -> str:
+    """The verb that goes with what a bank is called."""
+    return several if called(predictor, bank) == Vector.source else one
 
 
 def called(predictor: Predictor, bank: str) -> str:

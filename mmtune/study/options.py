@@ -53,7 +53,7 @@ class Options:
     ray_address: str | None = option(None, "A running cluster; auto for this node's.")
     gpus_per_trial: float = option(0.0, "A trial's share of a GPU with --pool ray or slurm; 0 for CPUs.")
     slurm: str | None = option(None, "What sbatch is told of jobs: 'partition=gpu account=ml time=4:00:00'.")
-    prune: bool | None = option(None, "Stop hopeless trials early; off for a grid and for several metrics, on else.")
+    prune: bool | None = option(None, "Stop hopeless trials early; on for samplers that draw, but for several metrics.")
     keep: str = option(KEEP, "Of which trials models and embeddings are kept: best:N | all")
     checkpoint_every: float = option(
         CHECKPOINT_EVERY, "Seconds of a training that an interruption costs; more where a checkpoint takes long."

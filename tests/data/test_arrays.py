@@ -17,6 +17,7 @@ from mmtune.data.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.identity import shared
 from mmtune.data.store import load, save
+from mmtune.serve.given import values_given
 
 LABELS = ["cat", "dog", "bee"] * 20
 
@@ -103,7 +104,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": np.zeros((60, 2)), "seed": -1}, "seed must be a whole number from 0"),
     ({"x": np.zeros((60, 2)), "X": np.zeros((60, 2))}, "differ in more than capitals, got x and X"),
     ({"labels": ["a\n", "b"] * 30, "x": np.zeros((60, 2))}, "printable"),
-    ({"x": np.zeros(60)}, "x must be numbers (60, ...)"),
+    ({"x": 3.0}, "x must be numbers (60, ...)"),
     ({"x": np.full((60, 2), "a")}, "x must be numbers"),
     ({"x": np.full((60, 2), np.inf)}, "must be finite"),
     ({"x": np.where(np.arange(120).reshape(60, 2) == 7, np.nan, 1.0)}, "must be finite"),
@@ -175,3 +176,11 @@ def test_sounds_are_the_data_sets_own_whatever_becomes_of_the_callers(kind: str)
 def test_no_bank_has_the_name_of_something_else(name: str) -> None:
     with pytest.raises(InputError, match="a bank must have a name such as image or heart_rate, got"):
         from_arrays(labels=[0, 1] * 10, **{name: np.zeros((20, 2))})
+
+
+def test_one_number_a_row_needs_no_second_axis() -> None:
+    ages = np.arange(60.0)
+    one, other = (from_arrays(labels=LABELS, age=own) for own in (ages, ages[:, None]))
+    assert one.digest == other.digest
+    assert np.array_equal(values_given("age", ages, one.forms["age"], "made"), ages[:, None].astype(np.float32))
+    assert values_given("age", ages[:1], one.forms["age"], "made").shape == (1, 1)

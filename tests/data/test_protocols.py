@@ -296,3 +296,12 @@ def test_more_folds_than_a_class_has_members_are_refused() -> None:
     assert "speaker_disjoint needs at least 3 speakers of every class, class 2 has 1" in refusal(
         lambda: folds(few, "speaker_disjoint", 3, 0)
     )
+
+
+def test_members_that_equal_content_ties_together_are_said_to_be() -> None:
+    made = partition()
+    one = Bank(values=np.ones((1, 20), np.float32), index=np.zeros(len(made), np.int64))
+    tied = replace(made, banks={"clip": one})
+    said = "needs at least 2 groups here, got 1: equal content ties the 4 of patient together"
+    assert f"disjoint:patient {said}" in refusal(lambda: split(tied, "disjoint:patient", 0))
+    assert f"disjoint:patient {said}" in refusal(lambda: hold_out(tied, TEST_SHARE, "patient", 0))

@@ -249,7 +249,7 @@ def test_a_part_of_ones_own_makes_what_it_announced() -> None:
         (lambda: early(layers=0), "layers must be a whole number from 1 to 8, got 0"),
         (lambda: build(late(encoders={"smell": MLP()})), "a bank must be one of the data's image, sound, scan, got"),
         (lambda: build(early(reads=("smell",))), "a bank must be one of the data's image, sound, scan, got 'smell'"),
-        (lambda: build(late(encoders={"scan": SmallCNN()})), "SmallCNN must be given a picture (channels, height"),
+        (lambda: build(late(encoders={"scan": SmallCNN()})), "encoders.scan: SmallCNN must be given a picture"),
     ],
 )
 def test_what_breaks_a_rule_is_refused(make: Any, line: str) -> None:

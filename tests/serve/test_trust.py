@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmtune import cli
 from mmtune.base.errors import InputError
-from mmtune.data.forms import Digit, Form, Mfcc, Ready
+from mmtune.data.forms import Digit, Form, Mfcc, Ready, Vector
 from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
@@ -158,6 +158,9 @@ def test_a_picture_and_a_recording_are_called_that(model: Predictor) -> None:
     found = model.predict(image=ONE, audio=TWO)
     assert "picture says one (" in describe(replace(model, forms=forms), found)
     assert "the recording is missing" in describe(replace(model, forms=forms), model.predict(image=ONE))
+    forms["audio"] = Vector(columns=("a", "b"))
+    assert ", numbers say two (" in describe(replace(model, forms=forms), found)
+    assert "the numbers are missing" in describe(replace(model, forms=forms), model.predict(image=ONE))
 
 
 def test_a_network_without_answers_of_each_bank_cannot_be_compared() -> None:
