@@ -230,11 +230,11 @@ def standing(task: Task, state: State) -> Found | None:
     if not state.certificate or task.seconds > state.asked or not path.is_file():
         return None
     registry = Registry(MlflowTracker(task.root), task.study.name)
-    numbers = registry.numbers()
-    if not numbers:
+    if state.version not in registry.numbers():
         return None
     task.say(f"{task.study.name} has had its {task.seconds / 3600:g} hours; more --hours go on from {path}")
-    return Found(study=task.study, path=path, version=numbers[-1], is_champion=numbers[-1] == registry.champion())
+    is_champion = state.version == registry.champion()
+    return Found(study=task.study, path=path, version=state.version, is_champion=is_champion)
 
 
 def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:
@@ -252,7 +252,8 @@ def gone_on(task: Task, clock: Clock, sides: Split) -> Found | None:
         return None
     found = finished(task, clock, search.key)
     if found is not None:
-        clock.note(certificate=str(found.path.relative_to(task.root)), asked=task.seconds)
+        where = str(found.path.relative_to(task.root))
+        clock.note(certificate=where, version=found.version, asked=task.seconds)
     return found
 
 

@@ -22,7 +22,8 @@ class State:
     made: of what the study consists, as a hash. pace: what there was time for in `paced` seconds. spent: seconds that
     all calls have taken; origin: of these, when the last certificate was there. again: what is trained again, by name,
     its values by path; empty until the search has ended; longer: for how many epochs. certificate: where it is in the
-    store, "" until it was written; asked: the seconds that were asked for then.
+    store, "" until it was written; version: of the registered model it is of; asked: the seconds that were asked for
+    then.
     """
 
     made: str
@@ -33,6 +34,7 @@ class State:
     again: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     longer: int = 0
     certificate: str = ""
+    version: str = ""
     asked: float = 0.0
 
 
