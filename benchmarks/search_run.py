@@ -187,7 +187,10 @@ def trials(epochs: list[dict[str, Any]], states: Mapping[str, str], started: flo
 
 
 def held_out(side: str, asked: Asked) -> float:
-    """The macro-F1 on the test partition of the best trial's model, with the weights of its best epoch."""
+    """The macro-F1 on the test partition of the best trial's model, with the weights of its best epoch.
+
+    mmtune's is its best complete one, as `promote` takes it; a rival's the one with the best epoch, stopped or not.
+    """
     if side == "mmtune":
         return ours.held_out(asked)
     from benchmarks.rivals import data

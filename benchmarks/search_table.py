@@ -24,7 +24,8 @@ target of its own: the best validation macro-F1 that any side found with it, min
 pooled over the sides from the deviations of each one's best over the seeds. Seconds count from the start of a side's
 process; to the target they count to the first epoch that reached it, and are the median over the seeds. A seed that did
 not reach it counts as endless. Best validation is mean and sd over the seeds; held out is the macro-F1 on the test
-partition of the model with the best weights, mean over the seeds. Memory is that of all of a side's processes together,
+partition of a model with the weights of its best epoch, mean over the seeds: of mmtune's best complete trial, of the
+others' trial with the best epoch, be it stopped early or not. Memory is that of all of a side's processes together,
 what they share divided between them. The rivals are treated kindly: see benchmarks/rivals. mmtune's seconds in all
 contain more than theirs: a loadable model of every kept trial, calibration, pictures. It begins with the study's base,
 as always where its sampler learns; the others, which know of none, begin with a draw.

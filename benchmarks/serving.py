@@ -55,7 +55,7 @@ def running(words: Sequence[str], port: int) -> Iterator[float]:
     process = subprocess.Popen(words, env=environment, **quiet)
     try:
         while time.perf_counter() - before < START and process.poll() is None:
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+            if is_there(port):
                 yield time.perf_counter() - before
                 return
             time.sleep(0.05)
@@ -64,6 +64,13 @@ def running(words: Sequence[str], port: int) -> Iterator[float]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def is_there(port: int) -> bool:
+    """Whether a server answers on a port."""
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+        return True
+    return False
 
 
 def ask(port: int, path: str, body: bytes) -> float:

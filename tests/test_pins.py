@@ -58,7 +58,7 @@ def test_every_package_of_an_installation_is_pinned_as_it_is_installed() -> None
     assert {n: version.public for n, version in found.items()} == {n: pinned[n].public for n in found}
 
 
-def test_nothing_is_pinned_that_no_installation_brings() -> None:
+def test_what_is_pinned_and_installed_is_needed_by_something() -> None:
     installed = {name for name, _ in brought(asked_for())} | {"pip"}  # which installs them
     absent = {name for name in pins() if name not in installed}
     assert {name for name in absent if is_installed(name)} == set()

@@ -210,7 +210,8 @@ def front(
     """
     xs = [x for x, _ in points]
     wide = min(xs, default=0) > 0 and max(xs) >= 20 * min(xs)
-    scale = {"type": "log", "dtick": "D2", "tickformat": "~s"} if wide else {}
+    # k and M for large numbers; m for small ones would be read as another unit.
+    scale = {"type": "log", "dtick": "D2", "tickformat": "~s" if min(xs) >= 1 else "~g"} if wide else {}
     fig = figure({"title": label(titles[0]), **scale}, {"title": label(titles[1])})
     looks: dict[bool, dict[str, Any]] = {
         False: {"mode": "markers", "marker": {"color": FAINT, "size": 7}},
@@ -280,9 +281,9 @@ def shortened(name: str) -> str:
 
 
 def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
-    """F1 of each class as a dot, the first uppermost; fractions in, percent out."""
+    """F1 of each class as a dot, the first uppermost; fractions in, percent out; none where one is not a number."""
     percent = [100 * v for v in f1]
-    low = min(percent)
+    low = min((v for v in percent if not math.isnan(v)), default=100.0)
     span = max(100 - low, 0.5)
     own = {**named_axis("class", names), "autorange": "reversed"}
     # The axis runs past 100 to make room for the numbers, its ticks do not.
@@ -291,12 +292,14 @@ def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
     fig = figure(shares, own)
     # Among many dots a line to each is a grey area, and plotly takes seconds to draw them.
     for place, value in enumerate(percent if len(names) <= MOST_NAMES else ()):
-        fig.add_shape(type="line", x0=low - 0.1 * span, x1=value, y0=place, y1=place, line={"color": GRID, "width": 2})
+        # Of a class without rows the whole line, and no dot.
+        end = 100 if math.isnan(value) else value
+        fig.add_shape(type="line", x0=low - 0.1 * span, x1=end, y0=place, y1=place, line={"color": GRID, "width": 2})
     return fig.add_scatter(
-        x=percent,
+        x=[None if math.isnan(v) else v for v in percent],
         y=list(range(len(percent))),
         mode="markers+text" if len(names) <= MOST_NAMES else "markers",
-        text=[f"{v:.2f}" for v in percent],
+        text=["" if math.isnan(v) else f"{v:.2f}" for v in percent],
         textposition="middle right",
         cliponaxis=False,
         marker={"color": ACCENT, "size": 9},
@@ -386,7 +389,7 @@ def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64], names: 
     fig = figure({**x, "ticks": ""}, {**y, "constrain": "domain", "ticks": ""})
     scale = [[0, "rgba(213,94,0,0)"], [1, "rgba(213,94,0,0.75)"]]
     # With no error at all an automatic range would have no width, and zero would get the full colour.
-    top = max(float(np.nanmax(errors)), 1.0)
+    top = max(float(np.nanmax(errors, initial=0.0)), 1.0)
     fig.add_heatmap(
         z=errors.tolist(), zmin=0, zmax=top, colorscale=scale, showscale=False, hoverinfo="skip", xgap=1, ygap=1
     )

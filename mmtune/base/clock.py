@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What MLflow tells apart.
 SMALLEST = timedelta(milliseconds=1)
+MOST_AHEAD = timedelta(days=366)
+"""What is later was written by a hand, or a clock that is out of its mind."""
 
 
 class Clock:
@@ -28,8 +30,9 @@ class Clock:
         return self.latest
 
     def show(self, moment: datetime) -> None:
-        """A time on record, which no time told from now on is before."""
-        self.latest = max(self.latest, moment)
+        """A time on record, which no time told from now on is before; one of years to come counts for nothing."""
+        if moment <= EPOCH + timedelta(microseconds=time.time_ns() // 1000) + MOST_AHEAD:
+            self.latest = max(self.latest, moment)
 
     def show_milliseconds(self, since_1970: int) -> None:
         """The same as MLflow counts; one that no calendar has counts for nothing."""

@@ -86,7 +86,11 @@ def made_with(tags: Mapping[str, str]) -> dict[str, str]:
     """
     commit, _, changes = tags.get("mmtune.git_commit", "").partition("+")
     shown = (commit[:12] or "unknown") + ("+changes" if changes else "")
-    versions = json.loads(tags.get("mmtune.versions", "{}"))
+    try:
+        versions = json.loads(tags.get("mmtune.versions", "{}"))
+    except (ValueError, RecursionError):  # a hand has edited it
+        versions = {}
+    versions = {str(n): str(v) for n, v in versions.items()} if isinstance(versions, dict) else {}
     own = {"own code": tags[OWN_CODE]} if OWN_CODE in tags else {}
     return {**versions, "commit": shown, **own, "device": tags.get("mmtune.device", "unknown")}
 

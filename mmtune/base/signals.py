@@ -55,4 +55,5 @@ def interruptible(insist: Callable[[int], NoReturn] = end_process) -> Iterator[C
         yield lambda: bool(seen)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # of one that was not set from Python there is nothing to set again
+                signal.signal(number, handler)

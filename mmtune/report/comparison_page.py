@@ -86,4 +86,9 @@ def alone(found: Sequence[Comparison]) -> go.Figure:
             text=[str(count) for count in counts],
             hovertemplate="%{text} rows<extra></extra>",
         )
+    # Rows are counted to both sides: nothing is below zero.
+    most = max((count for _, _, counts in sides for count in counts), default=0)
+    step = max(1, int(round(most / 4, 1 - len(str(most // 4)))))
+    ticks = [place * step for place in range(-(most // step), most // step + 1)]
+    drawn.update_xaxes(tickvals=ticks, ticktext=[f"{abs(tick):,}" for tick in ticks])
     return drawn.add_vline(x=0, line={"color": FAINT, "width": 1})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.analysis import figures
@@ -185,6 +186,8 @@ def class_section(validation: Mapping[str, NDArray[Any]], names: Sequence[str]) 
 
     labels, predictions = validation["label"], validation["prediction"]
     classes = list(range(len(names)))
-    f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0).tolist()
+    f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0)
+    # A class that has no row here has no F1; the mean over classes knows of none either.
+    f1[np.bincount(labels, minlength=len(names))[: len(names)] == 0] = np.nan
     matrix = figures.confusion(labels, predictions, names) if len(names) <= MOST_MATRIX else None
-    return {"f1": figures.per_class(f1, names), "confusion": matrix, "count": len(names)}
+    return {"f1": figures.per_class(f1.tolist(), names), "confusion": matrix, "count": len(names)}

@@ -73,6 +73,7 @@ class Gallery:
     shown: Sequence[Shown]
     full: bool
     most_classes: int = MOST_CLASSES
+    most_asked: int = ASKED
 
     def of(self, kind: str) -> list[Shown]:
         """The rows of a kind."""
@@ -104,9 +105,10 @@ def gallery_section(
     rows, labels = validation["row"], validation["label"]
     right = validation["prediction"] == labels
     wrong, well = np.flatnonzero(~right), np.flatnonzero(right)
-    asked = np.concatenate(
-        [wrong[sample_rows(len(wrong), ASKED, run.key.seed)], well[sample_rows(len(well), ASKED, run.key.seed)]]
-    )
+    seed = run.key.seed
+    some = well[of_each_class(labels[well])]
+    drawn = np.union1d(well[sample_rows(len(well), ASKED, seed)], some)
+    asked = np.concatenate([wrong[sample_rows(len(wrong), ASKED, seed)], drawn])
     part = dataset.train.take(rows[asked])
     try:
         loaded = load_model(tracker.artifact(trial.run_id, MODEL))
@@ -126,7 +128,7 @@ def gallery_section(
             for place in np.argsort(sure + ~is_right * 2, kind="stable")[:MOST_UNSURE]
             if is_right[place]
         ),
-        *((place, SAMPLE) for place in of_each_class(labels[asked], is_right)),
+        *((place, SAMPLE) for place in np.flatnonzero(np.isin(asked, some))),
     ]
     media = Media(part, banks, dataset.forms, MOST_BYTES)
     shown = [
@@ -166,7 +168,7 @@ def spread_over_pairs(
     return [place for _, place in sorted(ranked, key=lambda own: own[0])[:MOST_WRONG]]
 
 
-def of_each_class(labels: NDArray[np.int64], is_right: NDArray[np.bool_]) -> list[int]:
-    """The places of the first OF_CLASS right rows of each class, of at most MOST_CLASSES classes."""
-    classes = np.unique(labels)[:MOST_CLASSES]
-    return [int(place) for own in classes for place in np.flatnonzero((labels == own) & is_right)[:OF_CLASS]]
+def of_each_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of the first OF_CLASS rows of each class, of at most MOST_CLASSES classes, class by class."""
+    found = [np.flatnonzero(labels == own)[:OF_CLASS] for own in np.unique(labels)[:MOST_CLASSES]]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)

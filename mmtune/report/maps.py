@@ -38,7 +38,9 @@ def map_section(tracker: MlflowTracker, trial: TrialRun, names: Sequence[str]) -
             "row": int(rows[i]),
             "label": names[int(labels[i])] if labels[i] < len(names) else str(labels[i]),
             "maps": [map_picture(name, series[i]) for name, series in found.items()],
-            "dynamics": None if sound is None else dynamics_of({name: own[i] for name, own in found.items()}, sound[i]),
+            "dynamics": None
+            if sound is None or sound.shape[1] < 2
+            else dynamics_of({name: own[i] for name, own in found.items()}, sound[i]),
         }
         for i in range(min(len(rows), MOST_ROWS))
     ]
@@ -65,7 +67,9 @@ def dynamics_of(maps: Mapping[str, NDArray[np.float32]], sound: NDArray[np.float
     """How much each map, and the sound, changes from step to step, and how closely a map follows the sound."""
     heard = step_changes(sound)
     changes = {name: step_changes(frames) for name, frames in maps.items() if len(frames) == len(sound)}
-    follows = {name: float(np.corrcoef(own, heard)[0, 1]) for name, own in changes.items() if np.ptp(own) > 0}
+    # What does not change follows nothing, nor does anything follow it.
+    moving = {name: own for name, own in changes.items() if np.ptp(own) > 0 and np.ptp(heard) > 0}
+    follows = {name: float(np.corrcoef(own, heard)[0, 1]) for name, own in moving.items()}
     return {"picture": dynamics({"sound": heard, **changes}), "follows": follows}
 
 

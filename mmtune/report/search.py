@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -36,11 +37,15 @@ def search_section(
     """What was tried when and with what. trials: ranked, in whatever state; weights: importances by path."""
     objective, metric = key.objective, key.objective.first
     unit, scale = axis_of(metric)
-    some = [trials[place] for place in sample_rows(len(trials), MOST_STRIP, key.seed)]
-    if len(some) < 2:
+    if len(trials) < 2:
         return {}
     first = min(trial.started for trial in trials)
-    tried = [tried_of(trial, choices, objective, scale, first) for trial in some]
+    every = [tried_of(trial, choices, objective, scale, first) for trial in trials]
+    # Of many trials a sample is drawn, and whatever leads: what is said to be the best is the best of all.
+    leading = {own.number for own in (*records(every, metric), *cheapest(every, metric))}
+    drawn = set(sample_rows(len(trials), MOST_STRIP, key.seed))
+    places = [place for place, own in enumerate(every) if place in drawn or own.number in leading]
+    some, tried = [trials[place] for place in places], [every[place] for place in places]
     scored = [trial for trial in some if trial.state == COMPLETE and objective.values(trial.metrics)]
     scores = [scale * trial.metrics[objective.name] for trial in scored]
     names = short_names(choices)
@@ -52,8 +57,9 @@ def search_section(
     trained, parts = [own for own in tried if own.seconds], max(key.folds, 1) * key.repeats
     return {
         "history": search_figures.history(tried, unit, metric.maximise),
-        # Of a divided trial the seconds are the mean of its parts, and nothing says which ran side by side.
-        "timeline": search_figures.timeline(trained) if trained and parts == 1 else None,
+        # Of a divided trial the seconds are the mean of its parts, and nothing says which ran side by side; nor do
+        # some of many.
+        "timeline": search_figures.timeline(trained) if trained and parts == 1 and len(some) == len(trials) else None,
         "cost": cost([replace(own, seconds=parts * own.seconds) for own in trained if own.whole], unit, metric),
         "parallel": search_figures.parallel(
             [(names[path], columns[path]) for path in varied],
@@ -86,15 +92,42 @@ def tried_of(trial: TrialRun, choices: Sequence[str], objective: Objective, scal
     )
 
 
+def records(tried: Sequence[Tried], metric: Metric) -> list[Tried]:
+    """The complete trials that were better than all with lower numbers."""
+    found: list[Tried] = []
+    for own in sorted((own for own in tried if own.whole), key=lambda own: own.number):
+        if own.score is not None and (not found or is_better(own, found[-1], metric)):
+            found.append(own)
+    return found
+
+
+def cheapest(tried: Sequence[Tried], metric: Metric) -> list[Tried]:
+    """The complete trials that no other one beats in as little time, by the seconds of their training."""
+    found: list[Tried] = []
+    timed = [own for own in tried if own.whole and own.seconds and own.score is not None]
+    for _, together in groupby(sorted(timed, key=lambda own: own.seconds), key=lambda own: own.seconds):
+        same = list(together)
+        best = [own for own in same if not any(is_better(other, own, metric) for other in same)]
+        found += [own for own in best if not found or not is_better(found[-1], own, metric)]
+    return found
+
+
+def is_better(own: Tried, other: Tried, metric: Metric) -> bool:
+    """Whether a trial has the better score of two that have one."""
+    assert own.score is not None
+    assert other.score is not None
+    return own.score > other.score if metric.maximise else own.score < other.score
+
+
 def cost(trained: Sequence[Tried], unit: str, metric: Metric) -> Any:
     """The score over the seconds that a training took, what nothing beats by both apart; None for fewer than three."""
-    points = [(own.seconds, own.score) for own in trained if own.score is not None]
-    titles = [own.name for own in trained if own.score is not None]
-    if len(points) < 3:
+    scored = [own for own in trained if own.score is not None]
+    if len(scored) < 3:
         return None
-    sign = 1 if metric.maximise else -1
-    front = [not any(s <= seconds and sign * v > sign * score for s, v in points) for seconds, score in points]
-    return figures.front(points, front, titles, ("seconds of training", unit))
+    front = {own.number for own in cheapest(scored, metric)}
+    points = [(own.seconds, own.score) for own in scored if own.score is not None]
+    chosen, titles = [own.number in front for own in scored], [own.name for own in scored]
+    return figures.front(points, chosen, titles, ("seconds of training", unit))
 
 
 def findings(

@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 from mmtune.analysis import figures, network_figures, search_figures
 from mmtune.analysis.figures import FAINT, Curve
+from mmtune.report.figures import class_section
 
 NAMES = [f"class {n}" for n in range(10)]
 EVIL = '<img src=x onerror="alert(1)">'
@@ -212,3 +213,21 @@ def test_no_label_of_a_front_stands_on_another() -> None:
     assert list(front.text) == ["#1", "", "#3", "#4"]
     assert list(front.customdata) == ["#1 a", "#2 b", "#3 c", "#4 d"]
     assert [list(own.text) for own in figures.front([(1.0, 1.0)], [True], ["#1 a"], ("x", "y")).data] == [[], ["#1"]]
+
+
+def test_a_class_without_rows_has_no_f1_and_does_not_stretch_the_axis() -> None:
+    fig = figures.per_class([1.0, 0.99, math.nan], NAMES[:3])
+    assert list(fig.data[0].x) == [100, 99, None]
+    assert list(fig.data[0].text) == ["100.00", "99.00", ""]
+    assert fig.layout.xaxis.range[0] == pytest.approx(98.9)
+    # As a study's last class, and as one that was named wrongly.
+    labels, said = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2])
+    drawn = class_section({"label": labels, "prediction": said}, NAMES[:3])["f1"].data[0]
+    assert drawn.x[2] is None
+    assert drawn.x[0] == 100
+
+
+@pytest.mark.parametrize(("low", "wanted"), [(0.01, "~g"), (10.0, "~s")])
+def test_ticks_of_small_numbers_are_no_thousandths_by_a_letter(low: float, wanted: str) -> None:
+    fig = figures.front([(low, 1.0), (100 * low, 2.0)], [True, False], ["#0", "#1"], ("seconds", "score"))
+    assert fig.layout.xaxis.tickformat == wanted

@@ -34,3 +34,10 @@ def test_it_is_later_than_what_it_was_shown() -> None:
     clock, ahead = Clock(), datetime.now(UTC) + timedelta(days=3)
     clock.show(ahead)
     assert ahead < clock.now() < clock.now() < ahead + timedelta(seconds=1)
+
+
+def test_a_time_of_years_to_come_counts_for_nothing() -> None:
+    clock = Clock()
+    clock.show_milliseconds(253402300799999)
+    clock.show_text("9999-12-31T00:00:00+00:00")
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(days=1)

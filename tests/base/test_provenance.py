@@ -76,3 +76,8 @@ def test_a_commit_is_that_of_the_repository_that_keeps_the_code(tmp_path: Path) 
     assert git_commit(tmp_path / "code") == commit
     (tmp_path / "code" / "a.py").write_text("2\n")
     assert git_commit(tmp_path / "code") == f"{commit}+changes"
+
+
+@pytest.mark.parametrize("versions", ["x", "[]", "[" * 100_000, '{"torch": [1]}'])
+def test_versions_that_a_hand_has_spoilt_are_unknown(versions: str) -> None:
+    assert "trial 0" in mixture([(0, {"mmtune.versions": versions})], {"mmtune.versions": '{"torch": "2"}'})

@@ -122,7 +122,7 @@ def test_a_recorded_message_says_nothing(listener: Listener, trick: str) -> None
 
 
 def test_who_calls_and_is_silent_is_not_waited_for(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "GREETING_SECONDS", 1.0)
+    monkeypatch.setattr(own, "GREETING_SECONDS", 8.0)
     before = threading.active_count()
     silent = [socket.create_connection(("localhost", listener.port)) for _ in range(3)]
     # After its greeting too.
@@ -131,10 +131,10 @@ def test_who_calls_and_is_silent_is_not_waited_for(listener: Listener, monkeypat
     there = call(HERE, listener.port, listener.secret)
     there.send("hello")
     assert heard(listener)[1] == "hello"
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 6.0
     assert heard(listener)[1] is None
     for one in silent:
-        one.settimeout(10)
+        one.settimeout(60)
         assert one.recv(1000)[36:] == b""
         one.close()
     mute.release()

@@ -37,7 +37,7 @@ from mmtune.tune.run import run_study
 FIRST = """
   const cards = () => [...document.querySelectorAll("#cards-wrong .card")].filter((card) => !card.hidden);
   const all = cards().length;
-  const select = document.getElementById("pair");
+  const select = document.getElementById("wrong-pair");
   select.value = select.options[1].value;
   select.dispatchEvent(new Event("change"));
   const one = cards().map((card) => card.dataset.pair);

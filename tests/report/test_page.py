@@ -316,6 +316,8 @@ def test_every_figure_has_one_place_and_every_place_a_figure(page: Page) -> None
     places = [str(a["id"]) for _, a in page.elements if a.get("class") == "plot"]
     assert sorted(places) == sorted(page.figures)
     assert len(set(places)) == len(places) >= 4 + 1 + 1 + 2 + 4
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(set(ids)) == len(ids)
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing(page: Page) -> None:
@@ -785,6 +787,12 @@ DRIVE = """
   const result = { trials: first(1), legend: document.getElementById("legend").textContent };
   headings[5].click();
   result.accuracy = first(1);
+  headings[2].click();
+  headings[2].click();
+  result.score = first(1);
+  result.cells = [...document.querySelectorAll("#leaderboard tbody tr")]
+    .map((row) => [...row.cells].reduce((sum, cell) => sum + cell.colSpan, 0));
+  result.headings = headings.length;
   result.range = document.getElementById("curve-val_macro_f1").layout.yaxis.range;
   const loss = () => document.getElementById("curve-val_loss").data.map((line) => [...line.y]);
   const average = document.getElementById("average");
@@ -809,6 +817,9 @@ def test_a_reader_can_sort_colour_and_look_closer(page: Page, tmp_path: Path) ->
     result = driven(page.source, tmp_path, DRIVE)
     assert result["trials"] == [f"#{n}" for n in range(6, -1, -1)]
     assert result["accuracy"] == ["#4", "#2", "#1", "#0", "#3", "#6", "#5"]
+    # Upwards too what has no score comes last.
+    assert result["score"] == ["#3", "#0", "#2", "#1", "#4", "#6", "#5"]
+    assert set(result["cells"]) == {result["headings"]}
     assert result["legend"] == "35"
     assert result["after"] == result["before"]
     for raw, smooth in zip(result["before"], result["smooth"], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from mmtune.data.dataset import Dataset
 from mmtune.networks.config import ImageCNNConfig
 from mmtune.report.page import write_report
 from mmtune.report.publish import keep_figures
-from mmtune.report.search import SURELY, cost, duels, findings
-from mmtune.study import Study
+from mmtune.report.search import SURELY, cost, duels, findings, search_section
+from mmtune.study import Study, StudyKey
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
@@ -154,6 +155,57 @@ def test_a_reader_brushes_an_axis(searched: tuple[MlflowTracker, StudyRun, str],
     kept = 4 - found["brushed"]["out"]
     assert 1 <= kept < 4
     assert found["brushed"]["told"].startswith(f"{kept} of 4 trials pass")
+
+
+LOOK = """
+  const cards = () => [...document.querySelectorAll("#cards-wrong .card")].filter((card) => !card.hidden);
+  const select = document.getElementById("wrong-pair"), pairs = [...select.options].map(({ value }) => value);
+  select.value = pairs[1];
+  select.dispatchEvent(new Event("change"));
+  const one = cards().map((card) => card.dataset.pair);
+  const [y, x] = pairs.at(-1).split(",").map(Number);
+  document.getElementById("confusion").emit("plotly_click", { points: [{ x, y }] });
+  const ids = [...document.querySelectorAll("[id]")].map(({ id }) => id);
+  const button = document.querySelector("#leaderboard th:nth-child(2) button");
+  button.focus();
+  button.click();
+  return { pairs, one, clicked: cards().map((card) => card.dataset.pair), ids: ids.length, different: new Set(ids).size,
+           sorted: button.parentElement.getAttribute("aria-sort"), focused: document.activeElement === button };
+"""
+
+
+def test_a_reader_looks_into_wrong_rows_beside_the_search(
+    searched: tuple[MlflowTracker, StudyRun, str], tmp_path: Path
+) -> None:
+    found = driven(searched[2], tmp_path, LOOK)
+    assert set(found["one"]) == {found["pairs"][1]}
+    assert set(found["clicked"]) == {found["pairs"][-1]}
+    assert found["ids"] == found["different"]
+    assert found["sorted"] == "descending"
+    assert found["focused"]
+
+
+def test_of_many_trials_what_leads_is_always_drawn() -> None:
+    rng = np.random.default_rng(0)
+    trials = [
+        replace(trial(n, float(score), {"width": n % 7, "depth": n % 3}), started=n, metrics={
+            MACRO_F1.name: float(score), "fit_seconds": float(seconds)})
+        for n, (score, seconds) in enumerate(zip(rng.random(2_000), rng.uniform(1, 99, 2_000), strict=True))
+    ]  # fmt: skip
+    ranked = sorted(trials, key=lambda own: -own.metrics[MACRO_F1.name])
+    key = StudyKey(study="s", data="d", digest="0", protocol="random", seed=0, epochs=1, sampler="random")
+    found = search_section(ranked, ["width", "depth"], {}, key)
+    line = found["history"].data[0]
+    every = np.maximum.accumulate([100 * own.metrics[MACRO_F1.name] for own in trials])
+    assert line.y[-1] == pytest.approx(every[-1])
+    assert [every[number] for number in line.x] == pytest.approx(line.y)
+    assert found["timeline"] is None
+    assert found["parallel"]["titles"][0].startswith(f"#{ranked[0].number} ")
+    drawn = found["cost"].data[1]
+    for seconds, score in zip(drawn.x, drawn.y, strict=True):
+        assert not any(own.metrics["fit_seconds"] <= seconds and 100 * own.metrics[MACRO_F1.name] > score + 1e-9
+                       for own in trials)  # fmt: skip
+    assert len(found["history"].data[1].x) < 600
 
 
 def test_the_page_can_be_read_by_everybody(searched: tuple[MlflowTracker, StudyRun, str], tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ document.addEventListener("DOMContentLoaded", async () => {
   document.documentElement.dataset.height = document.documentElement.scrollHeight;
   document.documentElement.dataset.drawn = Object.keys(figures).length;
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+function recolour() {
   for (const id of Object.keys(figures)) Plotly.relayout(id, theme());
-});
+}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+// On paper all is light, whatever the screen is.
+for (const [event, on] of [["beforeprint", true], ["afterprint", false]]) {
+  addEventListener(event, () => {
+    document.documentElement.classList.toggle("paper", on);
+    recolour();
+  });
+}

@@ -47,6 +47,13 @@ function showLegend(legend) {
   document.getElementById("legend").replaceChildren(...items(legend));
 }
 
+// A button within a heading, which the keyboard and a screen reader know how to press; what is clicked is the heading.
+function press(heading) {
+  const button = Object.assign(document.createElement("button"), { className: "press", type: "button" });
+  button.append(...heading.childNodes);
+  heading.append(button);
+}
+
 // Numbers begin with the greatest, text with the first. A row that ends in a reason has no cell for its scores.
 function sortBy(table, column, heading) {
   const last = heading.getAttribute("aria-sort");
@@ -67,13 +74,12 @@ function compare(a, b, up) {
 
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
-    heading.tabIndex = 0;
     heading.addEventListener("click", () => sortBy(table, column, heading));
-    heading.addEventListener("keydown", (event) => event.key === "Enter" && sortBy(table, column, heading));
+    press(heading);
   });
 }
 // Which wrong rows stand on the page: all, or those of one true and one predicted class.
-const pair = document.getElementById("pair");
+const pair = document.getElementById("wrong-pair");
 function filterRows(chosen) {
   for (const card of document.querySelectorAll("#cards-wrong .card")) {
     card.hidden = chosen !== "" && card.dataset.pair !== chosen;
@@ -220,20 +226,33 @@ document.getElementById("explored")?.addEventListener("change", ({ target }) => 
 document.addEventListener("keydown", ({ key }) => key === "Escape" && (look.hidden = true));
 
 // Sections of a phone's page open one by one; a link into one opens it.
-const phone = matchMedia("(max-width: 640px)");
+const phone = matchMedia("screen and (max-width: 640px)");
 function open(section, on) {
   section.classList.toggle("open", on);
-  section.querySelector("h2").setAttribute("aria-expanded", on);
+  section.querySelector("h2 > .press")?.setAttribute("aria-expanded", on);
   if (on) for (const plot of section.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(plot);
 }
-for (const section of document.querySelectorAll("main > section[id]")) {
-  const heading = section.querySelector("h2");
-  const toggle = () => phone.matches && open(section, !section.classList.contains("open"));
+const folding = document.querySelectorAll("main > section[id]");
+function fold() {
+  for (const section of folding) {
+    const heading = section.querySelector("h2"), button = heading.querySelector(".press");
+    if (phone.matches && !button) {
+      press(heading);
+      open(section, section.classList.contains("open"));
+    } else if (!phone.matches) {
+      button?.replaceWith(...button.childNodes);
+    }
+  }
+}
+for (const section of folding) {
   section.classList.add("folds");
-  Object.assign(heading, { tabIndex: phone.matches ? 0 : -1, onclick: toggle });
-  heading.addEventListener("keydown", ({ key }) => key === "Enter" && toggle());
+  section.querySelector("h2").addEventListener("click", () => phone.matches && open(section, !section.classList.contains("open")));
   for (const link of document.querySelectorAll(`a[href="#${section.id}"]`)) link.addEventListener("click", () => open(section, true));
 }
+fold();
+phone.addEventListener("change", fold);
+const asked = document.getElementById(location.hash.slice(1))?.closest("main > section[id]");
+if (asked) open(asked, true);
 
 if (parallel) drawParallel(parallel, document.getElementById("parallel"));
 

@@ -127,8 +127,9 @@ function nearest(place, rows) {
 // What is given
 function pictures(bank, card) {
   const canvas = card.querySelector("canvas"), pen = canvas.getContext("2d");
-  let last = null, isFile = false;
+  let last = null, isFile = false, taken = null;
   const clear = () => {
+    taken = null;
     pen.fillStyle = "#fff";
     pen.fillRect(0, 0, canvas.width, canvas.height);
     isFile = false;
@@ -165,9 +166,10 @@ function pictures(bank, card) {
     take: async (file) => {
       clear();
       isFile = true;
+      const own = (taken = file);
       // A browser may know fewer kinds of files than the model does.
       const seen = await createImageBitmap(file).catch(() => null);
-      if (seen) pen.drawImage(seen, 0, 0, canvas.width, canvas.height);
+      if (seen && taken === own) pen.drawImage(seen, 0, 0, canvas.width, canvas.height);
     },
   };
 }
