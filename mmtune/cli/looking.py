@@ -190,9 +190,8 @@ def ui(
         for line in (f"MLflow UI: {tracker.name}", *study_lines(tracker.studies(), tracker.name)):
             typer.echo(line)
         return
-    tracker = open_tracker(store)
     with bound(port) as own:
-        serve(tracker, own, typer.echo, has_screen() if browser is None else browser)
+        serve(open_tracker(store), own, typer.echo, has_screen() if browser is None else browser)
 
 
 @app.command("optuna", rich_help_panel="Look")

@@ -31,6 +31,7 @@ from mmtune.serve.loader import ServedPredictor
 from mmtune.serve.predictor import FORMAT, INPUTS, MODEL, Predictor
 from mmtune.serve.versions import Event
 from mmtune.train.familiarity import save_familiarity
+from mmtune.train.staging import read_runs
 
 CONFIGS = {
     "image": ImageCNNConfig(),
@@ -261,7 +262,6 @@ FOUND = {
     "a metric beyond floats": ("epochs", LINE % (b"1", b"1" + b"0" * 400)),
     "a deep line": ("epochs", LINE % (b"1", b"[" * 100_000)),
     "a deep result": ("result", b"[" * 100_000),
-    "a deep run": ("staged", b"[" * 100_000),
 }
 
 
@@ -274,6 +274,14 @@ def test_what_was_found_once_stays_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as refusal:
         reader.read(tmp_path)
     require_line(refusal.value)
+
+
+def test_what_says_nothing_of_a_run_in_staging_is_no_run(tmp_path: Path) -> None:
+    reader = READERS["staged"]
+    reader.make(tmp_path)
+    assert len(list(read_runs(tmp_path))) == 1
+    (tmp_path / reader.file).write_bytes(b"[" * 100_000)
+    assert list(read_runs(tmp_path)) == []
 
 
 def test_a_flipped_bit_of_an_optimisers_state_is_refused(tmp_path: Path) -> None:

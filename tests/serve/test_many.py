@@ -223,7 +223,7 @@ def test_every_word_is_answered(predictor: Predictor, tmp_path: Path) -> None:
     for place, value in enumerate(form.each(tmp_path / "said.wav")[1].astype(float)):
         alone = form.read(tmp_path / f"{place}.wav").astype(float)
         assert correlate(value, alone).max() / np.square(alone).sum() == pytest.approx(1, abs=0.05)
-    with pytest.raises(InputError, match="--all is for a model that reads speech"):
+    with pytest.raises(InputError, match="--all is for a recording, and a model that hears speech in it"):
         predict_many(predictor, Asked(files={"image": str(picture)}, every=True), None, 1, quiet)
 
 
