@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmtune.base.errors import InputError
@@ -38,12 +38,12 @@ class Result:
     @property
     def line(self) -> tuple[str, str, int]:
         """Which lines of the table it belongs to."""
-        return self.task.study, self.task.protocol, self.task.folds
+        return self.task.line
 
     @property
     def length(self) -> tuple[int, int]:
         """For how many epochs it was trained, and how often each fold."""
-        return self.task.epochs or self.study.base.train.epochs, self.task.repeats
+        return length_of(self.task, self.study)
 
     def told(self) -> str:
         """What came of the task in a few words."""
@@ -52,6 +52,11 @@ class Result:
         names = {"val_accuracy_at_best": "val", "test_accuracy": "test", "held_accuracy": "held-out"}
         found = [(word, self.trial.metrics.get(name)) for name, word in names.items()]
         return "accuracy " + ", ".join(f"{word} {percent(value)} %" for word, value in found if value is not None)
+
+
+def length_of(task: Task, study: Study) -> tuple[int, int]:
+    """For how many epochs a task is trained, and how often each fold."""
+    return task.epochs or study.base.train.epochs, task.repeats
 
 
 def run_of(tracker: MlflowTracker, task: Task, study: Study, dataset: Dataset) -> StudyRun | None:
@@ -107,7 +112,10 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
     A short call does not take the place of a long one, and one of few studies leaves the others in the table. Seeds
     that stand together have the same budget.
     """
-    found = [*asked, *stored_results(tracker, dataset, [result.task for result in asked])]
+    known = {result.task for result in asked}
+    others = [task for task in stored_tasks(tracker, dataset) if task not in known]
+    results = [result_of(tracker, task, load_study(task.study), dataset) for task in others]
+    found = [*asked, *(result for result in results if result is not None)]
     # What failed does not take the place of a shorter one that has a result; beside one as long it is named.
     ranked = sorted(found, key=lambda result: (result.trial is not None, result.length))
     longest = {result.line: result.length for result in ranked}
@@ -120,33 +128,35 @@ def with_stored(tracker: MlflowTracker, dataset: Dataset, asked: Sequence[Result
     return sorted(kept, key=lambda result: place(result.task))
 
 
-def stored_results(tracker: MlflowTracker, dataset: Dataset, known: Collection[Task] = ()) -> list[Result]:
-    """What came of every task that has ended in the store on this data, but for those that are known."""
+def stored_tasks(tracker: MlflowTracker, dataset: Dataset) -> list[Task]:
+    """The tasks that the store has on this data, each once, whether they have ended or not."""
     studies = {name: load_study(name) for name in paper_names()}
-    found: dict[Task, Result] = {}
+    found: dict[Task, None] = {}
     for key in (run.key for run in tracker.studies()):
         if key.study not in studies or (key.digest, key.sampler) != (dataset.digest, "reported"):
             continue
         task = task_of(key, studies[key.study], dataset)
         # Of others, with a choice of the user's own or of a protocol that no table has, nothing was reported.
-        if key.protocol not in PROTOCOLS or dict(key.fixed) != dict(task.options(studies[key.study]).fixed):
-            continue
-        own = None if task in known else result_of(tracker, task, studies[key.study], dataset)
-        found |= {} if own is None else {task: own}
-    return list(found.values())
+        if key.protocol in PROTOCOLS and dict(key.fixed) == dict(task.options(studies[key.study]).fixed):
+            found[task] = None
+    return list(found)
 
 
-def at_stored_length(tasks: Sequence[Task], studies: Mapping[str, Study], stored: Sequence[Result]) -> list[Task]:
+def at_stored_length(
+    tracker: MlflowTracker, dataset: Dataset, tasks: Sequence[Task], studies: Mapping[str, Study]
+) -> list[Task]:
     """The tasks, those of which the store has a longer one as that one: no table would show what was trained anew."""
-    longest: dict[tuple[tuple[str, str, int], int], Result] = {}
-    for result in sorted(stored, key=lambda result: result.length):
-        if result.trial is not None:
-            longest[result.line, result.task.seed] = result
+    stored = stored_tasks(tracker, dataset)
 
     def standing(task: Task) -> Task:
-        own = Result(task=task, study=studies[task.study])
-        other = longest.get((own.line, task.seed), own)
-        return other.task if other.length > own.length else task
+        study = studies[task.study]
+        same = [own for own in stored if (own.line, own.seed) == (task.line, task.seed)]
+        longer = [own for own in same if length_of(own, study) > length_of(task, study)]
+        for own in sorted(longer, key=lambda own: length_of(own, study), reverse=True):
+            found = result_of(tracker, own, study, dataset)
+            if found is not None and found.trial is not None:
+                return own
+        return task
 
     return [standing(task) for task in tasks]
 

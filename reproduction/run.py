@@ -13,7 +13,7 @@ from mmtune.base.progress import say
 from mmtune.data.dataset import Dataset
 from mmtune.study import Study
 from mmtune.tracking import MlflowTracker
-from reproduction.measured import Result, at_stored_length, stored_results, with_stored
+from reproduction.measured import Result, at_stored_length, with_stored
 from reproduction.page import write_page
 from reproduction.results_file import block, read_results, safe_name, write_results
 from reproduction.statements import statements
@@ -41,7 +41,7 @@ def reproduce(
     holder = f"pid {os.getpid()} on {os.uname().nodename} since {now()}"
     with locked(order.store / "locks" / "reproduce", REFUSAL, holder):
         if order.reduced:
-            shorter, tasks = tasks, at_stored_length(tasks, studies, stored_results(tracker, dataset))
+            shorter, tasks = tasks, at_stored_length(tracker, dataset, tasks, studies)
             for task in [task for task in tasks if task not in shorter]:
                 say(console, f"{task.title}: the store has it at a greater length, which stands")
         work = Work(order, tracker, studies, dataset, tasks, console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from mmtune.analysis.figures import DASH
 from mmtune.analysis.statistics import Summary, summary
+from mmtune.base.provenance import versions_of
 from mmtune.data.dataset import SPEAKER, Dataset
 from mmtune.networks.card import FINAL
 from mmtune.report.tables import between, percent, plain_versions, signed
@@ -234,7 +234,7 @@ def caption(results: Sequence[Result], dataset: Dataset) -> dict[str, str]:
         "Digest": dataset.digest[:12],
         "Seeds": f"{len(seeds)} ({', '.join(map(str, seeds))})",
         "Device": all_of("mmtune.device"),
-        "Versions": "; ".join(plain_versions(text) for text in versions if json.loads(text)),
+        "Versions": "; ".join(plain_versions(text) for text in versions if versions_of(text)),
         "Commit": "; ".join(dict.fromkeys(short(own.get("mmtune.git_commit", "")) for own in tags)),
         "Written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }

@@ -95,6 +95,11 @@ class Task:
         return ", ".join([self.study, self.protocol, f"seed {self.seed}", *folds])
 
     @property
+    def line(self) -> tuple[str, str, int]:
+        """Which lines of the table it belongs to."""
+        return self.study, self.protocol, self.folds
+
+    @property
     def parts(self) -> int:
         """How many trainings it is made of."""
         return max(self.folds, 1) * self.repeats

@@ -282,8 +282,8 @@ def shortened(name: str) -> str:
 
 def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
     """F1 of each class as a dot, the first uppermost; fractions in, percent out; none where one is not a number."""
-    percent = [100 * v for v in f1]
-    low = min((v for v in percent if not math.isnan(v)), default=100.0)
+    percent = [None if math.isnan(v) else 100 * v for v in f1]
+    low = min((v for v in percent if v is not None), default=100.0)
     span = max(100 - low, 0.5)
     own = {**named_axis("class", names), "autorange": "reversed"}
     # The axis runs past 100 to make room for the numbers, its ticks do not.
@@ -293,13 +293,13 @@ def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:
     # Among many dots a line to each is a grey area, and plotly takes seconds to draw them.
     for place, value in enumerate(percent if len(names) <= MOST_NAMES else ()):
         # Of a class without rows the whole line, and no dot.
-        end = 100 if math.isnan(value) else value
+        end = 100 if value is None else value
         fig.add_shape(type="line", x0=low - 0.1 * span, x1=end, y0=place, y1=place, line={"color": GRID, "width": 2})
     return fig.add_scatter(
-        x=[None if math.isnan(v) else v for v in percent],
+        x=percent,
         y=list(range(len(percent))),
         mode="markers+text" if len(names) <= MOST_NAMES else "markers",
-        text=["" if math.isnan(v) else f"{v:.2f}" for v in percent],
+        text=["" if v is None else f"{v:.2f}" for v in percent],
         textposition="middle right",
         cliponaxis=False,
         marker={"color": ACCENT, "size": 9},

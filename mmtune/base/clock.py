@@ -26,12 +26,12 @@ class Clock:
 
     def now(self) -> datetime:
         """The time in UTC, a millisecond after the last one at least."""
-        self.latest = max(EPOCH + timedelta(microseconds=time.time_ns() // 1000), self.latest + SMALLEST)
+        self.latest = max(of_machine(), self.latest + SMALLEST)
         return self.latest
 
     def show(self, moment: datetime) -> None:
         """A time on record, which no time told from now on is before; one of years to come counts for nothing."""
-        if moment <= EPOCH + timedelta(microseconds=time.time_ns() // 1000) + MOST_AHEAD:
+        if moment <= of_machine() + MOST_AHEAD:
             self.latest = max(self.latest, moment)
 
     def show_milliseconds(self, since_1970: int) -> None:
@@ -43,6 +43,11 @@ class Clock:
         """The same of a time in ISO 8601; one that a hand has made unreadable counts for nothing."""
         with suppress(ValueError, TypeError):
             self.show(datetime.fromisoformat(moment))
+
+
+def of_machine() -> datetime:
+    """The time in UTC as this machine's clock has it."""
+    return EPOCH + timedelta(microseconds=time.time_ns() // 1000)
 
 
 CLOCK = Clock()

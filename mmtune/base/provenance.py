@@ -80,19 +80,28 @@ def provenance_tags(device: str) -> dict[str, str]:
     }
 
 
+def versions_of(text: str) -> dict[str, str]:
+    """The versions that a run's tag names, by package; {} where a hand has made it unreadable."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): str(own) for name, own in found.items()} if isinstance(found, dict) else {}
+
+
 def made_with(tags: Mapping[str, str]) -> dict[str, str]:
     """What a run says it was made with, by name: each package's version, mmtune's commit, the user's own code, the
     device.
     """
     commit, _, changes = tags.get("mmtune.git_commit", "").partition("+")
     shown = (commit[:12] or "unknown") + ("+changes" if changes else "")
-    try:
-        versions = json.loads(tags.get("mmtune.versions", "{}"))
-    except (ValueError, RecursionError):  # a hand has edited it
-        versions = {}
-    versions = {str(n): str(v) for n, v in versions.items()} if isinstance(versions, dict) else {}
     own = {"own code": tags[OWN_CODE]} if OWN_CODE in tags else {}
-    return {**versions, "commit": shown, **own, "device": tags.get("mmtune.device", "unknown")}
+    return {
+        **versions_of(tags.get("mmtune.versions", "")),
+        "commit": shown,
+        **own,
+        "device": tags.get("mmtune.device", "unknown"),
+    }
 
 
 def mixture(made: Iterable[tuple[int, Mapping[str, str]]], to_come: Mapping[str, str]) -> str:

@@ -46,11 +46,9 @@ def from_arrays(
 ) -> Dataset:
     """A data set in memory from banks by name, (N, ...) each, and a label for each row: a number or a name.
 
-    (N,) are one number a row.
-
-    uint8 (N, H, W) or (N, C, H, W) are pictures, int16 (N, samples) waveforms at 16 kHz of a tenth of a second or more,
-    all other numbers become float32. A row that is all NaN in a bank has nothing there. groups: by name a text for each
-    row, such as a speaker, None where it is not known.
+    (N,) are one number a row, uint8 (N, H, W) or (N, C, H, W) pictures, int16 (N, samples) waveforms at 16 kHz of a
+    tenth of a second or more; all other numbers become float32. A row that is all NaN in a bank has nothing there.
+    groups: by name a text for each row, such as a speaker, None where it is not known.
     test: which rows are for the test (N,), whose pictures, sounds and arrays are left out of training; or what share
     of them is drawn, every class in proportion and no content on both sides. keep_apart: the group that is on one side
     only, of the test as of a study's usual split.

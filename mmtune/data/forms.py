@@ -307,6 +307,11 @@ class LogMel(Standardised, Sound):
         return log_mel(waves, self.bands)
 
 
+def as_float(text: str) -> float:
+    """The number of a text; ValueError where it is none, as with Python's own underscores."""
+    return float(text.replace("_", "?"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vector(Standardised):
     """Numbers by name, such as the columns of a table."""
@@ -330,7 +335,7 @@ class Vector(Standardised):
         named = {name.strip(): number for name, _, number in parts if name}
         given = [named.get(name, "") for name in self.columns] if named else [number for _, _, number in parts]
         try:
-            numbers = np.array([float(number.replace("_", "?")) for number in given], np.float64)
+            numbers = np.array([as_float(number) for number in given], np.float64)
             if len(parts) != len(self.columns) or not np.isfinite(numbers).all():
                 raise ValueError
         except ValueError as error:

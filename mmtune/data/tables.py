@@ -20,7 +20,7 @@ from mmtune.data.checks import require_classes, require_names
 from mmtune.data.classes import classes_of, ordered
 from mmtune.data.dataset import RECORDING, Bank, Partition, Progress
 from mmtune.data.folders import first_names, numbers
-from mmtune.data.forms import Sound, Vector, dtype_of
+from mmtune.data.forms import Sound, Vector, as_float, dtype_of
 from mmtune.data.identity import distinct
 from mmtune.data.reading import read_files, require_sound
 from mmtune.data.sources import Asked, How, Source, test_parts
@@ -173,8 +173,7 @@ def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str
 def as_number(text: str) -> float | None:
     """A finite number that float32 holds, or None."""
     try:
-        # Python's own underscores are no part of a number in a table.
-        number = float(text.replace("_", "?"))
+        number = as_float(text)
     except ValueError:
         return None
     return number if math.isfinite(number) and abs(number) < np.finfo(np.float32).max else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -40,12 +40,8 @@ def search_section(
     if len(trials) < 2:
         return {}
     first = min(trial.started for trial in trials)
-    every = [tried_of(trial, choices, objective, scale, first) for trial in trials]
-    # Of many trials a sample is drawn, and whatever leads: what is said to be the best is the best of all.
-    leading = {own.number for own in (*records(every, metric), *cheapest(every, metric))}
-    drawn = set(sample_rows(len(trials), MOST_STRIP, key.seed))
-    places = [place for place, own in enumerate(every) if place in drawn or own.number in leading]
-    some, tried = [trials[place] for place in places], [every[place] for place in places]
+    some = drawn(trials, objective, key.seed)
+    tried = [tried_of(trial, choices, objective, scale, first) for trial in some]
     scored = [trial for trial in some if trial.state == COMPLETE and objective.values(trial.metrics)]
     scores = [scale * trial.metrics[objective.name] for trial in scored]
     names = short_names(choices)
@@ -92,42 +88,38 @@ def tried_of(trial: TrialRun, choices: Sequence[str], objective: Objective, scal
     )
 
 
-def records(tried: Sequence[Tried], metric: Metric) -> list[Tried]:
-    """The complete trials that were better than all with lower numbers."""
-    found: list[Tried] = []
-    for own in sorted((own for own in tried if own.whole), key=lambda own: own.number):
-        if own.score is not None and (not found or is_better(own, found[-1], metric)):
-            found.append(own)
+def drawn(trials: Sequence[TrialRun], objective: Objective, seed: int) -> list[TrialRun]:
+    """At most MOST_STRIP of many trials, and whatever leads: what a page says is the best is to be the best of all.
+
+    Those lead that are complete and better than all with lower numbers, or than all that took no longer.
+    """
+    whole = [trial for trial in trials if trial.state == COMPLETE]
+    in_order = sorted(whole, key=lambda trial: trial.number)
+    timed = [trial for trial in whole if trial.metrics.get(TOOK)]
+    by_cost = sorted(timed, key=lambda trial: (trial.metrics[TOOK], -objective.rank(trial.metrics)))
+    leading = {trial.run_id for order in (in_order, by_cost) for trial in leaders(order, objective)}
+    places = set(sample_rows(len(trials), MOST_STRIP, seed))
+    return [trial for place, trial in enumerate(trials) if place in places or trial.run_id in leading]
+
+
+def leaders(trials: Sequence[TrialRun], objective: Objective) -> list[TrialRun]:
+    """The trials that are better than all before them."""
+    found, best = list[TrialRun](), -math.inf
+    for trial in trials:
+        if objective.rank(trial.metrics) > best:
+            found.append(trial)
+            best = objective.rank(trial.metrics)
     return found
-
-
-def cheapest(tried: Sequence[Tried], metric: Metric) -> list[Tried]:
-    """The complete trials that no other one beats in as little time, by the seconds of their training."""
-    found: list[Tried] = []
-    timed = [own for own in tried if own.whole and own.seconds and own.score is not None]
-    for _, together in groupby(sorted(timed, key=lambda own: own.seconds), key=lambda own: own.seconds):
-        same = list(together)
-        best = [own for own in same if not any(is_better(other, own, metric) for other in same)]
-        found += [own for own in best if not found or not is_better(found[-1], own, metric)]
-    return found
-
-
-def is_better(own: Tried, other: Tried, metric: Metric) -> bool:
-    """Whether a trial has the better score of two that have one."""
-    assert own.score is not None
-    assert other.score is not None
-    return own.score > other.score if metric.maximise else own.score < other.score
 
 
 def cost(trained: Sequence[Tried], unit: str, metric: Metric) -> Any:
     """The score over the seconds that a training took, what nothing beats by both apart; None for fewer than three."""
-    scored = [own for own in trained if own.score is not None]
-    if len(scored) < 3:
+    points = [(own.seconds, own.score) for own in trained if own.score is not None]
+    titles = [own.name for own in trained if own.score is not None]
+    if len(points) < 3:
         return None
-    front = {own.number for own in cheapest(scored, metric)}
-    points = [(own.seconds, own.score) for own in scored if own.score is not None]
-    chosen, titles = [own.number in front for own in scored], [own.name for own in scored]
-    return figures.front(points, chosen, titles, ("seconds of training", unit))
+    front = [not any(s <= seconds and metric.better(v, score) for s, v in points) for seconds, score in points]
+    return figures.front(points, front, titles, ("seconds of training", unit))
 
 
 def findings(

@@ -12,7 +12,7 @@ from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
 from mmtune.tune.run import run_study
-from reproduction.measured import Result, at_stored_length, stored_results, with_stored
+from reproduction.measured import Result, at_stored_length, with_stored
 from reproduction.statements import is_reference, statements
 from reproduction.tasks import Task
 
@@ -68,7 +68,7 @@ def test_what_the_store_has_at_a_greater_length_is_not_asked_for_at_a_smaller_on
 ) -> None:
     studies = {name: load_study(name) for name in ("audio_rnn", "image_cnn")}
     asked = [result("audio_rnn", epochs=3), result("audio_rnn", epochs=3, seed=1), result("image_cnn", epochs=3)]
-    tasks = at_stored_length([own.task for own in asked], studies, stored_results(tracker, tiny))
+    tasks = at_stored_length(tracker, tiny, [own.task for own in asked], studies)
     assert [(task.epochs, task.seed) for task in tasks] == [(6, 0), (3, 1), (3, 0)]
 
 
