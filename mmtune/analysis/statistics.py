@@ -84,21 +84,36 @@ def least_sign_flip_p(count: int) -> float:
 def share_interval(right: NDArray[np.bool_], cluster: NDArray[np.int64]) -> tuple[float, float]:
     """A 95 % interval of the share of rows (N,) that is right, whose clusters (N,) are what is independent.
 
-    Clopper and Pearson's, of as many rows as tell as much (Korn and Graubard, Survey Methodology 24, 1998, page 193):
-    the share's variance over clusters says how many, at most N. Where none or all are right there is no variance to go
-    by, and each cluster counts as one row.
+    Clopper and Pearson's, of as many rows as tell as much (Korn and Graubard, Survey Methodology 24, 1998, page 193).
     """
-    from scipy.stats import beta, t
+    return exact_interval(float(right.mean()), telling_rows(right, cluster))
 
-    rows, share = len(right), float(right.mean())
+
+def telling_rows(right: NDArray[np.bool_], cluster: NDArray[np.int64]) -> float:
+    """How many independent rows would tell as much of the share that is right as rows (N,) of clusters (N,).
+
+    The share's variance over clusters says it; at most N. Where none or all are right, or all rows are of one cluster,
+    there is no variance to go by, and each cluster counts as one row.
+    """
+    from scipy.stats import t
+
+    rows, hits = len(right), int(right.sum())
     _, of_row = np.unique(cluster, return_inverse=True)
     clusters = int(of_row.max()) + 1
-    off = np.bincount(of_row, right - share)
-    variance = clusters / (clusters - 1) * float(np.square(off).sum()) / rows**2 if clusters > 1 else 0.0
-    telling = float(clusters)
-    if variance > 0 and 0 < share < 1:
-        degrees = float(t.ppf(0.975, rows - 1) / t.ppf(0.975, clusters - 1)) ** 2
-        telling = min(float(rows), share * (1 - share) / variance * degrees)
+    if clusters == 1 or hits in (0, rows):
+        return float(clusters)
+    # In whole numbers: clusters with one and the same share vary by nothing, whatever that share is.
+    off = rows * np.bincount(of_row[right], minlength=clusters) - hits * np.bincount(of_row)
+    variance = clusters / (clusters - 1) * float(np.square(off / rows).sum()) / rows**2
+    degrees = float(t.ppf(0.975, rows - 1) / t.ppf(0.975, clusters - 1)) ** 2
+    share = hits / rows
+    return min(float(rows), share * (1 - share) / variance * degrees) if variance else float(rows)
+
+
+def exact_interval(share: float, telling: float) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share of so many rows, which need not be a whole number."""
+    from scipy.stats import beta
+
     hits = share * telling
     low = float(beta.ppf(0.025, hits, telling - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(0.975, hits + 1, telling - hits)) if hits < telling else 1.0
@@ -111,15 +126,14 @@ def macro_f1_interval(
     """A 95 % interval of macro-F1, of clusters (N,) drawn with replacement, DRAWS times (Field and Welsh, 2007).
 
     label, prediction: (N,), from 0 to classes - 1. Where no row is wrong, or clusters are fewer than FEWEST_DRAWN, all
-    draws are alike: it is the accuracy's then. With few clusters a class draws leave classes out, and are lower than
-    the score itself: where by more than BIASED of their deviation, the interval holds its mirror image about the score
-    too (of 200 classes of 10 rows it holds the truth in all of 100 trials, else in 82; with 10 of 30 nothing changes).
+    draws are alike: it is that of a share as great then, of as many rows as tell as much of the accuracy. With few
+    clusters a class draws leave classes out, and are lower than the score itself: where by more than BIASED of their
+    deviation, the interval holds its mirror image about the score too (of 200 classes of 10 rows it holds the truth in
+    all of 100 trials, else in 82; with 10 of 30 nothing changes).
     """
     _, unit = np.unique(cluster, return_inverse=True)
     rng, count = np.random.default_rng(seed), int(unit.max()) + 1
     right = label == prediction
-    if right.all() or count < FEWEST_DRAWN:
-        return share_interval(right, unit)
 
     def score(times: NDArray[np.int64]) -> float:
         hits, true, said = (
@@ -129,10 +143,12 @@ def macro_f1_interval(
         total = true + said
         return float((2 * hits / np.maximum(total, 1))[total > 0].mean())
 
+    point = score(np.ones_like(unit))
+    if right.all() or count < FEWEST_DRAWN:
+        return exact_interval(point, telling_rows(right, unit))
     drawn = (rng.integers(count, size=count) for _ in range(DRAWS))
     found = np.array([score(np.bincount(own, minlength=count)[unit]) for own in drawn])
     low, high = np.percentile(found, [2.5, 97.5])
-    point = score(np.ones_like(unit))
     if abs(found.mean() - point) > BIASED * found.std():
         low, high = min(low, 2 * point - high), max(high, 2 * point - low)
     return max(0.0, float(low)), min(1.0, float(high))

@@ -137,11 +137,16 @@ class Outcome:
         not complete, there is no test partition, or the study was cross-validated: the model of one fold has seen fewer
         rows.
         """
+        from mmtune.data.dataset import quiet
+        from mmtune.report.publish import renew
         from mmtune.serve.promotion import promote
 
         if self.key.folds:
             raise InputError(f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds")
-        return promote(self.tracker, self._run(), self.data, force, trial, objective_of(self.study.objective))
+        run = self._run()
+        made = promote(self.tracker, run, self.data, force, trial, objective_of(self.study.objective))
+        renew(self.tracker, run, self.study, self.data, quiet)
+        return made
 
     def _run(self) -> StudyRun:
         """The study's run as it is now."""

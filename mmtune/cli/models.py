@@ -41,6 +41,7 @@ def promote(
 ) -> None:
     """Score the best trial, or one by its number, on the test partition, and make it champion unless it is worse."""
     look_in(studies)
+    from mmtune.report.publish import renew
     from mmtune.report.summary import history_table, show
     from mmtune.serve import promotion, versions
     from mmtune.study import load_study
@@ -63,6 +64,7 @@ def promote(
         dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
         with data_progress() as advance:
             made = promotion.promote(tracker, own, dataset, force, trial, objective_of(found.objective), advance)
+            renew(tracker, own, found, dataset, advance)
         typer.echo(made.describe())
     show(console, history_table(versions.history(tracker, name)))
     if not history:
@@ -94,7 +96,7 @@ def predict(
     data: Annotated[Path | None, typer.Option(help="This data set's test partition instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write many answers, as a CSV file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print each row as JSON, on a line.")] = False,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to print of each of many rows.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to print of each row.")] = 1,
     every: Annotated[bool, typer.Option("--all", help="Answer every word of a recording.")] = False,
     version: Annotated[int | None, typer.Option(help="A version instead of the champion.")] = None,
     abstain_at: Annotated[
@@ -145,7 +147,7 @@ def predict(
         code = told.code
     else:
         found = predictor.predict(**files)
-        typer.echo(as_json(one(found, top)) if json else describe(predictor, found))
+        typer.echo(as_json(one(found, top)) if json else describe(predictor, found, top=top))
         code = ABSTAINED if found.abstained.any() else 0
     raise typer.Exit(code)
 

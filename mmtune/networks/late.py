@@ -36,7 +36,7 @@ class LateNetwork(nn.Module):
         require_count(f"width of {type(self.fusion).__name__}", self.width)
         self.head = config.head.build(self.width, shapes.classes)
         self.guided = config.guided
-        self.own = linear_layers(self.parts if config.alone else {}, shapes.classes)
+        self.own = linear_layers(self.parts if config.alone and len(self.parts) > 1 else {}, shapes.classes)
 
     def forward(self, **banks: Tensor) -> Output:
         made = self.encoded(banks)

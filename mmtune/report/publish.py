@@ -14,6 +14,7 @@ from mmtune.networks.card import VALIDATION
 from mmtune.report.page import class_names, write_report
 from mmtune.report.printing import print_figures
 from mmtune.serve.logged import log_models
+from mmtune.serve.scoring import TEST_DIGEST
 from mmtune.study import Study
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.train.answers import read_answers
@@ -23,7 +24,7 @@ from mmtune.tune.plan import data_inputs
 MOST_CURVES = 50
 FIGURES = "figures"
 PUBLISHED = "mmtune.published"
-"""The tag of a study's run that says of which best trial its pictures and its page are."""
+"""The tag of a study's run that says of which best trial, and of which of its scores, its pictures and its page are."""
 
 
 def publish(
@@ -37,7 +38,8 @@ def publish(
     best = best_trial(trials, study.key.objective)
     if best is None:
         return
-    shown = f"{best.run_id} of {sum(trial.state == COMPLETE for trial in trials)}"
+    tested = ", tested" if TEST_DIGEST in best.tags else ""
+    shown = f"{best.run_id} of {sum(trial.state == COMPLETE for trial in trials)}{tested}"
     if study.tags.get(PUBLISHED) == shown:
         return
     log_models(tracker, study, dataset, data_inputs(dataset, study.key, ()), advance)
@@ -51,6 +53,14 @@ def publish(
         tracker.replace_files(study.run_id, folder)
         tracker.log(study.run_id, tags={PUBLISHED: shown})
         advance("pictures", 2, 2)
+
+
+def renew(
+    tracker: MlflowTracker, study: StudyRun, told: Study, dataset: Dataset, advance: Callable[[str, int, int], None]
+) -> None:
+    """Make anew what `publish` has left, if it has, where the best trial has been tested since."""
+    if PUBLISHED in study.tags:
+        publish(tracker, study, told, dataset, advance)
 
 
 def keep_figures(tracker: MlflowTracker, study: StudyRun, page: str, out: Path) -> list[Path]:

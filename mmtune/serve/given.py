@@ -18,6 +18,7 @@ Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str,
 """What may be given for a bank."""
 T = TypeVar("T")
 KINDS = {"image": "picture", "audio": "recording"}
+SAMPLE = np.iinfo(np.int16)
 
 
 def assigned(given: Mapping[str, T], forms: Mapping[str, Form], missing: Collection[str] = ()) -> dict[str, T]:
@@ -123,16 +124,16 @@ def in_type(rows: NDArray[Any], kind: np.dtype[Any], rule: str) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             return rows.astype(kind)
     limits, least, most = np.iinfo(kind), float(rows.min()), float(rows.max())
-    if rows.dtype.kind == "f" or least < limits.min or most > limits.max:
+    if rows.dtype.kind in "fb" or least < limits.min or most > limits.max:
         raise InputError(f"{rule}, got {rows.dtype} from {least:g} to {most:g}")
     return rows.astype(kind)
 
 
 def in_range(rows: NDArray[Any], rule: str) -> NDArray[np.float32]:
-    """Samples as float32 in [-1, 1)."""
-    if rows.dtype == np.int16:
-        return to_float(rows)
+    """Samples as float32 in [-1, 1); of 16 bits they may also be whole numbers as JSON has them."""
     least, most = float(rows.min()), float(rows.max())
+    if rows.dtype == np.int16 or (rows.dtype == np.int64 and SAMPLE.min <= least and most <= SAMPLE.max):
+        return to_float(rows.astype(np.int16))
     if rows.dtype.kind != "f" or least < -1 or most > 1:
         raise InputError(f"{rule}, got {rows.dtype} from {least:g} to {most:g}")
     return rows.astype(np.float32)

@@ -21,8 +21,7 @@ from mmtune.networks.vectors import one_at_a_time
 from mmtune.serve.nearest import TrainingRows
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
-from mmtune.serve.tally import best
-from mmtune.serve.telling import remarks
+from mmtune.serve.telling import likeliest, remarks
 from mmtune.train.batches import as_input
 
 SIDE = 320
@@ -43,7 +42,7 @@ def looked(
     """
     weights = saliency(predictor, values, found)
     return {
-        "alone": {bank: best(own, top) for bank, own in found.alone.items()},
+        "alone": {bank: likeliest(own, top) for bank, own in found.alone.items()},
         "remarks": remarks(predictor, found, 0),
         "seen": {bank: shown(predictor.forms[bank], own[0], weights[bank]) for bank, own in values.items()},
         "near": trained.nearest(values) if trained else {},

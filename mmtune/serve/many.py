@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from mmtune.data.tables import LABEL, NOTHING, read_cells
 from mmtune.serve.given import KINDS, assigned, require_taken
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
+
+LOG = logging.getLogger("mmtune")
 
 CHUNK = 256
 """Rows that are read and answered together; thousands at once would fill the memory."""
@@ -121,7 +124,9 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
             own = [columns.pop(column) for column in form.columns]
             rows = zip(*own, strict=True)
             given[bank] = ["" if any(cell.lower() in NOTHING for cell in row) else ",".join(row) for row in rows]
-    for name in [name for name in columns if name in predictor.forms or name in KINDS]:
+    read = {form.source for form in predictor.forms.values()}
+    sources = {name for name, kind in KINDS.items() if kind in read}
+    for name in [name for name in columns if name in predictor.forms or name in sources]:
         if name in given:
             raise InputError(f"{path}: {name} must be given once, by a column of its name or by those of its numbers")
         own_cells = columns.pop(name)
@@ -130,6 +135,9 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
     if not given:
         wanted = " or ".join(predictor.forms)
         raise InputError(f"{path}: must have a column for {wanted}, has {', '.join(cells.columns)}")
+    for name in KINDS.keys() & columns.keys():
+        del columns[name]
+        LOG.warning("%s: the column %s is not read, this model has no bank of it", path, name)
     known = classes_among(filter(None, labels), predictor.classes)
     unknown = sorted({label for label in labels if label} - known.keys())
     if unknown:

@@ -17,6 +17,8 @@ from mmtune.train.scale import Scale
 
 SHOWN = 8
 FAR = 1e30
+AS_GREAT = 1 - 1e-4
+"""A probability of so much of a threshold reaches it: the same row in another batch, or as float32, differs by less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,7 @@ def contradicting(
     found = {bank: np.zeros(len(own), np.bool_) for bank, own in said.items()}
     for one, other in itertools.combinations(said, 2):
         both = [torch.from_numpy(said[bank].probabilities).double() for bank in (one, other)]
-        apart = (said[one].label != said[other].label) & (agreement(both) < least).numpy()
+        apart = (said[one].label != said[other].label) & (agreement(both) < AS_GREAT * least).numpy()
         for bank in (one, other):
             found[bank] |= apart & present.get(one, True) & present.get(other, True)
     return found
@@ -200,7 +202,7 @@ def scaled(logits: Tensor, scale: Scale, classes: tuple[str, ...], caution: Caut
     shares = (logits.double() / scale.temperature).softmax(1)
     sure = shares.gather(1, label)[:, 0].float().numpy()
     threshold = 0.0 if caution.abstain_at is None else scale.risk.threshold(caution.abstain_at)
-    members = (shares >= scale.least(caution.coverage)).scatter(1, label, True)
+    members = (shares >= AS_GREAT * scale.least(caution.coverage)).scatter(1, label, True)
     return Prediction(
         label=label[:, 0].numpy(),
         probability=sure,

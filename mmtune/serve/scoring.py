@@ -43,12 +43,14 @@ def score_test(
     """A study's trial's predictions of the test partition, (N,) int64: those stored, or new ones, stored with scores.
 
     Beside them stands `submission.csv`. Where a trial kept the weights of its last epoch, those are scored too.
-    objective: the study's, with the functions of its own, where they are at hand. Raises InputError where what is
-    stored is damaged, or of another test partition.
+    objective: the study's, with the functions of its own, where they are at hand; a score of one that is missing is
+    made up for. Raises InputError where what is stored is damaged, or of another test partition.
     """
-    if trial.tags.get(TEST_DIGEST) != dataset.digest:
+    asked = objective or key.objective
+    own = {f"test_{metric.name}" for metric in asked.metrics if metric.function is not None}
+    if trial.tags.get(TEST_DIGEST) != dataset.digest or not own <= trial.metrics.keys():
         found = scored(tracker.artifact(trial.run_id, MODEL), dataset)
-        more = every_metric(objective or key.objective, len(dataset.classes))
+        more = every_metric(asked, len(dataset.classes))
         calibration = read_calibration(tracker.artifact(trial.run_id, CALIBRATION))
         scores = {**found.scores("test", *more), **found.details("test")}
         scores |= found.scaled("test", calibration.fused.temperature)
@@ -90,17 +92,17 @@ def write_test(folder: Path, found: Evaluation, dataset: Dataset, protocol: str,
 
 
 def write_submission(path: Path, prediction: Prediction) -> None:
-    """Write a CSV of row, class, probability, abstained, agree, familiar and set, whole or not at all.
+    """Write a CSV of row, class, probability, agree and set, whole or not at all.
 
-    Classes in a set are joined by ", ". Raises InputError where it cannot be written.
+    What is like training, and so abstaining, is not known before a model is registered. Classes in a set are joined by
+    ", ". Raises InputError where it cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "class", "probability", "abstained", "agree", "familiar", "set"])
-    columns = (prediction.probability, prediction.abstained, prediction.agree, prediction.familiar, prediction.set)
-    told = zip(prediction.names, *columns, strict=True)
-    for row, (name, probability, *flags, own) in enumerate(told):
-        writer.writerow([row, name, f"{probability:.6f}", *map(int, flags), ", ".join(own)])
+    writer.writerow(["row", "class", "probability", "agree", "set"])
+    told = zip(prediction.names, prediction.probability, prediction.agree, prediction.set, strict=True)
+    for row, (name, probability, agree, own) in enumerate(told):
+        writer.writerow([row, name, f"{probability:.6f}", int(agree), ", ".join(own)])
     write_named(path, text.getvalue().encode())
 
 

@@ -16,7 +16,7 @@ from mmtune.base.files import write_named
 from mmtune.serve.many import Answer, Rows
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
-from mmtune.serve.telling import decimals, remarks
+from mmtune.serve.telling import likeliest, listed, remarks
 from mmtune.train.metrics import by_member, calibration_error, confusion, macro_f1
 
 COLUMNS = ("row", "class", "probability", "abstained", "agree", "familiar", "set", "label", "refused")
@@ -37,22 +37,15 @@ def one(found: Prediction, top: int) -> Record:
     return {
         "class": found.names[0],
         "probability": round(float(found.probability[0]), 6),
-        "top": best(found, top),
+        "top": likeliest(found, top),
         "set": list(found.set[0]),
         "abstained": bool(found.abstained[0]),
         "agree": bool(found.agree[0]),
         "familiar": bool(found.familiar[0]),
-        "alone": {bank: best(own, 1) for bank, own in found.alone.items()},
+        "alone": {bank: likeliest(own, 1) for bank, own in found.alone.items()},
         "missing": list(found.missing),
         "strange": {bank: why[0] for bank, why in found.strange.items() if why[0]},
     }
-
-
-def best(found: Prediction, top: int) -> dict[str, float]:
-    """The most probable classes of a row by itself, with their probabilities."""
-    shares, label = found.probabilities[0], int(found.label[0])
-    order = [label, *(n for n in np.argsort(-shares, kind="stable") if n != label)]
-    return {found.classes[number]: round(float(shares[number]), 6) for number in order[:top]}
 
 
 def line(predictor: Predictor, rows: Rows, answer: Answer, place: int, top: int) -> str:
@@ -60,10 +53,9 @@ def line(predictor: Predictor, rows: Rows, answer: Answer, place: int, top: int)
     name, found = rows.names[place], answer.prediction
     if found is None:
         return f"{name}  refused: {answer.refused}"
-    told = ", ".join(f"{own} {decimals(share)}" for own, share in best(found, top).items())
     label = rows.labels[place] if rows.labels else ""
     wrong = [f"is {label}"] if label and label != found.names[0] else []
-    return "  ".join([name, told, *wrong, *remarks(predictor, found, 0)])
+    return "  ".join([name, listed(likeliest(found, top)), *wrong, *remarks(predictor, found, 0)])
 
 
 def write_csv(path: Path, records: Sequence[Record]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from mmtune.data.forms import Vector
 from mmtune.networks.vectors import TOGETHER
@@ -15,8 +17,8 @@ MOST_TOLD = 20
 """Of a larger set of classes so many are named."""
 
 
-def describe(predictor: Predictor, prediction: Prediction, row: int = 0) -> str:
-    """A row in lines to print."""
+def describe(predictor: Predictor, prediction: Prediction, row: int = 0, top: int = 1) -> str:
+    """A row in lines to print. top: of so many classes, if several, the probabilities, the most probable one first."""
     lines = {"class": prediction, **{f"{name} alone": said for name, said in prediction.alone.items()}}
     width = max(map(len, lines))
     names = max(len(said.names[row]) for said in lines.values())
@@ -24,7 +26,21 @@ def describe(predictor: Predictor, prediction: Prediction, row: int = 0) -> str:
         f"{name:{width}}  {said.names[row]:{names}}  probability {said.probability[row]:.4f}"
         for name, said in lines.items()
     ]
+    if top > 1:
+        told.insert(1, f"{'top':{width}}  {listed(likeliest(prediction.at(row), top))}")
     return "\n".join([*told, set_line(predictor, prediction, row, width), *remarks(predictor, prediction, row)])
+
+
+def likeliest(found: Prediction, top: int) -> dict[str, float]:
+    """The most probable classes of a row by itself, with their probabilities."""
+    shares, label = found.probabilities[0], int(found.label[0])
+    order = [label, *(n for n in np.argsort(-shares, kind="stable") if n != label)]
+    return {found.classes[number]: round(float(shares[number]), 6) for number in order[:top]}
+
+
+def listed(shares: Mapping[str, float]) -> str:
+    """Classes with their probabilities, on a line."""
+    return ", ".join(f"{name} {decimals(share)}" for name, share in shares.items())
 
 
 def set_line(predictor: Predictor, prediction: Prediction, row: int, width: int) -> str:

@@ -29,6 +29,11 @@ REASON = "mmtune.reason"
 """The tag of a run that says why it failed."""
 REMOVED = "mmtune.files_removed"
 """The tag of a run whose models and embeddings are not kept."""
+LONGEST_TAG = 8_000
+"""Of MLflow's."""
+READ_AGAIN = {PARAMS, "mmtune.drawn", "mmtune.key_json"}
+"""Tags that are read again, so that half of one is worse than none: a long one goes on in others, as in its name.1."""
+MOST_PIECES = 16
 FORMAT = "3"
 """Of what mmtune tracks. In format 1 a run's state was a tag of its own, in format 2 metrics had other names."""
 Made = TypeVar("Made")
@@ -146,13 +151,40 @@ def drawn_values(run: TrialRun) -> dict[str, Any]:
 def read_tag(run: Row | TrialRun | StudyRun, name: str, read: Callable[[str], Made], what: str) -> Made:
     """A tag's value; InputError where it is gone or does not say what it must."""
     try:
-        return read(run.tags[name])
+        return read(joined(run.tags, name))
     except KeyError as error:
         raise InputError(f"run {run.run_id} must have the tag {name}, it was deleted: delete the run too") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"run {run.run_id}: its tag {name} must be {what}, got {run.tags[name][:200]!r}: mend it, or delete the run"
         ) from error
+
+
+def pieces(name: str) -> list[str]:
+    """The names of all tags that the value of one may be divided over."""
+    return [name, *(f"{name}.{number}" for number in range(1, MOST_PIECES))] if name in READ_AGAIN else [name]
+
+
+def divided(name: str, value: str) -> dict[str, str]:
+    """A tag as MLflow takes it: cut off, or, where it is read again, over several; InputError where it is too long."""
+    value = value.replace("\0", "")  # PostgreSQL has none
+    parts = [value[start : start + LONGEST_TAG] for start in range(0, len(value), LONGEST_TAG)] or [""]
+    if name not in READ_AGAIN:
+        return {name: parts[0]}
+    if len(parts) > MOST_PIECES:
+        raise InputError(f"{name} must have at most {MOST_PIECES * LONGEST_TAG:,} letters, it has {len(value):,}")
+    return dict(zip(pieces(name), parts, strict=False))
+
+
+def joined(tags: Mapping[str, str], name: str) -> str:
+    """The inverse of `divided`; KeyError where there is no such tag."""
+    parts = [tags[name]]
+    for further in pieces(name)[1:]:
+        # What an earlier, longer value has left stands after one that is not full.
+        if len(parts[-1]) < LONGEST_TAG or further not in tags:
+            break
+        parts.append(tags[further])
+    return "".join(parts)
 
 
 def json_object(text: str) -> dict[str, Any]:

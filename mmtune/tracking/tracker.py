@@ -45,9 +45,11 @@ from mmtune.tracking.runs import (
     StudyRun,
     TrialRun,
     best_trial,
+    divided,
     front_trials,
     key_to_json,
     of_key,
+    pieces,
     study_run,
     trial_run,
 )
@@ -61,9 +63,7 @@ if TYPE_CHECKING:
 
 # MLflow's limits of one request, and of what it keeps.
 MOST_METRICS, MOST_OTHERS = 1_000, 100
-LONGEST_NAME, LONGEST_TAG, LONGEST_PARAM, LONGEST_DIGEST = 250, 8_000, 6_000, 36
-# Tags that are read again, so that half of one is worse than none.
-READ_AGAIN = {PARAMS, "mmtune.drawn", "mmtune.key_json", "mmtune.versions"}
+LONGEST_NAME, LONGEST_PARAM, LONGEST_DIGEST = 250, 6_000, 36
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +135,9 @@ class MlflowTracker:
     # ---- reading
 
     def _rows(self, tag: str, value: str, tags: Names = None, metrics: Names = None, only: str = "") -> list[Row]:
+        asked = None if tags is None else [piece for name in tags for piece in pieces(name)]
         with reached(self.uri):
-            return self.reading.rows(tag, value, tags, metrics, only)
+            return self.reading.rows(tag, value, asked, metrics, only)
 
     def studies(self, name: str | None = None) -> list[StudyRun]:
         """The tracked studies, all or those of one name, the last opened first."""
@@ -387,11 +388,11 @@ class MlflowTracker:
     # ---- runs
 
     def begin(self, experiment: str, name: str, started: int, tags: Mapping[str, str]) -> str:
-        """A new run under way. started: milliseconds since 1970. Long names and tags are cut off.
+        """A new run under way. started: milliseconds since 1970. Long names and tags are cut off, or divided.
 
-        Raises InputError where a tag is too long that would be read again.
+        Raises InputError where a tag is too long that is read again.
         """
-        own = {"mlflow.user": user(), **{key: fitting(key, value) for key, value in tags.items()}}
+        own = {"mlflow.user": user()} | fitting(tags)
         with self._writing() as client:
             info = client.create_run(experiment, started, own, plain(name, LONGEST_NAME)).info
         self.artifact_uris[info.run_id] = str(info.artifact_uri)
@@ -414,7 +415,7 @@ class MlflowTracker:
 
         metrics = [metric for point in points for metric in metrics_of(point)]
         given = [Param(name, plain(str(value), LONGEST_PARAM)) for name, value in params.items()]
-        noted = [RunTag(name, fitting(name, value)) for name, value in tags.items()]
+        noted = [RunTag(name, value) for name, value in fitting(tags).items()]
         with self._writing() as client:
             while metrics or given or noted:
                 client.log_batch(run_id, metrics[:MOST_METRICS], given[:MOST_OTHERS], noted[:MOST_OTHERS])
@@ -509,11 +510,9 @@ def metrics_of(point: Point) -> list[Metric]:
     return [Metric(name, value, point.time, point.epoch) for name, value in finite.items()]
 
 
-def fitting(name: str, value: str) -> str:
-    """A tag's value as far as every store takes it; InputError where it would be read again and is too long."""
-    if len(value) > LONGEST_TAG and name in READ_AGAIN:
-        raise InputError(f"{name} must have at most {LONGEST_TAG} letters, it has {len(value)}")
-    return plain(value, LONGEST_TAG)
+def fitting(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as every store takes them."""
+    return {name: text for own, value in tags.items() for name, text in divided(own, value).items()}
 
 
 def plain(text: str, longest: int) -> str:

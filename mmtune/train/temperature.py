@@ -77,13 +77,17 @@ def scaled_confidence(logits: Tensor, temperature: float) -> Tensor:
 def cross_fitted(logits: Tensor, labels: Tensor, units: Tensor) -> Tensor | None:
     """The confidence (N,) float64 of rows by a temperature that was fitted on others; None where all are one unit.
 
-    units (N,) int64: rows of one unit are not independent. Every second unit is in one half, and each half is measured
-    by the temperature of the other.
+    units (N,) int64: rows of one unit are not independent. Half of them by chance, of each class alike, are measured by
+    the temperature of the others, and these by theirs.
     """
-    _, number = torch.unique(units, return_inverse=True)
-    second = number % 2 == 1
-    if not bool(second.any()):
+    kinds, number = torch.unique(units, return_inverse=True)
+    if len(kinds) < 2:
         return None
+    label_of = labels.new_zeros(len(kinds)).scatter_reduce(0, number, labels, "amax").cpu()
+    order = torch.randperm(len(kinds), generator=torch.Generator().manual_seed(0))
+    half = torch.empty(len(kinds), dtype=torch.bool)
+    half[order[label_of[order].argsort(stable=True)]] = torch.arange(len(kinds)) % 2 == 1
+    second = half.to(number.device)[number]
     found = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     for own in (second, ~second):
         found[own] = scaled_confidence(logits[own], fit_temperature(logits[~own], labels[~own]))

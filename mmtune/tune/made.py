@@ -14,7 +14,7 @@ from mmtune.base.provenance import OWN_CODE
 from mmtune.networks.kinds import parts_of
 from mmtune.study.schedule import Phased, Schedule, Tries
 from mmtune.study.space import exact
-from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.tracking.runs import LONGEST_TAG
 from mmtune.train.objective import Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.tune.plan import Plan

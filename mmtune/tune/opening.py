@@ -38,7 +38,7 @@ from mmtune.tracking import (
     view_tag,
 )
 from mmtune.tracking.patience import Patience
-from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.tracking.runs import LONGEST_TAG
 from mmtune.train.staging import now_ms
 from mmtune.tune.budget import Budget
 from mmtune.tune.halving import rungs

@@ -16,8 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.study.key import AUTO, StudyKey
 from mmtune.study.space import Space, Value, draw, point_at
 from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
-from mmtune.tracking.runs import json_object, read_tag
-from mmtune.tracking.tracker import LONGEST_TAG
+from mmtune.tracking.runs import LONGEST_TAG, json_object, read_tag
 
 WARM = "mmtune.warm"
 MOST, SHARE = 8, 3

@@ -31,6 +31,27 @@ def test_rows_that_stand_and_fall_together_count_once() -> None:
     assert share_interval(np.ones(600, bool), np.repeat(np.arange(30), 20))[0] == pytest.approx(0.025 ** (1 / 30))
 
 
+@pytest.mark.parametrize("hits", range(1, 10))
+def test_clusters_that_agree_count_by_their_rows_whatever_the_share_is(hits: int) -> None:
+    right = np.tile(np.arange(10) < hits, 4)
+    low, high = share_interval(right, np.repeat(np.arange(4), 10))
+    exact = binomtest(4 * hits, 40).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("units", [1, 2, 4])
+def test_the_interval_of_f1_over_a_few_units_holds_it(units: int) -> None:
+    rng = np.random.default_rng(4)
+    label = (rng.random(1_000) < 0.08).astype(np.int64)
+    said = np.where(rng.random(1_000) < 0.1, 0, np.where(rng.random(1_000) < 0.04, 1 - label, label))
+    unit = np.arange(1_000) * units // 1_000
+    low, high = macro_f1_interval(label, said, unit, 2, seed=0)
+    score = f1_score(label, said, average="macro")
+    assert 0 <= low < score < high <= 1
+    accuracy = share_interval(label == said, unit)
+    assert high - low > accuracy[1] - accuracy[0] or units == 1
+
+
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     rng, inside = np.random.default_rng(1), 0
     for _ in range(300):

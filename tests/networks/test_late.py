@@ -108,8 +108,9 @@ def test_a_network_answers_by_logits_and_an_embedding_of_its_parts(config: Any) 
     output = model(**x)
     assert output.logits.shape == (6, 3)
     assert output.embedding.shape == (6, sum(model.parts.values()))
-    assert {bank: own.shape for bank, own in output.alone.items()} == (
-        dict.fromkeys(config.reads, (6, 3)) if getattr(config, "alone", False) else {}
+    speaks = getattr(config, "alone", False) and len(config.reads) > 1
+    assert {bank: own.shape for bank, own in output.alone.items()} == dict.fromkeys(
+        config.reads if speaks else (), (6, 3)
     )
     sum(own.square().sum() for own in (output.logits, *output.alone.values())).backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
@@ -178,6 +179,10 @@ def test_a_banks_own_classifier_leaves_its_encoder_as_it_is() -> None:
     model = build(late())
     sum(own.sum() for own in model(**banks()).alone.values()).backward()
     assert {name.partition(".")[0] for name, p in model.named_parameters() if p.grad is not None} == {"own"}
+
+
+def test_one_bank_has_no_answer_beside_the_networks_own() -> None:
+    assert not build(LateFusion(encoders={"image": late().encoders["image"]}))(image=banks()["image"]).alone
 
 
 def test_guided_the_same_classifier_trains_its_encoder_and_says_the_same() -> None:

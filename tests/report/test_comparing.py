@@ -12,6 +12,8 @@ from browser import both_schemes, driven
 from rich.console import Console
 from scipy import stats
 
+import mmtune
+from mmtune import Metric
 from mmtune.analysis.statistics import share_interval
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
@@ -144,6 +146,30 @@ def test_real_studies_are_compared_on_the_rows_that_chose_nothing(
     assert trial.metrics[metric] == pytest.approx(expected) == pytest.approx(found.own.accuracy)
     assert 0 <= found.p_value <= found.adjusted <= 1
     assert second.right.mean() == pytest.approx(found.own.accuracy, abs=0.02)
+
+
+def test_a_test_that_a_comparison_has_scored_is_whole_once_promoted(tiny: Dataset, store: Path) -> None:
+    def least(labels: np.ndarray, probabilities: np.ndarray) -> float:
+        return float(probabilities.max(1).min())
+
+    told = load_study("audio_rnn")
+    told = replace(told, objective=("macro_f1", Metric(name="least_sure", function=least)))
+    outcome = mmtune.run(told, tiny, sampler="reported", epochs=1, store=store, workers=1, device="cpu", quiet=True)
+    tracker, key = outcome.tracker, outcome.key
+
+    def page() -> str:
+        study = tracker.study(key)
+        assert study is not None
+        return tracker.artifact(study.run_id, "report.html").read_text()
+
+    assert "has not been promoted" in page()
+    answers_of(tracker, tracker.studies("audio_rnn")[0], tiny)
+    found = outcome.promote().trial.metrics
+    assert 0 < found["test_least_sure"] < 1
+    assert found["test_accuracy"] * len(tiny.require_test()) == pytest.approx(
+        answers_of(tracker, tracker.studies("audio_rnn")[0], tiny).right.sum()
+    )
+    assert "has not been promoted" not in page()
 
 
 def test_rows_that_helped_to_choose_are_no_evidence(tiny: Dataset, store: Path) -> None:

@@ -53,7 +53,8 @@ def test_samples_become_what_their_file_becomes(form: Any, tmp_path: Path) -> No
         soundfile.write(tmp_path / "x.wav", wave, SAMPLE_RATE, subtype="PCM_16")
         expected = given(tmp_path / "x.wav", form)
         assert expected.shape == (1, *form.shape)
-        for own in (wave, wave[None], wave / 32768, (wave / 32768).astype(np.float32), str(tmp_path / "x.wav")):
+        whole = wave.astype(np.int64).tolist()
+        for own in (wave, whole, wave[None], wave / 32768, (wave / 32768).astype(np.float32), str(tmp_path / "x.wav")):
             np.testing.assert_array_equal(given(own, form), expected)
 
 
@@ -82,6 +83,8 @@ NUMBERS = "bank must be a text, a mapping or an array (2,) or (B, 2) of float32,
     ("own", "form", "said"),
     [
         (np.zeros((28, 28)), Digit(), f"{PIXELS}float64 from 0 to 0"),
+        (np.ones((28, 28), bool), Digit(), f"{PIXELS}bool from 1 to 1"),
+        ([0, 40_000], MEL, f"{HEARD}int64 from 0 to 40000"),
         (np.full((28, 28), 256), Digit(), f"{PIXELS}int64 from 256 to 256"),
         (np.zeros((28, 28, 3), np.uint8), Digit(), f"{PIXELS}uint8 of shape (28, 28, 3)"),
         (np.zeros((0, 28, 28), np.uint8), Digit(), f"{PIXELS}uint8 of shape (0, 28, 28)"),

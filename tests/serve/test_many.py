@@ -175,7 +175,7 @@ def test_a_table_that_is_of_no_use_is_refused(predictor: Predictor, tmp_path: Pa
         of_table(table, predictor)
 
 
-def test_numbers_are_columns_of_their_names(tmp_path: Path) -> None:
+def test_numbers_are_columns_of_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     forms: dict[str, Form] = {"body": Vector(columns=("age", "height"))}
     model = Predictor(
         loaded=Loaded(
@@ -190,6 +190,10 @@ def test_numbers_are_columns_of_their_names(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     table.write_text("height;age;label\n1.7;41;0\n1.6;;1\n")
     assert of_table(table, model).given == {"body": ["41,1.7", ""]}
+    table.write_text("height;age;image\n1.7;41;a.png\n")
+    found = of_table(table, model)
+    assert (found.given, found.groups) == ({"body": ["41,1.7"]}, {})
+    assert "the column image is not read, this model has no bank of it" in caplog.text
     table.write_text("height;age;body\n1.7;41;7,8\n")
     with pytest.raises(InputError, match="body must be given once, by a column of its name or by those of its numbers"):
         of_table(table, model)

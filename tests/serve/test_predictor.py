@@ -395,6 +395,7 @@ def test_a_submission_reads_back(fusion: Predictor, dataset: Dataset, tmp_path: 
     assert [int(row["row"]) for row in rows] == list(range(40))
     assert [row["class"] for row in rows] == found.names == [DIGITS[number] for number in found.label]
     np.testing.assert_allclose([float(row["probability"]) for row in rows], found.probability, atol=1e-6)
+    assert set(rows[0]) == {"row", "class", "probability", "agree", "set"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["submission.csv"]
 
 

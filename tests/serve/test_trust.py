@@ -163,6 +163,29 @@ def test_a_picture_and_a_recording_are_called_that(model: Predictor) -> None:
     assert "the numbers are missing" in describe(replace(model, forms=forms), model.predict(image=ONE))
 
 
+def test_the_most_probable_classes_are_told(model: Predictor) -> None:
+    found = model.predict(image=ONE, audio=ONE)
+    order = np.argsort(-found.probabilities[0])
+    told = describe(model, found, top=2).splitlines()[1]
+    assert told.split()[:2] == ["top", found.classes[order[0]]]
+    assert [part.split()[-2] for part in told.split(", ")] == [found.classes[own] for own in order[:2]]
+
+
+def test_thresholds_do_not_turn_on_what_they_were_made_of() -> None:
+    """Rows that calibrated are in sets as often as asked, and of so few the least that agree contradict nobody."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        # As numbers in categories have it: many rows say the very same.
+        kinds = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+        kind, labels = rng.integers(4, size=60), torch.from_numpy(rng.integers(3, size=60))
+        one, other = (torch.from_numpy(own[kind]) for own in kinds)
+        evaluation = Evaluation(logits=one, embedding=one, alone={"a": one, "b": other}, labels=labels, parts={})
+        found = calibrate(evaluation, np.arange(60), {bank: np.ones(60, bool) for bank in ("a", "b")})
+        said = as_prediction(one, {"a": one, "b": other}, ("x", "y", "z"), found, Caution(coverage=0.8))
+        assert said.members[np.arange(60), labels].mean() >= 0.8
+        assert said.agree.all()
+
+
 def test_a_network_without_answers_of_each_bank_cannot_be_compared() -> None:
     model = predictor_of(alone=False)
     found = model.predict(image=ONE, audio=TWO)

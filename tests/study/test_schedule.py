@@ -212,7 +212,7 @@ def test_the_sixth_try_goes_on_from_the_last_epoch_of_the_fifth(tiny: Dataset, s
     tested = tracker.trials(tracker.studies("multihead_fusion")[0].run_id)[5]
     assert {"test_accuracy", "final_test_accuracy", "final_test_macro_f1"} <= set(tested.metrics)
     rows = tracker.artifact(sixth.run_id, "submission.csv").read_text().splitlines()
-    assert rows[0] == "row,class,probability,abstained,agree,familiar,set"
+    assert rows[0] == "row,class,probability,agree,set"
     digits = np.array([int(row.split(",")[1]) for row in rows[1:]])
     assert (digits == tiny.require_test().labels).mean() == pytest.approx(tested.metrics["test_accuracy"])
     assert {"final_val_macro_f1", "final_val_accuracy", "best_val_macro_f1"} <= set(fifth.metrics)

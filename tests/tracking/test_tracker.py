@@ -30,7 +30,8 @@ from mmtune.tracking import (
     MlflowTracker,
     best_trial,
 )
-from mmtune.tracking.tracker import LONGEST_TAG, MOST_METRICS, MOST_OTHERS
+from mmtune.tracking.runs import LONGEST_TAG
+from mmtune.tracking.tracker import MOST_METRICS, MOST_OTHERS
 from mmtune.train.objective import MACRO_F1
 from mmtune.train.staging import Point
 
@@ -158,13 +159,24 @@ def test_long_and_odd_names_tags_and_params_are_kept_as_far_as_any_store_can(any
     assert found.data.tags["later"] == "🙂" * LONGEST_TAG
 
 
-@pytest.mark.parametrize("name", ["mmtune.params", "mmtune.drawn", "mmtune.key_json", "mmtune.versions"])
-def test_a_tag_that_is_read_again_is_never_cut(store: Path, name: str) -> None:
+@pytest.mark.parametrize("length", [LONGEST_TAG - 1, LONGEST_TAG, LONGEST_TAG + 1, 3 * LONGEST_TAG, 100_000])
+def test_a_tag_that_is_read_again_is_never_cut(any_store: Path, length: int) -> None:
+    tracker = MlflowTracker(any_store)
+    study = track_study(tracker, KEY)
+    params = {"model.notes": "x" * (length - len('{"model.notes": ""}'))}
+    run = track_trial(tracker, study, 0, params=params)
+    for found in (tracker.trials(study.run_id), tracker.trials(study.run_id, (), ())):
+        assert [own.params for own in found] == [params]
+    tracker.log(run, tags={"mmtune.params": "{}"})
+    assert [own.params for own in tracker.trials(study.run_id)] == [{}]
+
+
+def test_a_tag_that_is_read_again_has_an_end(store: Path) -> None:
     tracker = MlflowTracker(store)
     study = track_study(tracker, KEY)
     for write in (lambda tags: tracker.begin("1", "a", 1, tags), lambda tags: tracker.log(study.run_id, tags=tags)):
-        with pytest.raises(InputError, match=f"{name} must have at most 8000 letters, it has 8001"):
-            write({name: "x" * 8_001})
+        with pytest.raises(InputError, match="params must have at most 128,000 letters, it has 128,001"):
+            write({"mmtune.params": "x" * 128_001})
     assert tracker.trials(study.run_id) == []
 
 

@@ -120,15 +120,28 @@ def test_rows_are_measured_by_a_temperature_that_others_gave() -> None:
     units = torch.arange(ROWS) // 10
     found = cross_fitted(logits, labels, units)
     assert found is not None
-    second = units % 2 == 1
-    wrong = torch.where(second, (logits.argmin(1)), labels)
-    told = cross_fitted(logits, wrong, units)
+    told = cross_fitted(torch.where(units[:, None] == 0, 9 * logits, logits), labels, units)
     assert told is not None
-    assert torch.equal(told[second], found[second])
-    assert not torch.equal(told[~second], found[~second])
+    # What unit 0 says changes what is made of the other half alone.
+    others = set(units[(told != found) & (units != 0)].tolist())
+    assert len(others) == ROWS // 10 // 2
+    assert not bool((told != found)[~torch.isin(units, torch.tensor([0, *others]))].any())
     assert cross_fitted(logits, labels, torch.zeros_like(units)) is None
     right = logits.argmax(1) == labels
     assert calibration_error(found, right) < calibration_error(confidence_of(logits), right) / 4
+
+
+def test_each_half_has_of_every_class_alike_whatever_the_order_of_rows() -> None:
+    logits, labels = drawn()
+    for order in (torch.arange(ROWS), labels.argsort(stable=True)):
+        rows, own = logits[order], labels[order]
+        found, told = (
+            cross_fitted(given, own, torch.arange(ROWS)) for given in (rows, torch.cat([9 * rows[:1], rows[1:]]))
+        )
+        assert found is not None
+        assert told is not None
+        half = torch.bincount(own[1:][(told != found)[1:]], minlength=CLASSES)
+        assert bool(((half - torch.bincount(own, minlength=CLASSES) / 2).abs() <= 1).all())
 
 
 # ---- reliability, risk, ranks

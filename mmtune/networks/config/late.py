@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class LateFusion(Checked):
     """An encoder for each bank, a fusion of what they make, and a head.
 
-    The embedding is what the encoders make, side by side. alone: whether each bank also has a linear classifier of its
-    own, on the encoder's vector. guided: whether their losses train the encoders too, beside the fusion's; without it
-    they have no effect on anything else.
+    The embedding is what the encoders make, side by side. alone: whether each of several banks also has a linear
+    classifier of its own, on the encoder's vector. guided: whether their losses train the encoders too, beside the
+    fusion's; without it they have no effect on anything else.
     crossed: whether encoders of residual blocks tell each other what they see, and none says anything alone: after each
     block the means over one's maps (Joze et al., 2020) go by a linear layer into the others' (XFlow, section 2.1).
     """
