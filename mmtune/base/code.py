@@ -5,6 +5,7 @@ Of bytecode, as a notebook has no file to compare: a comment or an empty line ch
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -82,7 +83,7 @@ def of_function(function: FunctionType, known: dict[int, object]) -> Iterator[st
     for one in (function.__defaults__, function.__kwdefaults__, *held(function)):
         yield from lines_of(one, known)
     names = sorted(names_in(function.__code__))
-    for name in names:
+    for name in sorted(globals_in(function.__code__)):
         found = function.__globals__.get(name)
         yield from lines_of(found, known)
         if isinstance(found, ModuleType) and is_own(found):
@@ -111,6 +112,13 @@ def names_in(code: CodeType) -> set[str]:
     """The names that code and the functions in it look up."""
     inner = (names_in(const) for const in code.co_consts if isinstance(const, CodeType))
     return set(code.co_names).union(*inner)
+
+
+def globals_in(code: CodeType) -> set[str]:
+    """Those of them that are no attribute's: a global of an attribute's name is somebody else's."""
+    inner = (globals_in(const) for const in code.co_consts if isinstance(const, CodeType))
+    own = {str(one.argval) for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*inner)
 
 
 def is_plain(value: object) -> bool:

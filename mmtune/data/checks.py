@@ -16,8 +16,9 @@ from mmtune.data.dataset import Bank, Partition
 from mmtune.data.forms import Form, dtype_of
 
 LONGEST_NAME, LONGEST_CLASS, LONGEST_BANK = 1024, 100, 40
-TAKEN_NAMES = ("labels", "combined", "together", "scaled", "self")
-"""What else goes by the names of banks: a file, the whole embedding, a metric of the whole network, the network."""
+TAKEN_NAMES = ("labels", "combined", "together", "scaled", "self", "kind")
+"""What else goes by the names of banks: a file, the whole embedding, a metric of the whole network, the network, the
+class of a configuration in its card."""
 LONGEST_SET_NAME = 255
 MOST_CLASSES, MOST_NAMES = 4096, 64
 CHUNK = 1024

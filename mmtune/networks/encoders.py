@@ -206,13 +206,16 @@ class FeatureNorm(nn.BatchNorm1d):
         if not self.training:
             return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         counted = (valid_steps(x) & (x != 0).flatten(1).any(1, keepdim=True)).unsqueeze(2).float()
-        count = counted.sum().clamp(min=1)
+        steps = counted.sum()
+        count, any_step = steps.clamp(min=1), (steps > 0).to(steps.dtype)
         mean = (x * counted).sum((0, 1)) / count
         var = ((x - mean).square() * counted).sum((0, 1)) / count
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1).clamp(min=1), self.momentum)
+            # A batch in which no row has anything says nothing of what is usual.
+            rate = self.momentum * any_step
+            self.num_batches_tracked.add_(any_step.long())
+            self.running_mean.lerp_(mean, rate)
+            self.running_var.lerp_(var * count / (count - 1).clamp(min=1), rate)
         return (x - mean) * (self.weight * (var + self.eps).rsqrt()) + self.bias
 
 

@@ -38,19 +38,24 @@ class EnsembleNetwork(nn.Module):
             name: answer(member, {bank: banks[bank] for bank in self.reads[name]})
             for name, member in self.members.items()
         }
+        told = {name: self.told_alone(name, own) for name, own in said.items()}
         alone = {
-            bank: self.mixed({name: own.alone[bank] for name, own in said.items() if bank in self.reads[name]})
-            for bank in self.speaking(said)
+            bank: self.mixed({name: own[bank] for name, own in told.items() if bank in self.reads[name]})
+            for bank in self.speaking(told)
         }
         embedding = torch.cat([own.embedding for own in said.values()], dim=1)
         return Output(self.mixed({name: own.logits for name, own in said.items()}), embedding, alone)
 
-    def speaking(self, said: Mapping[str, Output]) -> list[str]:
+    def told_alone(self, name: str, said: Output) -> Mapping[str, Tensor]:
+        """What a member says of each bank by itself; of the one that it reads, if it is one, all that it says."""
+        return said.alone if len(self.reads[name]) > 1 else dict.fromkeys(self.reads[name], said.logits)
+
+    def speaking(self, told: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
         """The banks for which each member that reads them has an answer of its own."""
         banks = dict.fromkeys(bank for own in self.reads.values() for bank in own)
-        return [
-            bank for bank in banks if all(bank in own.alone for name, own in said.items() if bank in self.reads[name])
-        ]
+        if len(banks) == 1:
+            return []
+        return [bank for bank in banks if all(bank in own for name, own in told.items() if bank in self.reads[name])]
 
     def mixed(self, logits: Mapping[str, Tensor]) -> Tensor:
         """The logarithm (B, C) of the weighted mean of what members' logits (B, C) say."""

@@ -106,7 +106,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        few = x.shape[1] < VECTOR and x.is_contiguous(memory_format=torch.channels_last)
+        few = x.numel() / x.shape[1] > 1 and x.shape[1] < VECTOR and x.is_contiguous(memory_format=torch.channels_last)
         if x.is_cuda or not self.training or not few:
             return super().forward(x)
         y, mean, variance = _Normalised.apply(x.to(self.weight.dtype), self.weight, self.bias, self.eps)

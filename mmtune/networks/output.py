@@ -38,5 +38,5 @@ def parts_of(model: nn.Module, embedding: Tensor) -> dict[str, int]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of trainable parameters."""
+    """The number of parameters that could be trained, those of encoders that stay as they are among them."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

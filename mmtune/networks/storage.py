@@ -47,7 +47,8 @@ def save_model(folder: Path, model: nn.Module, config: Any, shapes: Shapes) -> N
     Raises InputError where the weights take more than MOST_BYTES.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    # Copies: tensors that share their memory, as tied weights do, are refused.
+    weights = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()})
     if len(weights) > MOST_BYTES:
         raise InputError(f"{folder / WEIGHTS}: must have at most {MOST_BYTES:,} bytes, has {len(weights):,}")
     made = {"model": config_to_json(config), "shapes": asdict(shapes), **made_by(config)}

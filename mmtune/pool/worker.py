@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmtune.base.clock import CLOCK
-from mmtune.base.errors import InputError
+from mmtune.base.errors import InputError, first_line
 from mmtune.base.files import storage_problem
 from mmtune.data.dataset import Partition
 from mmtune.data.protocols import RANDOM, Split
@@ -254,7 +254,7 @@ def run_job(job: Job, data: Resident, spec: WorkerSpec, line: Line) -> Event:
             (job.folder / ERROR).write_text(traceback.format_exc())
         return Failed(
             number=job.number,
-            reason=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            reason=f"{type(error).__name__}: {first_line(error)}",
             retry=not isinstance(error, DivergenceError | InputError),
             memory=out_of_memory(error),
             storage=("" if isinstance(error, InputError) else storage_problem(error)) or "",

@@ -61,13 +61,13 @@ def part_pictures(
     """One part by label and by cluster, in principal components and by t-SNE; `refused` says why it is not drawn."""
     labels = validation["label"]
     if len(names) > clusters.MOST_CLUSTERS:
-        return {"name": name, "refused": f"{len(names)} classes, more than {clusters.MOST_CLUSTERS}, hide each other"}
+        return not_drawn(name, f"{len(names)} classes, more than {clusters.MOST_CLUSTERS}, hide each other")
     try:
         points, explained = principal_components(part)
         few = sample_rows(len(labels), MOST_TSNE_POINTS, seed)
         mapped = tsne(part[few], seed)
     except InputError as error:
-        return {"name": name, "refused": str(error)}
+        return not_drawn(name, str(error))
     found = clusters.kmeans_labels(part, seed, clusters.count_classes(labels))
     scores = clusters.cluster_scores(labels, found) | {"silhouette": clusters.silhouette(labels, part, seed)}
     named = clusters.name_clusters(labels, found)
@@ -80,6 +80,11 @@ def part_pictures(
     pairs = {method: label_and_cluster(*own, validation, named, names) for method, own in drawn.items()}
     told = {"name": name, "refused": "", "width": part.shape[1], "turns": len(shares) > 2}
     return {**told, "pairs": pairs, "scores": scores}
+
+
+def not_drawn(name: str, why: str) -> dict[str, Any]:
+    """A part that there is no picture of."""
+    return {"name": name, "refused": why, "turns": False}
 
 
 def label_and_cluster(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import reduce
 from typing import Any
 
 from mmtune.base.errors import InputError
-from mmtune.base.fields import has_fields, inner_of
-from mmtune.study.space import Choice, Real, listed
+from mmtune.base.fields import flatten, has_fields, inner_of
+from mmtune.study.space import Choice, Real, Space, listed
+from mmtune.train.recipe import TrialConfig
 
 
 def require_kind(study: str, path: str, value: object, usual: object) -> None:
@@ -18,6 +20,26 @@ def require_kind(study: str, path: str, value: object, usual: object) -> None:
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
     if usual is not None and not fits:
         raise InputError(f"study {study}: {path} must be of type {kind.__name__} as {usual!r} is, got {value!r}")
+
+
+def require_parts(study: Any) -> None:
+    """Raise InputError unless what a study is made of is of the kinds that its fields name."""
+
+    def require(name: str, value: object, kind: Any, told: str) -> None:
+        if not isinstance(value, kind):
+            raise InputError(f"study {study.name}: {name} must be {told}, got {value!r:.80}")
+
+    require("base", study.base, TrialConfig, "a TrialConfig(model=..., train=...)")
+    require("space", study.space, tuple | list, "a tuple of choices, such as (Real(...), Categorical(...))")
+    for choice in study.space:
+        require("space", choice, Choice, "a tuple of choices, such as (Real(...), Categorical(...))")
+    require("grid", study.grid, Mapping | None, "values by path")
+    for name in ("tries", "going_on", "encoders", "reported", "published"):
+        require(name, getattr(study, name), Mapping, "a mapping by name")
+    for path, values in (study.grid or {}).items():
+        require(f"grid of {path}", values, tuple | list, "a tuple of values")
+    for name, own in study.tries.items():
+        require(f"try {name}", own, Mapping, "values by path")
 
 
 def require_name(name: str) -> None:
@@ -45,6 +67,29 @@ def require_plain(study: str, path: str, value: object) -> None:
     if not all(part is None or isinstance(part, str | int | float | bool) for part in parts):
         kinds = "a text, a number, a truth value, a tuple of such, or another configuration"
         raise InputError(f"study {study}: {path} must be {kinds}, got {type(value).__name__}")
+
+
+def require_condition(study: str, choice: Choice, space: Space, base: Any) -> None:
+    """Raise InputError unless a choice's condition can come true: by what is drawn before it, or else by the base.
+
+    What nothing draws may still be fixed at another value than the base's.
+    """
+    if choice.when is None:
+        return
+    place = f"study {study}: when of {choice.path}"
+    if not isinstance(choice.when, tuple) or len(choice.when) != 2:
+        raise InputError(
+            f"{place} must be a path and its value, such as ('train.optimizer', 'sgd'), got {choice.when!r}"
+        )
+    path, value = choice.when
+    known, drawn = flatten(base), {own.path: own for own in space}
+    if path not in known:
+        raise InputError(f"{place} must name a field of the configuration, got {path!r}")
+    require_kind(study, f"when of {choice.path}", value, known[path])
+    if path in drawn and not drawn[path].admits(value):
+        raise InputError(f"{place} must be a value that {path} can have, {drawn[path]}, got {value!r}")
+    if path in drawn and list(drawn).index(path) > list(drawn).index(choice.path):
+        raise InputError(f"{place}: {path} must stand before it in the space, it stands after it")
 
 
 def require_drawable(study: str, choice: Choice, base: Any) -> None:

@@ -9,10 +9,19 @@ from typing import Any, TypeVar
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten, replace_path, replace_paths
 from mmtune.base.rules import require_choice, require_count
-from mmtune.study.checks import require_contract, require_drawable, require_kind, require_name, require_plain
+from mmtune.networks.config.ensemble import every_bank
+from mmtune.study.checks import (
+    require_condition,
+    require_contract,
+    require_drawable,
+    require_kind,
+    require_name,
+    require_parts,
+    require_plain,
+)
 from mmtune.study.key import RANDOM
 from mmtune.study.schedule import TRY, Enumerated, Phase, Phased, Sampled, Schedule, Tries, enumerated
-from mmtune.study.space import Space, Value, combinations, grid, pin, point_at
+from mmtune.study.space import Space, Value, as_drawn, distinct, grid, pin, point_at
 from mmtune.train.objective import Metric, objective_of
 from mmtune.train.recipe import TrialConfig
 
@@ -67,10 +76,14 @@ class Study:
 
     def __post_init__(self) -> None:
         require_name(self.name)
+        require_parts(self)
         require_contract(self.name, self.base.model)
         known, space = flatten(self.base), {choice.path: choice for choice in self.space}
         for path, plain in known.items():
             require_plain(self.name, path, plain)
+            if "kind" in path.split("."):
+                rule = f"study {self.name}: {path} must have another name than kind"
+                raise InputError(f"{rule}, which a model's card calls the class of each of its parts")
         named = [*space, *(path for values in self.tries.values() for path in values), *(self.grid or {})]
         for path in named:
             if path not in known:
@@ -80,6 +93,7 @@ class Study:
             raise InputError(f"study {self.name}: the space must name a choice once, it names {twice} twice")
         for choice in self.space:
             require_drawable(self.name, choice, self.base)
+            require_condition(self.name, choice, self.space, self.base)
         for listed in (self.grid or {}, *(phase.varied for phase in self.phases)):
             for path, values in listed.items():
                 if path not in space:
@@ -91,29 +105,35 @@ class Study:
         for later, earlier in self.going_on.items():
             if later not in names or earlier not in names[: names.index(later)]:
                 raise InputError(f"study {self.name}: {later} must go on from a try before it, got {earlier!r}")
-        if isinstance(self.missing, str) or not set(self.missing) <= set(self.base.model.reads):
-            own = " and ".join(self.base.model.reads)
+        if isinstance(self.missing, str) or not set(self.missing) <= set(every_bank(self.base.model)):
+            own = " and ".join(every_bank(self.base.model))
             raise InputError(f"study {self.name}: missing must be a tuple of banks of {own}, got {self.missing!r}")
         try:
             objective_of(self.objective)
         except InputError as error:
             raise InputError(f"study {self.name}: {error}") from error
+        require_choice(f"study {self.name}: repeats", self.repeats, ("mean", "best"))
         require_count(f"study {self.name}: reduced", self.reduced)
         require_count(f"study {self.name}: trials", self.trials)
 
     @property
     def sampler(self) -> str:
-        """The usual sampler: what makes the trials that the report made; each combination once where they are few."""
-        if self.tries or self.phases:
-            return "tries" if self.tries else "phases"
-        few = combinations(self.space) <= self.trials
-        return "tpe" if self.grid is None and not few else "grid"
+        """The usual sampler, where nothing is fixed."""
+        return usual_sampler(self, self.base, {})
 
     @property
     def epochs(self) -> tuple[int, int]:
         """The least and the most epochs of a trial that the report made."""
         own = [int(values["train.epochs"]) for values in self.tries.values() if "train.epochs" in values]
         return min(own, default=self.base.train.epochs), max(own, default=self.base.train.epochs)
+
+
+def usual_sampler(study: Study, base: TrialConfig, fixed: Mapping[str, Value]) -> str:
+    """What makes the trials that the report made; each combination once where few are left by what is fixed in base."""
+    if study.tries or study.phases:
+        return "tries" if study.tries else "phases"
+    few = distinct(pin(study.space, fixed), flatten(base)) <= study.trials
+    return "tpe" if study.grid is None and not few else "grid"
 
 
 def with_fixed(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:
@@ -190,7 +210,10 @@ def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
 
 def paths_fixed(given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
     """Values by path of what is given by path, or by a path's last part where that is unambiguous."""
-    return by_path([(name, value, f"{name}={value}") for name, value in given.items()], flatten(base))
+    flat = flatten(base)
+    fixed = by_path([(name, as_drawn(value), f"{name}={value}") for name, value in given.items()], flat)
+    # A whole number is the same study from the command line, which reads it as its field's type.
+    return {path: float(own) if type(own) is int and type(flat[path]) is float else own for path, own in fixed.items()}
 
 
 def by_path(choices: Iterable[tuple[str, T, str]], flat: Mapping[str, Any]) -> dict[str, T]:
@@ -209,7 +232,8 @@ def path_of(name: str, flat: Mapping[str, Any], text: str) -> str:
     paths = [path for path in flat if path == name or path.rpartition(".")[2] == name]
     exact = [path for path in paths if path == name] or paths
     if len(exact) != 1:
-        raise InputError(f"--fix takes NAME=VALUE with one of {', '.join(exact or flat)}, got {text!r}")
+        known = exact or [path for path in flat if path != "train.epochs"]
+        raise InputError(f"--fix takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")
     if exact[0] == "train.epochs":
         raise InputError(f"--fix is for what is searched, the budget is --epochs; got {text!r}")
     return exact[0]

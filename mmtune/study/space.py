@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mmtune.base.errors import InputError
 
@@ -37,13 +37,19 @@ class Categorical:
     when: When | None = None
 
     def __post_init__(self) -> None:
-        if not self.values or isinstance(self.values, str):
+        if isinstance(self.values, str) or not isinstance(self.values, Iterable) or not list(self.values):
             raise InputError(f"{self.path}: values must be one or more, such as (8, 16), got {self.values!r}")
+        values = tuple(map(as_drawn, self.values))
+        for value in values:
+            if not isinstance(value, Value):
+                rule = f"{self.path}: values must be texts, numbers or truth values, which runs and commands can tell"
+                raise InputError(f"{rule}, got {value!r:.80}")
+        if len({(type(value), value) for value in values}) < len(values):
+            raise InputError(f"{self.path}: values must differ, got {', '.join(map(repr, values))}")
+        object.__setattr__(self, "values", values)
 
     def suggest(self, trial: optuna.Trial) -> Value:
-        drawn = trial.suggest_categorical(self.path, self.values)
-        assert drawn is not None
-        return drawn
+        return cast(Value, trial.suggest_categorical(self.path, self.values))
 
     def admits(self, value: object) -> bool:
         return any(value == v and type(value) is type(v) for v in self.values)
@@ -64,6 +70,12 @@ class Real:
     when: When | None = None
 
     def __post_init__(self) -> None:
+        kind, named = (int, "a whole number") if isinstance(self, Integer) else (int | float, "a number")
+        for name in ("low", "high"):
+            value = as_drawn(getattr(self, name))
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise InputError(f"{self.path}: {name} must be {named}, got {value!r:.80}")
+            object.__setattr__(self, name, value)
         if not -math.inf < self.low <= self.high < math.inf:
             raise InputError(f"{self.path}: low must be at most high, both finite, got {self.low} and {self.high}")
         if self.log and self.low <= 0:
@@ -100,6 +112,11 @@ Choice = Categorical | Integer | Real
 Space = tuple[Choice, ...]
 
 
+def as_drawn(value: Any) -> Any:
+    """A number of numpy's or torch's as Python's, which it is read as again; anything else as it is."""
+    return value.item() if callable(getattr(value, "item", None)) and getattr(value, "ndim", None) == 0 else value
+
+
 def under(prefix: str, space: Space) -> Space:
     """The same choices for fields below `prefix`, conditions included."""
 
@@ -113,7 +130,8 @@ def under(prefix: str, space: Space) -> Space:
 def one_of(path: str, spaces: Mapping[str, Space], source: str = "") -> Space:
     """The choices of a `OneOf` at a path: which of its options, and of the chosen one those of its space.
 
-    spaces: by option; one that has a condition of its own keeps it, and is then drawn for other options too.
+    spaces: by option; a choice that has a condition of its own keeps it, and is drawn for other options too unless that
+    is on a choice beside it.
     """
     chosen = f"{path}.chosen"
     own = [
@@ -130,10 +148,14 @@ def pin(space: Space, fixed: Mapping[str, Value]) -> Space:
 
 
 def draw(space: Space, base: Mapping[str, Any], pick: Callable[[Choice], Value]) -> dict[str, Value]:
-    """Values by path for the choices that apply, `base` standing for whatever the space leaves open."""
+    """Values by path for the choices that apply, `base` standing for whatever the space leaves open.
+
+    What hangs on a choice that does not apply itself does not apply either.
+    """
     drawn: dict[str, Value] = {}
+    outside = {path: value for path, value in base.items() if path not in {choice.path for choice in space}}
     for choice in space:
-        if choice.when is None or {**base, **drawn}.get(choice.when[0]) == choice.when[1]:
+        if choice.when is None or (outside | drawn).get(choice.when[0]) == choice.when[1]:
             drawn[choice.path] = pick(choice)
     return drawn
 
@@ -153,6 +175,12 @@ def sample(space: Space, base: Mapping[str, Any], trial: optuna.Trial) -> dict[s
 def combinations(space: Space) -> float:
     """How many combinations there are at most, without an end where a choice is a real number."""
     return math.prod(math.inf if own is None else len(own) for own in map(listed, space))
+
+
+def distinct(space: Space, base: Mapping[str, Any]) -> float:
+    """How many different draws there are; of too many to list them, or without conditions, the combinations."""
+    most = combinations(space)
+    return len(grid(space, base)) if most <= MOST_COMBINATIONS and any(choice.when for choice in space) else most
 
 
 def listed(choice: Choice) -> Sequence[Value] | None:

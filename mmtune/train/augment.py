@@ -19,7 +19,7 @@ from mmtune.train.augmentations import Augmentation
 from mmtune.train.batches import Rows, Training, as_input
 from mmtune.train.distort import Distort, per_row
 from mmtune.train.outliers import outliers
-from mmtune.train.recipe import Train, require_read
+from mmtune.train.recipe import Train
 
 
 class Others(NamedTuple):
@@ -80,12 +80,10 @@ Augmenter = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Ten
 def augmenter(augment: Mapping[str, Augmentation], rows: Rows) -> Augmenter:
     """A function from a batch by bank, as `rows` gives it, to the same with the named banks changed.
 
-    Rows that have no value of a bank, as it is told, keep their zeros. InputError where a bank is not read, or is none
-    for its augmentation.
+    Rows that have no value of a bank, as it is told, keep their zeros. One that only another option of the network
+    reads is left out. InputError where a bank is none for its augmentation.
     """
-    for bank in augment:
-        require_read(bank, rows.banks)
-    made = {bank: of_bank(own, bank, rows) for bank, own in augment.items()}
+    made = {bank: of_bank(own, bank, rows) for bank, own in augment.items() if bank in rows.banks}
 
     def augmented(inputs: Mapping[str, Tensor], absent: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found = dict(inputs)

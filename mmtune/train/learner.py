@@ -90,7 +90,11 @@ class Learner:
             evaluation = evaluate(self.step.evaluated, self.validation)
             asked = self.recipe.reliance
             relied = reliance(self.step.evaluated, self.validation, asked) if asked else {}
-        scores = self.step.scores() | evaluation.scores("val", self.metric)
+        trained = self.step.scores()
+        if not bool(torch.isfinite(evaluation.logits).all()):
+            # Before a metric of the user's own is asked about it.
+            raise DivergenceError("val_loss must be a number, got nan")
+        scores = trained | evaluation.scores("val", self.metric)
         scores |= {f"val_reliance_{bank}": value for bank, value in relied.items()}
         found = scores[self.metric.curve]
         if not math.isfinite(found) or math.isnan(scores["val_loss"]):

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.base import Checked, choice, count, number
+from mmtune.networks.config.ensemble import every_bank
 from mmtune.train.augmentations import Augmentation
 
 PRECISIONS = ("float32", "bfloat16")
@@ -98,7 +99,7 @@ class TrialConfig:
     def __post_init__(self) -> None:
         own = self.train
         if own.augment or own.modality_dropout or own.outliers or own.balance or own.reliance:
-            require_changes(own, tuple(self.model.reads), getattr(self.model, "frozen", False))
+            require_changes(own, every_bank(self.model), getattr(self.model, "frozen", False))
 
 
 def require_changes(recipe: Train, banks: tuple[str, ...], frozen: bool) -> None:

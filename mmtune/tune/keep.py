@@ -35,9 +35,7 @@ class Keeper:
         """Take in everything that ended well before; runs: by index, those of which files were kept until now."""
         for attempt in attempts:
             if attempt.ended_well:
-                # What a pruned trial had last is what it is ranked by.
-                last = (attempt.reports[max(attempt.reports)],) if attempt.reports else ()
-                self._note(attempt.index, attempt.state, attempt.scores or last, attempt.reports)
+                self._note(attempt.index, attempt.state, attempt.scores, attempt.reports)
         self.runs = {} if self.most is None else dict(runs)
         self._drop(index for index in runs if not self._wants(index))
 
@@ -64,6 +62,9 @@ class Keeper:
 
     def _note(self, index: int, state: str, scores: Sequence[float], reports: Mapping[int, float]) -> None:
         rank = self.objective.first.rank
+        if state != COMPLETE:
+            # What a pruned trial had last is what it is ranked by, in this call and in the next.
+            scores = (reports[max(reports)],) if reports else ()
         bisect.insort(self.ranked, (state == COMPLETE, rank(scores[0]) if scores else -math.inf, -index))
         for rung, reported in reports.items():
             own = (rank(reported), index)

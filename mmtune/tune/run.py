@@ -22,10 +22,11 @@ from mmtune.networks.kinds import remember
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, with_fixed
-from mmtune.study.definition import schedule
+from mmtune.study.definition import schedule, usual_sampler
+from mmtune.study.finding import send_by_name
 from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.schedule import Sampled, Schedule
-from mmtune.study.space import combinations, pin
+from mmtune.study.space import distinct, pin
 from mmtune.tracking import (
     NOTE,
     MlflowTracker,
@@ -95,9 +96,10 @@ def run_study(
     # An address that is none is refused before there is a folder for locks.
     tracking_uri(root)
     remember(study.base.model, study.name)
+    send_by_name()
     options = options.with_seconds()
-    sampler = options.sampler or study.sampler
     base = with_fixed(study, options.fixed, options.epochs)
+    sampler = options.sampler or usual_sampler(study, base, options.fixed)
     require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
     objective, splits = objective_of(study.objective), make_splits(dataset, options)
@@ -128,7 +130,7 @@ def run_study(
         folders = {bank: tracker.artifact(trial.run_id, MODEL) for bank, trial in encoders.items()}
     base = with_encoders(base, folders)
     space = pin(study.space, options.fixed)
-    most = int(min(MOST_TRIALS, combinations(space))) if options.is_open and space else options.trials
+    most = int(min(MOST_TRIALS, distinct(space, flatten(base)))) if options.is_open and space else options.trials
     trials = schedule(study, sampler, base, options.fixed, most, options.epochs)
     runs = {bank: trial.run_id for bank, trial in encoders.items()}
     if options.warm_start:

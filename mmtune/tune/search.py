@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from mmtune.base.errors import InputError
 from mmtune.base.stopwatch import Stopwatch
-from mmtune.study.space import Space, Value, combinations, distribution, sample
+from mmtune.study.space import Space, Value, distinct, distribution, sample
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, RUNNING
 from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.tune.halving import Halving
@@ -138,7 +138,7 @@ class Search:
         self.live: dict[int, optuna.Trial] = {}
         self.made: list[Attempt] = []
         self.tried: set[int] = set()
-        self.combinations = combinations(space)
+        self.distinct = distinct(space, base)
         self.by_index: dict[int, list[Attempt]] = {}
 
     def rebuild(self, attempts: Iterable[Attempt]) -> None:
@@ -220,7 +220,7 @@ class Search:
             self.study.sampler = sampler
             trial = self.study.ask()
             drawn = trial, sample(self.space, self.base, trial)
-            if fingerprint(drawn[1]) not in self.tried or len(self.tried) >= self.combinations:
+            if fingerprint(drawn[1]) not in self.tried or len(self.tried) >= self.distinct:
                 break
         assert drawn is not None
         return drawn

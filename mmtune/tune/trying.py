@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,6 +125,11 @@ def try_network(config: Any, dataset: Dataset, missing: Sequence[str]) -> None:
     if not isinstance(laid_out, nn.Module):
         raise InputError(f"build of {name} must return a torch.nn.Module, got {type(laid_out).__name__}")
     model = config.build(rows.shapes)
+    lazy = next((path for path, own in model.named_parameters() if isinstance(own, nn.UninitializedParameter)), None)
+    if lazy is not None:
+        raise InputError(
+            f"build of {name} must make all weights, {lazy} has no shape: give what a Lazy layer leaves open"
+        )
     if (prepare := getattr(model, "prepare", None)) is not None and not callable(prepare):
         raise InputError(f"prepare of {name}'s module must be a method")
     inputs, _ = rows.batch(torch.arange(min(2, len(rows))))
@@ -144,3 +150,6 @@ def try_network(config: Any, dataset: Dataset, missing: Sequence[str]) -> None:
             raise InputError(f"parts of {name} must add up to its embedding of {output.embedding.shape[1]}")
         if training and not output.logits.requires_grad:
             raise InputError(f"logits of {name} must depend on weights that can be trained")
+    # As a training's best weights are kept, averaged, saved and loaded.
+    config.build(rows.shapes).load_state_dict({path: value.clone() for path, value in model.state_dict().items()})
+    copy.deepcopy(model)

@@ -91,6 +91,7 @@ def test_a_change_of_what_is_done_is_seen(before: str, after: str) -> None:
         ("@staticmethod", "\n\n    # a rule\n    @staticmethod"),
         ('"""A network."""', '"""The network."""'),
         ("UNUSED = 2.0, np.arange(4.0), 5", "UNUSED = 2.0, np.arange(4.0), 6"),
+        ("SLOPE, TABLE, UNUSED =", "kept = width = 16\nSLOPE, TABLE, UNUSED ="),
     ],
 )
 def test_a_change_of_nothing_that_is_done_is_none(before: str, after: str) -> None:

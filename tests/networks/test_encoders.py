@@ -254,6 +254,8 @@ def test_features_are_standardised_by_the_steps_that_are_no_padding() -> None:
         valid = torch.arange(9) < torch.tensor([9, 1, 4, 8, 2, 9, 3, 0])[:, None]
         made, expected = ours(x * valid.unsqueeze(2)), theirs(x[valid])
         torch.testing.assert_close(made[valid], expected)
+    # A batch in which nobody has anything tells nothing of what is usual.
+    ours(torch.zeros(3, 9, 4))
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
     torch.testing.assert_close(ours.eval()(x)[valid], theirs.eval()(x[valid]))

@@ -167,3 +167,19 @@ def test_a_network_of_ones_own_is_saved_under_its_name_and_read_only_where_that_
     loaded = load_model(tmp_path)
     assert loaded.config == config
     assert torch.equal(loaded.model(inputs), model(inputs))
+
+
+def test_weights_that_are_one_are_saved_and_are_one_again(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class TiedConfig(LinearConfig):
+        def build(self, shapes: Shapes) -> nn.Module:
+            made = super().build(shapes)
+            made.again = made.layer
+            return made
+
+    model = TiedConfig().build(DIGITS)
+    save_model(tmp_path, model, TiedConfig(), DIGITS)
+    remember(TiedConfig())
+    loaded = load_model(tmp_path).model
+    assert loaded.again.weight is loaded.layer.weight
+    assert torch.equal(loaded.layer.weight, model.layer.weight)

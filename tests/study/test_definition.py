@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
-from mmtune.networks.config import AudioRNNConfig
+from mmtune.networks.config import AudioRNNConfig, LateFusion, OneOf, SmallCNN
+from mmtune.networks.config.ensemble import every_bank
 from mmtune.study import Study, parse_fixed, with_fixed
-from mmtune.study.definition import schedule
+from mmtune.study.definition import paths_fixed, schedule, usual_sampler
 from mmtune.study.schedule import Sampled
 from mmtune.study.space import Categorical, Choice, Integer, Real
+from mmtune.train.augmentations import PictureAugmentation
 from mmtune.train.recipe import Train, TrialConfig
 
 
@@ -78,7 +81,8 @@ def test_where_there_are_few_combinations_each_is_a_trial() -> None:
     ]
     fixed = {"model.act": "tanh"}
     assert schedule(few, "grid", with_fixed(few, fixed, None), fixed).trials == 1
-    assert replace(few, trials=5).sampler == "tpe"
+    assert [replace(few, trials=count).sampler for count in (3, 4)] == ["tpe", "grid"]
+    assert usual_sampler(replace(few, trials=1), with_fixed(few, fixed, None), fixed) == "grid"
     assert replace(MINE, space=()).sampler == "grid"
 
 
@@ -97,6 +101,62 @@ def test_where_there_are_few_combinations_each_is_a_trial() -> None:
 def test_what_no_trial_could_be_made_of_is_not_in_a_space(choice: Choice, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         replace(MINE, space=(choice,))
+
+
+TANH = Categorical(path="model.act", values=("relu", "tanh"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"space": TANH}, "space must be a tuple of choices, such as (Real(...), Categorical(...)), got Categorical"),
+        ({"space": ("model.act",)}, "a tuple of choices, such as (Real(...), Categorical(...)), got 'model.act'"),
+        ({"base": None}, "base must be a TrialConfig(model=..., train=...), got None"),
+        ({"base": Net()}, "base must be a TrialConfig(model=..., train=...), got Net("),
+        ({"grid": {TANH.path: 5}, "space": (TANH,)}, "grid of model.act must be a tuple of values, got 5"),
+        ({"tries": {"a": 1}}, "try a must be values by path, got 1"),
+        ({"repeats": "median"}, "repeats must be one of mean, best, got 'median'"),
+        ({"space": (replace(WIDTH, when=TANH.path), TANH)}, "when of model.encoders.image.width must be a path"),
+        ({"space": (replace(WIDTH, when=("model.akt", "relu")),)}, "a field of the configuration, got 'model.akt'"),
+        ({"space": (TANH, replace(WIDTH, when=(TANH.path, "gelu")))}, "can have, {relu, tanh}, got 'gelu'"),
+        ({"space": (replace(WIDTH, when=(TANH.path, 3)),)}, "must be of type str as 'relu' is, got 3"),
+        ({"space": (replace(WIDTH, when=(TANH.path, "relu")), TANH)}, "model.act must stand before it in the space"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_study_is_one_line(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)) as refused:
+        replace(MINE, **changes)
+    assert str(refused.value).startswith("study mine: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_field_that_a_card_calls_otherwise_is_refused() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Kinded(Net):
+        kind: str = "deep"
+
+    with pytest.raises(InputError, match="kind must have another name than kind"):
+        replace(MINE, base=TrialConfig(model=Kinded()))
+
+
+def test_a_value_is_fixed_as_its_field_has_it_wherever_it_comes_from() -> None:
+    told = paths_fixed({"clip": 1, "batch_size": np.int64(8), "learning_rate": np.float32(0.5)}, MINE.base)
+    assert told == parse_fixed(["clip=1", "batch_size=8", "learning_rate=0.5"], MINE.base)
+    assert [type(own) for own in told.values()] == [float, int, float]
+
+
+def test_an_option_that_reads_fewer_banks_is_trained_by_the_same_recipe() -> None:
+    both = replace(MINE.base.model, act="relu")
+    one = LateFusion(encoders={"image": SmallCNN(width=4, channels=2)})
+    reads = both.reads
+    bank = next(own for own in reads if own != "image")
+    recipe = Train(augment={bank: PictureAugmentation()}, modality_dropout=0.2)
+    for chosen in ("both", "one"):
+        config = TrialConfig(model=OneOf(chosen=chosen, options={"both": both, "one": one}), train=recipe)
+        assert set(every_bank(config.model)) == set(reads) | {"image"}
+    with pytest.raises(InputError, match="augment must name banks that the network reads"):
+        TrialConfig(model=one, train=recipe)
 
 
 def test_augmentations_that_are_not_by_bank_are_refused() -> None:

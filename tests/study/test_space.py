@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,7 +17,9 @@ from mmtune.study.space import (
     Categorical,
     Integer,
     Real,
+    combinations,
     describe,
+    distinct,
     exact,
     grid,
     importance_spread,
@@ -47,6 +52,50 @@ def test_a_grid_refuses_ranges() -> None:
 def test_conditions_are_met_by_the_base_where_the_space_leaves_them_open() -> None:
     assert grid(SPACE[1:2], {"a": "x"}) == [{"b": 1}, {"b": 2}, {"b": 3}]
     assert grid(SPACE[1:2], {"a": "y"}) == [{}]
+
+
+def test_what_hangs_on_a_choice_that_does_not_apply_does_not_apply() -> None:
+    kind = Categorical(path="kind", values=("deep", "wide"))
+    norm = Categorical(path="norm", values=("batch", "none"), when=("kind", "deep"))
+    momentum = Categorical(path="momentum", values=(0.1, 0.9), when=("norm", "batch"))
+    base = {"kind": "deep", "norm": "batch", "momentum": 0.1}
+    drawn = grid((kind, norm, momentum), base)
+    assert drawn == [
+        {"kind": "deep", "norm": "batch", "momentum": 0.1},
+        {"kind": "deep", "norm": "batch", "momentum": 0.9},
+        {"kind": "deep", "norm": "none"},
+        {"kind": "wide"},
+    ]
+    assert distinct((kind, norm, momentum), base) == len(drawn) < combinations((kind, norm, momentum))
+    # Where the first one is fixed, its value is the base's.
+    assert grid((norm, momentum), {**base, "kind": "wide"}) == [{}]
+    assert distinct((kind,), base) == 2
+    assert distinct(SPACE, base) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Categorical(path="a", values=("x", None)), "a: values must be texts, numbers .* got None"),
+        (lambda: Categorical(path="a", values=((8, 8),)), r"a: values must be texts, .* got \(8, 8\)"),
+        (lambda: Categorical(path="a", values=(0.5, 0.5, 0.9)), "a: values must differ, got 0.5, 0.5, 0.9"),
+        (lambda: Categorical(path="a", values=3), "a: values must be one or more"),
+        (lambda: Real(path="a", low="x", high=2), "a: low must be a number, got 'x'"),
+        (lambda: Integer(path="a", low=1, high=4.0), "a: high must be a whole number, got 4.0"),
+        (lambda: Integer(path="a", low=None, high=4), "a: low must be a whole number, got None"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_what_is_no_choice_is_one_line(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make()
+
+
+def test_numbers_of_numpy_are_what_is_read_again() -> None:
+    own = Categorical(path="a", values=tuple(np.linspace(0.5, 0.9, 3)))
+    assert [type(value) for value in own.values] == [float] * 3
+    assert all(own.admits(json.loads(json.dumps(value))) for value in own.values)
+    assert type(Integer(path="a", low=np.int64(1), high=4).low) is int
+    assert Categorical(path="a", values=(1, 1.0, True)).values == (1, 1.0, True)
 
 
 def test_drawn_values_lie_in_the_space() -> None:

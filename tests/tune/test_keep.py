@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
@@ -22,6 +23,7 @@ from mmtune.tracking import COMPLETE, PRUNED, REMOVED, MlflowTracker
 from mmtune.train.objective import MACRO_F1, front, objective_of
 from mmtune.tune.keep import Keeper
 from mmtune.tune.run import run_study
+from mmtune.tune.search import Attempt
 
 REPORTS = st.dictionaries(st.sampled_from([1, 3]), st.floats(0, 1))
 TRIALS = st.lists(st.tuples(st.sampled_from([COMPLETE, PRUNED]), st.floats(0, 1), REPORTS), max_size=40)
@@ -49,10 +51,20 @@ def test_what_is_kept_is_the_best_and_whoever_leads(
         assert set(recorder.runs) <= kept
     assert len(set(recorder.runs)) == len(recorder.runs)
     kept -= set(recorder.runs)
-    ranked = sorted(range(len(trials)), key=lambda i: (trials[i][0] == COMPLETE, trials[i][1], -i), reverse=True)
+
+    def reached(index: int) -> float:
+        state, score, reports = trials[index]
+        return score if state == COMPLETE else reports[max(reports)] if reports else -math.inf
+
+    ranked = sorted(range(len(trials)), key=lambda i: (trials[i][0] == COMPLETE, reached(i), -i), reverse=True)
     leads = {max((trials[i][2][rung], i) for i in range(len(trials)) if rung in trials[i][2])[1]
              for rung in (1, 3) if any(rung in own[2] for own in trials)}  # fmt: skip
     assert kept == set(ranked[:most]) | leads | ({7} & set(range(len(trials))))
+    again = Keeper(most, Dropped(), always={7})  # type: ignore[arg-type]
+    ended = (Attempt(index=i, state=own, scores=(score,) if own == COMPLETE else (), reports=reports)
+             for i, (own, score, reports) in enumerate(trials))  # fmt: skip
+    again.rebuild(ended, {index: [index] for index in kept})  # type: ignore[misc, list-item]
+    assert set(again.runs) == kept
 
 
 TWO = objective_of(("macro_f1", "parameters"))

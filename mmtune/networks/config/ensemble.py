@@ -55,6 +55,12 @@ class OneOf:
         return module
 
 
+def every_bank(config: Any) -> tuple[str, ...]:
+    """The banks that a network reads, or of a `OneOf` what any of its options does."""
+    options = config.options.values() if isinstance(config, OneOf) else (config,)
+    return tuple(dict.fromkeys(bank for own in options for bank in own.reads))
+
+
 def built_of(config: Any) -> dict[str, Any]:
     """What a configuration has by name, less the options that a `OneOf` has not chosen: for `flatten`."""
     inner = inner_of(config)
