@@ -58,7 +58,7 @@ Curve = tuple[str, Sequence[tuple[int, float]]]
 def label(text: object) -> str:
     """Text that plotly shows as it is, whatever is in it; at most 60 characters."""
     plain = str(text)
-    return html.escape(plain if len(plain) <= 60 else f"{plain[:59]}…")
+    return html.escape(plain if len(plain) <= 60 else f"{plain[:59]}…", quote=False)
 
 
 def figure(x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> go.Figure:
@@ -277,7 +277,8 @@ def named_axis(title: str, names: Sequence[str]) -> dict[str, Any]:
 
 def shortened(name: str) -> str:
     """A name that fits beside a figure; what plotly would take for a tag is none."""
-    return html.escape(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}")
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return html.escape(shown, quote=False)  # plotly shows &quot; as it is
 
 
 def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:

@@ -21,13 +21,17 @@ TOLERATED = 0.003
 
 
 class Fall(NamedTuple):
-    """By how much a fusion lies below the best of its parts, `bank` alone, and under what."""
+    """By how much a fusion lies below the best of its parts, `bank` alone, and under what.
+
+    some: whether that is of the rows that have a value of the bank, as others have none.
+    """
 
     points: float
     under: str
     fused: float
     best: float
     bank: str
+    some: bool
 
 
 def robustness_table(measured: Measured) -> Table:
@@ -80,6 +84,7 @@ def fusion_line(found: Robustness) -> str:
         f"fused falls below its best part {len(below)} times in {len([*falls(found)])}, "
         f"by up to {100 * worst.points:.2f} points: {worst.under}, "
         f"{percent(worst.fused)} % against {percent(worst.best)} % of {worst.bank} alone"
+        f"{', both of the rows that have it' if worst.some else ''}"
     )
 
 
@@ -90,8 +95,10 @@ def falls(found: Robustness) -> Iterator[Fall]:
     """
     curves = [own for own in found.curves if own.corruption != MISSING or len(found.clean.alone) > 2]
     for words, score in [(CLEAN, found.clean), *(pair for curve in curves for pair in points(curve))]:
-        bank, best = best_alone(score)
-        yield Fall(best - score.accuracy, words, score.accuracy, best, bank)
+        fused = {bank: score.beside.get(bank, score.accuracy) for bank in score.alone}
+        bank = max(fused, key=lambda own: score.alone[own] - fused[own])
+        best = score.alone[bank]
+        yield Fall(best - fused[bank], words, fused[bank], best, bank, bank in score.beside)
 
 
 def points(curve: Curve) -> Iterator[tuple[str, Score]]:

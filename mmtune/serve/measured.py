@@ -80,8 +80,9 @@ def read_curve(own: Mapping[str, Any]) -> Curve:
 
 def read_score(own: Mapping[str, Any]) -> Score:
     """A score from JSON."""
-    alone = {str(name): number(value) for name, value in own["alone"].items()}
-    return Score(accuracy=number(own["accuracy"]), macro_f1=number(own["macro_f1"]), alone=alone)
+    by_bank = own["alone"], own.get("beside", {})
+    alone, beside = ({str(bank): number(value) for bank, value in found.items()} for found in by_bank)
+    return Score(accuracy=number(own["accuracy"]), macro_f1=number(own["macro_f1"]), alone=alone, beside=beside)
 
 
 def read_group(own: Mapping[str, Any]) -> Group:

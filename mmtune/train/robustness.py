@@ -6,7 +6,7 @@ As in MultiBench (Liang et al., "MultiBench: Multiscale benchmarks for multimoda
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import torch
@@ -27,11 +27,16 @@ OBJECTIVE_ROWS, OBJECTIVE_SEED = 1_000, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What a network says of rows. alone: of a fusion, by bank, the accuracy of that bank's own answer."""
+    """What a network says of rows.
+
+    alone: of a fusion, by bank, the accuracy of that bank's own answer, of the rows that have a value of it. beside:
+    by bank that some rows lack, the accuracy of the fusion on those that have it.
+    """
 
     accuracy: float
     macro_f1: float
     alone: Mapping[str, float]
+    beside: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +139,9 @@ def with_bank(rows: Rows, name: str, held: Held) -> Rows:
 def score(model: nn.Module, rows: Rows) -> Score:
     """What a network says of rows."""
     found = evaluate(model, rows)
-    return Score(accuracy=accuracy(found.counts), macro_f1=macro_f1(found.counts), alone=found.right_alone())
+    alone, right = found.right_alone(), (found.predictions == found.labels).double()
+    beside = {bank: float(right[there].mean()) for bank, there in found.there.items() if bank in alone and there.any()}
+    return Score(accuracy=accuracy(found.counts), macro_f1=macro_f1(found.counts), alone=alone, beside=beside)
 
 
 def robustness(objective: Objective, model: nn.Module, rows: Rows) -> dict[str, float]:

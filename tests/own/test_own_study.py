@@ -267,6 +267,11 @@ MISTAKES = {
     "wrong shape": ("shapes.classes)", "7)", "logits of Net must be floats (2, 3)"),
     "missing argument": ("def forward(self, text)", "def forward(self, words)", "unexpected keyword argument 'text'"),
     "a sum that fails": ("self.out(text)", "self.out(text + text[:, :3])", "must match"),
+    "lazy": (
+        'nn.Linear(shapes["text"][0], ',
+        "nn.LazyLinear(",
+        "build of Net must make all weights, out.weight has no",
+    ),
     "no module": ("return Wordy(shapes)", "return 3", "must return a torch.nn.Module, got int"),
     "not frozen": ("frozen=True", "frozen=False", "must be a frozen dataclass"),
     "no such bank": ('("text",)', '("words",)', "this model reads words, the data set has text, tone"),

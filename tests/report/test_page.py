@@ -408,6 +408,17 @@ def test_named_parts_are_drawn_and_scored(store: Path, tmp_path: Path) -> None:
     assert len([name for name in page.figures if name.startswith("labels-")]) == 2 * 4
 
 
+def test_a_part_that_is_always_the_same_is_said_not_to_be_drawn(store: Path, tmp_path: Path) -> None:
+    tracker = MlflowTracker(store)
+    study = track_study(tracker, key("latent_fusion"))
+    wide = np.random.default_rng(0).normal(size=(300, 10))
+    files = with_parts(tmp_path / "trial", wide, np.ones_like(wide))
+    track(tracker, study, 0, LatentFusionConfig(), scores(0.9), folder=files)
+    page = write(tracker, study, tmp_path / "page.html")
+    assert "Not drawn: " in page.text
+    assert any(name.startswith("labels-") for name in page.figures)
+
+
 def test_parts_that_do_not_fit_are_refused(store: Path, tmp_path: Path) -> None:
     tracker = MlflowTracker(store)
     study = track_study(tracker, key("latent_fusion"))
@@ -461,7 +472,7 @@ def texts(part: Any, name: str = "") -> list[str]:
     return [part] if isinstance(part, str) and name in ("text", "name", "ticktext", "hovertext") else []
 
 
-HARD = (EVIL, "<b>bold</b>", "\u0633\u0628\u0639\u0629 " * 9, "%{x} $x_1$", "x" * 100, "a, b", "&amp;")
+HARD = (EVIL, '<b>"bold"</b>', "\u0633\u0628\u0639\u0629 " * 9, "%{x} $x_1$", "x" * 100, "a, b", "&amp;")
 
 
 def test_names_of_classes_are_shown_as_they_are(store: Path, tmp_path: Path) -> None:
@@ -477,8 +488,10 @@ def test_names_of_classes_are_shown_as_they_are(store: Path, tmp_path: Path) -> 
         assert [own.startswith(html.unescape(text)[:15]) for own, text in zip(HARD, shown, strict=True)] == [True] * 7
     drawn = [text for figure in page.figures.values() for text in texts(figure)]
     assert {tag for text in drawn for tag in re.findall("<[^>]*>", text)} == {"<b>", "</b>"}
-    assert not any("<b>bold" in text for text in drawn)
+    assert not any('<b>"bold' in text for text in drawn)
     assert any(HARD[2].strip() in html.unescape(text) for text in drawn)
+    # Plotly reads no name of an entity for a quotation mark.
+    assert not any("&quot;" in text for text in drawn)
     assert f"Validation row 0, class {EVIL}" in page.text
 
 

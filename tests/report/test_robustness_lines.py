@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmtune.report.robustness import falls, fusion_line, group_line, robustness_lines, robustness_table
@@ -63,6 +65,16 @@ def test_where_a_fusion_is_worse_than_a_part_that_is_said_with_the_worst() -> No
     three = Robustness(clean=score(0.95, image=0.9, audio=0.8, age=0.3), curves=(LOST,))
     assert [round(fall.points, 2) for fall in falls(own.robustness)] == [-0.05, 0.01, 0.2]
     assert "image missing 1 px, 30.00 % against 80.00 % of audio alone" in fusion_line(three)
+
+
+def test_a_part_that_some_rows_lack_is_held_against_the_fusion_on_those_that_have_it() -> None:
+    clean = Score(accuracy=0.9, macro_f1=0.9, alone={"image": 0.95, "audio": 0.6}, beside={"image": 0.97})
+    own = Robustness(clean=clean, curves=(curve("image", replace(clean, beside={"image": 0.9})),))
+    assert [(round(fall.points, 2), fall.bank, fall.some) for fall in falls(own)] == [
+        (-0.02, "image", True),
+        (0.05, "image", True),
+    ]
+    assert fusion_line(own).endswith("90.00 % against 95.00 % of image alone, both of the rows that have it")
 
 
 @pytest.mark.parametrize(("trained", "said"), [(0, "none"), (3, "3"), (6, "all")])
