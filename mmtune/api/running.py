@@ -64,7 +64,7 @@ def run(
     unknown = chosen.keys() - {own.name for own, _ in offered()}
     if unknown:
         raise TypeError(f"run() takes no option {', '.join(sorted(unknown))}; help(mmtune.run) lists them")
-    options = Options(**plain(chosen), fixed=paths_fixed(plain(fix or {}), told.base))
+    options = Options(**plain(chosen), fixed=paths_fixed(plain(fix or {}), told.base, told.space))
     root = Path(store).resolve()
     dataset = find_data(data, root, console)
     try:

@@ -118,6 +118,8 @@ def plain_lines(own: Certificate, found: HeldOut) -> list[str]:
     if own.reliance:
         told = ", ".join(f"{bank} {100 * value:.1f}" for bank, value in own.reliance.items())
         lines.append(f"of the accuracy on validation rows each bank makes so many points (Shapley values): {told}")
+    if found.constant:
+        lines.insert(0, f"it answers {found.constant} for every test row, and tells nothing")
     weights, took = trial.tags.get(WEIGHTS, "?"), trial.metrics.get("milliseconds", float("nan"))
     lines.append(f"{int(weights):,} weights, {took:.1f} ms a row on the machine that made it")
     return lines
@@ -127,6 +129,11 @@ def limits(own: Certificate, dataset: Dataset, found: HeldOut) -> list[str]:
     """What the model must not be used for, as far as what was measured says."""
     known = ", ".join(dataset.classes[:MOST_CLASSES]) + (" and so on" if len(dataset.classes) > MOST_CLASSES else "")
     lines = [f"Anything but {known}: it has no class for it, and tells only what is unlike all it was trained on."]
+    if found.constant:
+        lines.insert(0, f"Anything at all: it answers {found.constant} for every test row.")
+    elif found.missed:
+        more = f" and {len(found.missed) - MOST_CLASSES} more" if len(found.missed) > MOST_CLASSES else ""
+        lines.append(f"Finding {', '.join(found.missed[:MOST_CLASSES])}{more}: of these test rows it has none right.")
     train, test = dataset.train, dataset.require_test()
     shared = [name for name in train.groups if train.known(name) and share_members(test, train, name)]
     if shared:

@@ -25,7 +25,8 @@ class HeldOut:
     """Scores of N test rows. unit: what is independent among them, in words, of which there are `units`.
 
     accuracy, macro_f1: value, and the 95 % interval from low to high. weakest: (class, F1) below 1, the lowest first;
-    confused: (true class, predicted class, rows), the most first.
+    confused: (true class, predicted class, rows), the most first. missed: the classes with test rows of which none is
+    answered rightly; constant: the only class that is ever answered, "" where there are several.
     """
 
     rows: int
@@ -35,6 +36,8 @@ class HeldOut:
     macro_f1: tuple[float, float, float]
     weakest: Sequence[tuple[str, float]]
     confused: Sequence[tuple[str, str, int]]
+    missed: Sequence[str]
+    constant: str
 
 
 def held_out(path: Path, dataset: Dataset, protocol: str, seed: int) -> HeldOut:
@@ -61,5 +64,7 @@ def told_of(label: Numbers, prediction: Numbers, dataset: Dataset, protocol: str
         accuracy=(float(right.mean()), *share_interval(right, of_row)),
         macro_f1=(macro_f1(counts), *macro_f1_interval(label, prediction, of_row, count, seed)),
         weakest=[(dataset.classes[own], float(f1[own])) for own in weak[:MOST_CONFUSED]],
+        missed=[dataset.classes[own] for own in seen if not counts[own, own]],
+        constant=dataset.classes[prediction[0]] if len(np.unique(prediction)) == 1 else "",
         confused=[(dataset.classes[true], dataset.classes[said], int(wrong[true, said])) for true, said in pairs],
     )

@@ -17,6 +17,7 @@ from mmtune.networks.shapes import as_read
 from mmtune.study.finding import HERE, study_files
 
 LONGEST_NAME = 50
+SKEWED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +134,13 @@ def text_of(name: str, dataset: Dataset) -> str:
     spaces = [f'one_of("model.encoders.{bank}", {spaces_of(kind.encoders)})' for bank, kind in kinds.items()]
     spaces += [f'one_of("model.fusion", {spaces_of(fusions)})'] if len(kinds) > 1 else []
     spaces += [f'under("train.augment.{bank}", {kind.changes})' for bank, kind in kinds.items() if kind.changes]
-    spaces += ['under("train", RECIPE)'] + (['under("train", MODALITY_DROPOUT)'] if several else [])
+    recipes = ["RECIPE", *(["MODALITY_DROPOUT"] if several else []), *(["CLASS_WEIGHTS"] if is_skewed(dataset) else [])]
+    spaces += [f'under("train", {own})' for own in recipes]
     tried = [*(own for kind in kinds.values() for own in kind.encoders.values()), *fusions.values()]
     names = sorted({made.partition("(")[0] for made, _ in tried})
     augments = sorted({kind.augment.partition("(")[0] for kind in kinds.values() if kind.augment})
     catalogue = sorted(
-        {space for _, space in tried if space}
-        | {kind.changes for kind in kinds.values() if kind.changes}
-        | {"RECIPE", *(["MODALITY_DROPOUT"] if several else [])}
+        {space for _, space in tried if space} | {kind.changes for kind in kinds.values() if kind.changes} | {*recipes}
     )
     lacking = tuple(bank for bank in kinds if lacks(dataset, bank))
     reads = ", ".join(f"{kind.what} ({bank})" for bank, kind in kinds.items())
@@ -158,6 +158,12 @@ def text_of(name: str, dataset: Dataset) -> str:
         augment=f"            augment={{\n{augment}            }},\n" if augment else "",
         space="\n    + ".join(spaces),
     )
+
+
+def is_skewed(dataset: Dataset) -> bool:
+    """Whether a class has so few training rows beside another that weighing classes is worth a try."""
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    return bool(counts.max() > SKEWED * counts.min())
 
 
 def chosen(options: Mapping[str, tuple[str, str]], indent: str) -> str:

@@ -134,6 +134,8 @@ def predict(
     asked = Asked(files=files, table=table, data=None if data is None else open_data(data), every=every)
     if out is not None and not asked.is_many:
         raise InputError("predict takes --out for many rows, of folders, --table, --data or --all, got one row's files")
+    if out is not None and table is not None and out.resolve() == table.resolve():
+        raise InputError(f"--out must be another file than --table, which it would replace, got {out} for both")
     if out is not None:
         require_writable(out)
     predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)

@@ -61,7 +61,7 @@ def study(
 
     found = load_study(name)
     require_own_name(found)
-    options = Options(**chosen, fixed=parse_fixed(fix or [], found.base))
+    options = Options(**chosen, fixed=parse_fixed(fix or [], found.base, found.space))
 
     from mmtune.api.running import INTERRUPTED, run_and_publish
 

@@ -86,9 +86,8 @@ def require_classes_present(where: object, labels: NDArray[np.int64], classes: S
     missing = np.setdiff1d(np.arange(len(classes)), labels)
     if len(missing):
         names = ", ".join(classes[number] for number in missing[:5])
-        raise InputError(
-            f"{where}: every class must have {what}, {names} {'has' if len(missing) == 1 else 'have'} none"
-        )
+        of = f"{len(missing)} of {len(classes)}, such as {names}," if len(missing) > 5 else names
+        raise InputError(f"{where}: every class must have {what}, {of} {'has' if len(missing) == 1 else 'have'} none")
 
 
 def require_classes(classes: Sequence[str], where: str) -> None:

@@ -36,6 +36,7 @@ def divided(
         mask, rule = source.test, "its own"
         if mask is None or keep_apart in source.rows.groups:
             mask, rule = draw(source.rows, keep_apart, seed)
+            rule += "" if source.test is None else "; the split that the source has is not followed"
         train, test = (source.rows.take(np.flatnonzero(side)) for side in (~mask, mask))
     train, facts = without_copies(train, test, rule)
     return train, test, facts

@@ -61,7 +61,8 @@ def of_source(what: str, facts: Mapping[str, Any]) -> Said:
         f", {number(facts, 'train')} for training and {number(facts, 'test')} for the test" if "train" in facts else ""
     )
     test = f"; test: {facts['partition']}" if "partition" in facts else ""
-    yield what, f"by the naming {facts.get('naming')}{rows}{test}"
+    naming = facts.get("naming")
+    yield what, f"{'a table' if naming == 'table' else f'by the naming {naming}'}{rows}{test}"
     other = facts.get("other_classes")
     texts = {
         "other_classes": f"of other classes, not used: {counted(other)}" if isinstance(other, dict) and other else "",

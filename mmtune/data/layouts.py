@@ -30,7 +30,7 @@ NAMINGS = {
         "{label}/{label}_{speaker}_{index}",
         r"(?P<label>[^/]+)/(?P<same>[^/_]+)_(?P<speaker>[^/]+)_(?P<index>\d{1,9})",
     ),
-    "label/*": ("{label}/*", r"(?P<label>[^/_][^/]*)/.+"),
+    "label/*": ("{label}/*", r"(?P<label>(?!_background_noise_/)[^/]+)/.+"),
     "speaker/word_take": ("{speaker}/{word}_{take}", r"(?P<speaker>[^/]+)/(?P<label>[^/_]+)_\d+"),
     "speaker/label/*": ("{speaker}/{label}/*", r"(?P<speaker>[^/]+)/(?P<label>[^/]+)/.+"),
     "speaker_word_take": ("{speaker}_{word}_{take}", r"(?P<speaker>[^/_]+)_(?P<label>[^/_]+)_\d+"),

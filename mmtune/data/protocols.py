@@ -11,6 +11,7 @@ numbers: two patients may be of one age.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,6 +224,18 @@ def label_of(unit: Rows, labels: Rows) -> Rows:
     return most
 
 
+class TooFewError(InputError):
+    """A class has too few units to be divided; the number of the class, whose name its caller may know, is `label`."""
+
+    def __init__(self, rule: str, label: int, count: int) -> None:
+        super().__init__(f"{rule}, class {label} has {count}")
+        self.rule, self.label, self.count = rule, label, count
+
+    def of(self, classes: Sequence[str]) -> InputError:
+        """The same with the name of the class."""
+        return InputError(f"{self.rule}, {classes[self.label]!r} has {self.count}")
+
+
 def require_members(labels: Rows, least: int, protocol: str) -> None:
     """Raise InputError unless every class has at least `least` units, by the label (M,) of each."""
     counts = np.bincount(labels)
@@ -230,7 +243,7 @@ def require_members(labels: Rows, least: int, protocol: str) -> None:
         group = kept_apart(protocol)
         what = "rows" if group == SAMPLE else f"{group}s"
         label = int(np.argmin(counts))
-        raise InputError(f"{protocol} needs at least {least} {what} of every class, class {label} has {counts[label]}")
+        raise TooFewError(f"{protocol} needs at least {least} {what} of every class", label, int(counts[label]))
 
 
 def best_groups(group: NDArray[np.generic], labels: Rows, seed: int, share: float) -> NDArray[np.bool_]:

@@ -27,7 +27,8 @@ from mmtune.data.sources import Asked, How, Source, test_parts
 
 LONGEST_TABLE, LONGEST_HEADER, MOST_CELLS = 64 * MEBIBYTE, 2**16, 2**23
 LABEL, SPLIT = "label", "split"
-NOTHING = ("", "nan")
+NOTHING = ("", "nan", "na", "n/a", "null", "none")
+"""What a cell of numbers says where there is none, in any case."""
 
 
 class Cells(NamedTuple):

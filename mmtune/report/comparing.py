@@ -186,15 +186,15 @@ def answers_by_trial(tracker: MlflowTracker, study: StudyRun) -> list[Answers]:
     Nothing is chosen by them, so that all may be compared with the first. Raises InputError without folds, as each
     trial would have to be scored on the test partition, or where there are not two trials.
     """
-    if not study.key.folds:
-        raise InputError(
-            f"trials of one study are compared on rows that their folds held out, {study.key.slug} has none: "
-            "run it with --folds, or name another study"
-        )
     if study.key.sampler in DRAWN or study.key.prune:
         raise InputError(
             f"trials of one study are compared where the study's file lists them, those of {study.key.slug} were drawn "
             "by scores of all rows: give their values as tries or as a grid"
+        )
+    if not study.key.folds:
+        raise InputError(
+            f"trials of one study are compared on rows that their folds held out, {study.key.slug} has none: "
+            "run it with --folds, or name another study"
         )
     trials = [own for own in tracker.trials(study.run_id) if own.state == COMPLETE]
     if len(trials) < 2 or trials[0].number:

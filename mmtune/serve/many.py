@@ -124,6 +124,9 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
             own = [columns.pop(column) for column in form.columns]
             rows = zip(*own, strict=True)
             given[bank] = ["" if any(cell.lower() in NOTHING for cell in row) else ",".join(row) for row in rows]
+        elif isinstance(form, Vector) and (some := [name for name in form.columns if name in columns]):
+            lacking = ", ".join(name for name in form.columns if name not in columns)
+            LOG.warning("%s: without the column %s, %s is not read: %s needs all", path, lacking, ", ".join(some), bank)
     read = {form.source for form in predictor.forms.values()}
     sources = {name for name, kind in KINDS.items() if kind in read}
     for name in [name for name in columns if name in predictor.forms or name in sources]:
@@ -139,9 +142,11 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
         del columns[name]
         LOG.warning("%s: the column %s is not read, this model has no bank of it", path, name)
     known = classes_among(filter(None, labels), predictor.classes)
-    unknown = sorted({label for label in labels if label} - known.keys())
-    if unknown:
-        raise InputError(f"{path}: labels must be classes of the model, {unknown[0]!r} is none")
+    strange = [label for label in labels if label and label not in known]
+    if strange:
+        LOG.warning(
+            "%s: %s of %s labels are no class of the model, such as %r", path, len(strange), len(labels), strange[0]
+        )
     labels = [known.get(label, "") for label in labels]
     names = [f"{path.name}, line {line}" for line in cells.lines]
     return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=columns)

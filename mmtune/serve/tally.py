@@ -77,7 +77,7 @@ def as_json(own: Record) -> str:
 def summary(records: Sequence[Record], groups: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[str]:
     """How many rows were answered, and of those whose class is known how many rightly, by group too."""
     refused, abstained = (sum(bool(own.get(name)) for own in records) for name in ("refused", "abstained"))
-    lines = [f"{len(records):,} rows: {refused:,} refused, {abstained:,} better not answered"]
+    lines = [f"{len(records):,} row{'s' * (len(records) != 1)}: {refused:,} refused, {abstained:,} better not answered"]
     places = [n for n, own in enumerate(records) if "label" in own and "class" in own]
     if not places:
         return lines

@@ -171,9 +171,12 @@ RECIPE: Space = (
     Categorical(path="clip", values=(0.0, 1.0), source="Pascanu et al. 2013"),
 )
 """What is worth searching of `Train` before anything else."""
+CLASS_WEIGHTS: Space = (
+    Categorical(path="class_weights", values=(False, True), source="Venkatachalam 2.1; Subrahmanya 2.3"),
+)
 PENALTIES: Space = (
     Real(path="l1", low=1e-7, high=1e-4, log=True, source="wishes of the papers: L1"),
-    Categorical(path="class_weights", values=(False, True), source="Venkatachalam 2.1; Subrahmanya 2.3"),
+    *CLASS_WEIGHTS,
     Categorical(path="momentum", values=(0.8, 0.9, 0.95), source="Sutskever et al. 2013", when=("optimizer", "sgd")),
 )
 

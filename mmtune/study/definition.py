@@ -200,37 +200,39 @@ def require_resumable(tries: Tries, study: str, base: TrialConfig) -> None:
             raise InputError(f"study {study}: {rule}, got {own.optimizer}")
 
 
-def parse_fixed(texts: list[str], base: TrialConfig) -> dict[str, Value]:
-    """`path=value` texts as typed values; a path's last part is enough where it is unambiguous."""
+def parse_fixed(texts: list[str], base: TrialConfig, space: Space = ()) -> dict[str, Value]:
+    """`path=value` texts as typed values; a path's last part is enough for the only field of it, or the only choice."""
     flat = flatten(base)
     words = [(text.partition("="), text) for text in texts]
-    raw = by_path([(name if equals else "", own, text) for (name, equals, own), text in words], flat)
+    raw = by_path([(name if equals else "", own, text) for (name, equals, own), text in words], flat, space)
     return {path: parse_value(path, own, type(flat[path])) for path, own in raw.items()}
 
 
-def paths_fixed(given: Mapping[str, Value], base: TrialConfig) -> dict[str, Value]:
-    """Values by path of what is given by path, or by a path's last part where that is unambiguous."""
+def paths_fixed(given: Mapping[str, Value], base: TrialConfig, space: Space = ()) -> dict[str, Value]:
+    """Values by path of what is given by path, or by a path's last part as `parse_fixed` takes it."""
     flat = flatten(base)
-    fixed = by_path([(name, as_drawn(value), f"{name}={value}") for name, value in given.items()], flat)
+    fixed = by_path([(name, as_drawn(value), f"{name}={value}") for name, value in given.items()], flat, space)
     # A whole number is the same study from the command line, which reads it as its field's type.
     return {path: float(own) if type(own) is int and type(flat[path]) is float else own for path, own in fixed.items()}
 
 
-def by_path(choices: Iterable[tuple[str, T, str]], flat: Mapping[str, Any]) -> dict[str, T]:
+def by_path(choices: Iterable[tuple[str, T, str]], flat: Mapping[str, Any], space: Space) -> dict[str, T]:
     """What each choice is fixed at, from its name, that, and what was given as a text; InputError for one twice."""
     fixed: dict[str, T] = {}
     for name, value, text in choices:
-        path = path_of(name, flat, text)
+        path = path_of(name, flat, text, space)
         if path in fixed:
             raise InputError(f"--fix must be given once for {path}, got another by {text!r}")
         fixed[path] = value
     return fixed
 
 
-def path_of(name: str, flat: Mapping[str, Any], text: str) -> str:
+def path_of(name: str, flat: Mapping[str, Any], text: str, space: Space) -> str:
     """The path of a choice by its name; InputError, quoting what was given as a text, where it is none or several."""
     paths = [path for path in flat if path == name or path.rpartition(".")[2] == name]
     exact = [path for path in paths if path == name] or paths
+    varied = {choice.path for choice in space}.intersection(exact)
+    exact = list(varied) if len(varied) == 1 else exact
     if len(exact) != 1:
         known = exact or [path for path in flat if path != "train.epochs"]
         raise InputError(f"--fix takes NAME=VALUE with one of {', '.join(known)}, got {text!r}")

@@ -146,7 +146,7 @@ def say_where(found: OpenStudy, budget: Budget) -> None:
     plan, key, standing = found.plan, found.plan.key, found.standing
     say(
         found.console,
-        f"{key.study}: {plan.count} of {key.epochs} epochs on {key.data} ({key.digest[:8]}), "
+        f"{key.study}: {plan.count} of {key.epochs} epoch{'s' * (key.epochs != 1)} on {key.data} ({key.digest[:8]}), "
         + ", ".join([key.protocol, f"seed {key.seed}", key.sampler, *key.beside, *budget.told]),
     )
     if "milliseconds" in key.objective.names:

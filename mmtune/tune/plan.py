@@ -10,9 +10,10 @@ from typing import Any
 from mmtune.base.errors import InputError
 from mmtune.base.fields import flatten
 from mmtune.data.dataset import Dataset
-from mmtune.data.protocols import Split, folds, rotated, split, usual_protocol
+from mmtune.data.protocols import Split, TooFewError, folds, rotated, split, usual_protocol
 from mmtune.networks.config.ensemble import built_of
-from mmtune.study import Study, StudyKey
+from mmtune.study import Study, StudyKey, with_fixed
+from mmtune.study.definition import usual_sampler
 from mmtune.study.key import DRAWN
 from mmtune.study.options import Options, parse_keep
 from mmtune.study.schedule import Sampled, Schedule, Tries
@@ -80,16 +81,25 @@ def protocol_of(options: Options, dataset: Dataset) -> str:
 
 def make_splits(dataset: Dataset, options: Options) -> tuple[Split, ...]:
     """The rows that each fold trains on, validates on and holds out; without folds the one split of the protocol."""
-    if not options.folds:
-        return (split(dataset.train, protocol_of(options, dataset), options.seed),)
-    return tuple(rotated(folds(dataset.train, protocol_of(options, dataset), options.folds, options.seed)))
+    protocol = protocol_of(options, dataset)
+    try:
+        if not options.folds:
+            return (split(dataset.train, protocol, options.seed),)
+        return tuple(rotated(folds(dataset.train, protocol, options.folds, options.seed)))
+    except TooFewError as error:
+        raise error.of(dataset.classes) from error
+
+
+def sampler_of(study: Study, options: Options) -> str:
+    """What makes the trials: what the options name, or the study's usual sampler of what they leave open."""
+    return options.sampler or usual_sampler(study, with_fixed(study, options.fixed, None), options.fixed)
 
 
 def make_key(
     study: Study, dataset: Dataset, options: Options, epochs: int, encoder_runs: Mapping[str, str]
 ) -> StudyKey:
     """The identity of a study; hopeless trials are stopped early where a sampler draws them, unless told otherwise."""
-    sampler, objective = options.sampler or study.sampler, objective_of(study.objective)
+    sampler, objective = sampler_of(study, options), objective_of(study.objective)
     return StudyKey(
         study=study.name,
         data=dataset.name,

@@ -22,7 +22,7 @@ from mmtune.networks.kinds import remember
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.study import Study, StudyKey, load_study, with_fixed
-from mmtune.study.definition import schedule, usual_sampler
+from mmtune.study.definition import schedule
 from mmtune.study.finding import send_by_name
 from mmtune.study.options import MOST_TRIALS, Options
 from mmtune.study.schedule import Sampled, Schedule
@@ -45,7 +45,7 @@ from mmtune.tune.forecast import Forecast
 from mmtune.tune.machine import PoolMaker, made_by, most_workers, training_device
 from mmtune.tune.made import own_tags
 from mmtune.tune.opening import OpenStudy, note_mixture, opened, say_there, say_where, study_tags
-from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable
+from mmtune.tune.plan import make_key, make_plan, make_splits, protocol_of, require_searchable, sampler_of
 from mmtune.tune.trials import Trials
 from mmtune.tune.trying import require_network, require_objective
 from mmtune.tune.warm import warm_points
@@ -99,7 +99,7 @@ def run_study(
     send_by_name()
     options = options.with_seconds()
     base = with_fixed(study, options.fixed, options.epochs)
-    sampler = options.sampler or usual_sampler(study, base, options.fixed)
+    sampler = sampler_of(study, options)
     require_network(base.model, dataset, study.missing)
     needed = needed_encoders(study, base, options)
     objective, splits = objective_of(study.objective), make_splits(dataset, options)

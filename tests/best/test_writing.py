@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from mmtune.best.certificate import limits
+from mmtune.best.held_out import told_of
 from mmtune.best.writing import find_or_write, kind_of, name_of, text_of
 from mmtune.data.banks import banks_of
 from mmtune.data.dataset import Bank, Dataset, Partition
 from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Ready, Speech, Vector, Waveform
 from mmtune.networks.shapes import shapes_of
 from mmtune.study import load_file
+from mmtune.train.robustness import Robustness, Score
+
+CLEAN = Score(accuracy=0.9, macro_f1=0.9, alone={})
 
 FORMS: dict[str, Form] = {
     "photo": Picture(height=12, width=14, colour=True),
@@ -103,3 +109,26 @@ def test_of_banks_of_the_same_recordings_one_is_read() -> None:
     two = replace(both.train, banks={"cough": both.train.banks["word"], "breath": both.train.banks["word"]})
     assert banks_of(replace(both, forms={"cough": Speech(), "breath": Speech()}, train=two)) == ["cough", "breath"]
     assert kind_of(Mfcc()).what == "features over time"
+
+
+def test_classes_are_weighed_where_one_has_few_rows() -> None:
+    even = made_of(["age"])
+    few = replace(even.train, labels=np.where(np.arange(40) < 3, 0, 1 + np.arange(40) % 3))
+    for dataset, weighs in ((even, False), (replace(even, train=few), True)):
+        assert ('under("train", CLASS_WEIGHTS)' in text_of("best_x", dataset)) == weighs
+
+
+def test_a_class_that_is_never_answered_is_named() -> None:
+    dataset = made_of(["age"])
+    label = dataset.require_test().labels
+    for said, missed, constant in (
+        (np.where(label == 2, 1, label), ["c"], ""),
+        (np.ones_like(label), ["a", "c", "d"], "b"),
+        (label, [], ""),
+    ):
+        found = told_of(label, said, dataset, "random", 0)
+        assert (found.missed, found.constant) == (missed, constant)
+        measured = SimpleNamespace(robustness=Robustness(clean=CLEAN, curves=()), rows=40)
+        told = limits(SimpleNamespace(measured=measured), dataset, found)  # type: ignore[arg-type]
+        assert ("Anything at all: it answers b for every test row." in told) == bool(constant)
+        assert ("Finding c: of these test rows it has none right." in told) == (missed == ["c"])

@@ -100,6 +100,12 @@ def test_the_list_of_speech_commands_is_the_partition(tmp_path: Path) -> None:
     assert found.ignored == ["_background_noise_/hum.wav", "testing_list.txt"]
 
 
+def test_a_class_may_begin_with_an_underscore() -> None:
+    found = read([*spelled("label/*", ["__none__", "_private", "cat"]), "_background_noise_/hum.wav"])
+    assert {one.label for one in found.named} == {"__none__", "_private", "cat"}
+    assert found.ignored == ["_background_noise_/hum.wav"]
+
+
 def test_what_lies_among_the_others_and_is_named_otherwise_is_a_stray() -> None:
     found = read([*spelled("FSDD", WORDS), "seven.wav", "notes.txt"])
     assert (found.strays, found.ignored) == (["seven.wav"], ["notes.txt"])

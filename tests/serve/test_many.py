@@ -164,7 +164,6 @@ def test_a_table_has_labels_groups_and_rows_that_lack_a_bank(
     ("text", "rule"),
     [
         ("photo,label\na.png,0\n", "must have a column for image or speech, has photo, label"),
-        ("image,label\na.png,nine\n", "labels must be classes of the model, 'nine' is none"),
         ("image,image\na.png,b.png\n", "must have a header of different names"),
     ],
 )
@@ -173,6 +172,15 @@ def test_a_table_that_is_of_no_use_is_refused(predictor: Predictor, tmp_path: Pa
     table.write_text(text)
     with pytest.raises(InputError, match=rule):
         of_table(table, predictor)
+
+
+def test_a_label_that_is_no_class_of_the_model_is_said_and_its_row_answered(
+    predictor: Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text(f"image,label\na.png,nine\nb.png,{predictor.classes[0]}\n")
+    assert of_table(table, predictor).labels == ["", predictor.classes[0]]
+    assert "1 of 2 labels are no class of the model, such as 'nine'" in caplog.text
 
 
 def test_numbers_are_columns_of_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,6 +198,12 @@ def test_numbers_are_columns_of_their_names(tmp_path: Path, caplog: pytest.LogCa
     table = tmp_path / "rows.csv"
     table.write_text("height;age;label\n1.7;41;0\n1.6;;1\n")
     assert of_table(table, model).given == {"body": ["41,1.7", ""]}
+    table.write_text("age;image\n41;a.png\n")
+    with pytest.raises(InputError, match="must have a column for body, has age, image"):
+        of_table(table, model)
+    assert "without the column height, age is not read: body needs all" in caplog.text
+    table.write_text("height;age;label\n1.7;NA;0\n")
+    assert of_table(table, model).given == {"body": [""]}
     table.write_text("height;age;image\n1.7;41;a.png\n")
     found = of_table(table, model)
     assert (found.given, found.groups) == ({"body": ["41,1.7"]}, {})

@@ -64,6 +64,7 @@ OWNERS: dict[str, Any] = {
     "SLOW_OPTIMISER": Train(),
     "SPECTROGRAM_OPTIMISER": Train(),
     "RECIPE": Train(),
+    "CLASS_WEIGHTS": Train(),
     "PENALTIES": Train(),
     "MIXUP": Train(),
     "MODALITY_DROPOUT": Train(),

@@ -146,6 +146,14 @@ def test_a_value_is_fixed_as_its_field_has_it_wherever_it_comes_from() -> None:
     assert [type(own) for own in told.values()] == [float, int, float]
 
 
+def test_the_only_choice_of_a_name_is_fixed_by_it_where_other_fields_have_it_too() -> None:
+    assert parse_fixed(["width=7"], MINE.base, MINE.space) == paths_fixed({"width": 7}, MINE.base, MINE.space)
+    assert parse_fixed(["width=7"], MINE.base, MINE.space) == {WIDTH.path: 7}
+    both = (WIDTH, replace(WIDTH, path="model.encoders.table.width"))
+    with pytest.raises(InputError, match=r"image\.width, model\.encoders\.table\.width, got"):
+        parse_fixed(["width=7"], MINE.base, both)
+
+
 def test_an_option_that_reads_fewer_banks_is_trained_by_the_same_recipe() -> None:
     both = replace(MINE.base.model, act="relu")
     one = LateFusion(encoders={"image": SmallCNN(width=4, channels=2)})
