@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.media import bands_of, over_time, pixels, played, png
 from mmtune.data.dataset import RECORDING, Partition
-from mmtune.data.forms import Form, Sound
+from mmtune.data.forms import Form, Sound, Vector
 from mmtune.data.recordings import SAMPLE_RATE
 
 SIDE, SECONDS = 96, 2.0
@@ -25,7 +25,7 @@ class Media:
     """
 
     def __init__(self, part: Partition, banks: Sequence[str], forms: Mapping[str, Form], most: int) -> None:
-        self.part, self.banks, self.left = part, banks, most
+        self.part, self.banks, self.forms, self.left = part, banks, forms, most
         heard = any(isinstance(forms[bank], Sound) for bank in banks)
         samples = [name for name, bank in part.banks.items() if bank.values.dtype == np.int16 and bank.values.ndim == 2]
         # What is heard as features is played from the samples, where the data have them.
@@ -78,10 +78,15 @@ class Media:
         return self.kept({bank: played(value) for bank, value in self.heard(place).items()})
 
     def numbers(self, place: int) -> dict[str, str]:
-        """The first numbers of vectors."""
-        return {
-            bank: ", ".join(f"{own:.3g}" for own in value[:MOST_NUMBERS])
-            + (" ..." if len(value) > MOST_NUMBERS else "")
-            for bank, value in self.values(self.banks, place).items()
-            if value.ndim == 1 and value.dtype != np.int16
-        }
+        """The first numbers of vectors, by name and in the units of the table where they are of one."""
+        own = self.values(self.banks, place)
+        vectors = {bank: value for bank, value in own.items() if value.ndim == 1 and value.dtype != np.int16}
+        return {bank: numbers_of(self.forms[bank], value) for bank, value in vectors.items()}
+
+
+def numbers_of(form: Form, value: NDArray[Any]) -> str:
+    """The first numbers of a vector (D,), scaled as its form has it, as text."""
+    names = [f"{name} " for name in form.columns] if isinstance(form, Vector) else [""] * len(value)
+    told = zip(names, form.unscaled(value[None])[0], strict=True)
+    shown = [f"{name}{own:.4g}" for name, own in list(told)[:MOST_NUMBERS]]
+    return ", ".join([*shown, *(["..."] if len(value) > MOST_NUMBERS else [])])

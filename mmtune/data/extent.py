@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.data.forms import Form, Sound, Speech, Waveform
+from mmtune.data.forms import Form, Sound, Speech, Vector, Waveform
 from mmtune.data.recordings import SAMPLE_RATE, SIXTEEN_BIT
 
 Values = NDArray[Any]
 Extents = dict[str, tuple[float, float]]
 """By measure, the least and the greatest that counts as usual."""
 MOST, BLOCK = 10_000, 256
-USUAL = (0.1, 99.9)
-"""Percentiles of training values: one file that was misread does not widen what is usual."""
+USUAL, WHOLE = (0.1, 99.9), (0.0, 100.0)
+"""Percentiles of training values: one file that was misread does not widen what is usual. Of numbers by name all count,
+as a few rows with a rare one are no mistakes."""
+MOST_COLUMNS = 32
 FAR = 0.25
 """Of the distance between them, how much further out a value is far."""
 LEAST = 1e-9
@@ -60,6 +63,11 @@ def deviation(values: Values) -> NDArray[np.float64]:
     return found
 
 
+def number(form: Vector, place: int, values: Values) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = form.unscaled(values)[:, place].astype(np.float64)
+    return found
+
+
 Measure = Callable[[Values], NDArray[np.float64]]
 PICTURE: dict[str, Measure] = {"brightness": brightness, "contrast": contrast}
 WAVEFORM: dict[str, Measure] = {"level in dB": level}
@@ -68,7 +76,9 @@ ANY: dict[str, Measure] = {"mean": mean, "deviation": deviation}
 
 
 def measures(form: Form) -> Mapping[str, Measure]:
-    """What is measured of the values of a form."""
+    """What is measured of the values of a form; of a few numbers each by its name, in the units of the table."""
+    if isinstance(form, Vector) and len(form.columns) <= MOST_COLUMNS:
+        return {column: partial(number, form, place) for place, column in enumerate(form.columns)}
     if isinstance(form, Speech):
         return SPEECH
     if isinstance(form, Waveform):
@@ -77,14 +87,15 @@ def measures(form: Form) -> Mapping[str, Measure]:
 
 
 def extents(form: Form, values: Values, used: NDArray[np.int64]) -> Extents:
-    """What is usual of training values (M, *shape), those of the numbers `used` (K,), K >= 1: between two percentiles.
+    """What is usual of training values (M, *shape), those of the numbers `used` (K,), K >= 1: from low to high.
 
     At most MOST of them are measured, BLOCK at a time, so that large ones do not fill the memory.
     """
     some = used[:: max(1, -(-len(used) // MOST))]
     blocks = np.split(some, range(BLOCK, len(some), BLOCK))
     found = {name: [measure(values[block]) for block in blocks] for name, measure in measures(form).items()}
-    ends = {name: np.percentile(np.concatenate(own), USUAL) for name, own in found.items()}
+    between = WHOLE if isinstance(form, Vector) else USUAL
+    ends = {name: np.percentile(np.concatenate(own), between) for name, own in found.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
@@ -95,5 +106,5 @@ def outside(form: Form, usual: Extents, value: Values) -> list[str]:
         low, high = usual[name]
         own, further = float(measure(value[None])[0]), FAR * (high - low)
         if not low - further <= own <= high + further:
-            found.append(f"{name} {own:.3g}, in training {low:.3g} to {high:.3g}")
+            found.append(f"{name} {own:.4g}, in training {low:.4g} to {high:.4g}")
     return found

@@ -39,7 +39,21 @@ def test_hardly_any_training_value_is_outside_and_one_of_another_size_is(form: F
     [first, *_] = outside(form, usual, strange)
     name, (low, high) = next(iter(usual.items()))
     assert first.startswith(name)
-    assert f"in training {low:.3g} to {high:.3g}" in first
+    assert f"in training {low:.4g} to {high:.4g}" in first
+
+
+def test_numbers_by_name_are_each_told_in_the_units_of_the_table() -> None:
+    raw = np.stack([np.linspace(18, 85, 200), np.linspace(1.5, 2.0, 200)], axis=1)
+    form = Vector(columns=("age", "height")).fit(raw)
+    values = form.scaled(raw)
+    usual = extents(form, values, np.arange(200))
+    assert list(usual) == ["age", "height"]
+    assert usual["age"] == pytest.approx((18, 85), rel=1e-6)
+    [told] = outside(form, usual, form.scaled(np.array([[40.0, 180.0]]))[0])
+    assert told == "height 180, in training 1.5 to 2"
+    # What few rows have is no mistake, and a table of many columns is measured as a whole.
+    assert not outside(form, usual, values[0])
+    assert list(measures(Vector(columns=tuple(map(str, range(33)))))) == ["mean", "deviation"]
 
 
 def test_a_length_is_what_lies_between_the_first_sample_and_the_last() -> None:
