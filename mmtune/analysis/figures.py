@@ -55,10 +55,10 @@ Curve = tuple[str, Sequence[tuple[int, float]]]
 """One trial's name and its values of one metric: (epoch, value) pairs, none where it never logged it."""
 
 
-def label(text: object) -> str:
-    """Text that plotly shows as it is, whatever is in it; at most 60 characters."""
+def label(text: object, most: int = 60) -> str:
+    """Text that plotly shows as it is, whatever is in it; at most so many characters. It shows &quot; as it is."""
     plain = str(text)
-    return html.escape(plain if len(plain) <= 60 else f"{plain[:59]}…", quote=False)
+    return html.escape(plain if len(plain) <= most else f"{plain[: most - 1]}\N{HORIZONTAL ELLIPSIS}", quote=False)
 
 
 def figure(x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> go.Figure:
@@ -277,8 +277,7 @@ def named_axis(title: str, names: Sequence[str]) -> dict[str, Any]:
 
 def shortened(name: str) -> str:
     """A name that fits beside a figure; what plotly would take for a tag is none."""
-    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
-    return html.escape(shown, quote=False)  # plotly shows &quot; as it is
+    return label(name, LONGEST_NAME)
 
 
 def per_class(f1: Sequence[float], names: Sequence[str]) -> go.Figure:

@@ -178,8 +178,8 @@ def require_usable(how: How, *sources: Source, advice: str = "") -> None:
         if name not in groups:
             raise InputError(f"--group {name} must match a path, it matches none")
     if how.keep_apart and how.keep_apart not in groups:
-        there = ", ".join(groups) or "none"
-        raise InputError(f"--keep-apart must name a group of {there} (--group makes one), got {how.keep_apart!r}")
+        rule = f"must name a group of {', '.join(groups)}" if groups else "must name a group, and there is none"
+        raise InputError(f"--keep-apart {rule} (--group makes one), got {how.keep_apart!r}")
 
 
 def finished(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,28 @@ def space(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
-    """Raise InputError with the first of what cannot be used, as many as fit into its line, and how many there are."""
+    """Raise InputError with the first of what cannot be used, as many as fit into its line, and how many there are.
+
+    Of more than FIRST those that break one rule in one column of a table are named by the first of them.
+    """
     if bad:
-        room = (LONGEST - 200 - len(advice)) // min(len(bad), FIRST)
-        told = "; ".join(f"{name}: {reason}"[:room] for name, reason in list(bad.items())[:FIRST])
-        more = f"; and {len(bad) - FIRST} more" if len(bad) > FIRST else ""
+        lines = [f"{name}: {reason}" for name, reason in bad.items()] if len(bad) <= FIRST else by_rule(bad)
+        room = (LONGEST - 200 - len(advice)) // min(len(lines), FIRST)
+        told = "; ".join(textwrap.shorten(line, room, placeholder=" ...") for line in lines[:FIRST])
+        more = f"; and {len(lines) - FIRST} more" if len(lines) > FIRST else ""
         what = "1 file or line" if len(bad) == 1 else f"{len(bad)} files or lines"
         ways = "; ".join(filter(None, ["--skip-bad goes on without", advice]))
         raise InputError(f"{what} cannot be used ({ways}): {told}{more}")
+
+
+def by_rule(bad: Mapping[str, str]) -> list[str]:
+    """What cannot be used, a line for each file, or for each rule that a column breaks, with how many do so."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, reason in bad.items():
+        column = name.rpartition(", ")[2] if name.count(", ") > 1 else ""
+        key = (column, reason.partition(", got ")[0]) if column else (name, "")
+        found.setdefault(key, []).append(f"{name}: {reason}")
+    return [f"{own[0]}" + (f" (and {len(own) - 1} more like it)" if len(own) > 1 else "") for own in found.values()]
 
 
 def skipped(bad: Mapping[str, str]) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def answers_of(tracker: MlflowTracker, study: StudyRun, dataset: Dataset) -> Ans
             f"a cross-validated study that is compared must have one trial, {study.key.slug} has {count}, and every "
             "row that was held out helped to choose among them; use --sampler reported, or fix choices with --fix"
         )
-    choice = f" (trial {best.name}, best of {count} by validation)" if count > 1 else ""
+    choice = f" (trial {best.number:02d}, best of {count} by validation)" if count > 1 else ""
     held = held_answers(tracker, study, best) if study.key.folds else test_answers(tracker, study, best, dataset)
     return replace(held, choice=choice)
 

@@ -15,6 +15,9 @@ from mmtune.report.comparing import Answers, Comparison, p_text
 from mmtune.report.page import protocol_note, render
 from mmtune.report.tables import percent, signed
 
+LONGEST = 32
+"""Letters of a name beside a figure, which a phone has room for too."""
+
 
 def write_comparison(path: Path, reference: Answers, found: Sequence[Comparison]) -> None:
     """Write the page of comparisons with one reference, whole or not at all."""
@@ -68,13 +71,13 @@ def accuracies(everyone: Sequence[Answers], intervals: Sequence[tuple[float, flo
 
 def rows_of(everyone: Sequence[Answers]) -> dict[str, object]:
     """An axis with a row for each, the first one uppermost; two may have one name."""
-    names = [label(own.name) for own in everyone]
+    names = [label(own.name, LONGEST) for own in everyone]
     return {"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.4, -0.6]}
 
 
 def alone(found: Sequence[Comparison]) -> go.Figure:
     """A row for each comparison: to the right the rows that it alone has right, to the left those of the reference."""
-    x = {"title": "rows that the reference alone has right, and rows that it has right alone"}
+    x = {"title": "rows right alone"}
     drawn = figure(x, rows_of([own.own for own in found]), barmode="relative", bargap=0.4)
     sides = ((-1, PALETTE[5], [own.rows.only_b for own in found]), (1, ACCENT, [own.rows.only_a for own in found]))
     for sign, colour, counts in sides:

@@ -47,7 +47,10 @@ def set_line(predictor: Predictor, prediction: Prediction, row: int, width: int)
     """The set of classes that holds the true one so often, `class` in a column of so many characters."""
     members = prediction.set[row]
     more = f" and {len(members) - MOST_TOLD} more" if len(members) > MOST_TOLD else ""
+    scale = predictor.calibration.alone.get(prediction.by) or predictor.calibration.fused
     said = f"holds the true class {share(predictor.caution.coverage)} of the time"
+    if not scale.least(predictor.caution.coverage):
+        said = f"all of them: {scale.units} independent units validated it, too few to leave one out so surely"
     return f"{'set':{width}}  {', '.join(members[:MOST_TOLD])}{more}  {said}"
 
 

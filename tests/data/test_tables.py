@@ -277,3 +277,13 @@ def test_numbers_alone_are_nobodys_identity(tmp_path: Path) -> None:
     made: Dataset = build(table_of(write(tmp_path / "t.csv", rows), vector=["age,sex"]), tmp_path / "set")
     assert len(made.train) + len(made.require_test()) == 60
     assert made.provenance["table"]["left_out"] == 0
+
+
+def test_a_column_of_something_else_is_one_reason(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("label,age,name\n" + "".join(f"{n % 2},{n},p{n}\n" for n in range(40)) + "1,x,p\n")
+    line = refusal(lambda: build(table_of(table, [], [], [], ["age,name"]), tmp_path / "set"))
+    assert line.endswith(
+        "rows.csv, line 2, name: must be a number, got 'p0' (and 40 more like it); "
+        "rows.csv, line 42, age: must be a number, got 'x'"
+    )
