@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
 
@@ -29,6 +30,8 @@ from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, Wo
 PRELOADED = ("mmtune.train.trial", "mmtune.data.store")
 SAFE_PATH = "PYTHONSAFEPATH"
 STARTS = 3
+VMSTAT = Path("/proc/vmstat")
+OUT_OF_MEMORY = "worker was killed by the kernel, as memory gave out"
 # Each has a stream of a GPU, of which torch has 32.
 MOST_TOGETHER = 16
 # To load torch and the data may take so long on a slow disk.
@@ -157,7 +160,8 @@ class Workers(ABC, Generic[W]):
             raise InputError(f"workers cannot start: {reason}")
         self._replace(worker)
         if worker.job is not None:
-            yield Died(number=worker.job.number, reason=reason, lost=lost or worker.lost)
+            memory = found == OUT_OF_MEMORY
+            yield Died(number=worker.job.number, reason=reason, lost=lost or worker.lost, memory=memory)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -180,6 +184,7 @@ class LocalPool(Workers[LocalWorker]):
         super().__init__(spec, count)
         self.together = min(count, together or (MOST_TOGETHER if spec.device.startswith("cuda") else 1))
         self.spare: list[LocalWorker] = []
+        self.ended_by_kernel = count_ended_by_kernel()
         self.workers = [self._next() for _ in range(count)]
 
     def _next(self) -> LocalWorker:
@@ -218,6 +223,9 @@ class LocalPool(Workers[LocalWorker]):
         worker.process.join()
         worker.pipe.close()
         code = worker.process.exitcode
+        before, self.ended_by_kernel = self.ended_by_kernel, count_ended_by_kernel()
+        if code == -signal.SIGKILL and self.ended_by_kernel > before:
+            return OUT_OF_MEMORY
         if code is not None and code < 0:
             return f"worker was killed by {signal.Signals(-code).name}"
         return f"worker exited with code {code}"
@@ -225,6 +233,14 @@ class LocalPool(Workers[LocalWorker]):
     def _replace(self, worker: LocalWorker) -> None:
         self.together = 1
         self.workers[self.workers.index(worker)] = self._next()
+
+
+def count_ended_by_kernel() -> int:
+    """How many processes of this machine Linux has killed for their memory; 0 where nothing says."""
+    with suppress(OSError, ValueError):
+        named = dict(line.split() for line in VMSTAT.read_text().splitlines())
+        return int(named.get("oom_kill", 0))
+    return 0
 
 
 @contextmanager

@@ -105,11 +105,15 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Died:
-    """A worker died under a job. lost: whether its place to run was taken away, which is no fault of the job's."""
+    """A worker died under a job.
+
+    lost: whether its place to run was taken away, which is no fault of the job's. memory: whether for want of it.
+    """
 
     number: int
     reason: str
     lost: bool = False
+    memory: bool = False
 
 
 Event = Ready | Broken | Epoch | Saved | Done | Failed | Died

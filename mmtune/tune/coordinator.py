@@ -90,7 +90,7 @@ class Coordinator:
                 if go_on is not None:
                     self.pool.answer(event.number, go_on)
                 continue
-            if isinstance(event, Failed) and event.memory:
+            if isinstance(event, Failed | Died) and event.memory:
                 # How many may train goes by how many do at this moment.
                 self.progress.say(f"memory gave out: from now on at most {self.pool.narrow()} train side by side")
             self.endings.append(event)

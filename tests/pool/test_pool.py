@@ -21,6 +21,7 @@ from mmtune.data.protocols import split
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
+from mmtune.pool import local
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import Died, Done, Epoch, Event, Failed, Job, Ready, Saved, WorkerSpec
 from mmtune.train.recipe import Train, TrialConfig
@@ -113,6 +114,7 @@ from pathlib import Path
 from mmtune.data.protocols import split
 from mmtune.data.store import load
 from mmtune.networks.config import AudioRNNConfig
+from mmtune.pool import local
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import Done, Failed, Job, Ready, WorkerSpec
 from mmtune.train.recipe import Train, TrialConfig
@@ -243,6 +245,25 @@ def test_trainings_side_by_side_in_one_process_draw_nothing_from_each_other(
         assert ended(job(number, 1).folder) == ended(job(number, 2).folder)
 
 
+def test_a_worker_that_the_kernel_ends_for_its_memory_is_told_from_one_that_somebody_kills(
+    spec: WorkerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Linux counts is a file here: to bring it to kill would end other processes too."""
+    monkeypatch.setattr(local, "VMSTAT", tmp_path / "vmstat")
+    long = TrialConfig(model=AudioRNNConfig(hidden=8), train=Train(epochs=100_000))
+    killed = "worker was killed by SIGKILL"
+    for before, after, reason in ((3, 3, killed), (3, 4, local.OUT_OF_MEMORY), (None, None, killed)):
+        (tmp_path / "vmstat").write_text("nr_free_pages 7\n" + ("" if before is None else f"oom_kill {before}\n"))
+        with LocalPool(spec, 1) as pool:
+            until(pool, Ready)
+            pool.submit(Job(number=1, config=long, seed=1, folder=tmp_path / f"{before}-{after}"))
+            until(pool, Epoch)
+            (tmp_path / "vmstat").write_text("nr_free_pages 7\n" + ("" if after is None else f"oom_kill {after}\n"))
+            os.kill(pool.workers[0].process.pid or 0, signal.SIGKILL)
+            died, _ = until(pool, Died)
+            assert died == Died(number=1, reason=reason, memory=reason == local.OUT_OF_MEMORY)
+
+
 def test_whatever_ends_a_process_of_several_workers_may_end_one_job_only_when_it_does_so_again(
     spec: WorkerSpec, tmp_path: Path
 ) -> None:
@@ -272,6 +293,7 @@ FIRST = """
 import sys
 from pathlib import Path
 from mmtune.base.signals import STOPS
+from mmtune.pool import local
 from mmtune.pool.local import LocalPool
 from mmtune.pool.worker import WorkerSpec
 from mmtune.tune.trying import DIGITS
