@@ -29,6 +29,7 @@ from mmtune.train.optimizers import make_optimizer
 from mmtune.train.rates import share
 from mmtune.train.recipe import Train, TrialConfig
 from mmtune.train.reliance import reliance
+from mmtune.train.statistics import renew
 from mmtune.train.step import DivergenceError, Step, make_engine
 
 
@@ -87,9 +88,11 @@ class Learner:
         self.step.start_epoch()
         self.engine.epoch(torch.randperm(len(self.step.rows), generator=self.random.order).to(self.device))
         with self.random:
-            evaluation = evaluate(self.step.evaluated, self.validation)
-            asked = self.recipe.reliance
-            relied = reliance(self.step.evaluated, self.validation, asked) if asked else {}
+            model, asked = self.step.evaluated, self.recipe.reliance
+            if self.recipe.statistics == "anew":
+                renew(model, self.step.rows, self.recipe.batch_size)
+            evaluation = evaluate(model, self.validation)
+            relied = reliance(model, self.validation, asked) if asked else {}
         trained = self.step.scores()
         if not bool(torch.isfinite(evaluation.logits).all()):
             # Before a metric of the user's own is asked about it.
@@ -103,7 +106,7 @@ class Learner:
         self.history.append({**scores, "epoch_seconds": time.perf_counter() - before})
         best = self.history[self.best_epoch - 1][self.metric.curve] if self.best_epoch else None
         if self.recipe.weights == "last" or self.metric.better(found, best):
-            self.best_epoch, self.best_weights = len(self.history), copied(self.step.evaluated.state_dict())
+            self.best_epoch, self.best_weights = len(self.history), copied(model.state_dict())
         return self.history[-1]
 
     def checkpoint(self) -> Checkpoint:
