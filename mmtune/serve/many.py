@@ -126,6 +126,8 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
             given[bank] = ["" if any(cell.lower() in NOTHING for cell in row) else ",".join(row) for row in rows]
         elif isinstance(form, Vector) and (some := [name for name in form.columns if name in columns]):
             lacking = ", ".join(name for name in form.columns if name not in columns)
+            for name in some:
+                del columns[name]
             LOG.warning("%s: without the column %s, %s is not read: %s needs all", path, lacking, ", ".join(some), bank)
     read = {form.source for form in predictor.forms.values()}
     sources = {name for name, kind in KINDS.items() if kind in read}
