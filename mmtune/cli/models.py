@@ -83,10 +83,11 @@ def require_alone(option: str, beside: Mapping[str, object]) -> None:
 def predict(
     model: Annotated[str, typer.Option(help="A registered model, as named by its study.")],
     image: Annotated[
-        Path | None, typer.Option("--image", "--images", help="A picture, or a folder of many; see --audio.")
+        list[Path] | None, typer.Option("--image", "--images", help="A picture, or a folder of many; see --audio.")
     ] = None,
     audio: Annotated[
-        Path | None, typer.Option(help="A recording, or a folder; files of two folders go together by their names.")
+        list[Path] | None,
+        typer.Option(help="A recording, or a folder; files of two folders go together by their names."),
     ] = None,
     given: Annotated[
         list[str] | None,
@@ -111,8 +112,13 @@ def predict(
     Ends with 3 where it abstains: parts contradict each other, something is like nothing in training, or the answer is
     less sure than --abstain-at asks for. Of many rows it says how many, and ends with 2 where some were refused.
     """
-    inputs = {"image": image, "audio": audio}
-    files, more = {name: str(path) for name, path in inputs.items() if path is not None}, parse_inputs(given or [])
+    inputs = {"image": image or [], "audio": audio or []}
+    for name, paths in inputs.items():
+        if len(paths) > 1:
+            raise InputError(
+                f"predict takes --{name} once, and a folder or --table for many rows; got it {len(paths)} times"
+            )
+    files, more = {name: str(path) for name, paths in inputs.items() for path in paths}, parse_inputs(given or [])
     for name in files.keys() & more.keys():
         raise InputError(f"predict takes {name} once, got it as --{name} and as --input")
     files |= more

@@ -3,8 +3,8 @@
 Batch norm is right from the first epoch on. With Keras' momentum of .99 the running statistics need hundreds of batches
 to forget their start: until then a network that separates its training batches perfectly is scored at chance. Here they
 are the plain mean of all batches so far, until that mean is older than the momentum; from then on both are the same.
-With few batches an epoch that still lags behind the weights, and scores jump from epoch to epoch as the authors' must
-have: `Train(statistics="anew")` does without.
+With few batches an epoch they still lag behind the weights, and scores jump from epoch to epoch, as with Keras:
+`Train(statistics="anew")` does without them.
 """
 
 from __future__ import annotations
