@@ -259,11 +259,11 @@ def test_a_record_says_what_a_prediction_has(predictor: Predictor, folders: dict
         ([], "predict takes one of --image with --audio and --input, --table, and --data"),
         (
             ["--image", "a.png", "--image", "b.png"],
-            "predict takes --image once, and a folder or --table for many rows;",
+            "predict takes --image once, and a folder or --table for many",
         ),
         (
             ["--table", "b.csv", "--out", "b.csv"],
-            "--out must be another file than --table, which it would replace, got",
+            "--out must be another file than --table, which it would replace",
         ),
         (["--data", "x"], "predict takes --data and --out together, got one of them"),
         (["--image", "a.png", "--out", "b.csv"], "predict takes --out for many rows, of folders, --table, --data or"),
