@@ -8,6 +8,8 @@ an audiovisual sequence file (`DATA=mine.npz`) enters as the report has it, with
 
 Command: make study NAME=xflow_cnn_mlp
 Time, 2 cores: about 20 minutes on the bundled sample; `EPOCHS=2` is a first look at 60,000 pairs.
+With few batches an epoch its validation jumps, as batch norms have Keras' momentum:
+`mmtune study xflow_cnn_mlp --fix statistics=anew`.
 Reported: no number on these data; on AVletters and CUAVE the connections lower the error significantly.
 """
 

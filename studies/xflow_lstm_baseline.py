@@ -7,7 +7,7 @@ The MFCC frames are seen in time, 39 steps of 13; the still picture is shown at 
 an audiovisual sequence file (`DATA=mine.npz`) enters as the report has it, with padding masked.
 
 Command: make study NAME=xflow_lstm_baseline
-Time, 2 cores: about 2 hours on the bundled sample; `EPOCHS=2` is a first look at 60,000 pairs.
+Time, 2 cores: about 3 minutes on the bundled sample; `EPOCHS=2` is a first look at 60,000 pairs.
 Reported: no number on these data; on AVletters and CUAVE the connections lower the error significantly.
 """
 
