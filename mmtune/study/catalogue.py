@@ -179,6 +179,9 @@ PENALTIES: Space = (
     *CLASS_WEIGHTS,
     Categorical(path="momentum", values=(0.8, 0.9, 0.95), source="Sutskever et al. 2013", when=("optimizer", "sgd")),
 )
+STATISTICS: Space = (
+    Categorical(path="statistics", values=("running", "anew"), source="Wu and Johnson 2021, for few batches an epoch"),
+)
 
 # ---- augmentations: below one, as in under("train.augment.image", PICTURE_AUGMENTATION)
 

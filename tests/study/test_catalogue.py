@@ -66,6 +66,7 @@ OWNERS: dict[str, Any] = {
     "RECIPE": Train(),
     "CLASS_WEIGHTS": Train(),
     "PENALTIES": Train(),
+    "STATISTICS": Train(),
     "MIXUP": Train(),
     "MODALITY_DROPOUT": Train(),
     "BALANCE": Train(),
@@ -114,7 +115,7 @@ def test_the_recipe_tries_every_field_that_the_recipe_has() -> None:
     """What is left out is the budget, the files, or not a matter of taste."""
     left = {"epochs", "seconds", "patience", "weights", "keep_final", "precision", "reliance"}
     whole = catalogue.RECIPE + catalogue.PENALTIES + catalogue.MIXUP
-    whole += catalogue.MODALITY_DROPOUT + catalogue.BALANCE + catalogue.OUTLIERS
+    whole += catalogue.MODALITY_DROPOUT + catalogue.BALANCE + catalogue.OUTLIERS + catalogue.STATISTICS
     offered = {choice.path for choice in whole}
     assert offered | left == set(flatten(Train()))
 
