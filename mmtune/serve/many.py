@@ -130,8 +130,10 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
                 del columns[name]
             LOG.warning("%s: without the column %s, %s is not read: %s needs all", path, lacking, ", ".join(some), bank)
     read = {form.source for form in predictor.forms.values()}
-    sources = {name for name, kind in KINDS.items() if kind in read}
-    for name in [name for name in columns if name in predictor.forms or name in sources]:
+    for name in [name for name in columns if name not in predictor.forms and KINDS.get(name, "") not in {"", *read}]:
+        del columns[name]
+        LOG.warning("%s: the column %s is not read, this model has no bank of it", path, name)
+    for name in [name for name in columns if name in predictor.forms or name in KINDS]:
         if name in given:
             raise InputError(f"{path}: {name} must be given once, by a column of its name or by those of its numbers")
         own_cells = columns.pop(name)
@@ -140,9 +142,6 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
     if not given:
         wanted = " or ".join(predictor.forms)
         raise InputError(f"{path}: must have a column for {wanted}, has {', '.join(cells.columns)}")
-    for name in KINDS.keys() & columns.keys():
-        del columns[name]
-        LOG.warning("%s: the column %s is not read, this model has no bank of it", path, name)
     known = classes_among(filter(None, labels), predictor.classes)
     strange = [label for label in labels if label and label not in known]
     if strange:

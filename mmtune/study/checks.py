@@ -9,8 +9,8 @@ from functools import reduce
 from typing import Any
 
 from mmtune.base.errors import InputError
-from mmtune.base.fields import flatten, has_fields, inner_of
-from mmtune.study.space import Choice, Real, Space, listed
+from mmtune.base.fields import has_fields, inner_of
+from mmtune.study.space import Choice, Real, listed
 from mmtune.train.recipe import TrialConfig
 
 
@@ -69,10 +69,11 @@ def require_plain(study: str, path: str, value: object) -> None:
         raise InputError(f"study {study}: {path} must be {kinds}, got {type(value).__name__}")
 
 
-def require_condition(study: str, choice: Choice, space: Space, base: Any) -> None:
+def require_condition(study: str, choice: Choice, space: Mapping[str, Choice], known: Mapping[str, Any]) -> None:
     """Raise InputError unless a choice's condition can come true: by what is drawn before it, or else by the base.
 
-    What nothing draws may still be fixed at another value than the base's.
+    space: all choices by path, in their order. known: the base by path; what nothing draws may still be fixed at
+    another value than that.
     """
     if choice.when is None:
         return
@@ -82,13 +83,15 @@ def require_condition(study: str, choice: Choice, space: Space, base: Any) -> No
             f"{place} must be a path and its value, such as ('train.optimizer', 'sgd'), got {choice.when!r}"
         )
     path, value = choice.when
-    known, drawn = flatten(base), {own.path: own for own in space}
     if path not in known:
         raise InputError(f"{place} must name a field of the configuration, got {path!r}")
     require_kind(study, f"when of {choice.path}", value, known[path])
-    if path in drawn and not drawn[path].admits(value):
-        raise InputError(f"{place} must be a value that {path} can have, {drawn[path]}, got {value!r}")
-    if path in drawn and list(drawn).index(path) > list(drawn).index(choice.path):
+    if path not in space:
+        return
+    if not space[path].admits(value):
+        raise InputError(f"{place} must be a value that {path} can have, {space[path]}, got {value!r}")
+    order = list(space)
+    if order.index(path) > order.index(choice.path):
         raise InputError(f"{place}: {path} must stand before it in the space, it stands after it")
 
 

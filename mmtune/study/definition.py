@@ -93,7 +93,7 @@ class Study:
             raise InputError(f"study {self.name}: the space must name a choice once, it names {twice} twice")
         for choice in self.space:
             require_drawable(self.name, choice, self.base)
-            require_condition(self.name, choice, self.space, self.base)
+            require_condition(self.name, choice, space, known)
         for listed in (self.grid or {}, *(phase.varied for phase in self.phases)):
             for path, values in listed.items():
                 if path not in space:
@@ -132,8 +132,9 @@ def usual_sampler(study: Study, base: TrialConfig, fixed: Mapping[str, Value]) -
     """What makes the trials that the report made; each combination once where few are left by what is fixed in base."""
     if study.tries or study.phases:
         return "tries" if study.tries else "phases"
-    few = distinct(pin(study.space, fixed), flatten(base)) <= study.trials
-    return "tpe" if study.grid is None and not few else "grid"
+    if study.grid is not None:
+        return "grid"
+    return "grid" if distinct(pin(study.space, fixed), flatten(base)) <= study.trials else "tpe"
 
 
 def with_fixed(study: Study, fixed: Mapping[str, Value], epochs: int | None) -> TrialConfig:

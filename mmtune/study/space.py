@@ -153,9 +153,9 @@ def draw(space: Space, base: Mapping[str, Any], pick: Callable[[Choice], Value])
     What hangs on a choice that does not apply itself does not apply either.
     """
     drawn: dict[str, Value] = {}
-    outside = {path: value for path, value in base.items() if path not in {choice.path for choice in space}}
+    paths = {choice.path for choice in space}
     for choice in space:
-        if choice.when is None or (outside | drawn).get(choice.when[0]) == choice.when[1]:
+        if choice.when is None or (drawn if choice.when[0] in paths else base).get(choice.when[0]) == choice.when[1]:
             drawn[choice.path] = pick(choice)
     return drawn
 

@@ -167,13 +167,18 @@ def pieces(name: str) -> list[str]:
 
 def divided(name: str, value: str) -> dict[str, str]:
     """A tag as MLflow takes it: cut off, or, where it is read again, over several; InputError where it is too long."""
-    value = value.replace("\0", "")  # PostgreSQL has none
-    parts = [value[start : start + LONGEST_TAG] for start in range(0, len(value), LONGEST_TAG)] or [""]
     if name not in READ_AGAIN:
-        return {name: parts[0]}
+        return {name: plain(value, LONGEST_TAG)}
+    parts = [value[start : start + LONGEST_TAG] for start in range(0, len(value), LONGEST_TAG)] or [""]
     if len(parts) > MOST_PIECES:
         raise InputError(f"{name} must have at most {MOST_PIECES * LONGEST_TAG:,} letters, it has {len(value):,}")
+    # JSON, in which a NUL is written out.
     return dict(zip(pieces(name), parts, strict=False))
+
+
+def plain(text: str, longest: int) -> str:
+    """The beginning of a text, without NUL, which PostgreSQL has not."""
+    return text.replace("\0", "")[:longest]
 
 
 def joined(tags: Mapping[str, str], name: str) -> str:

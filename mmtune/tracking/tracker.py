@@ -50,6 +50,7 @@ from mmtune.tracking.runs import (
     key_to_json,
     of_key,
     pieces,
+    plain,
     study_run,
     trial_run,
 )
@@ -513,8 +514,3 @@ def metrics_of(point: Point) -> list[Metric]:
 def fitting(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags as every store takes them."""
     return {name: text for own, value in tags.items() for name, text in divided(own, value).items()}
-
-
-def plain(text: str, longest: int) -> str:
-    """The beginning of a text, without NUL, which PostgreSQL has not."""
-    return text.replace("\0", "")[:longest]

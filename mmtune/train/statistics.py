@@ -31,10 +31,11 @@ def renew(model: nn.Module, rows: Rows, batch_size: int) -> None:
     running = [value for own in norms for value in (own.running_mean, own.running_var) if isinstance(value, Tensor)]
     sums = [torch.zeros_like(value, dtype=torch.float64) for value in running]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.labels.device)
-    with following(model, norms):
+    with following(model, norms) as counts:
         for batch in order.split(batch_sizes(len(rows), batch_size)):
-            for own in norms:
-                forget(own)
+            for count in counts:
+                # Each batch is taken for the first.
+                count.zero_()
             answer(model, rows.batch(batch)[0])
             for total, value in zip(sums, running, strict=True):
                 total += value.double() * len(batch)
@@ -43,30 +44,26 @@ def renew(model: nn.Module, rows: Rows, batch_size: int) -> None:
 
 
 @contextmanager
-def following(model: nn.Module, norms: Sequence[nn.Module]) -> Iterator[None]:
-    """Let norms take the next batch's statistics for their own, in a model that is not trained otherwise."""
+def following(model: nn.Module, norms: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Let norms take a first batch's statistics for their own, in a model that is not trained otherwise.
+
+    Gives how many batches each has followed.
+    """
     modes = {own: own.training for own in model.modules()}
     kept = [(own, own.momentum) for own in norms if hasattr(own, "momentum")]
-    counts = [(own, name, getattr(own, name).clone()) for own in norms for name in COUNTS if hasattr(own, name)]
+    counts: list[Tensor] = [getattr(own, name) for own in norms for name in COUNTS if hasattr(own, name)]
+    before = [count.clone() for count in counts]
     model.eval()
     for own in norms:
         own.train()
     for own, _ in kept:
         own.momentum = 1.0  # type: ignore[assignment]
     try:
-        yield
+        yield counts
     finally:
         for own, momentum in kept:
             own.momentum = momentum
-        for own, name, count in counts:
-            getattr(own, name).copy_(count)
+        for count, value in zip(counts, before, strict=True):
+            count.copy_(value)
         for own, mode in modes.items():
             own.training = mode
-
-
-def forget(norm: nn.Module) -> None:
-    """Let a norm that goes by how many batches it has followed take the next one for the first."""
-    for name in COUNTS:
-        count = getattr(norm, name, None)
-        if isinstance(count, Tensor):
-            count.zero_()

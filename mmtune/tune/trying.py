@@ -115,6 +115,7 @@ def try_network(config: Any, dataset: Dataset, missing: Sequence[str]) -> None:
     from torch import Tensor, nn
 
     from mmtune.networks.output import answer
+    from mmtune.networks.storage import filled
     from mmtune.train.batches import rows_of
 
     name = type(config).__name__
@@ -151,5 +152,5 @@ def try_network(config: Any, dataset: Dataset, missing: Sequence[str]) -> None:
         if training and not output.logits.requires_grad:
             raise InputError(f"logits of {name} must depend on weights that can be trained")
     # As a training's best weights are kept, averaged, saved and loaded.
-    config.build(rows.shapes).load_state_dict({path: value.clone() for path, value in model.state_dict().items()})
+    filled(config, rows.shapes, model.state_dict())
     copy.deepcopy(model)
