@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # passes on all that are given.
 OPTIONS := PYTHON NAME NAMES DATA PROTOCOL SEED SEEDS STORE FIX FOLDS REPEATS TRIALS EPOCHS HOURS UNTIL PATIENCE TRIAL_MINUTES \
 	SAMPLER WARM_START WORKERS DEVICE THREADS POOL RAY_ADDRESS GPUS_PER_TRIAL SLURM KEEP CHECKPOINT_EVERY HUNG_AFTER STORE_PATIENCE PORT OUT \
-	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE TOP ABSTAIN_AT COVERAGE STUDIES VERSION FORMAT TO MINUTES ROUNDS ROWS READERS SIDES KILL FULL
+	RUN RESULTS FORCE TEST TRIAL MODEL IMAGE AUDIO INPUT TABLE LABEL PROBABILITIES TOP ABSTAIN_AT COVERAGE STUDIES VERSION FORMAT TO MINUTES ROUNDS ROWS READERS SIDES KILL FULL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 $(if $(filter-out $(OPTIONS),$(GIVEN)),$(error $(filter-out $(OPTIONS),$(GIVEN)) is none of the options $(OPTIONS)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
@@ -156,8 +156,9 @@ compare: $(READY) ## Test whether studies differ, with a page: NAMES="reference 
 promote: $(READY) ## Register a study's best model, or a trial's: NAME=... [TRIAL= RUN= DATA= PROTOCOL= SEED= FORCE=1]
 	@$(BIN)/mmtune promote $(call need,NAME) $(call flags,TRIAL RUN DATA PROTOCOL SEED STORE STUDIES,NAME FORCE) $(if $(call on,FORCE),--force)
 
-predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [OUT=x.csv TOP=3 VERSION=2 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
-	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE DATA OUT TOP VERSION ABSTAIN_AT COVERAGE STUDIES STORE,MODEL)
+predict: $(READY) ## Predict: MODEL=... IMAGE=x.png AUDIO=x.wav INPUT=age=31 [folders, or TABLE=, or DATA=] [LABEL=column OUT=x.csv PROBABILITIES=1 TOP=3 VERSION=2 ABSTAIN_AT=1% COVERAGE=95% STUDIES=]
+	@$(BIN)/mmtune predict --model $(call need,MODEL) $(call flags,IMAGE AUDIO INPUT TABLE LABEL DATA OUT TOP VERSION ABSTAIN_AT COVERAGE STUDIES STORE,MODEL PROBABILITIES) \
+		$(if $(call on,PROBABILITIES),--probabilities)
 
 serve: $(READY) ## Answer requests for a registered model on loopback: MODEL=... [PORT=5001 VERSION= STUDIES= STORE=]
 	@$(BIN)/mmtune serve $(call need,MODEL) $(call flags,PORT VERSION STUDIES STORE,MODEL)

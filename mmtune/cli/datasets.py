@@ -37,7 +37,9 @@ def build(
     table: Annotated[Path | None, typer.Option(help="A CSV file instead of folders: one row a sample.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="A column of pictures, as COLUMN:32x32:rgb.")] = None,
     array: Annotated[list[str] | None, typer.Option(help="A column of .npy files, as COLUMN:39x13.")] = None,
-    vector: Annotated[list[str] | None, typer.Option(help="Columns of numbers, as age,height.")] = None,
+    vector: Annotated[
+        list[str] | None, typer.Option(help="Columns of numbers, as age,height; with :filled some may be missing.")
+    ] = None,
     label: Annotated[str, typer.Option(help="The column of labels; of folders a regex over paths.")] = "",
     split: Annotated[str, typer.Option(help="The column that says train or test.")] = "",
     group: Annotated[list[str] | None, typer.Option(help="speaker=COLUMN; of folders speaker=REGEX.")] = None,

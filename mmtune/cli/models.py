@@ -95,7 +95,9 @@ def predict(
     ] = None,
     table: Annotated[Path | None, typer.Option(help="A CSV file with a column for each bank: many rows.")] = None,
     data: Annotated[Path | None, typer.Option(help="This data set's test partition instead.")] = None,
+    label: Annotated[str, typer.Option(help="The column of --table that has the true classes, if not label.")] = "",
     out: Annotated[Path | None, typer.Option(help="Where to write many answers, as a CSV file.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="A column of --out for each class.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print each row as JSON, on a line.")] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to print of each row.")] = 1,
     every: Annotated[bool, typer.Option("--all", help="Answer every word of a recording.")] = False,
@@ -124,6 +126,10 @@ def predict(
     files |= more
     if sum((bool(files), data is not None, table is not None)) != 1:
         raise InputError("predict takes one of --image with --audio and --input, --table, and --data")
+    if label and table is None:
+        raise InputError("predict takes --label with --table, got it without")
+    if probabilities and out is None:
+        raise InputError("predict takes --probabilities with --out, got it without")
     if data is not None and out is None:
         raise InputError("predict takes --data and --out together, got one of them")
     if every and not files:
@@ -137,7 +143,8 @@ def predict(
 
     error = None if abstain_at is None else read_share("--abstain-at", abstain_at)
     kept = read_share("--coverage", coverage)
-    asked = Asked(files=files, table=table, data=None if data is None else open_data(data), every=every)
+    dataset = None if data is None else open_data(data)
+    asked = Asked(files=files, table=table, label=label, data=dataset, every=every)
     if out is not None and not asked.is_many:
         raise InputError("predict takes --out for many rows, of folders, --table, --data or --all, got one row's files")
     if out is not None and table is not None and out.resolve() == table.resolve():
@@ -147,7 +154,7 @@ def predict(
     predictor = load(model, version=version, store=store).cautious(abstain_at=error, coverage=kept)
     if asked.is_many:
         with data_progress() as advance:
-            told = predict_many(predictor, asked, out, top, advance)
+            told = predict_many(predictor, asked, out, top, advance, probabilities)
         for line in told.json if json else told.lines:
             typer.echo(line)
         for line in told.summary:

@@ -17,6 +17,7 @@ SOUNDS: dict[str, type[Sound]] = {"mfcc": Mfcc, "logmel": LogMel, "waveform": Wa
 USUAL = ("mfcc", "waveform", "speech")
 NAMED = ("waveform", "speech")
 """Banks of a folder's recordings that are called as their form is."""
+FILLED = re.compile(r":filled$")
 EXAMPLES = {"--image": "32x32:rgb", "--array": "39x13"}
 
 
@@ -48,7 +49,7 @@ def table_of(
     array: Sequence[str] = (),
     vector: Sequence[str] = (),
 ) -> Table:
-    """A table with banks by texts: photo:32x32:rgb, clip:logmel, column:39x13, and age,height or body=age,height.
+    """A table with banks by texts: photo:32x32:rgb, clip:logmel, column:39x13, age,height and body=age,height:filled.
 
     Banks are called as their columns, or by NAME=COLUMN:FORM; further ones of one column COLUMN_KIND.
     Raises InputError where a text is none such.
@@ -67,8 +68,10 @@ def table_of(
             found.append(Asked(bank, column, made))
     for text in vector:
         named, equals, rest = text.partition("=")
-        columns = tuple(column.strip() for column in (rest if equals else text).split(","))
-        found.append(Asked(named if equals else "vector", ",".join(columns), Vector(columns=columns)))
+        own, filled = FILLED.subn("", rest if equals else text)
+        columns = tuple(column.strip() for column in own.split(","))
+        made = Vector(columns=columns, filled=bool(filled))
+        found.append(Asked(named if equals else "vector", ",".join(columns), made))
     if not found:
         raise InputError("--table needs a bank at least: --image, --audio, --array or --vector")
     require_asked(found)

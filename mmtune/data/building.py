@@ -27,6 +27,7 @@ from mmtune.data.store import require_replaceable, save
 from mmtune.data.tables import read_table
 
 CHUNK = 1024
+FILLED = "--vector COLUMN,...:filled takes the mean of its column for a number that is missing"
 
 
 def build(what: Folders | Table, out: Path, how: How | None = None, on_progress: Progress | None = None) -> Dataset:
@@ -55,7 +56,7 @@ Parts = tuple[tuple[str, ...], Partition, Partition, Sequence[Asked], dict[str, 
 
 def of_table(what: Table, how: How, report: Progress) -> Parts:
     source = read_table(what.path, what.asked, how, report)
-    require_usable(how, source)
+    require_usable(how, source, advice=FILLED if source.facts["halved"] else "")
     report("features", 0, 2)
     train, test = divide(source, None, what.path, how, what.asked)
     provenance = {"source": "built", "table": source.facts, "seed": how.seed}

@@ -29,6 +29,8 @@ CLIPPED = 0.001
 MOST_VALUES = 2**24
 PART = 2**18
 ROUNDED = 20  # bits
+NOTHING = ("", "nan", "na", "n/a", "null", "none")
+"""What a number's text says where there is none, in any case."""
 Scale = tuple[float, ...]
 
 
@@ -266,7 +268,10 @@ class Standardised(Form):
         require_scale(self.mean, self.std, self.shape[-1] if self.mean else 0)
 
     def fit(self, values: NDArray[Any]) -> Self:
-        mean, std = scale_of(values)
+        return self.fitted(*scale_of(values))
+
+    def fitted(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Self:
+        """The form with a scale; what never varies keeps its unit."""
         return replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
 
     @property
@@ -312,13 +317,22 @@ def as_float(text: str) -> float:
     return float(text.replace("_", "?"))
 
 
+def is_nothing(text: str) -> bool:
+    """Whether a number's text says that there is none."""
+    return text.strip().lower() in NOTHING
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vector(Standardised):
-    """Numbers by name, such as the columns of a table."""
+    """Numbers by name, such as the columns of a table.
+
+    filled: whether some of them may be missing, which unscaled are NaN, and become the mean of their column.
+    """
 
     kind: ClassVar[str] = "vector"
     source: ClassVar[str] = "numbers"
     columns: tuple[str, ...]
+    filled: bool = False
 
     def __post_init__(self) -> None:
         if not all(self.columns) or not 0 < len(self.columns) == len(set(self.columns)):
@@ -329,14 +343,30 @@ class Vector(Standardised):
     def shape(self) -> tuple[int, ...]:
         return (len(self.columns),)
 
+    def fit(self, values: NDArray[Any]) -> Self:
+        """InputError where a column has no number at all."""
+        present = ~np.isnan(values)
+        if present.all():
+            return super().fit(values)
+        if not (some := present.any(axis=0)).all():
+            raise InputError(f"{self.columns[some.argmin()]} must have a number in training, has none")
+        scales = [scale_of(own[there, None]) for own, there in zip(values.T, present.T, strict=True)]
+        mean, std = (np.concatenate(own) for own in zip(*scales, strict=True))
+        return self.fitted(mean, std)
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        scaled = super().scaled(values)
+        return np.nan_to_num(scaled, nan=0.0, posinf=np.inf, neginf=-np.inf) if self.filled and self.mean else scaled
+
     def parse(self, text: str) -> NDArray[Any]:
         """The value of numbers in a text, as NAME=NUMBER or in order, with commas between them."""
         parts = [part.strip().rpartition("=") for part in text.split(",")]
         named = {name.strip(): number for name, _, number in parts if name}
         given = [named.get(name, "") for name in self.columns] if named else [number for _, _, number in parts]
+        gaps = [self.filled and is_nothing(number) for number in given]
         try:
-            numbers = np.array([as_float(number) for number in given], np.float64)
-            if len(parts) != len(self.columns) or not np.isfinite(numbers).all():
+            numbers = np.array([math.nan if gap else as_float(own) for own, gap in zip(given, gaps, strict=True)])
+            if len(parts) != len(self.columns) or all(gaps) or not np.isfinite(numbers[np.logical_not(gaps)]).all():
                 raise ValueError
         except ValueError as error:
             raise InputError(f"numbers must be given for {', '.join(self.columns)}, got {text!r}") from error

@@ -64,18 +64,21 @@ def of_source(what: str, facts: Mapping[str, Any]) -> Said:
     naming = facts.get("naming")
     yield what, f"{'a table' if naming == 'table' else f'by the naming {naming}'}{rows}{test}"
     other = facts.get("other_classes")
+    filled = facts.get("filled")
+    for text, counts in (("of other classes, not used", other), ("empty, so the mean of training", filled)):
+        if isinstance(counts, dict) and counts:
+            yield "", f"{text}: {counted(counts)}"
     texts = {
-        "other_classes": f"of other classes, not used: {counted(other)}" if isinstance(other, dict) and other else "",
         "equal": "are equal to an earlier one: a value is kept once, and never on both sides",
         "of_two_classes": "values have several classes",
-        "halved": "rows have no numbers, as one or more of their cells are empty",
+        "halved": "rows have no numbers, as one or more of their cells are empty; --vector ...:filled fills these",
         "left_out": "left out of training, as their content is in the test too",
         "skipped": f"could not be used: {first(facts, 'skipped')}",
         "ignored": f"of the files are ignored: {first(facts, 'ignored')}",
     }
     for key, text in texts.items():
-        if facts.get(key) and text:
-            yield "", text if key == "other_classes" else f"{number(facts, key)} {text}"
+        if facts.get(key):
+            yield "", f"{number(facts, key)} {text}"
     if isinstance(facts.get("test_source"), dict):
         yield from of_source("test source", facts["test_source"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from mmtune.data.identity import content_ids
 
 FIRST = 20
 LARGE = 2**28  # bytes
+TABLE_LINE = re.compile(r", line [0-9]+(?:, (.*))?$")
 
 
 def read_files(
@@ -69,7 +71,7 @@ def space(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
     """Raise InputError with the first of what cannot be used, as many as fit into its line, and how many there are.
 
-    Of more than FIRST those that break one rule in one column of a table are named by the first of them.
+    Of more than FIRST those lines of a table that break one rule, in one column of it, are named by the first of them.
     """
     if bad:
         lines = [f"{name}: {reason}" for name, reason in bad.items()] if len(bad) <= FIRST else by_rule(bad)
@@ -82,11 +84,11 @@ def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
 
 
 def by_rule(bad: Mapping[str, str]) -> list[str]:
-    """What cannot be used, a line for each file, or for each rule that a column breaks, with how many do so."""
+    """What cannot be used, a line for each file, or for each rule that a table or a column breaks, with how often."""
     found: dict[tuple[str, str], list[str]] = {}
     for name, reason in bad.items():
-        column = name.rpartition(", ")[2] if name.count(", ") > 1 else ""
-        key = (column, reason.partition(", got ")[0]) if column else (name, "")
+        line = TABLE_LINE.search(name)
+        key = (line[1] or "", reason.partition(", got ")[0]) if line else (name, "")
         found.setdefault(key, []).append(f"{name}: {reason}")
     return [f"{own[0]}" + (f" (and {len(own) - 1} more like it)" if len(own) > 1 else "") for own in found.values()]
 

@@ -20,15 +20,13 @@ from mmtune.data.checks import require_classes, require_names
 from mmtune.data.classes import classes_of, ordered
 from mmtune.data.dataset import RECORDING, Bank, Partition, Progress
 from mmtune.data.folders import first_names, numbers
-from mmtune.data.forms import Sound, Vector, as_float, dtype_of
+from mmtune.data.forms import Sound, Vector, as_float, dtype_of, is_nothing
 from mmtune.data.identity import distinct
 from mmtune.data.reading import read_files, require_sound
 from mmtune.data.sources import Asked, How, Source, test_parts
 
 LONGEST_TABLE, LONGEST_HEADER, MOST_CELLS = 64 * MEBIBYTE, 2**16, 2**23
 LABEL, SPLIT = "label", "split"
-NOTHING = ("", "nan", "na", "n/a", "null", "none")
-"""What a cell of numbers says where there is none, in any case."""
 
 
 class Cells(NamedTuple):
@@ -44,6 +42,17 @@ class Cells(NamedTuple):
         return self.columns[name]
 
 
+class Gaps(NamedTuple):
+    """Numbers that a table lacks in rows that have others of the same bank.
+
+    lost: by line a column that is empty, for which the row has none of the bank; filled: of columns that are filled how
+    many are empty.
+    """
+
+    lost: dict[str, str]
+    filled: dict[str, int]
+
+
 def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -> Source:
     """The samples of a CSV file, whose paths are relative to its folder.
 
@@ -54,7 +63,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     cells = read_cells(path)
     labels = cells.column(path, how.label or LABEL)
     bad: dict[str, str] = {}
-    gaps: dict[str, str] = {}
+    gaps = Gaps({}, {})
     banks: dict[str, Bank] = {}
     groups = {name: cells.column(path, column) for name, column in how.named_groups(alone=True).items()}
     test = sides(path, cells, how.split, bad)
@@ -65,7 +74,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
         if one.column in banks:
             continue
         if isinstance(one.form, Vector):
-            banks[one.column] = read_numbers(path, cells, one.form.columns, bad, gaps)
+            banks[one.column] = read_numbers(path, cells, one.form, bad, gaps)
         else:
             banks[one.column] = read_column(path, cells, one, bad, report)
     heard = next((one.column for one in asked if isinstance(one.form, Sound)), "")
@@ -76,7 +85,7 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     nothing = [f"line {line}" for line, own in zip(cells.lines, empty.tolist(), strict=True) if own]
     for place in nothing:
         if place not in wrong:
-            why = f", as its {gaps[place]} is empty" if place in gaps else ""
+            why = f", as its {gaps.lost[place]} is empty" if place in gaps.lost else ""
             bad[place] = f"must have a value in one bank at least, has none{why}"
     unusable = wrong.union(nothing)
     kept = np.flatnonzero([f"line {line}" not in unusable for line in cells.lines])
@@ -93,7 +102,8 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     )
     for name, own in whole.groups.items():
         require_names(own, f"{path}: group {name}")
-    source = Source(classes, whole, test, {"naming": "table", "rows": len(labels), "halved": len(gaps)}, bad)
+    facts = {"naming": "table", "rows": len(labels), "halved": len(gaps.lost), "filled": gaps.filled}
+    source = Source(classes, whole, test, facts, bad)
     return source if len(kept) == len(labels) else source.take(kept)
 
 
@@ -149,26 +159,25 @@ def sides(path: Path, cells: Cells, column: str, bad: dict[str, str]) -> NDArray
     return np.array([tests.get(cell, False) for cell in own])
 
 
-def read_numbers(path: Path, cells: Cells, columns: Sequence[str], bad: dict[str, str], gaps: dict[str, str]) -> Bank:
-    """The bank of numbers in some columns, unscaled float64; a row with an empty cell among them has none.
-
-    bad: is told what is no number, by line and column; gaps: the first empty column of lines that have some numbers.
-    """
-    own = [cells.column(path, column) for column in columns]
-    values = np.zeros((len(cells.lines), len(columns)))
-    present = np.ones(len(cells.lines), bool)
+def read_numbers(path: Path, cells: Cells, form: Vector, bad: dict[str, str], gaps: Gaps) -> Bank:
+    """The bank of numbers in some columns, unscaled float64; bad: is told what is no number, by line and column."""
+    own = [cells.column(path, column) for column in form.columns]
+    values = np.zeros((len(cells.lines), len(own)))
     for row, (line, texts) in enumerate(zip(cells.lines, zip(*own, strict=True), strict=True)):
         for turn, text in enumerate(texts):
-            if text.lower() in NOTHING:
-                present[row] = False
-                if not all(own.lower() in NOTHING for own in texts):
-                    gaps.setdefault(f"line {line}", columns[turn])
-                continue
-            number = as_number(text)
+            number = math.nan if is_nothing(text) else as_number(text)
             if number is None:
-                bad[f"line {line}, {columns[turn]}"] = f"must be a number, got {text!r:.50}"
+                bad[f"line {line}, {form.columns[turn]}"] = f"must be a number, got {text!r:.50}"
             values[row, turn] = number or 0.0  # and -0.0 is 0.0
-    return distinct(values, present)
+    empty = np.isnan(values)
+    nothing = np.all(empty, axis=1)
+    if form.filled:
+        counts = empty[~nothing].sum(axis=0).tolist()
+        gaps.filled.update({column: count for column, count in zip(form.columns, counts, strict=True) if count})
+        return distinct(values, ~nothing)
+    for row in np.flatnonzero(empty.any(axis=1) & ~nothing).tolist():
+        gaps.lost.setdefault(f"line {cells.lines[row]}", form.columns[empty[row].argmax()])
+    return distinct(values, ~np.any(empty, axis=1))
 
 
 def as_number(text: str) -> float | None:

@@ -20,11 +20,13 @@ REFUSED = 2
 class Asked:
     """What a command is to answer: files or folders by name, a table, or a data set's test partition.
 
-    every: whether each word of a recording is to be answered.
+    label: the column of the table that has the true classes, "" for the usual one. every: whether each word of a
+    recording is to be answered.
     """
 
     files: Mapping[str, str]
     table: Path | None = None
+    label: str = ""
     data: Dataset | None = None
     every: bool = False
 
@@ -47,13 +49,16 @@ class Told:
     code: int
 
 
-def predict_many(predictor: Predictor, asked: Asked, out: Path | None, top: int, report: Progress) -> Told:
+def predict_many(
+    predictor: Predictor, asked: Asked, out: Path | None, top: int, report: Progress, probabilities: bool = False
+) -> Told:
     """Answer all rows, and write them to `out` if it is given, where they then need not be printed."""
     rows, found = answered(predictor, asked, report)
     records: list[Record] = [record(rows, answer, place, top) for place, answer in enumerate(found)]
     told = summary(records, rows.groups, predictor.classes)
     if out is not None:
-        write_csv(out, records)
+        shares = [[] if own.prediction is None else own.prediction.probabilities[0].tolist() for own in found]
+        write_csv(out, records, rows.columns, shares, predictor.classes if probabilities else ())
         told.append(f"written: {out}")
     shown = [] if out is not None else [line(predictor, rows, own, place, top) for place, own in enumerate(found)]
     code = REFUSED if any(answer.refused for answer in found) else 0
@@ -67,7 +72,7 @@ def answered(predictor: Predictor, asked: Asked, report: Progress) -> tuple[Rows
     if asked.every:
         return every_word(predictor, asked.files)
     if asked.table is not None:
-        rows = of_table(asked.table, predictor)
+        rows = of_table(asked.table, predictor, asked.label)
     else:
         rows = of_folders({name: Path(own) for name, own in asked.files.items()}, predictor)
     return rows, list(answers(predictor, rows, report))
@@ -79,5 +84,6 @@ def of_data(predictor: Predictor, dataset: Dataset) -> tuple[Rows, list[Answer]]
     known = set(predictor.classes)
     labels = [name if (name := dataset.classes[number]) in known else "" for number in test.labels]
     groups = {name: own.tolist() for name, own in test.groups.items()}
-    rows = Rows(names=[str(row) for row in range(len(test))], given={}, labels=labels, groups=groups)
+    names = [str(row) for row in range(len(test))]
+    rows = Rows(names=names, given={}, labels=labels, groups=groups, columns=groups)
     return rows, [Answer(prediction.at(row)) for row in range(len(test))]

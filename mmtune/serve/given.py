@@ -78,11 +78,19 @@ def by_column(name: str, given: Any, form: Vector) -> NDArray[Any]:
     rule = f"{name} must have as many numbers in each of {', '.join(form.columns)}"
     try:
         columns = [np.asarray(by_name[column]) for column in form.columns]
+        columns = [nan_for_none(column) if form.filled else column for column in columns]
     except ValueError as error:
         raise InputError(f"{rule}, some of one have more than others") from error
     if len({column.shape for column in columns}) > 1:
         raise InputError(rule)
     return np.stack(columns, axis=-1)
+
+
+def nan_for_none(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers of which some are None, which becomes NaN; anything else as it is."""
+    if values.dtype != object or not all(one is None or isinstance(one, int | float) for one in values.flat):
+        return values
+    return values.astype(np.float64)
 
 
 def as_array(name: str, given: Any, form: Form) -> NDArray[Any]:
@@ -104,7 +112,11 @@ def as_array(name: str, given: Any, form: Form) -> NDArray[Any]:
     rows = array[:, None] if form.shape == (1,) and array.ndim == 1 else rows
     if rows.ndim != sides + 1 or not rows.size or not (sound or rows.shape[1:] == form.shape):
         raise InputError(f"{rule}, got {array.dtype} of shape {array.shape}")
-    require_finite(name, rows)
+    if isinstance(form, Vector) and form.filled:
+        require_some(name, rows)
+        require_finite(name, np.nan_to_num(rows, nan=0.0, posinf=np.inf, neginf=-np.inf))
+    else:
+        require_finite(name, rows)
     kind = np.dtype(np.float64) if isinstance(form, Vector) else dtype_of(form)
     return in_range(rows, rule) if sound else in_type(rows, kind, rule)
 
@@ -173,6 +185,12 @@ def check_input(name: str, array: Any, form: Form) -> None:
     if array.dtype != kind or array.shape[1:] != form.shape or not len(array):
         raise InputError(f"{rule}, got {array.shape} of {array.dtype}")
     require_finite(name, array)
+
+
+def require_some(name: str, rows: NDArray[Any]) -> None:
+    """Raise InputError, naming the first row, where no number of a row is known."""
+    if (nothing := np.isnan(rows).all(axis=1)).any():
+        raise InputError(f"{name} must have a number in each row, row {int(nothing.argmax())} has none")
 
 
 def require_finite(name: str, rows: NDArray[Any]) -> None:

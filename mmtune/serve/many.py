@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mmtune.base.errors import InputError
 from mmtune.data.classes import classes_among
 from mmtune.data.dataset import SPEAKER, Progress
-from mmtune.data.forms import Form, Speech, Vector
+from mmtune.data.forms import Form, Speech, Vector, is_nothing
 from mmtune.data.layouts import ENDING, SUFFIXES, files_of, recognise
-from mmtune.data.tables import LABEL, NOTHING, read_cells
+from mmtune.data.tables import LABEL, read_cells
 from mmtune.serve.given import KINDS, assigned, require_taken
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
@@ -33,13 +33,15 @@ class Rows:
     """N rows that are to be answered.
 
     names: what each is called. given: by bank the file, or the numbers as a text, of each row, "" where it has none.
-    labels: the true class of each, "" where it is not known; groups: by name, such as the speaker of each.
+    labels: the true class of each, "" where it is not known; groups: by name, such as the speaker of each. columns: by
+    name all that a user's own file says of each.
     """
 
     names: Sequence[str]
     given: Mapping[str, Sequence[str]]
     labels: Sequence[str] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Answer(NamedTuple):
@@ -72,7 +74,8 @@ def of_folders(folders: Mapping[str, Path], predictor: Predictor) -> Rows:
     names = list(found[first])
     given = {name: [str(folders[name] / paths[own]) for own in names] for name, paths in found.items()}
     labels, groups = said_by_paths(folders[first], first, [found[first][own] for own in names], predictor.classes)
-    return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=groups)
+    by_bank = assigned(given, predictor.forms, predictor.forms)
+    return Rows(names=names, given=by_bank, labels=labels, groups=groups, columns=groups)
 
 
 def kind_of(name: str) -> str:
@@ -109,21 +112,25 @@ def said_by_paths(
     return labels if any(labels) else [], {SPEAKER: speakers} if any(speakers) else {}
 
 
-def of_table(path: Path, predictor: Predictor) -> Rows:
+def of_table(path: Path, predictor: Predictor, label: str = "") -> Rows:
     """The rows of a CSV file: a column for each bank, or `image` and `audio`, whose paths are relative to the table.
 
-    The column `label`, if there is one, has the true classes, and every other one is a group. A vector is made of the
-    columns of its own names. InputError where no column is of any use.
+    The column `label`, if there is one, or the one that is named, has the true classes, and every other one is a group.
+    A vector is made of the columns of its own names. InputError where no column is of any use.
     """
     cells = read_cells(path)
     columns = dict(cells.columns)
-    labels = columns.pop(LABEL, [])
+    if label:
+        cells.column(path, label)
+    labels = columns.pop(label or LABEL, [])
     given: dict[str, list[str]] = {}
     for bank, form in predictor.forms.items():
         if isinstance(form, Vector) and set(form.columns) <= columns.keys():
             own = [columns.pop(column) for column in form.columns]
-            rows = zip(*own, strict=True)
-            given[bank] = ["" if any(cell.lower() in NOTHING for cell in row) else ",".join(row) for row in rows]
+            lost = all if form.filled else any
+            rows = list(zip(*own, strict=True))
+            given[bank] = ["" if lost(map(is_nothing, row)) else ",".join(row) for row in rows]
+            note_filled(path, form, own, given[bank])
         elif isinstance(form, Vector) and (some := [name for name in form.columns if name in columns]):
             lacking = ", ".join(name for name in form.columns if name not in columns)
             for name in some:
@@ -150,7 +157,18 @@ def of_table(path: Path, predictor: Predictor) -> Rows:
         )
     labels = [known.get(label, "") for label in labels]
     names = [f"{path.name}, line {line}" for line in cells.lines]
-    return Rows(names=names, given=assigned(given, predictor.forms, predictor.forms), labels=labels, groups=columns)
+    by_bank = assigned(given, predictor.forms, predictor.forms)
+    return Rows(names=names, given=by_bank, labels=labels, groups=columns, columns=cells.columns)
+
+
+def note_filled(path: Path, form: Vector, columns: Sequence[Sequence[str]], given: Sequence[str]) -> None:
+    """Note in the log how many numbers of a table are taken as the mean of their column."""
+    if not form.filled:
+        return
+    counts = [sum(is_nothing(cell) for cell, row in zip(own, given, strict=True) if row) for own in columns]
+    told = ", ".join(f"{name} {count}" for name, count in zip(form.columns, counts, strict=True) if count)
+    if told:
+        LOG.warning("%s: empty, so the mean of training: %s", path, told)
 
 
 def answers(predictor: Predictor, rows: Rows, report: Progress) -> Iterator[Answer]:

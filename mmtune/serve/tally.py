@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mmtune.base.files import write_named
+from mmtune.data.tables import LABEL
 from mmtune.serve.many import Answer, Rows
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
@@ -58,14 +59,28 @@ def line(predictor: Predictor, rows: Rows, answer: Answer, place: int, top: int)
     return "  ".join([name, listed(likeliest(found, top)), *wrong, *remarks(predictor, found, 0)])
 
 
-def write_csv(path: Path, records: Sequence[Record]) -> None:
-    """Write a CSV file of COLUMNS, whole or not at all; InputError where it cannot be written."""
+def write_csv(
+    path: Path,
+    records: Sequence[Record],
+    given: Mapping[str, Sequence[str]],
+    probabilities: Sequence[Sequence[float]],
+    classes: Sequence[str],
+) -> None:
+    """Write a CSV file, whole or not at all: what was given of each row as it was, COLUMNS, and `p(CLASS)` of classes.
+
+    A given column of a name that is taken is called `NAME (given)`, but for `label`, which it then is.
+    InputError where it cannot be written.
+    """
+    ours = [*(name for name in COLUMNS if name != LABEL or name not in given), *(f"p({name})" for name in classes)]
+    theirs = {name: f"{name} (given)" if name in ours else name for name in given}
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, [ours[0], *theirs.values(), *ours[1:]], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for own in records:
+    for place, (own, shares) in enumerate(zip(records, probabilities, strict=True)):
         flags: Record = {name: int(own[name]) for name in ("abstained", "agree", "familiar") if name in own}
-        writer.writerow({**own, **flags, "set": ", ".join(own.get("set", []))})
+        told: Record = {**own, **flags, "set": ", ".join(own.get("set", []))}
+        told |= {f"p({name})": f"{share:.6g}" for name, share in zip(classes, shares, strict=False)}
+        writer.writerow(told | {theirs[name]: cells[place] for name, cells in given.items()})
     write_named(path, text.getvalue().encode())
 
 

@@ -88,6 +88,18 @@ def test_numbers_are_parsed_by_name_or_order() -> None:
         assert "numbers must be given for age, height" in refusal(lambda own=text: form.parse(own))
 
 
+def test_of_filled_numbers_some_may_be_missing_and_none_may_be_infinite() -> None:
+    form = Vector(columns=("age", "height"), mean=(1.0, 2.0), std=(2.0, 4.0), filled=True)
+    assert (
+        form.parse("age=3,height=").tolist()
+        == form.parse("3,NA").tolist()
+        == form.parse("3, nan").tolist()
+        == [1.0, 0.0]
+    )
+    for text in ("", "3", ",", "age=,height=NA", "age=3", "inf,1", "a,", "3,,4"):
+        assert "numbers must be given for age, height" in refusal(lambda own=text: form.parse(own))
+
+
 def test_an_array_is_read_as_it_is_and_only_so(tmp_path: Path) -> None:
     form, path = Array(sides=(2, 3)), tmp_path / "a.npy"
     np.save(path, np.arange(6, dtype=np.int64).reshape(2, 3))
@@ -126,8 +138,8 @@ BAD: list[tuple[Any, str]] = [
     ({"kind": "array", "sides": []}, "must have sides"),
     ({"kind": "ready", "sides": [1], "of": "object"}, "must be float32, uint8 or int16"),
     ({"kind": "logmel", "seconds": 1.0, "bands": 999, "mean": [], "std": []}, "bands"),
-    ({"kind": "vector", "columns": ["", "a"], "mean": [], "std": []}, "must be names, each once"),
-    ({"kind": "vector", "columns": ["a"], "mean": [1.0], "std": []}, "1 means"),
+    ({"kind": "vector", "columns": ["", "a"], "mean": [], "std": [], "filled": False}, "must be names, each once"),
+    ({"kind": "vector", "columns": ["a"], "mean": [1.0], "std": [], "filled": False}, "1 means"),
 ]
 
 

@@ -14,6 +14,7 @@ from mmtune.data.asking import Folders, Table, table_of
 from mmtune.data.building import build
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.forms import LogMel, Mfcc, Vector, Waveform
+from mmtune.data.info import found as found_lines
 from mmtune.data.protocols import leakage, split
 from mmtune.data.sources import How
 from mmtune.data.store import load
@@ -287,3 +288,62 @@ def test_a_column_of_something_else_is_one_reason(tmp_path: Path) -> None:
         "rows.csv, line 2, name: must be a number, got 'p0' (and 40 more like it); "
         "rows.csv, line 42, age: must be a number, got 'x'"
     )
+
+
+def gappy(path: Path, rows: int = 60) -> np.ndarray:
+    """A table of three numbers (N, 3), a tenth of them missing and one row empty, which is NaN in what is returned."""
+    made = np.random.default_rng(0).normal(5, 2, (rows, 3)).round(3)
+    made[:, 2] = 7.0
+    made[np.random.default_rng(1).random(made.shape) < 0.1] = np.nan
+    made[4] = np.nan
+    words = ("", "NA", "null")
+    cells = [[words[row % 3] if np.isnan(own) else own for own in numbers] for row, numbers in enumerate(made)]
+    own = [dict(zip("abc", numbers, strict=True)) for numbers in cells]
+    write(path, [{"label": ANIMALS[row % 3], "id": row, **numbers} for row, numbers in enumerate(own)])
+    return made
+
+
+def test_a_missing_number_is_the_mean_of_its_column_in_training_where_that_is_asked_for(tmp_path: Path) -> None:
+    raw = gappy(tmp_path / "t.csv")
+    how = How(groups=("id",), skip_bad=True)
+    made = build(table_of(tmp_path / "t.csv", vector=["a,b,c:filled"]), tmp_path / "set", how)
+    form = made.forms["vector"]
+    assert form == load(tmp_path / "set").forms["vector"]
+    assert isinstance(form, Vector)
+    train, test = (raw[part.groups["id"].astype(int)] for part in (made.train, made.require_test()))
+    mean = np.nanmean(np.unique(train, axis=0), axis=0)
+    np.testing.assert_allclose(form.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(form.std[:2], np.nanstd(np.unique(train, axis=0), axis=0)[:2], rtol=1e-4)
+    for numbers, part in ((train, made.train), (test, made.require_test())):
+        every = np.arange(len(part))
+        found = form.unscaled(part.banks["vector"].of_rows(every))
+        np.testing.assert_allclose(found, np.where(np.isnan(numbers), mean, numbers), rtol=1e-5)
+        values = part.banks["vector"].values
+        assert len(np.unique(values, axis=0)) == len(values)
+    facts = made.provenance["table"]
+    kept = np.delete(raw, 4, axis=0)
+    assert facts["filled"] == dict(zip("abc", np.isnan(kept).sum(axis=0).tolist(), strict=True))
+    assert (facts["skipped"], facts["halved"]) == (1, 0)
+    assert any("empty, so the mean of training: a " in line for line in found_lines(made))
+
+
+def test_without_being_asked_for_a_row_has_all_its_numbers_or_none_and_is_told_what_would_help(tmp_path: Path) -> None:
+    raw = gappy(tmp_path / "t.csv", rows=300)
+    table = table_of(tmp_path / "t.csv", vector=["a,b,c"])
+    line = refusal(lambda: build(table, tmp_path / "set"))
+    lost = int(np.isnan(raw).any(axis=1).sum())
+    assert line.startswith(
+        f"{lost} files or lines cannot be used (--skip-bad goes on without; --vector COLUMN,...:filled"
+    )
+    assert "as its a is empty (and " in line
+    assert line.count("t.csv, line ") == 4
+    made = build(table, tmp_path / "set", How(skip_bad=True))
+    assert len(made.train) + len(made.require_test()) == 300 - lost
+
+
+def test_a_column_without_a_number_in_training_cannot_be_filled(tmp_path: Path) -> None:
+    rows = [
+        {"label": ANIMALS[row % 3], "a": row, "b": "", "split": "test" if row > 30 else "train"} for row in range(42)
+    ]
+    table = table_of(write(tmp_path / "t.csv", rows), vector=["a,b:filled"])
+    assert refusal(lambda: build(table, tmp_path / "set")) == "b must have a number in training, has none"

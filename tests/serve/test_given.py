@@ -47,6 +47,24 @@ def test_columns_may_be_numbers_as_those_of_a_frame_without_names_are() -> None:
         np.testing.assert_array_equal(given(own, form), form.scaled(RAW))
 
 
+def test_of_filled_numbers_some_may_be_missing_and_are_the_mean() -> None:
+    form = Vector(columns=("weight", "wing"), filled=True).fit(RAW)
+    expected = form.scaled(np.array([[RAW[0, 0], form.mean[1]], [form.mean[0], RAW[1, 1]]]))
+    gaps = {"weight": [RAW[0, 0], None], "wing": [None, RAW[1, 1]]}
+    for own in (gaps, pd.DataFrame(gaps), np.array([[RAW[0, 0], np.nan], [np.nan, RAW[1, 1]]])):
+        np.testing.assert_array_equal(given(own, form), expected)
+    np.testing.assert_array_equal(given({"weight": RAW[0, 0], "wing": None}, form), expected[:1])
+    for own, rule in (
+        ({"weight": [1, None], "wing": [2, None]}, "bank must have a number in each row, row 1 has none"),
+        (np.array([1.0, np.inf]), "bank must be finite, row 0 holds NaN or infinity"),
+        ({"weight": "1", "wing": None}, "bank must be a text, a mapping or an array"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            given(own, form)
+    with pytest.raises(InputError, match="bank must be finite, row 0 holds NaN"):
+        given(np.array([1.0, np.nan]), BODY)
+
+
 @pytest.mark.parametrize("form", [Waveform(), MEL, Mfcc()], ids=lambda own: own.kind)
 def test_samples_become_what_their_file_becomes(form: Any, tmp_path: Path) -> None:
     for wave in (WAVES[0], WAVES[1, :5000], np.tile(WAVES[2], 2)):

@@ -215,6 +215,52 @@ def test_numbers_are_columns_of_their_names(tmp_path: Path, caplog: pytest.LogCa
         forms["body"].parse("1_000,2")
 
 
+def test_of_filled_numbers_some_cells_may_be_empty_which_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = Vector(columns=("age", "height"), filled=True)
+    shapes = Shapes(banks={"body": (2,)}, classes=3)
+    model = Predictor(
+        loaded=Loaded(model=nn.Identity(), config=BothConfig(("body",)), shapes=shapes),
+        card={"data": {"name": "made"}},
+        classes=CLASSES,
+        forms={"body": form},
+        missing=(),
+        calibration=never_wrong(classes=3),
+    )
+    table = tmp_path / "rows.csv"
+    table.write_text("height,age\n1.7,\nNA,NA\n,41\n1.6,40\n")
+    assert of_table(table, model).given == {"body": [",1.7", "", "41,", "40,1.6"]}
+    assert "rows.csv: empty, so the mean of training: age 1, height 1" in caplog.text
+
+
+def test_the_answers_file_has_what_the_table_had_and_every_class_if_asked(
+    predictor: Predictor, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    lines = ["id,image,truth,class,p(0),set"] + [f"{n},seen/{n % 3}/0.png,{n % 3},mine {n},x,y" for n in range(4)]
+    table, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    table.write_text("\n".join([*lines, "4,seen/none.png,other,,,"]))
+    told = predict_many(predictor, Asked(files={}, table=table, label="truth"), out, 1, quiet, probabilities=True)
+    rows = list(csv.DictReader(out.open()))
+    assert [row["id"] for row in rows] == list("01234")
+    assert [row["truth"] for row in rows] == ["0", "1", "2", "0", "other"]
+    assert [row["class (given)"] for row in rows[:4]] == [f"mine {n}" for n in range(4)]
+    assert {row["p(0) (given)"] for row in rows[:4]} == {"x"}
+    for row in rows[:4]:
+        alone = predictor.predict(image=tmp_path / row["image"])
+        assert [float(row[f"p({name})"]) for name in CLASSES] == pytest.approx(
+            alone.probabilities[0].tolist(), rel=1e-5
+        )
+        assert row["label"] == row["truth"]
+    assert rows[4]["refused"]
+    assert not rows[4]["p(0)"]
+    assert told.summary[1].startswith("of 4 with a label: accuracy ")
+    predict_many(predictor, Asked(files={}, table=table), out, 1, quiet)
+    assert "p(1)" not in out.read_text()
+    with pytest.raises(InputError, match="must have the column kind, has id, image"):
+        of_table(table, predictor, "kind")
+
+
 def test_a_row_that_is_refused_costs_none_of_the_others(predictor: Predictor, folders: dict[str, Path]) -> None:
     value = predictor.forms["image"].read(folders["image"] / "0" / "0.png")
     told = asked_together(predictor, [{"image": value}, {"image": value.astype(np.float32)}, {"image": value}])
@@ -268,6 +314,8 @@ def test_a_record_says_what_a_prediction_has(predictor: Predictor, folders: dict
         (["--data", "x"], "predict takes --data and --out together, got one of them"),
         (["--image", "a.png", "--out", "b.csv"], "predict takes --out for many rows, of folders, --table, --data or"),
         (["--table", "b.csv", "--out", "none/c.csv"], "none/c.csv cannot be written: there is no folder none"),
+        (["--image", "a.png", "--label", "kind"], "predict takes --label with --table, got it without"),
+        (["--table", "b.csv", "--probabilities"], "predict takes --probabilities with --out, got it without"),
         (["--table", "b.csv", "--all"], "predict takes --all with --audio, got it with --table or --data"),
     ],
 )
