@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import socket
 import subprocess
@@ -169,10 +170,11 @@ def test_from_report_to_prediction(ran: Path, tiny: Dataset) -> None:
     assert "is champion already" in again.stdout
     scored = mmtune("predict", "--model", "latent_fusion", "--data", str(tiny.folder), "--out", "out.csv", cwd=ran)
     assert scored.returncode == 0, scored.stderr
-    rows = (ran / "out.csv").read_text().splitlines()
-    assert rows[0] == "row,class,probability,abstained,agree,familiar,set,label,refused"
-    assert len(rows) == 1 + len(tiny.test)
-    named = [row.split(",")[1] for row in rows[1:]]
+    rows = list(csv.DictReader((ran / "out.csv").open()))
+    ours = ("class", "probability", "abstained", "agree", "familiar", "trained", "set", "label", "refused")
+    assert list(rows[0]) == ["row", *tiny.test.groups, *ours]
+    assert len(rows) == len(tiny.test)
+    named = [row["class"] for row in rows]
     hits = sum(name == tiny.classes[label] for name, label in zip(named, tiny.test.labels, strict=True))
     assert f"{hits / len(named):.4f}" in promotion.stdout
     (ran / "x.png").write_bytes(b"no picture")

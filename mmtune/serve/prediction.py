@@ -63,6 +63,8 @@ class Prediction:
     its probability is less than `threshold`: 0 where no error was asked for, infinity where no probability keeps to it.
     strange: by bank that was given, why its value in each row is like nothing in training, "" where it is not; what a
     network does not tell apart by bank has the name TOGETHER (`mmtune.networks.vectors`).
+    trained (B,): by bank that was given, whether its value is one that the model was trained or chosen on; of TOGETHER
+    for one that reads few numbers and nothing else; {} where that is not known.
     missing: the banks that were not given; by: the one whose own answer stands for all, "" where the fusion's does.
     """
 
@@ -78,6 +80,7 @@ class Prediction:
     opposed: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     decider: list[str] = field(default_factory=list)
     strange: Mapping[str, list[str]] = field(default_factory=dict)
+    trained: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     by: str = ""
 
@@ -144,6 +147,7 @@ class Prediction:
             decider=self.decider[own],
             abstained=self.abstained[own],
             strange={bank: why[own] for bank, why in self.strange.items()},
+            trained={bank: rows[own] for bank, rows in self.trained.items()},
         )
 
     @property

@@ -29,6 +29,7 @@ from mmtune.networks.storage import Loaded, load_model
 from mmtune.networks.vectors import TOGETHER, answer_and_vectors
 from mmtune.serve.given import Given, assigned, check_inputs, require_taken, values_given
 from mmtune.serve.prediction import SHOWN, Caution, Prediction, as_prediction
+from mmtune.serve.trained import again, load_trained, save_trained
 from mmtune.serve.usual import NOTHING, Usual, extents_from
 from mmtune.train.batches import as_input
 from mmtune.train.calibration import Calibration
@@ -53,7 +54,8 @@ def save_predictor(folder: Path, model: Path, card: Mapping[str, Any], usual: Us
     for name in (CARD, WEIGHTS):
         shutil.copyfile(inside(model, name), folder / MODEL / name)
     save_familiarity(folder, usual.near)
-    write_sealed(folder / INPUTS, FORMAT, {**card, "usual": usual.extents})
+    trained = save_trained(folder, usual.trained)
+    write_sealed(folder / INPUTS, FORMAT, {**card, "usual": usual.extents, "trained": trained})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -107,7 +109,8 @@ class Predictor:
         near = load_familiarity(folder)
         if not near.keys() <= own.keys() | {TOGETHER}:
             raise InputError(f"{folder}: what is familiar must be of {', '.join(own)}, is of {', '.join(near)}")
-        usual = Usual(extents=extents_from(card.get("usual"), own, f"{path}: usual"), near=near)
+        extents = extents_from(card.get("usual"), own, f"{path}: usual")
+        usual = Usual(extents=extents, near=near, trained=load_trained(folder, card.get("trained"), own))
         return cls(
             loaded=loaded,
             card=card,
@@ -173,14 +176,15 @@ class Predictor:
         answers, vectors = self._answers(banks)
         remote = self.usual.remoteness(vectors, present)
         strange = self.usual.strange(self.forms, banks, remote, present)
+        trained = again(self.usual.trained, banks, present)
         alone = {bank: logits for bank, logits in answers.items() if bank in banks}
         missing = tuple(name for name in self.forms if name not in banks)
         by = self._speaker(banks)
         if by:
             own = as_prediction(alone[by], {}, self.classes, self.calibration.of(by), self.caution)
-            return replace(own, alone={by: own}, missing=missing, by=by).doubted(strange)
+            return replace(own, alone={by: own}, missing=missing, by=by, trained=trained).doubted(strange)
         found = as_prediction(answers[LOGITS], alone, self.classes, self.calibration, self.caution, present)
-        found = replace(found, missing=missing).doubted(strange)
+        found = replace(found, missing=missing, trained=trained).doubted(strange)
         return found.decided(self.usual.further(remote, strange)) if decide else found
 
     def _assigned(self, given: Mapping[str, Given]) -> dict[str, Given]:

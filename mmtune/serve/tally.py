@@ -20,7 +20,8 @@ from mmtune.serve.predictor import Predictor
 from mmtune.serve.telling import likeliest, listed, remarks
 from mmtune.train.metrics import by_member, calibration_error, confusion, macro_f1
 
-COLUMNS = ("row", "class", "probability", "abstained", "agree", "familiar", "set", "label", "refused")
+FLAGS = ("abstained", "agree", "familiar", "trained")
+COLUMNS = ("row", "class", "probability", *FLAGS, "set", "label", "refused")
 Record = dict[str, Any]
 
 
@@ -35,6 +36,7 @@ def record(rows: Rows, answer: Answer, place: int, top: int) -> Record:
 
 def one(found: Prediction, top: int) -> Record:
     """A row by itself as plain JSON: the most probable classes, what each bank says alone, whether to believe it."""
+    trained = {"trained": [bank for bank, own in found.trained.items() if own[0]]} if found.trained else {}
     return {
         "class": found.names[0],
         "probability": round(float(found.probability[0]), 6),
@@ -43,6 +45,7 @@ def one(found: Prediction, top: int) -> Record:
         "abstained": bool(found.abstained[0]),
         "agree": bool(found.agree[0]),
         "familiar": bool(found.familiar[0]),
+        **trained,
         "alone": {bank: likeliest(own, 1) for bank, own in found.alone.items()},
         "missing": list(found.missing),
         "strange": {bank: why[0] for bank, why in found.strange.items() if why[0]},
@@ -77,7 +80,7 @@ def write_csv(
     writer = csv.DictWriter(text, [ours[0], *theirs.values(), *ours[1:]], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for place, (own, shares) in enumerate(zip(records, probabilities, strict=True)):
-        flags: Record = {name: int(own[name]) for name in ("abstained", "agree", "familiar") if name in own}
+        flags: Record = {name: int(bool(own[name])) for name in FLAGS if name in own}
         told: Record = {**own, **flags, "set": ", ".join(own.get("set", []))}
         told |= {f"p({name})": f"{share:.6g}" for name, share in zip(classes, shares, strict=False)}
         writer.writerow(told | {theirs[name]: cells[place] for name, cells in given.items()})
@@ -99,12 +102,25 @@ def summary(records: Sequence[Record], groups: Mapping[str, Sequence[str]], clas
     known = [records[n] for n in places]
     right = np.array([own["class"] == own["label"] for own in known])
     lines.append(f"of {len(known):,} with a label: {', '.join(scores(known, right, classes))}")
+    lines += new_alone(known, right, classes)
     answered = np.array([not own["abstained"] for own in known])
     if answered.any() and not answered.all():
         lines.append(f"of the {int(answered.sum()):,} answered: accuracy {right[answered].mean():.4f}")
     for name, own in groups.items():
         lines += by_group(name, [own[n] for n in places], right)
     return lines
+
+
+def new_alone(known: Sequence[Record], right: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """How many labelled records are of what the model was trained or chosen on, and what the others are worth."""
+    new = np.array([not own.get("trained") for own in known])
+    if new.all():
+        return []
+    others = [own for own, is_new in zip(known, new, strict=True) if is_new]
+    told = (
+        f"of the other {len(others):,}: {', '.join(scores(others, right[new], classes))}" if others else "none is new"
+    )
+    return [f"{len(known) - len(others):,} of these are of what it was trained or chosen on; {told}"]
 
 
 def scores(known: Sequence[Record], right: np.ndarray, classes: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from mmtune.data.forms import Form
 from mmtune.data.protocols import split
 from mmtune.networks.storage import load_model
 from mmtune.networks.vectors import TOGETHER
+from mmtune.serve.trained import Trained, trained_on
 from mmtune.train.batches import rows_of
 from mmtune.train.familiar_banks import familiar_banks
 from mmtune.train.familiarity import SHORTEST, Familiarity, Vectors
@@ -27,13 +28,14 @@ Present = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Usual:
-    """By bank, between what its training values lie by plain measures, and where they lie to the network.
+    """By bank, between what its training values lie by plain measures, where they lie to the network, which they are.
 
     near may have TOGETHER, for a network that has nothing of its banks one by one.
     """
 
     extents: Mapping[str, Extents] = field(default_factory=dict)
     near: Mapping[str, Familiarity] = field(default_factory=dict)
+    trained: Trained = field(default_factory=dict)
 
     def remoteness(self, vectors: Mapping[str, Vectors], there: Present) -> dict[str, Vectors]:
         """By bank, how far each value lies from training, (B,), as a share of how far one may; infinity without one.
@@ -105,7 +107,7 @@ def learnt(model: Path, dataset: Dataset, protocol: str, seed: int, advance: Pro
     # A bank that only rows beyond these have a value in reaches nowhere.
     there = {bank: own[own >= 0] for bank, own in used.items() if (own >= 0).any()}
     reach = {bank: extents(dataset.forms[bank], banks[bank].values, own) for bank, own in there.items()}
-    return Usual(extents=reach, near=near)
+    return Usual(extents=reach, near=near, trained=trained_on(dataset.train, reads))
 
 
 def extents_from(data: object, forms: Mapping[str, Form], name: str) -> dict[str, Extents]:

@@ -154,10 +154,21 @@ def test_a_table_and_a_network_of_ones_own_go_the_whole_way(tmp_path: Path) -> N
     files = ["--image", "files/6.png", "--audio", "files/6.wav"]
     answer = mmtune(tmp_path, "predict", "--model", "animals", *files, "--input", "body=6.1,5.9,6.2")
     assert answer.split()[1] in NAMES
-    mmtune(tmp_path, "predict", "--model", "animals", *data, "--out", "answers.csv")
-    lines = (tmp_path / "answers.csv").read_text().splitlines()
-    assert lines[0] == "row,class,probability,abstained,agree,familiar,set,label,refused"
-    assert {line.split(",")[1] for line in lines[1:]} <= set(NAMES)
+    scored = mmtune(tmp_path, "predict", "--model", "animals", *data, "--out", "answers.csv")
+    with (tmp_path / "answers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]] == [
+        *("row", "farm", "recording", "class", "probability"),
+        *("abstained", "agree", "familiar", "trained", "set", "label", "refused"),
+    ]
+    assert {row["class"] for row in rows} <= set(NAMES)
+    assert {row["trained"] for row in rows} == {"0"}
+    counts = mmtune(tmp_path, "predict", "--model", "animals", "--table", "samples.csv", "--out", "all.csv")
+    tested = re.search(r"of [0-9]+ with a label: accuracy ([0-9.]+), .*", scored)[1]  # type: ignore[index]
+    assert (
+        f"{ROWS - len(rows)} of these are of what it was trained or chosen on; "
+        f"of the other {len(rows)}: accuracy {tested}" in counts
+    )
     told = mmtune(tmp_path, "report", "animals").strip().splitlines()[-1]
     page = Path(told.partition(": ")[2]).read_text()
     assert "كلب" in page or "\\u0643\\u0644\\u0628" in page

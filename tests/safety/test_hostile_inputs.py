@@ -389,7 +389,7 @@ OF_FORMS = {
     "sides": st.one_of(JSON, st.lists(st.integers(-2, 40), max_size=4)),
     "columns": st.one_of(JSON, st.lists(st.text(max_size=3), max_size=4)),
     "of": st.one_of(JSON, st.sampled_from(["float32", "uint8", "object"])),
-    "colour": st.one_of(JSON, st.booleans()),
+    **dict.fromkeys(("colour", "filled"), st.one_of(JSON, st.booleans())),
 }
 
 

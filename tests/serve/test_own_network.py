@@ -218,7 +218,11 @@ def test_the_command_line_answers_from_files_and_into_a_csv(ran: Ran, tmp_path: 
     assert mmtune(ran, "predict", "--model", "birds", *data, *studies).startswith("35 rows: 0 refused")
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["row", "class", "probability", *TRUST, "label", "refused"]
+    assert list(rows[0]) == [
+        "row",
+        *("class", "probability", "abstained", "agree", "familiar", "trained"),
+        *("set", "label", "refused"),
+    ]
     assert [row["set"] for row in rows] == [", ".join(own) for own in whole.set]
     assert [row["class"] for row in rows] == whole.names
     assert len(set(whole.names)) > 3

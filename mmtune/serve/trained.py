@@ -1,0 +1,98 @@
+"""Which values a model was trained or chosen on, so that nobody takes a score of these for one of new rows.
+
+A value is known by 64 bits of a digest of its content. Values of few numbers are often equal by chance
+(`mmtune.data.identity`), so that of a model that reads nothing else all of a row together is looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from mmtune.base.bounds import MEBIBYTE, inside, read_bounded
+from mmtune.base.errors import InputError
+from mmtune.base.files import write_whole
+from mmtune.data.dataset import Partition
+from mmtune.data.identity import content_ids, is_identity
+from mmtune.networks.vectors import TOGETHER
+
+Ids = NDArray[np.int64]
+Trained = Mapping[str, Ids]
+"""By bank, or TOGETHER, the numbers (K,) of the values, in order, each once; {} where they are not known."""
+Present = Mapping[str, NDArray[np.bool_]]
+FILE, MOST_BYTES, WIDTH = "trained.safetensors", 512 * MEBIBYTE, 8
+
+
+def trained_on(rows: Partition, reads: Iterable[str]) -> Trained:
+    """What a model that reads some banks was trained and chosen on, where these rows were all."""
+    banks = {name: rows.banks[name] for name in reads}
+    used = {name: np.unique(bank.index[bank.index >= 0]) for name, bank in banks.items() if is_identity(bank)}
+    if used:
+        return {name: np.unique(ids(banks[name].values[place] for place in own)) for name, own in used.items()}
+    values = {name: bank.of_rows(np.arange(len(rows))) for name, bank in banks.items()}
+    return {TOGETHER: np.unique(of_whole_rows(values, {name: bank.index >= 0 for name, bank in banks.items()}))}
+
+
+def again(trained: Trained, values: Mapping[str, NDArray[Any]], there: Present) -> dict[str, NDArray[np.bool_]]:
+    """Which rows (B,) of `values` (B, *shape) have one of those, by bank that is given, or TOGETHER.
+
+    there (B,): by bank which rows have a value, all if not given.
+    """
+    found = {}
+    for name, own in trained.items():
+        if name == TOGETHER:
+            found[name] = np.isin(of_whole_rows(values, there), own)
+        elif name in values:
+            found[name] = np.isin(ids(values[name]), own) & there.get(name, True)
+    return found
+
+
+def ids(values: Iterable[NDArray[Any]]) -> Ids:
+    """A number for each value, the same for equal ones."""
+    return np.frombuffer(b"".join(own[:WIDTH] for own in content_ids(values)), np.int64)
+
+
+def of_whole_rows(values: Mapping[str, NDArray[Any]], there: Present) -> Ids:
+    """A number (B,) for all values of each row together; a value that is not there is none."""
+    names = sorted(values)
+    columns = [np.where(there.get(name, True), ids(values[name]), -1) for name in names]
+    rows = np.stack(columns, axis=1)
+    return np.frombuffer(
+        b"".join(hashlib.blake2b(repr(names).encode() + row.tobytes(), digest_size=WIDTH).digest() for row in rows),
+        np.int64,
+    )
+
+
+def save_trained(folder: Path, trained: Trained) -> str:
+    """Write them into `folder`, and say what SHA-256 the file has; "" where there is nothing to write."""
+    if not trained:
+        return ""
+    content = save(dict(trained))
+    write_whole(folder / FILE, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_trained(folder: Path, digest: object, banks: Collection[str]) -> Trained:
+    """The inverse of `save_trained`; InputError where the file is missing, changed, or of other banks."""
+    if not digest:
+        return {}
+    path = inside(folder, FILE)
+    content = read_bounded(path, MOST_BYTES)
+    if (found := hashlib.sha256(content).hexdigest()) != digest:
+        raise InputError(f"{path} must have SHA-256 {digest!r:.80}, got {found}")
+    try:
+        arrays = load(content)
+    except Exception as error:  # a header may name types that numpy has not
+        raise InputError(f"{path} must hold arrays as safetensors: {error}") from error
+    for name, own in arrays.items():
+        if name not in {*banks, TOGETHER} or own.dtype != np.int64 or own.ndim != 1:
+            raise InputError(
+                f"{path} must have int64 (K,) of {', '.join(banks)}, got {own.dtype} {own.shape} of {name!r:.80}"
+            )
+    return arrays
