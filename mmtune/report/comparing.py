@@ -46,7 +46,9 @@ class Answers:
 
     @property
     def name(self) -> str:
-        return self.key.study + self.choice
+        """The study, what was fixed in its run, and which of its trials."""
+        fixed = ", ".join(f"{path}={value}" for path, value in self.key.fixed)
+        return self.key.study + (f" ({fixed})" if fixed else "") + self.choice
 
     @property
     def accuracy(self) -> float:

@@ -65,6 +65,14 @@ def test_without_folds_recordings_decide_and_all_are_corrected_together() -> Non
     assert found[2].sentence().endswith("not significant.")
 
 
+def test_a_run_is_called_by_what_was_fixed_in_it() -> None:
+    right = np.ones(20, dtype=bool)
+    own = answers("a", right)
+    fixed = replace(own, key=replace(own.key, fixed=(("train.epochs", 3), ("model.width", 8))), choice=" (trial 02)")
+    [found] = compared([(fixed, own)])
+    assert found.sentence().startswith("a (train.epochs=3, model.width=8) (trial 02) against a (clip_disjoint, ")
+
+
 def test_rows_of_several_repeats_are_one_piece_of_evidence() -> None:
     better, worse = np.repeat([True] * 6 + [False] * 94, 5), np.zeros(500, dtype=bool)
     folds = tuple(GENERATOR.random(3))
