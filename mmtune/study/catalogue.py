@@ -217,7 +217,10 @@ MEL_AUGMENTATION: Space = (
     *FEATURE_AUGMENTATION,
     Real(path="mel_shift", low=0.0, high=0.1, source="Jaitly and Hinton 2013 (10 % of a frequency, 2 of 40 bands)"),
 )
-VECTOR_AUGMENTATION: Space = (NOISE,)
+VECTOR_AUGMENTATION: Space = (
+    NOISE,
+    Real(path="gaps", low=0.0, high=0.5, source="masking noise, Vincent et al. 2008 (.1 to .5)"),
+)
 MIXUP: Space = (Real(path="mixup", low=0.0, high=1.0, source="Zhang et al. 2018 (.1 to .4; 1 for CIFAR-10)"),)
 MODALITY_DROPOUT: Space = (
     Real(path="modality_dropout", low=0.0, high=0.5, source="ModDrop, Neverova et al. 2016; no range printed"),

@@ -119,9 +119,12 @@ class VectorAugmentation(Checked):
 
     noise: deviation of Gaussian noise, in each number's own deviations over the training values (Bishop, "Training with
         noise is equivalent to Tikhonov regularization", 1995).
+    gaps: share of the numbers that become their mean over the training values, as one that is missing does (Vincent et
+        al., "Extracting and composing robust features with denoising autoencoders", 2008).
     """
 
     noise: float = number(0.0, 0.0, 10.0)
+    gaps: float = number(0.0, 0.0, 1.0)
 
     def build(self, shape: Shape, values: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         from mmtune.train.distort import of_vectors

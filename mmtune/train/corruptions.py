@@ -192,13 +192,23 @@ def of_features(values: Tensor) -> tuple[Corruption, ...]:
 
 
 def of_vectors(values: Tensor) -> tuple[Corruption, ...]:
-    """Of vectors (M, width), or of numbers of any other shape. noise: in each number's deviations."""
-    deviation = values.std(0, correction=0)
+    """Of vectors (M, width), or of numbers of any other shape.
+
+    noise: in each number's deviations. gaps: share of the numbers that are their mean, as missing ones become.
+    """
+    deviation, mean = values.std(0, correction=0), values.mean(0)
 
     def noise(vectors: Tensor, level: float, generator: Generator) -> Tensor:
         return vectors + level * deviation * normal(vectors, generator)
 
-    return (Corruption(name="noise", unit="deviations", levels=(0.25, 0.5, 1.0, 2.0), apply=noise),)
+    def gaps(vectors: Tensor, level: float, generator: Generator) -> Tensor:
+        gone = torch.rand(vectors.shape, generator=generator).to(vectors.device) < level
+        return torch.where(gone, mean, vectors)
+
+    return (
+        Corruption(name="noise", unit="deviations", levels=(0.25, 0.5, 1.0, 2.0), apply=noise),
+        Corruption(name="gaps", unit="of the numbers", levels=(0.1, 0.25, 0.5, 0.75), apply=gaps),
+    )
 
 
 def outlying(values: Tensor, share: float, generator: Generator) -> Tensor:

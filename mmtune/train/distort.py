@@ -177,10 +177,15 @@ def of_vectors(own: VectorAugmentation, shape: Shape, values: Values) -> Distort
     """`VectorAugmentation.build`."""
     if len(shape) != 1:
         raise InputError(f"VectorAugmentation must be given a vector (width,), got values of shape {shape}")
-    if not own.noise:
+    if not own.noise and not own.gaps:
         return lambda vectors: vectors
-    deviation = own.noise * values().std(0, correction=0)
-    return lambda vectors: noisy(vectors, deviation)
+    deviation, mean = own.noise * values().std(0, correction=0), values().mean(0)
+
+    def change(vectors: Tensor) -> Tensor:
+        found = noisy(vectors, deviation) if own.noise else vectors
+        return torch.where(torch.rand_like(found) < own.gaps, mean, found) if own.gaps else found
+
+    return change
 
 
 def either_way(most: float, like: Tensor) -> Tensor:

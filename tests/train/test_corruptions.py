@@ -47,7 +47,9 @@ def test_what_has_gone_wrong_is_a_value_of_its_bank_and_no_other_is_touched(kind
             found = corrupted(values, own, level, 3)
             assert (found.dtype, found.shape) == (values.dtype, values.shape)
             assert found.float().isfinite().all()
-            assert (found != values).flatten(1).any(1).all(), own.name
+            changed = (found != values).flatten(1).any(1)
+            # Of a row's few numbers it may be that none is missing.
+            assert changed.any() if own.name == "gaps" else changed.all(), own.name
             assert torch.equal(found, corrupted(values, own, level, 3))
     assert torch.equal(values, before)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -167,6 +169,17 @@ def test_gain_of_features_is_so_many_deviations_at_all_steps() -> None:
     expected = 0.5 * values.flatten(0, 1).std(0, correction=0)
     torch.testing.assert_close(difference.abs(), expected.expand_as(difference), rtol=1e-3, atol=1e-3)
     assert (difference.amin((1, 2)) * difference.amax((1, 2)) > 0).all()
+
+
+def test_so_many_numbers_are_missing_which_is_their_mean_and_no_other_changes() -> None:
+    values = torch.randn(4000, 5, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 5)
+    own = named(values, "gaps")
+    for level in own.levels:
+        found = corrupted(values, own, level, 2)
+        gone = found != values
+        torch.testing.assert_close(found[gone], values.mean(0).expand_as(values)[gone])
+        five_sigma = 5 * math.sqrt(level * (1 - level) / values.numel())
+        assert float(gone.float().mean()) == pytest.approx(level, abs=five_sigma)
 
 
 def test_noise_does_not_repeat_from_part_to_part() -> None:

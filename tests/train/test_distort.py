@@ -40,12 +40,13 @@ EACH: list[tuple[Any, Shape]] = [
     *((SoundAugmentation(**{name: 0.5}), FEATURES) for name in ("shift", "mel_shift", "gain", "noise")),
     *((SoundAugmentation(**{name: 0.5}), FEATURES) for name in ("frequency_mask", "time_mask")),
     (VectorAugmentation(noise=0.5), VECTOR),
+    (VectorAugmentation(gaps=0.5), VECTOR),
 ]
 ALL: list[tuple[Any, Shape]] = [
     (PictureAugmentation(shift=0.1, rotate=15, scale=0.2, erase=0.3), PICTURE),
     (SoundAugmentation(shift=0.1, gain=6, noise=0.2, time_mask=0.2), WAVE),
     (SoundAugmentation(shift=0.3, mel_shift=0.4, gain=1, noise=1, frequency_mask=0.5, time_mask=0.5), FEATURES),
-    (VectorAugmentation(noise=0.5), VECTOR),
+    (VectorAugmentation(noise=0.5, gaps=0.3), VECTOR),
 ]
 
 
@@ -241,7 +242,9 @@ def test_a_waveform_stays_where_16_bits_have_it() -> None:
     assert found.max() == 32767 / 32768
 
 
-@pytest.mark.parametrize(("own", "shape"), [(SoundAugmentation(noise=0.3), FEATURES), (ALL[3][0], VECTOR)])
+@pytest.mark.parametrize(
+    ("own", "shape"), [(SoundAugmentation(noise=0.3), FEATURES), (VectorAugmentation(noise=0.5), VECTOR)]
+)
 def test_noise_is_in_deviations_of_the_training_values(own: Any, shape: Shape) -> None:
     scale = torch.logspace(-3, 3, shape[-1])
     training, given = scale * values(shape), scale * values(shape, 9000)
@@ -250,6 +253,15 @@ def test_noise_is_in_deviations_of_the_training_values(own: Any, shape: Shape) -
     count = added.numel() / shape[-1]
     ratio = added.std(over) / training.std(over, correction=0)
     torch.testing.assert_close(ratio, torch.full_like(ratio, own.noise), rtol=5 / math.sqrt(2 * count), atol=0)
+
+
+def test_gaps_are_the_mean_of_the_training_values_and_so_many() -> None:
+    scale = torch.logspace(-3, 3, *VECTOR)
+    training, given = scale * values(VECTOR), scale * values(VECTOR, 9000)
+    found = changed(VectorAugmentation(gaps=0.3), given, training=training)
+    gone = found != given
+    torch.testing.assert_close(found[gone], training.mean(0).expand_as(given)[gone])
+    assert float(gone.float().mean()) == pytest.approx(0.3, abs=5 * math.sqrt(0.3 * 0.7 / given.numel()))
 
 
 def test_gain_of_features_adds_as_many_deviations_at_most_at_all_steps() -> None:

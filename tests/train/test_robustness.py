@@ -93,7 +93,7 @@ def test_a_missing_bank_is_zeros_and_the_only_one_is_never_missing() -> None:
     zeros = replace(rows, banks={**rows.banks, "a": replace(held, values=torch.zeros_like(held.values))})
     assert [score.accuracy for score in found.scores] == [evaluate(model, zeros).scores("x")["x_accuracy"]]
     single = robustness_of(model, replace(rows, banks={"a": held}), seed=1)
-    assert {own.corruption for own in single.curves} == {"noise"}
+    assert {own.corruption for own in single.curves} == {"noise", "gaps"}
     assert single.clean.alone == {}
 
 
