@@ -119,56 +119,71 @@ def of_table(path: Path, predictor: Predictor, label: str = "") -> Rows:
     A vector is made of the columns of its own names. InputError where no column is of any use.
     """
     cells = read_cells(path)
-    columns = dict(cells.columns)
     if label:
         cells.column(path, label)
-    labels = columns.pop(label or LABEL, [])
-    given: dict[str, list[str]] = {}
-    for bank, form in predictor.forms.items():
-        if isinstance(form, Vector) and set(form.columns) <= columns.keys():
-            own = [columns.pop(column) for column in form.columns]
-            lost = all if form.filled else any
-            rows = list(zip(*own, strict=True))
-            given[bank] = ["" if lost(map(is_nothing, row)) else ",".join(row) for row in rows]
-            note_filled(path, form, own, given[bank])
-        elif isinstance(form, Vector) and (some := [name for name in form.columns if name in columns]):
-            lacking = ", ".join(name for name in form.columns if name not in columns)
-            for name in some:
-                del columns[name]
-            LOG.warning("%s: without the column %s, %s is not read: %s needs all", path, lacking, ", ".join(some), bank)
-    read = {form.source for form in predictor.forms.values()}
-    for name in [name for name in columns if name not in predictor.forms and KINDS.get(name, "") not in {"", *read}]:
-        del columns[name]
-        LOG.warning("%s: the column %s is not read, this model has no bank of it", path, name)
-    for name in [name for name in columns if name in predictor.forms or name in KINDS]:
+    columns, forms = dict(cells.columns), predictor.forms
+    labels = known_labels(path, columns.pop(label or LABEL, []), predictor.classes)
+    given = take_numbers(path, columns, forms)
+    leave_unread(path, columns, forms)
+    for name in [name for name in columns if name in forms or name in KINDS]:
         if name in given:
             raise InputError(f"{path}: {name} must be given once, by a column of its name or by those of its numbers")
-        own_cells = columns.pop(name)
-        are_files = not isinstance(predictor.forms.get(name), Vector)
-        given[name] = [str(path.parent / cell) if cell and are_files else cell for cell in own_cells]
+        own, are_files = columns.pop(name), not isinstance(forms.get(name), Vector)
+        given[name] = [str(path.parent / cell) if cell and are_files else cell for cell in own]
     if not given:
-        wanted = " or ".join(predictor.forms)
-        raise InputError(f"{path}: must have a column for {wanted}, has {', '.join(cells.columns)}")
-    known = classes_among(filter(None, labels), predictor.classes)
-    strange = [label for label in labels if label and label not in known]
-    if strange:
-        LOG.warning(
-            "%s: %s of %s labels are no class of the model, such as %r", path, len(strange), len(labels), strange[0]
-        )
-    labels = [known.get(label, "") for label in labels]
+        raise InputError(f"{path}: must have a column for {' or '.join(forms)}, has {', '.join(cells.columns)}")
     names = [f"{path.name}, line {line}" for line in cells.lines]
-    by_bank = assigned(given, predictor.forms, predictor.forms)
+    by_bank = assigned(given, forms, forms)
     return Rows(names=names, given=by_bank, labels=labels, groups=columns, columns=cells.columns)
 
 
-def note_filled(path: Path, form: Vector, columns: Sequence[Sequence[str]], given: Sequence[str]) -> None:
-    """Note in the log how many numbers of a table are taken as the mean of their column."""
-    if not form.filled:
-        return
-    counts = [sum(is_nothing(cell) for cell, row in zip(own, given, strict=True) if row) for own in columns]
-    told = ", ".join(f"{name} {count}" for name, count in zip(form.columns, counts, strict=True) if count)
-    if told:
-        LOG.warning("%s: empty, so the mean of training: %s", path, told)
+def known_labels(path: Path, labels: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """The class of each label, "" where a model knows none such, which the log says."""
+    known = classes_among(filter(None, labels), classes)
+    strange = [label for label in labels if label and label not in known]
+    if strange:
+        told = f"{len(strange)} of {len(labels)} labels are no class of the model, such as {strange[0]!r}"
+        LOG.warning("%s: %s", path, told)
+    return [known.get(label, "") for label in labels]
+
+
+def take_numbers(path: Path, columns: dict[str, list[str]], forms: Mapping[str, Form]) -> dict[str, list[str]]:
+    """Of each vector the numbers of each row as a text, "" where it has none, taken out of the columns of its names.
+
+    The log says which are not read, as the vector lacks another, and how many are filled.
+    """
+    given: dict[str, list[str]] = {}
+    taken: set[str] = set()  # a column may be of several
+    for bank, form in forms.items():
+        own = {name: columns[name] for name in form.columns if name in columns} if isinstance(form, Vector) else {}
+        if not own or not isinstance(form, Vector):
+            continue
+        taken.update(own)
+        if lacking := [name for name in form.columns if name not in own]:
+            told = f"without the column {', '.join(lacking)}, {', '.join(own)} is not read: {bank} needs all"
+            LOG.warning("%s: %s", path, told)
+            continue
+        lost = all if form.filled else any
+        rows = list(zip(*own.values(), strict=True))
+        given[bank] = ["" if lost(map(is_nothing, row)) else ",".join(row) for row in rows]
+        gaps = {
+            name: sum(bool(row) and is_nothing(cell) for cell, row in zip(cells, given[bank], strict=True))
+            for name, cells in own.items()
+        }
+        if any(gaps.values()):
+            told = ", ".join(f"{name} {count}" for name, count in gaps.items() if count)
+            LOG.warning("%s: empty, so the mean of training: %s", path, told)
+    for name in taken:
+        del columns[name]
+    return given
+
+
+def leave_unread(path: Path, columns: dict[str, list[str]], forms: Mapping[str, Form]) -> None:
+    """Take out the columns of files of a kind that no bank reads, and say so in the log."""
+    read = {form.source for form in forms.values()}
+    for name in [name for name in columns if name not in forms and KINDS.get(name, "") not in {"", *read}]:
+        del columns[name]
+        LOG.warning("%s: the column %s is not read, this model has no bank of it", path, name)
 
 
 def answers(predictor: Predictor, rows: Rows, report: Progress) -> Iterator[Answer]:

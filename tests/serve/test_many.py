@@ -24,7 +24,7 @@ from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
 from mmtune.serve.batch import Asked, predict_many
-from mmtune.serve.many import answers, asked_together, of_folders, of_table
+from mmtune.serve.many import answers, asked_together, of_folders, of_table, take_numbers
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.tally import one
 
@@ -232,6 +232,14 @@ def test_of_filled_numbers_some_cells_may_be_empty_which_is_said(
     table.write_text("height,age\n1.7,\nNA,NA\n,41\n1.6,40\n")
     assert of_table(table, model).given == {"body": [",1.7", "", "41,", "40,1.6"]}
     assert "rows.csv: empty, so the mean of training: age 1, height 1" in caplog.text
+
+
+def test_two_vectors_may_share_a_column(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    forms: dict[str, Form] = {"body": Vector(columns=("age", "height")), "dose": Vector(columns=("age", "mg"))}
+    columns = {"age": ["1", "2"], "height": ["3", "4"], "mg": ["5", ""], "place": ["x", "y"]}
+    assert take_numbers(tmp_path, columns, forms) == {"body": ["1,3", "2,4"], "dose": ["1,5", ""]}
+    assert list(columns) == ["place"]
+    assert not caplog.text
 
 
 def test_the_answers_file_has_what_the_table_had_and_every_class_if_asked(
