@@ -74,7 +74,7 @@ def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
     Of more than FIRST those lines of a table that break one rule, in one column of it, are named by the first of them.
     """
     if bad:
-        lines = [f"{name}: {reason}" for name, reason in bad.items()] if len(bad) <= FIRST else by_rule(bad)
+        lines = lines_of(bad)
         room = (LONGEST - 200 - len(advice)) // min(len(lines), FIRST)
         told = "; ".join(textwrap.shorten(line, room, placeholder=" ...") for line in lines[:FIRST])
         more = f"; and {len(lines) - FIRST} more" if len(lines) > FIRST else ""
@@ -83,8 +83,10 @@ def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
         raise InputError(f"{what} cannot be used ({ways}): {told}{more}")
 
 
-def by_rule(bad: Mapping[str, str]) -> list[str]:
-    """What cannot be used, a line for each file, or for each rule that a table or a column breaks, with how often."""
+def lines_of(bad: Mapping[str, str]) -> list[str]:
+    """What cannot be used, a line each; of more than FIRST one for each rule that a table or a column breaks."""
+    if len(bad) <= FIRST:
+        return [f"{name}: {reason}" for name, reason in bad.items()]
     found: dict[tuple[str, str], list[str]] = {}
     for name, reason in bad.items():
         line = TABLE_LINE.search(name)
@@ -95,5 +97,4 @@ def by_rule(bad: Mapping[str, str]) -> list[str]:
 
 def skipped(bad: Mapping[str, str]) -> dict[str, Any]:
     """What is recorded of what is not used."""
-    first = [f"{name}: {reason}" for name, reason in list(bad.items())[:FIRST]]
-    return {"skipped": len(bad), "skipped_first": first} if bad else {}
+    return {"skipped": len(bad), "skipped_first": lines_of(bad)[:FIRST]} if bad else {}

@@ -339,6 +339,7 @@ def test_without_being_asked_for_a_row_has_all_its_numbers_or_none_and_is_told_w
     assert line.count("t.csv, line ") == 4
     made = build(table, tmp_path / "set", How(skip_bad=True))
     assert len(made.train) + len(made.require_test()) == 300 - lost
+    assert len(made.provenance["table"]["skipped_first"]) == 4
 
 
 def test_a_column_without_a_number_in_training_cannot_be_filled(tmp_path: Path) -> None:
