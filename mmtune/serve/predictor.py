@@ -176,7 +176,7 @@ class Predictor:
         answers, vectors = self._answers(banks)
         remote = self.usual.remoteness(vectors, present)
         strange = self.usual.strange(self.forms, banks, remote, present)
-        trained = again(self.usual.trained, banks, present)
+        trained = again(self.usual.trained, banks, present, self.forms)
         alone = {bank: logits for bank, logits in answers.items() if bank in banks}
         missing = tuple(name for name in self.forms if name not in banks)
         by = self._speaker(banks)

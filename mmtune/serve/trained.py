@@ -36,18 +36,21 @@ def trained_on(rows: Partition, reads: Iterable[str]) -> Trained:
     if used:
         return {name: np.unique(ids(banks[name].values[place] for place in own)) for name, own in used.items()}
     values = {name: bank.of_rows(np.arange(len(rows))) for name, bank in banks.items()}
-    return {TOGETHER: np.unique(of_whole_rows(values, {name: bank.index >= 0 for name, bank in banks.items()}))}
+    there = {name: bank.index >= 0 for name, bank in banks.items()}
+    return {TOGETHER: np.unique(of_whole_rows(values, there, banks))}
 
 
-def again(trained: Trained, values: Mapping[str, NDArray[Any]], there: Present) -> dict[str, NDArray[np.bool_]]:
+def again(
+    trained: Trained, values: Mapping[str, NDArray[Any]], there: Present, reads: Collection[str]
+) -> dict[str, NDArray[np.bool_]]:
     """Which rows (B,) of `values` (B, *shape) have one of those, by bank that is given, or TOGETHER.
 
-    there (B,): by bank which rows have a value, all if not given.
+    there (B,): by bank which rows have a value, all if not given. reads: the banks of the model.
     """
     found = {}
     for name, own in trained.items():
         if name == TOGETHER:
-            found[name] = np.isin(of_whole_rows(values, there), own)
+            found[name] = np.isin(of_whole_rows(values, there, reads), own)
         elif name in values:
             found[name] = np.isin(ids(values[name]), own) & there.get(name, True)
     return found
@@ -58,15 +61,13 @@ def ids(values: Iterable[NDArray[Any]]) -> Ids:
     return np.frombuffer(b"".join(own[:WIDTH] for own in content_ids(values)), np.int64)
 
 
-def of_whole_rows(values: Mapping[str, NDArray[Any]], there: Present) -> Ids:
-    """A number (B,) for all values of each row together; a value that is not there is none."""
-    names = sorted(values)
-    columns = [np.where(there.get(name, True), ids(values[name]), -1) for name in names]
-    rows = np.stack(columns, axis=1)
-    return np.frombuffer(
-        b"".join(hashlib.blake2b(repr(names).encode() + row.tobytes(), digest_size=WIDTH).digest() for row in rows),
-        np.int64,
-    )
+def of_whole_rows(values: Mapping[str, NDArray[Any]], there: Present, reads: Collection[str]) -> Ids:
+    """A number (B,) for all values of each row together; a bank that is not given is one that the row lacks."""
+    rows = np.full((len(next(iter(values.values()))), len(reads)), -1, np.int64)
+    for place, name in enumerate(sorted(reads)):
+        if name in values:
+            rows[:, place] = np.where(there.get(name, True), ids(values[name]), -1)
+    return ids(rows)
 
 
 def save_trained(folder: Path, trained: Trained) -> str:

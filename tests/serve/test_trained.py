@@ -40,12 +40,12 @@ def test_rows_of_training_are_told_from_others_by_bank(tiny: Dataset) -> None:
     }
     mixed = {"image": values["image"], "audio": values["audio"][::-1]}
     there = {"image": np.array([True, False, True, True, True])}
-    found = again(known, mixed, there)
+    found = again(known, mixed, there, READS)
     assert found["image"].tolist() == [True, False, True, *(is_of(tiny, "image", own) for own in values["image"][3:])]
     assert found["audio"].tolist() == [*(is_of(tiny, "audio", own) for own in values["audio"][:2:-1]), *[True] * 3]
     assert not found["audio"].all()
-    assert again(known, {"image": values["image"]}, {}).keys() == {"image"}
-    assert again({}, values, {}) == {}
+    assert again(known, {"image": values["image"]}, {}, READS).keys() == {"image"}
+    assert again({}, values, {}, READS) == {}
 
 
 def test_a_row_of_few_numbers_is_known_by_all_of_them_together() -> None:
@@ -57,7 +57,9 @@ def test_a_row_of_few_numbers_is_known_by_all_of_them_together() -> None:
     assert {name: len(own) for name, own in known.items()} == {TOGETHER: 3}
     asked = {"body": body[[0, 1, 2, 2]], "dose": np.array([[5.0], [5.0], [5.0], [0.0]], np.float32)}
     there = {"dose": np.array([True, True, True, False])}
-    assert again(known, asked, there)[TOGETHER].tolist() == [True, True, False, True]
+    assert again(known, asked, there, ("dose", "body"))[TOGETHER].tolist() == [True, True, False, True]
+    alone = again(known, {"body": asked["body"]}, {}, ("dose", "body"))
+    assert alone[TOGETHER].tolist() == [False, False, True, True]
 
 
 def test_what_is_saved_is_what_is_read_and_nothing_else_is(tiny: Dataset, tmp_path: Path) -> None:
