@@ -20,8 +20,17 @@ from mmtune.base.rules import require_count
 from mmtune.data.archives import open_npy
 from mmtune.data.features import COEFFICIENTS, SHORT_HOP, SHORT_WINDOW, frames_of, log_mel, mfcc
 from mmtune.data.pictures import MAX_SIDE, SIDE, read_digit, read_picture
-from mmtune.data.recordings import MAX_SECONDS, SAMPLE_RATE, at_rate, clipped_share, read_wav, resampled, to_int16
-from mmtune.data.speech import HUSHED, WHOLE, Part, around, only_word, require_heard, spoken, words
+from mmtune.data.recordings import (
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    at_rate,
+    clipped_share,
+    loudest,
+    read_wav,
+    resampled,
+    to_int16,
+)
+from mmtune.data.speech import HUSHED, WHOLE, WINDOW, Part, around, only_word, require_heard, spoken, words
 
 LOG = logging.getLogger("mmtune")
 CLIPPED = 0.001
@@ -190,9 +199,17 @@ class Speech(Waveform):
         require_heard(sound, where)
 
     def cut(self, sound: NDArray[np.float32], where: str) -> NDArray[np.int16]:
-        """The whole of it, or what lies around the word; InputError where it is more than one."""
+        """What a data set has of it, its loudest second, or what lies around the word, if that is elsewhere.
+
+        InputError where it is more than one.
+        """
         word = only_word(sound, where)
-        return super().cut(sound, where) if len(sound) <= self.samples else around(sound, word, self.samples)
+        if len(sound) > self.samples:
+            start = loudest(sound, self.samples)
+            # Where a word ends is known to a window.
+            if word.start < start - WINDOW or word.end > start + self.samples + WINDOW:
+                return around(sound, word, self.samples)
+        return super().cut(sound, where)
 
     def each(self, path: Path) -> tuple[list[float], NDArray[Any]]:
         """When each word of a file begins, in seconds, and the values of all; InputError where nothing is said."""

@@ -144,12 +144,17 @@ def at_rate(samples: NDArray[np.float32], rate: int, count: int = SAMPLE_RATE) -
     """
     samples = resampled(samples, rate)
     if len(samples) > count:
-        energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-        start = int(np.argmax(energy[count:] - energy[:-count]))
+        start = loudest(samples, count)
         samples = samples[start : start + count]
     before = (count - len(samples)) // 2
     cut = np.pad(samples, (before, count - len(samples) - before))
     return to_float(to_int16(cut))
+
+
+def loudest(samples: NDArray[np.float32], count: int) -> int:
+    """Where the `count` of more samples (n,) begin that have the most energy."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    return int(np.argmax(energy[count:] - energy[:-count]))
 
 
 def resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
