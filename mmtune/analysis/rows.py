@@ -87,6 +87,8 @@ class Media:
 def numbers_of(form: Form, value: NDArray[Any]) -> str:
     """The first numbers of a vector (D,), scaled as its form has it, as text."""
     names = [f"{name} " for name in form.columns] if isinstance(form, Vector) else [""] * len(value)
-    told = zip(names, form.unscaled(value[None])[0], strict=True)
-    shown = [f"{name}{own:.4g}" for name, own in list(told)[:MOST_NUMBERS]]
+    # What is 0 on the scale to the last bit is not measured but filled.
+    filled = (value == 0) & (isinstance(form, Vector) and form.filled)
+    told = zip(names, form.unscaled(value[None])[0], filled, strict=True)
+    shown = [f"{name}{own:.4g}{' (the mean)' * bool(gap)}" for name, own, gap in list(told)[:MOST_NUMBERS]]
     return ", ".join([*shown, *(["..."] if len(value) > MOST_NUMBERS else [])])

@@ -1,12 +1,14 @@
 """Which trained networks answer together, chosen by validation rows.
 
 Greedy selection with replacement (Caruana et al., "Ensemble selection from libraries of models", 2004) by the log loss,
-which still tells models apart where all have the same few rows wrong. A soup (Wortsman et al., 2022) is the mean of the
-weights of several trainings of one configuration.
+which still tells models apart where all have the same few rows wrong; over many samples of the rows, as one selection
+by all of them goes by what is chance in them (Caruana et al., "Getting the most out of ensemble selection", 2006). A
+soup (Wortsman et al., 2022) is the mean of the weights of several trainings of one configuration.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from mmtune.train.trial import take
 
 MOST_DRAWN, MOST_MEMBERS = 12, 5
 """So often a member is drawn, of so many different ones: each costs time whenever the model is asked."""
+SAMPLES = 20
 SMALLEST = 1e-7
 Shares = NDArray[np.float64]
 
@@ -77,24 +80,47 @@ def answered(loaded: Loaded, rows: Rows) -> tuple[float, Shares]:
 
 def log_loss(shares: Shares, labels: NDArray[np.int64]) -> float:
     """The mean negative logarithm of the share (N, C) that the true class (N,) has."""
-    own = shares[np.arange(len(labels)), labels]
+    return loss_of(of_label(shares, labels))
+
+
+def of_label(shares: Shares, labels: NDArray[np.int64]) -> Shares:
+    """The share (N,) that the true class has."""
+    found: Shares = shares[np.arange(len(labels)), labels]
+    return found
+
+
+def loss_of(own: Shares) -> float:
+    """The mean negative logarithm of the shares (N,) that true classes have."""
     return float(-np.log(np.maximum(own, SMALLEST)).mean())
 
 
-def greedy(shares: Sequence[Shares], labels: NDArray[np.int64]) -> dict[int, int]:
+def drawn_members(shares: Sequence[Shares], labels: NDArray[np.int64]) -> dict[int, int]:
+    """How often each of several models (N, C) is drawn, by its place, all in all by SAMPLES samples of the N rows.
+
+    A sample has as many rows, drawn with replacement. The MOST_MEMBERS that are drawn most often are kept.
+    """
+    own = np.stack([of_label(one, labels) for one in shares])
+    rng, drawn = np.random.default_rng(0), Counter[int]()
+    for _ in range(SAMPLES):
+        drawn.update(greedy(own[:, rng.integers(len(labels), size=len(labels))]))
+    return dict(drawn.most_common(MOST_MEMBERS))
+
+
+def greedy(own: Shares) -> dict[int, int]:
     """How often each of several models is drawn, by its place: each draw the one with which the mean loses least.
 
-    It ends where no draw makes the loss less, after MOST_DRAWN; of MOST_MEMBERS different ones no other is drawn.
+    own: the shares (K, N) that each of K gives the true classes. It ends where no draw makes the loss less, after
+    MOST_DRAWN; of MOST_MEMBERS different ones no other is drawn.
     """
     drawn: dict[int, int] = {}
-    total, least = np.zeros_like(shares[0]), np.inf
+    total, least = np.zeros_like(own[0]), np.inf
     for count in range(1, MOST_DRAWN + 1):
-        open_to = range(len(shares)) if len(drawn) < MOST_MEMBERS else list(drawn)
-        losses = {place: log_loss((total + shares[place]) / count, labels) for place in open_to}
+        open_to = range(len(own)) if len(drawn) < MOST_MEMBERS else list(drawn)
+        losses = {place: loss_of((total + own[place]) / count) for place in open_to}
         best = min(losses, key=lambda place: losses[place])
         if losses[best] >= least:
             break
-        least, total = losses[best], total + shares[best]
+        least, total = losses[best], total + own[best]
         drawn[best] = drawn.get(best, 0) + 1
     return drawn
 

@@ -14,8 +14,8 @@ from mmtune.best.members import (
     Validation,
     answered,
     candidate,
+    drawn_members,
     ensemble_of,
-    greedy,
     log_loss,
     soup_of,
     soups,
@@ -128,7 +128,7 @@ def choices_of(candidates: Sequence[Candidate], asked: Validation) -> list[Final
         loaded = soup_of(candidates, places)
         if log_loss(answered(loaded, asked.rows(loaded))[1], labels) < losses[best]:
             finals.append(final("soup", candidates, dict.fromkeys(places, 1), loaded))
-    drawn = greedy([one.shares for one in candidates], labels)
+    drawn = drawn_members([one.shares for one in candidates], labels)
     if len(drawn) > 1:
         finals.append(final("ensemble", candidates, drawn, ensemble_of(candidates, drawn)))
     return finals[::-1]

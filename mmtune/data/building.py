@@ -18,7 +18,7 @@ from mmtune.data.checks import require_classes_present, require_name
 from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
 from mmtune.data.drawing import divided
 from mmtune.data.folders import IDX, read_pictures, read_recordings
-from mmtune.data.forms import Digit, Form, Sound
+from mmtune.data.forms import Digit, Form, Sound, Vector
 from mmtune.data.identity import distinct, is_identity
 from mmtune.data.pairing import pair
 from mmtune.data.reading import require_sound, skipped
@@ -201,7 +201,9 @@ def finished(
         raw = [part.banks[one.bank] for part in (train, test)]
         if not len(raw[0].values):
             raise InputError(f"{one.bank} must have a value in training, has none")
-        forms[one.bank] = one.form.fit(raw[0].values)
+        # A recording counts once however many pictures it stands behind; equal numbers are as many as have them.
+        rows = raw[0].index[raw[0].index >= 0]
+        forms[one.bank] = one.form.fit(raw[0].values[rows] if isinstance(one.form, Vector) else raw[0].values)
         for made, bank in zip(banks, raw, strict=True):
             made[one.bank] = through(bank, scaled(forms[one.bank], bank.values))
     return Dataset(

@@ -42,7 +42,9 @@ def classes_among(labels: Iterable[str], wanted: Sequence[str]) -> dict[str, str
 
 def likeness(name: str) -> str:
     """What two names of one class have in common."""
-    return digit_of(name) or clean(name).casefold()
+    # So table programs write whole numbers of a column that has gaps.
+    whole = re.sub(r"^([0-9]+)\.0+$", r"\1", clean(name).casefold())
+    return digit_of(whole) or whole
 
 
 def clean(name: str) -> str:

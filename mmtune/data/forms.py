@@ -305,7 +305,8 @@ class Standardised(Form):
     def unscaled(self, values: NDArray[Any]) -> NDArray[Any]:
         if not self.mean:
             return values
-        return (values.astype(np.float64) * np.array(self.std) + np.array(self.mean)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (values.astype(np.float64) * np.array(self.std) + np.array(self.mean)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,6 +361,11 @@ class Vector(Standardised):
     def shape(self) -> tuple[int, ...]:
         return (len(self.columns),)
 
+    @property
+    def unfitted(self) -> Self:
+        """The form without the scale of any values, and without what becomes of gaps, which is of the scale."""
+        return replace(self, mean=(), std=(), filled=False)
+
     def fit(self, values: NDArray[Any]) -> Self:
         """InputError where a column has no number at all."""
         present = ~np.isnan(values)
@@ -376,22 +382,32 @@ class Vector(Standardised):
         return np.nan_to_num(scaled, nan=0.0, posinf=np.inf, neginf=-np.inf) if self.filled and self.mean else scaled
 
     def parse(self, text: str) -> NDArray[Any]:
-        """The value of numbers in a text, as NAME=NUMBER or in order, with commas between them."""
-        parts = [part.strip().rpartition("=") for part in text.split(",")]
-        named = {name.strip(): number for name, _, number in parts if name}
-        given = [named.get(name, "") for name in self.columns] if named else [number for _, _, number in parts]
-        gaps = [self.filled and is_nothing(number) for number in given]
-        try:
-            numbers = np.array([math.nan if gap else as_float(own) for own, gap in zip(given, gaps, strict=True)])
-            if len(parts) != len(self.columns) or all(gaps) or not np.isfinite(numbers[np.logical_not(gaps)]).all():
-                raise ValueError
-        except ValueError as error:
-            raise InputError(f"numbers must be given for {', '.join(self.columns)}, got {text!r}") from error
+        """The value of numbers in a text, as NAME=NUMBER, each name once, or in order, with commas between them."""
+        numbers = self.read_numbers(text)
         with np.errstate(over="ignore"):
             value = self.scaled(numbers[None])[0]
         if not np.isfinite(value).all():
             raise InputError(f"numbers of {', '.join(self.columns)} must be finite in float32, got {text!r}")
         return value
+
+    def read_numbers(self, text: str) -> NDArray[np.float64]:
+        """The unscaled numbers (D,) of a text, NaN where one is missing, as only those may be that are filled."""
+        parts = [part.strip().rpartition("=") for part in text.split(",")]
+        names = [name.strip() for name, _, _ in parts]
+        if not any(names):
+            names = list(self.columns)
+        try:
+            given = dict(zip(names, [number for _, _, number in parts], strict=True))
+            if len(given) < len(parts) or not given.keys() <= {*self.columns}:
+                raise ValueError
+            texts = [given.get(name, "") for name in self.columns]
+            gaps = [self.filled and is_nothing(own) for own in texts]
+            numbers = np.array([math.nan if gap else as_float(own) for own, gap in zip(texts, gaps, strict=True)])
+            if all(gaps) or not np.isfinite(numbers[np.logical_not(gaps)]).all():
+                raise ValueError
+        except ValueError as error:
+            raise InputError(f"numbers must be given for {', '.join(self.columns)}, got {text!r}") from error
+        return numbers + 0.0  # -0.0 is 0.0, as in a table
 
 
 @dataclass(frozen=True, kw_only=True)

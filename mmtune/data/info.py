@@ -71,7 +71,7 @@ def of_source(what: str, facts: Mapping[str, Any]) -> Said:
     texts = {
         "equal": "are equal to an earlier one: a value is kept once, and never on both sides",
         "of_two_classes": "values have several classes",
-        "halved": "rows have no numbers, as one or more of their cells are empty; --vector ...:filled fills these",
+        "halved": "rows have none of a bank's numbers, as one is empty or more; --vector COLUMN,...:filled fills these",
         "left_out": "left out of training, as their content is in the test too",
         "skipped": f"could not be used: {first(facts, 'skipped')}",
         "ignored": f"of the files are ignored: {first(facts, 'ignored')}",

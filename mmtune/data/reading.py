@@ -20,7 +20,7 @@ from mmtune.data.identity import content_ids
 
 FIRST = 20
 LARGE = 2**28  # bytes
-TABLE_LINE = re.compile(r", line [0-9]+(?:, (.*))?$")
+TABLE_LINE = re.compile(r"(, line [0-9]+)(?:, (.*))?$")
 
 
 def read_files(
@@ -78,7 +78,8 @@ def require_sound(bad: Mapping[str, str], advice: str = "") -> None:
         room = (LONGEST - 200 - len(advice)) // min(len(lines), FIRST)
         told = "; ".join(textwrap.shorten(line, room, placeholder=" ...") for line in lines[:FIRST])
         more = f"; and {len(lines) - FIRST} more" if len(lines) > FIRST else ""
-        what = "1 file or line" if len(bad) == 1 else f"{len(bad)} files or lines"
+        count = places(bad)
+        what = "1 file or line" if count == 1 else f"{count} files or lines"
         ways = "; ".join(filter(None, ["--skip-bad goes on without", advice]))
         raise InputError(f"{what} cannot be used ({ways}): {told}{more}")
 
@@ -90,11 +91,16 @@ def lines_of(bad: Mapping[str, str]) -> list[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for name, reason in bad.items():
         line = TABLE_LINE.search(name)
-        key = (line[1] or "", reason.partition(", got ")[0]) if line else (name, "")
+        key = (line[2] or "", reason.partition(", got ")[0]) if line else (name, "")
         found.setdefault(key, []).append(f"{name}: {reason}")
     return [f"{own[0]}" + (f" (and {len(own) - 1} more like it)" if len(own) > 1 else "") for own in found.values()]
 
 
 def skipped(bad: Mapping[str, str]) -> dict[str, Any]:
     """What is recorded of what is not used."""
-    return {"skipped": len(bad), "skipped_first": lines_of(bad)[:FIRST]} if bad else {}
+    return {"skipped": places(bad), "skipped_first": lines_of(bad)[:FIRST]} if bad else {}
+
+
+def places(bad: Mapping[str, str]) -> int:
+    """How many files or lines cannot be used, of which several columns may be bad."""
+    return len({TABLE_LINE.sub(r"\1", name) for name in bad})

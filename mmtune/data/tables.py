@@ -23,7 +23,7 @@ from mmtune.data.folders import first_names, numbers
 from mmtune.data.forms import Sound, Vector, as_float, dtype_of, is_nothing
 from mmtune.data.identity import distinct
 from mmtune.data.reading import read_files, require_sound
-from mmtune.data.sources import Asked, How, Source, test_parts
+from mmtune.data.sources import Asked, How, Mask, Source, test_parts
 
 LONGEST_TABLE, LONGEST_HEADER, MOST_CELLS = 64 * MEBIBYTE, 2**16, 2**23
 LABEL, SPLIT = "label", "split"
@@ -45,12 +45,12 @@ class Cells(NamedTuple):
 class Gaps(NamedTuple):
     """Numbers that a table lacks in rows that have others of the same bank.
 
-    lost: by line a column that is empty, for which the row has none of the bank; filled: of columns that are filled how
-    many are empty.
+    lost: by line a column that is empty, for which the row has none of the bank; filled (N,): by column which rows are
+    filled.
     """
 
     lost: dict[str, str]
-    filled: dict[str, int]
+    filled: dict[str, Mask]
 
 
 def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -> Source:
@@ -90,10 +90,10 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     unusable = wrong.union(nothing)
     kept = np.flatnonzero([f"line {line}" not in unusable for line in cells.lines])
     bad = {f"{path.name}, {name}": reason for name, reason in bad.items()}
-    if not len(kept):
-        require_sound(bad)
     names = classes_of(labels[row] for row in kept)
     classes = ordered(names.values())
+    if len(classes) < 2:
+        require_sound(bad)
     require_classes(classes, str(path))
     whole = Partition(
         banks=banks,
@@ -102,7 +102,8 @@ def read_table(path: Path, asked: Sequence[Asked], how: How, report: Progress) -
     )
     for name, own in whole.groups.items():
         require_names(own, f"{path}: group {name}")
-    facts = {"naming": "table", "rows": len(labels), "halved": len(gaps.lost), "filled": gaps.filled}
+    filled = {column: count for column, own in gaps.filled.items() if (count := int(own[kept].sum()))}
+    facts = {"naming": "table", "rows": len(labels), "halved": len(gaps.lost), "filled": filled}
     source = Source(classes, whole, test, facts, bad)
     return source if len(kept) == len(labels) else source.take(kept)
 
@@ -172,8 +173,8 @@ def read_numbers(path: Path, cells: Cells, form: Vector, bad: dict[str, str], ga
     empty = np.isnan(values)
     nothing = np.all(empty, axis=1)
     if form.filled:
-        counts = empty[~nothing].sum(axis=0).tolist()
-        gaps.filled.update({column: count for column, count in zip(form.columns, counts, strict=True) if count})
+        for column, own in zip(form.columns, empty.T, strict=True):
+            gaps.filled[column] = gaps.filled.get(column, np.zeros(len(own), np.bool_)) | (own & ~nothing)
         return distinct(values, ~nothing)
     for row in np.flatnonzero(empty.any(axis=1) & ~nothing).tolist():
         gaps.lost.setdefault(f"line {cells.lines[row]}", form.columns[empty[row].argmax()])

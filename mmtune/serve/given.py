@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.forms import Form, Sound, Vector, dtype_of
 from mmtune.data.recordings import to_float
 
+LOG = logging.getLogger("mmtune")
 Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any] | ArrayLike
 """What may be given for a bank."""
 T = TypeVar("T")
@@ -26,9 +29,11 @@ def assigned(given: Mapping[str, T], forms: Mapping[str, Form], missing: Collect
     found: dict[str, T] = {}
     for name, value in given.items():
         of_kind = [bank for bank, form in forms.items() if KINDS.get(name) == form.source]
-        own = [name] if name in forms else of_kind
+        # What is made of one column is given once, by the column's name (`mmtune.data.asking`).
+        beside = [bank for bank, form in forms.items() if bank == f"{name}_{form.kind}" and bank not in given]
+        own = [name, *beside] if name in forms else of_kind
         # Whatever is made from one recording is given once.
-        if not own or (len(own) > 1 and name != "audio"):
+        if not own or (name not in forms and len(own) > 1 and name != "audio"):
             takes = " and ".join(f"{bank} ({form.source or 'ready-made'})" for bank, form in forms.items())
             raise InputError(f"this model takes {takes}, got {name}")
         if found.keys() & set(own):
@@ -52,16 +57,29 @@ def values_given(name: str, given: Given, form: Form, data: str) -> NDArray[Any]
         return of_files(name, given, form, data)
     if isinstance(form, Vector) and hasattr(given, "keys"):
         given = by_column(name, given, form)
+    elif isinstance(form, Vector) and form.filled and isinstance(given, list | tuple):
+        given = nan_for_none(np.asarray(given, dtype=object))
     array = as_array(name, given, form)
     if isinstance(form, Sound):
         return of_samples(name, array, form)
-    return form.scaled(array) if isinstance(form, Vector) else array
+    if not isinstance(form, Vector):
+        return array
+    note_gaps(name, array, form)
+    return form.scaled(array)
+
+
+def note_gaps(name: str, rows: NDArray[Any], form: Vector) -> None:
+    """Note in the log which numbers of rows (B, D) are missing and filled."""
+    if told := ", ".join(column for column, own in zip(form.columns, rows.T, strict=True) if np.isnan(own).any()):
+        LOG.warning("%s: empty, so the mean of training: %s", name, told)
 
 
 def of_files(name: str, paths: Sequence[str | os.PathLike[str]], form: Form, data: str) -> NDArray[Any]:
     """The values of files, or of numbers in texts."""
     if isinstance(form, Vector):
-        return np.stack([form.parse(os.fspath(text)) for text in paths])
+        texts = [os.fspath(text) for text in paths]
+        note_gaps(name, np.stack([form.read_numbers(text) for text in texts]), form)
+        return np.stack([form.parse(text) for text in texts])
     if not form.source:
         raise InputError(
             f"{os.fspath(paths[0])}: this model was trained on {data}, whose {name} came ready-made, so no file can be "
@@ -88,7 +106,7 @@ def by_column(name: str, given: Any, form: Vector) -> NDArray[Any]:
 
 def nan_for_none(values: NDArray[Any]) -> NDArray[Any]:
     """Numbers of which some are None, which becomes NaN; anything else as it is."""
-    if values.dtype != object or not all(one is None or isinstance(one, int | float) for one in values.flat):
+    if values.dtype != object or not all(one is None or isinstance(one, Real) for one in values.flat):
         return values
     return values.astype(np.float64)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ def predict_partition(predictor: Predictor, dataset: Dataset, decide: bool = Tru
         for name in predictor.forms
     }
     present = {name: test.banks[name].index >= 0 for name in predictor.forms}
+    if any(dataset.forms[name] != form for name, form in predictor.forms.items()):
+        # On another scale and back the last bits change, by which values are known again.
+        predictor = replace(predictor, usual=replace(predictor.usual, trained={}))
     return predictor.predict_rows(given, present, decide)
 
 

@@ -75,7 +75,7 @@ def write_csv(
     InputError where it cannot be written.
     """
     ours = [*(name for name in COLUMNS if name != LABEL or name not in given), *(f"p({name})" for name in classes)]
-    theirs = {name: f"{name} (given)" if name in ours else name for name in given}
+    theirs = dict(zip(given, renamed(list(given), ours), strict=True))
     text = io.StringIO()
     writer = csv.DictWriter(text, [ours[0], *theirs.values(), *ours[1:]], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -85,6 +85,17 @@ def write_csv(
         told |= {f"p({name})": f"{share:.6g}" for name, share in zip(classes, shares, strict=False)}
         writer.writerow(told | {theirs[name]: cells[place] for name, cells in given.items()})
     write_named(path, text.getvalue().encode())
+
+
+def renamed(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Names, those that are taken with `(given)` behind them, as often as makes them differ from all others."""
+    found: list[str] = []
+    for name in names:
+        own = name
+        while own in taken or own in found or (own != name and own in names):
+            own += " (given)"
+        found.append(own)
+    return found
 
 
 def as_json(own: Record) -> str:
@@ -120,7 +131,7 @@ def new_alone(known: Sequence[Record], right: np.ndarray, classes: Sequence[str]
     told = (
         f"of the other {len(others):,}: {', '.join(scores(others, right[new], classes))}" if others else "none is new"
     )
-    return [f"{len(known) - len(others):,} of these are of what it was trained or chosen on; {told}"]
+    return [f"{len(known) - len(others):,} of these are what it was trained or chosen on; {told}"]
 
 
 def scores(known: Sequence[Record], right: np.ndarray, classes: Sequence[str]) -> list[str]:

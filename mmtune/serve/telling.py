@@ -67,7 +67,7 @@ def remarks(predictor: Predictor, prediction: Prediction, row: int) -> list[str]
     if not prediction.comparable and len(predictor.forms) - len(prediction.missing) > 1:
         found.append("its parts cannot be compared: this network has no answer of each bank alone")
     again = [bank for bank, own in prediction.trained.items() if own[row]]
-    found += [f"{subject(predictor, bank)} of what it was trained or chosen on" for bank in again]
+    found += [f"{subject(predictor, bank)} what it was trained or chosen on" for bank in again]
     unknown = [called(predictor, bank) for bank in prediction.strange if not predictor.usual.covers(bank)]
     if unknown:
         found.append(f"not known of the {words(unknown)}: whether it is like anything in training")

@@ -1,7 +1,8 @@
 """Which values a model was trained or chosen on, so that nobody takes a score of these for one of new rows.
 
 A value is known by 64 bits of a digest of its content. Values of few numbers are often equal by chance
-(`mmtune.data.identity`), so that of a model that reads nothing else all of a row together is looked for.
+(`mmtune.data.identity`): where a row has nothing else, all of it together is looked for, unless training's own rows are
+often equal.
 """
 
 from __future__ import annotations
@@ -27,17 +28,25 @@ Trained = Mapping[str, Ids]
 """By bank, or TOGETHER, the numbers (K,) of the values, in order, each once; {} where they are not known."""
 Present = Mapping[str, NDArray[np.bool_]]
 FILE, MOST_BYTES, WIDTH = "trained.safetensors", 512 * MEBIBYTE, 8
+DIFFERENT = 0.99
+"""So large a share of rows of few numbers must differ from each other, for equal ones to say anything."""
 
 
 def trained_on(rows: Partition, reads: Iterable[str]) -> Trained:
     """What a model that reads some banks was trained and chosen on, where these rows were all."""
     banks = {name: rows.banks[name] for name in reads}
     used = {name: np.unique(bank.index[bank.index >= 0]) for name, bank in banks.items() if is_identity(bank)}
-    if used:
-        return {name: np.unique(ids(banks[name].values[place] for place in own)) for name, own in used.items()}
-    values = {name: bank.of_rows(np.arange(len(rows))) for name, bank in banks.items()}
-    there = {name: bank.index >= 0 for name, bank in banks.items()}
-    return {TOGETHER: np.unique(of_whole_rows(values, there, banks))}
+    found = {name: np.unique(ids(banks[name].values[place] for place in own)) for name, own in used.items()}
+    lacking = np.ones(len(rows), np.bool_)
+    for name in used:
+        lacking &= banks[name].index < 0
+    if lacking.any():
+        part = rows.take(np.flatnonzero(lacking))
+        values = {name: part.banks[name].of_rows(np.arange(len(part))) for name in banks}
+        there = {name: part.banks[name].index >= 0 for name in banks}
+        whole = np.unique(of_whole_rows(values, there, banks))
+        found |= {TOGETHER: whole} if len(whole) >= DIFFERENT * len(part) else {}
+    return found
 
 
 def again(
@@ -47,12 +56,11 @@ def again(
 
     there (B,): by bank which rows have a value, all if not given. reads: the banks of the model.
     """
-    found = {}
-    for name, own in trained.items():
-        if name == TOGETHER:
-            found[name] = np.isin(of_whole_rows(values, there, reads), own)
-        elif name in values:
-            found[name] = np.isin(ids(values[name]), own) & there.get(name, True)
+    given = [name for name in trained if name in values]
+    found = {name: np.isin(ids(values[name]), trained[name]) & there.get(name, True) for name in given}
+    if TOGETHER in trained:
+        # Of rows that have another of these the numbers are others, as the training rows had none.
+        found[TOGETHER] = np.isin(of_whole_rows(values, there, reads), trained[TOGETHER])
     return found
 
 

@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmtune.best.members import MOST_DRAWN, MOST_MEMBERS, Candidate, ensemble_of, greedy, log_loss, soup_of, soups
+from mmtune.best.members import (
+    MOST_DRAWN,
+    MOST_MEMBERS,
+    SAMPLES,
+    Candidate,
+    drawn_members,
+    ensemble_of,
+    greedy,
+    log_loss,
+    of_label,
+    soup_of,
+    soups,
+)
 from mmtune.networks.config import MLP, LateFusion
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
@@ -33,7 +45,7 @@ def random_shares(
 @given(st.integers(1, 12), st.integers(0, 1_000))
 def test_greedy_never_loses_against_the_best_single_model(models: int, seed: int) -> None:
     shares, labels = random_shares(models, 60, seed)
-    drawn = greedy(shares, labels)
+    drawn = greedy(np.stack([of_label(own, labels) for own in shares]))
     count = sum(drawn.values())
     mean = sum(times * shares[place] for place, times in drawn.items()) / count
     assert log_loss(mean, labels) <= min(log_loss(own, labels) for own in shares) + 1e-12
@@ -44,7 +56,24 @@ def test_greedy_never_loses_against_the_best_single_model(models: int, seed: int
 
 def test_of_equal_models_one_is_enough() -> None:
     shares, labels = random_shares(1, 50, 0)
-    assert greedy([shares[0]] * 4, labels) == {0: 1}
+    assert drawn_members([shares[0]] * 4, labels) == {0: SAMPLES}
+
+
+def test_of_samples_of_rows_it_is_drawn_what_loses_less_on_others() -> None:
+    gains = []
+    for seed in range(40):
+        shares, labels = random_shares(10, 400, seed, sharp=1.0)
+        mine, others = slice(0, 60), slice(60, None)
+        once = greedy(np.stack([of_label(own[mine], labels[mine]) for own in shares]))
+        often = drawn_members([own[mine] for own in shares], labels[mine])
+        assert len(often) <= MOST_MEMBERS
+        assert often == drawn_members([own[mine] for own in shares], labels[mine])
+        losses = [
+            log_loss(sum(n * shares[place][others] for place, n in drawn.items()) / sum(drawn.values()), labels[others])
+            for drawn in (once, often)
+        ]
+        gains.append(losses[0] - losses[1])
+    assert np.mean(gains) > 2 * np.std(gains) / np.sqrt(len(gains))
 
 
 def test_log_loss_is_cross_entropy() -> None:

@@ -84,7 +84,7 @@ def test_a_recording_has_the_shape_that_its_form_says(tmp_path: Path) -> None:
 def test_numbers_are_parsed_by_name_or_order() -> None:
     form = Vector(columns=("age", "height"), mean=(1.0, 2.0), std=(2.0, 4.0))
     assert form.parse(" 3, 6").tolist() == form.parse("height=6,age = 3").tolist() == [1.0, 1.0]
-    for text in ("", "3", "3,4,5", "age=3", "age=3,weight=4", "a,b", "nan,1", "inf,1", "age=1,age=2"):
+    for text in ("", "3", "3,4,5", "age=3", "age=3,weight=4", "a,b", "nan,1", "inf,1", "age=1,age=2", "age=1,6"):
         assert "numbers must be given for age, height" in refusal(lambda own=text: form.parse(own))
 
 
@@ -96,7 +96,8 @@ def test_of_filled_numbers_some_may_be_missing_and_none_may_be_infinite() -> Non
         == form.parse("3, nan").tolist()
         == [1.0, 0.0]
     )
-    for text in ("", "3", ",", "age=,height=NA", "age=3", "inf,1", "a,", "3,,4"):
+    assert form.parse("age=3").tolist() == [1.0, 0.0]
+    for text in ("", "3", ",", "age=,height=NA", "inf,1", "a,", "3,,4", "age=3,hieght=6", "age=3,6", "age=3,age=4"):
         assert "numbers must be given for age, height" in refusal(lambda own=text: form.parse(own))
 
 

@@ -311,9 +311,9 @@ def test_a_missing_number_is_the_mean_of_its_column_in_training_where_that_is_as
     assert form == load(tmp_path / "set").forms["vector"]
     assert isinstance(form, Vector)
     train, test = (raw[part.groups["id"].astype(int)] for part in (made.train, made.require_test()))
-    mean = np.nanmean(np.unique(train, axis=0), axis=0)
+    mean = np.nanmean(train, axis=0)
     np.testing.assert_allclose(form.mean, mean, rtol=1e-5)
-    np.testing.assert_allclose(form.std[:2], np.nanstd(np.unique(train, axis=0), axis=0)[:2], rtol=1e-4)
+    np.testing.assert_allclose(form.std[:2], np.nanstd(train, axis=0)[:2], rtol=1e-4)
     for numbers, part in ((train, made.train), (test, made.require_test())):
         every = np.arange(len(part))
         found = form.unscaled(part.banks["vector"].of_rows(every))
@@ -325,6 +325,33 @@ def test_a_missing_number_is_the_mean_of_its_column_in_training_where_that_is_as
     assert facts["filled"] == dict(zip("abc", np.isnan(kept).sum(axis=0).tolist(), strict=True))
     assert (facts["skipped"], facts["halved"]) == (1, 0)
     assert any("empty, so the mean of training: a " in line for line in found_lines(made))
+
+
+def test_numbers_are_standardised_over_rows_however_many_are_equal(tmp_path: Path) -> None:
+    kids = np.random.default_rng(0).poisson(0.4, 120)
+    rows = [{"label": ANIMALS[row % 3], "kids": own, "sex": row % 2} for row, own in enumerate(kids.tolist())]
+    made = build(table_of(write(tmp_path / "t.csv", rows), vector=["sex,kids"]), tmp_path / "set")
+    scaled = made.train.banks["vector"].of_rows(np.arange(len(made.train)))
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-5)
+
+
+def test_lines_are_counted_once_and_told_before_the_classes_that_they_leave(tmp_path: Path) -> None:
+    rows = [
+        {"label": ANIMALS[row % 2], "a": "1,5" if row % 2 else row, "b": "x" if row % 2 else row} for row in range(60)
+    ]
+    table = table_of(write(tmp_path / "t.csv", rows), vector=["a,b:filled"])
+    line = refusal(lambda: build(table, tmp_path / "set"))
+    assert line.startswith("30 files or lines cannot be used")
+    assert "a: must be a number, got '1,5' (and 29 more like it)" in line
+
+
+def test_a_number_of_two_vectors_is_filled_once(tmp_path: Path) -> None:
+    rows = [
+        {"label": ANIMALS[row % 3], "x": "" if row % 5 == 0 else row, "y": row, "z": row * row} for row in range(60)
+    ]
+    table = table_of(write(tmp_path / "t.csv", rows), vector=["one=x,y:filled", "two=x,z:filled"])
+    assert build(table, tmp_path / "set").provenance["table"]["filled"] == {"x": 12}
 
 
 def test_without_being_asked_for_a_row_has_all_its_numbers_or_none_and_is_told_what_would_help(tmp_path: Path) -> None:

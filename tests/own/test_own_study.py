@@ -166,7 +166,7 @@ def test_a_table_and_a_network_of_ones_own_go_the_whole_way(tmp_path: Path) -> N
     counts = mmtune(tmp_path, "predict", "--model", "animals", "--table", "samples.csv", "--out", "all.csv")
     tested = re.search(r"of [0-9]+ with a label: accuracy ([0-9.]+), .*", scored)[1]  # type: ignore[index]
     assert (
-        f"{ROWS - len(rows)} of these are of what it was trained or chosen on; "
+        f"{ROWS - len(rows)} of these are what it was trained or chosen on; "
         f"of the other {len(rows)}: accuracy {tested}" in counts
     )
     told = mmtune(tmp_path, "report", "animals").strip().splitlines()[-1]

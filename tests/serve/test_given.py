@@ -15,7 +15,7 @@ from PIL import Image
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Ready, Vector, Waveform
 from mmtune.data.recordings import SAMPLE_RATE
-from mmtune.serve.given import values_given
+from mmtune.serve.given import assigned, values_given
 
 RNG = np.random.default_rng(0)
 RAW = RNG.normal(1e6, 40.0, (9, 2))
@@ -47,13 +47,22 @@ def test_columns_may_be_numbers_as_those_of_a_frame_without_names_are() -> None:
         np.testing.assert_array_equal(given(own, form), form.scaled(RAW))
 
 
-def test_of_filled_numbers_some_may_be_missing_and_are_the_mean() -> None:
+def test_of_filled_numbers_some_may_be_missing_and_are_the_mean(caplog: pytest.LogCaptureFixture) -> None:
     form = Vector(columns=("weight", "wing"), filled=True).fit(RAW)
     expected = form.scaled(np.array([[RAW[0, 0], form.mean[1]], [form.mean[0], RAW[1, 1]]]))
     gaps = {"weight": [RAW[0, 0], None], "wing": [None, RAW[1, 1]]}
     for own in (gaps, pd.DataFrame(gaps), np.array([[RAW[0, 0], np.nan], [np.nan, RAW[1, 1]]])):
         np.testing.assert_array_equal(given(own, form), expected)
-    np.testing.assert_array_equal(given({"weight": RAW[0, 0], "wing": None}, form), expected[:1])
+    assert "bank: empty, so the mean of training: weight, wing" in caplog.text
+    caplog.clear()
+    for one in (
+        {"weight": RAW[0, 0], "wing": None},
+        [RAW[0, 0], None],
+        f"weight={float(RAW[0, 0])!r}",
+        f"{float(RAW[0, 0])!r},NA",
+    ):
+        np.testing.assert_array_equal(given(one, form), expected[:1])
+        assert caplog.text.endswith("bank: empty, so the mean of training: wing\n")
     for own, rule in (
         ({"weight": [1, None], "wing": [2, None]}, "bank must have a number in each row, row 1 has none"),
         (np.array([1.0, np.inf]), "bank must be finite, row 0 holds NaN or infinity"),
@@ -132,3 +141,14 @@ def test_what_does_not_fit_is_refused_in_a_line(own: Any, form: Form, said: str)
         given(own, form)
     assert str(refusal.value).startswith(said)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_is_made_of_one_column_is_given_once() -> None:
+    forms: dict[str, Form] = {"clip": Waveform(), "clip_mfcc": Mfcc(), "photo": Picture(height=2, width=2)}
+    assert assigned({"clip": "a.wav", "photo": "b.png"}, forms) == {
+        "clip": "a.wav",
+        "clip_mfcc": "a.wav",
+        "photo": "b.png",
+    }
+    apart = {"clip": "a.wav", "clip_mfcc": "c.wav", "photo": "b.png"}
+    assert assigned(apart, forms) == apart

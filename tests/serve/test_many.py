@@ -265,6 +265,15 @@ def test_the_answers_file_has_what_the_table_had_and_every_class_if_asked(
     assert told.summary[1].startswith("of 4 with a label: accuracy ")
     predict_many(predictor, Asked(files={}, table=table), out, 1, quiet)
     assert "p(1)" not in out.read_text()
+    for _ in range(2):
+        # Its own answers are a table as any other.
+        (tmp_path / "again.csv").write_bytes(out.read_bytes())
+        predict_many(predictor, Asked(files={}, table=tmp_path / "again.csv"), out, 1, quiet)
+    header = next(csv.reader(out.open()))
+    assert len(set(header)) == len(header)
+    assert [row["class (given) (given)"] for row in csv.DictReader(out.open())][:4] == [
+        row["class"] for row in rows[:4]
+    ]
     with pytest.raises(InputError, match="must have the column kind, has id, image"):
         of_table(table, predictor, "kind")
 

@@ -96,8 +96,26 @@ def test_the_others_are_scored_by_themselves() -> None:
     [told] = new_alone(known, labels == said, classes)
     accuracy, f1 = accuracy_score(labels[new], said[new]), f1_score(labels[new], said[new], average="macro")
     count = int(new.sum())
-    assert told.startswith(f"{60 - count} of these are of what it was trained or chosen on; of the other {count}: ")
+    assert told.startswith(f"{60 - count} of these are what it was trained or chosen on; of the other {count}: ")
     assert f"accuracy {accuracy:.4f}, macro-F1 {f1:.4f}, " in told
     assert new_alone([own for own in known if not own["trained"]], (labels == said)[new], classes) == []
     [told] = new_alone([own for own in known if own["trained"]], (labels == said)[~new], classes)
     assert told.endswith("; none is new")
+
+
+def test_a_row_without_a_picture_is_known_by_its_numbers_and_one_of_many_equal_ones_by_nothing() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (6, 4, 4), dtype=np.uint8)
+    body = rng.normal(size=(6, 2)).astype(np.float32)
+    photo = replace(distinct(pictures), index=np.array([0, 1, 2, -1, -1, -1]))
+    rows = Partition(banks={"photo": photo, "body": distinct(body)}, labels=np.zeros(6, np.int64), groups={})
+    known = trained_on(rows, ("photo", "body"))
+    assert {name: len(own) for name, own in known.items()} == {"photo": 3, TOGETHER: 3}
+    found = again(known, {"body": body}, {}, ("photo", "body"))
+    assert {name: own.tolist() for name, own in found.items()} == {TOGETHER: [False] * 3 + [True] * 3}
+    there = {"photo": np.arange(6) < 3}
+    found = again(known, {"photo": pictures, "body": body}, there, ("photo", "body"))
+    assert found["photo"].tolist() == [True] * 3 + [False] * 3
+    assert found[TOGETHER].tolist() == [False] * 3 + [True] * 3
+    sexes = Partition(banks={"sex": distinct(body[[0, 1, 0, 1, 0, 1], :1])}, labels=np.zeros(6, np.int64), groups={})
+    assert trained_on(sexes, ("sex",)) == {}

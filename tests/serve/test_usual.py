@@ -123,13 +123,13 @@ def test_both_sides_of_the_disk_say_the_same(predictor: Predictor, folder: Path)
 def test_what_it_was_trained_or_chosen_on_is_told_and_new_rows_are_not(predictor: Predictor, tiny: Dataset) -> None:
     found = predictor.predict_values(**some(tiny))
     assert {bank: bool(own.all()) for bank, own in found.trained.items()} == dict.fromkeys(READS, True)
-    assert "the picture is of what it was trained or chosen on" in remarks(predictor, found, 0)
+    assert "the picture is what it was trained or chosen on" in remarks(predictor, found, 0)
     test = {bank: tiny.require_test().banks[bank].of_rows(np.arange(40)) for bank in READS}
     new = predictor.predict_values(**test)
     for bank in READS:
         known = tiny.train.banks[bank].values
         assert new.trained[bank].tolist() == [any(np.array_equal(own, one) for one in known) for own in test[bank]]
-    assert not any("recording is of what" in line for line in remarks(predictor, new, 0))
+    assert not any("recording is what" in line for line in remarks(predictor, new, 0))
     alone = predictor.predict_values(image=some(tiny)["image"]).at(3)
     assert {bank: own.tolist() for bank, own in alone.trained.items()} == {"image": [True]}
 
