@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -135,7 +136,7 @@ def test_models_are_promoted_rolled_back_and_serve_wherever_they_are(
         words = ("predict", "--model", NAME, "--data", str(tiny.folder), "--out", "out.csv", *here)
         chosen = () if version == "1" else ("--version", version)
         done(*words, *chosen, cwd=tmp_path)
-        named = [row.split(",")[1] for row in (tmp_path / "out.csv").read_text().splitlines()[1:]]
+        named = [row["class"] for row in csv.DictReader((tmp_path / "out.csv").open())]
         assert named == [tiny.classes[number] for number in scored(files / MODEL, tiny).predictions]
 
 
