@@ -209,6 +209,7 @@ class Speech(Waveform):
             # Where a word ends is known to a window.
             if word.start < start - WINDOW or word.end > start + self.samples + WINDOW:
                 return around(sound, word, self.samples)
+            sound = sound[start : start + self.samples]
         return super().cut(sound, where)
 
     def each(self, path: Path) -> tuple[list[float], NDArray[Any]]:
@@ -379,11 +380,14 @@ class Vector(Standardised):
 
     def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
         scaled = super().scaled(values)
-        return np.nan_to_num(scaled, nan=0.0, posinf=np.inf, neginf=-np.inf) if self.filled and self.mean else scaled
+        return np.where(np.isnan(scaled), np.float32(0), scaled) if self.filled and self.mean else scaled
 
     def parse(self, text: str) -> NDArray[Any]:
         """The value of numbers in a text, as NAME=NUMBER, each name once, or in order, with commas between them."""
-        numbers = self.read_numbers(text)
+        return self.of_numbers(self.read_numbers(text), text)
+
+    def of_numbers(self, numbers: NDArray[np.float64], text: str) -> NDArray[Any]:
+        """The value of numbers (D,) as `read_numbers` has them of a text."""
         with np.errstate(over="ignore"):
             value = self.scaled(numbers[None])[0]
         if not np.isfinite(value).all():

@@ -57,8 +57,11 @@ def predict_many(
     records: list[Record] = [record(rows, answer, place, top) for place, answer in enumerate(found)]
     told = summary(records, rows.groups, predictor.classes)
     if out is not None:
-        shares = [[] if own.prediction is None else own.prediction.probabilities[0].tolist() for own in found]
-        write_csv(out, records, rows.columns, shares, predictor.classes if probabilities else ())
+        classes = predictor.classes if probabilities else ()
+        shares = [
+            own.prediction.probabilities[0].tolist() if classes and own.prediction is not None else [] for own in found
+        ]
+        write_csv(out, records, rows.columns, shares, classes)
         told.append(f"written: {out}")
     shown = [] if out is not None else [line(predictor, rows, own, place, top) for place, own in enumerate(found)]
     code = REFUSED if any(answer.refused for answer in found) else 0

@@ -57,8 +57,6 @@ def values_given(name: str, given: Given, form: Form, data: str) -> NDArray[Any]
         return of_files(name, given, form, data)
     if isinstance(form, Vector) and hasattr(given, "keys"):
         given = by_column(name, given, form)
-    elif isinstance(form, Vector) and form.filled and isinstance(given, list | tuple):
-        given = nan_for_none(np.asarray(given, dtype=object))
     array = as_array(name, given, form)
     if isinstance(form, Sound):
         return of_samples(name, array, form)
@@ -78,8 +76,9 @@ def of_files(name: str, paths: Sequence[str | os.PathLike[str]], form: Form, dat
     """The values of files, or of numbers in texts."""
     if isinstance(form, Vector):
         texts = [os.fspath(text) for text in paths]
-        note_gaps(name, np.stack([form.read_numbers(text) for text in texts]), form)
-        return np.stack([form.parse(text) for text in texts])
+        rows = np.stack([form.read_numbers(text) for text in texts])
+        note_gaps(name, rows, form)
+        return np.stack([form.of_numbers(own, text) for own, text in zip(rows, texts, strict=True)])
     if not form.source:
         raise InputError(
             f"{os.fspath(paths[0])}: this model was trained on {data}, whose {name} came ready-made, so no file can be "
@@ -96,7 +95,6 @@ def by_column(name: str, given: Any, form: Vector) -> NDArray[Any]:
     rule = f"{name} must have as many numbers in each of {', '.join(form.columns)}"
     try:
         columns = [np.asarray(by_name[column]) for column in form.columns]
-        columns = [nan_for_none(column) if form.filled else column for column in columns]
     except ValueError as error:
         raise InputError(f"{rule}, some of one have more than others") from error
     if len({column.shape for column in columns}) > 1:
@@ -122,6 +120,8 @@ def as_array(name: str, given: Any, form: Form) -> NDArray[Any]:
         array = np.asarray(given)
     except Exception as error:  # a stranger's object may raise anything when it is made an array
         raise InputError(f"{rule}, got {type(given).__name__}") from error
+    filled = isinstance(form, Vector) and form.filled
+    array = nan_for_none(array) if filled else array
     if array.dtype.kind not in "fiub" or isinstance(given, np.ma.MaskedArray):
         raise InputError(f"{rule}, got {type(given).__name__} of {array.dtype}")
     sides = 1 if sound else len(form.shape)
@@ -130,11 +130,9 @@ def as_array(name: str, given: Any, form: Form) -> NDArray[Any]:
     rows = array[:, None] if form.shape == (1,) and array.ndim == 1 else rows
     if rows.ndim != sides + 1 or not rows.size or not (sound or rows.shape[1:] == form.shape):
         raise InputError(f"{rule}, got {array.dtype} of shape {array.shape}")
-    if isinstance(form, Vector) and form.filled:
+    if filled:
         require_some(name, rows)
-        require_finite(name, np.nan_to_num(rows, nan=0.0, posinf=np.inf, neginf=-np.inf))
-    else:
-        require_finite(name, rows)
+    require_finite(name, np.where(np.isnan(rows), 0, rows) if filled else rows)
     kind = np.dtype(np.float64) if isinstance(form, Vector) else dtype_of(form)
     return in_range(rows, rule) if sound else in_type(rows, kind, rule)
 

@@ -18,12 +18,10 @@ from mmtune.data.forms import Form
 from mmtune.data.protocols import split
 from mmtune.networks.storage import load_model
 from mmtune.networks.vectors import TOGETHER
-from mmtune.serve.trained import Trained, trained_on
+from mmtune.serve.trained import Present, Trained, trained_on
 from mmtune.train.batches import rows_of
 from mmtune.train.familiar_banks import familiar_banks
 from mmtune.train.familiarity import SHORTEST, Familiarity, Vectors
-
-Present = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -179,7 +179,8 @@ def of_vectors(own: VectorAugmentation, shape: Shape, values: Values) -> Distort
         raise InputError(f"VectorAugmentation must be given a vector (width,), got values of shape {shape}")
     if not own.noise and not own.gaps:
         return lambda vectors: vectors
-    deviation, mean = own.noise * values().std(0, correction=0), values().mean(0)
+    training = values()
+    deviation, mean = own.noise * training.std(0, correction=0), training.mean(0)
 
     def change(vectors: Tensor) -> Tensor:
         found = noisy(vectors, deviation) if own.noise else vectors
