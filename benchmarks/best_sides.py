@@ -30,10 +30,10 @@ from benchmarks.results import keep, result_path, today
 from benchmarks.scale import describe_entry
 from mmtune.base.errors import InputError
 from mmtune.best.held_out import told_of
-from mmtune.data.bundled import sample_folder
+from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import usual_protocol
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels
 from mmtune.serve.versions import champion_folder

@@ -29,8 +29,8 @@ from sqlalchemy import create_engine, func, insert, select
 from benchmarks.results import keep_dated
 from mmtune.base.fields import flatten, replace_paths
 from mmtune.base.sqlite import analyse
-from mmtune.data.bundled import sample_folder
-from mmtune.data.store import load
+from mmtune.data.bundled.sample import sample_folder
+from mmtune.data.storage.store import load
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical, Integer, Value, draw

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mmtune.base.errors import InputError
-from mmtune.data.bundled import sample_folder
+from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.dataset import Dataset, Partition
-from mmtune.data.store import load, save
+from mmtune.data.storage.store import load, save
 from mmtune.networks.shapes import shapes_of
 from mmtune.study import Study, load_study, with_fixed
 from mmtune.study.definition import schedule

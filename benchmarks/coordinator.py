@@ -24,9 +24,9 @@ from rich.console import Console
 
 from benchmarks.measure import resident
 from benchmarks.results import keep_dated
-from mmtune.data.bundled import sample_folder
+from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.pool.worker import Done, Epoch, Event, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.study.options import Options

@@ -21,13 +21,13 @@ from scipy.ndimage import gaussian_filter
 
 from mmtune.api.loading import load
 from mmtune.base.errors import InputError
+from mmtune.data.bundled.espeak import Utterance, speak
+from mmtune.data.bundled.voices import MEN, TRAINING, WOMEN
 from mmtune.data.dataset import Dataset
-from mmtune.data.espeak import Utterance, speak
 from mmtune.data.forms import Digit, Form, Waveform
-from mmtune.data.pictures import normalise
-from mmtune.data.recordings import SAMPLE_RATE, at_rate, resampled, to_float, to_int16
-from mmtune.data.store import load as load_dataset
-from mmtune.data.voices import MEN, TRAINING, WOMEN
+from mmtune.data.media.pictures import normalise
+from mmtune.data.media.recordings import SAMPLE_RATE, at_rate, resampled, to_float, to_int16
+from mmtune.data.storage.store import load as load_dataset
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor
 

@@ -26,9 +26,9 @@ from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from benchmarks.scale import describe_entry
 from mmtune.base.fields import flatten
-from mmtune.data.bundled import sample_folder
+from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.pool.worker import Event, Job, WorkerSpec
 from mmtune.study import load_study
 from mmtune.study.options import Options

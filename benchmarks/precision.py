@@ -23,9 +23,9 @@ from benchmarks.command import command, say, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.base.errors import InputError
-from mmtune.data.bundled import sample_folder
+from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.protocols import split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.train.batches import Resident, Rows
 from mmtune.train.device import prepare_torch
 from mmtune.train.fit import fit

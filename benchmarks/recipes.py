@@ -22,7 +22,7 @@ from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.analysis.statistics import summary
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load, save
+from mmtune.data.storage.store import load, save
 from mmtune.serve.scoring import score_test
 from mmtune.study import load_study, parse_fixed
 from mmtune.study.key import StudyKey

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.cases import Case
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 
 
 def plain(case: Case, dataset: Dataset, root: Path, given: argparse.Namespace) -> dict[str, Any]:

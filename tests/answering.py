@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 from rich.console import Console
 
-from mmtune.data.store import load as load_data
+from mmtune.data.storage.store import load as load_data
 from mmtune.serve.promotion import promote
 from mmtune.serve.server import application
 from mmtune.serve.ui import LOOPBACK, bound

@@ -23,7 +23,7 @@ from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Ready, Speech, Waveform
 from mmtune.data.identity import distinct
-from mmtune.data.store import save
+from mmtune.data.storage.store import save
 from mmtune.tracking import MlflowTracker
 from mmtune.train.device import prepare_torch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ LAYERS = [
     "api",
     "cli",
 ]
+# Of what is within a room the same is so; "" are the files that are in none of its own rooms.
+WITHIN = {"data": ["media", "forms", "", "storage", "building", "bundled"]}
 
 
 def imported(path: Path) -> set[str]:
@@ -75,6 +78,19 @@ def test_lower_layers_do_not_import_higher_ones(path: Path) -> None:
     rooms = {name.split(".")[1] for name in imported(path) if name.startswith("mmtune.")}
     allowed = set(LAYERS[: LAYERS.index(room(path)) + 1])
     assert rooms <= allowed, f"{path.name} imports {rooms - allowed}"
+
+
+@pytest.mark.parametrize("outer", WITHIN)
+def test_lower_rooms_within_one_do_not_import_higher_ones(outer: str) -> None:
+    def within(parts: Sequence[str]) -> str:
+        return parts[0] if parts and parts[0] in WITHIN[outer] else ""
+
+    paths = [path for path in FILES if room(path) == outer]
+    assert {path.parent.name for path in paths} - {outer} == {*WITHIN[outer]} - {""}
+    for path in paths:
+        allowed = WITHIN[outer][: 1 + WITHIN[outer].index(within(path.relative_to(PACKAGE / outer).parts))]
+        names = [name.split(".")[2:] for name in imported(path) if name.startswith(f"mmtune.{outer}.")]
+        assert {within(parts) for parts in names} <= set(allowed), path.name
 
 
 HEAVY = {"torch", "mlflow", "optuna", "sklearn", "scipy", "pandas", "matplotlib", "plotly", "soxr"}

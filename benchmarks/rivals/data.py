@@ -14,7 +14,7 @@ import torch
 from benchmarks.rivals.asked import PROTOCOL, Asked, flat
 from benchmarks.rivals.training import Data, Tensors, best_trial, saved
 from mmtune.data.protocols import split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.train.recipe import TrialConfig
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ def trials(root: Path) -> list[dict[str, Any]]:
 
 def held_out(asked: Asked) -> float:
     """The macro-F1 on the test partition of the best complete trial's model, as it is kept."""
-    from mmtune.data.store import load
+    from mmtune.data.storage.store import load
     from mmtune.networks.card import MODEL
     from mmtune.serve.scoring import scored
     from mmtune.tracking import MlflowTracker

@@ -13,7 +13,7 @@ from benchmarks.rivals.asked import COMPLETE, PROTOCOL, Asked, flat, leave
 from benchmarks.rivals.data import set_up
 from benchmarks.rivals.training import Journal
 from mmtune.data.protocols import split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.tune.search import derive_seed
 
 

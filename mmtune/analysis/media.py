@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmtune.data.features import SHORT_HOP, SHORT_WINDOW, log_mel, mel_power
-from mmtune.data.recordings import SAMPLE_RATE
+from mmtune.data.media.features import SHORT_HOP, SHORT_WINDOW, log_mel, mel_power
+from mmtune.data.media.recordings import SAMPLE_RATE
 
 BANDS, FFT = 40, 512
 MARK = (0, 229, 255)

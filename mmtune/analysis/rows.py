@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmtune.analysis.media import bands_of, over_time, pixels, played, png
 from mmtune.data.dataset import RECORDING, Partition
 from mmtune.data.forms import Form, Sound, Vector
-from mmtune.data.recordings import SAMPLE_RATE
+from mmtune.data.media.recordings import SAMPLE_RATE
 
 SIDE, SECONDS = 96, 2.0
 """Pixels of a picture's longer side, and seconds of a sound, at most."""

@@ -14,9 +14,9 @@ from mmtune.base.signals import end_process, interruptible, raise_interrupt
 from mmtune.best.run import Found, Task
 from mmtune.best.run import find_best as find
 from mmtune.best.writing import find_or_write
+from mmtune.data.building.drawing import with_test
 from mmtune.data.dataset import Dataset
-from mmtune.data.drawing import with_test
-from mmtune.data.store import kept
+from mmtune.data.storage.store import kept
 from mmtune.study import load_file
 from mmtune.study.options import Options
 from mmtune.tune.machine import pool_maker

@@ -15,9 +15,9 @@ from mmtune.api.outcome import Outcome
 from mmtune.base.errors import AwayError
 from mmtune.base.progress import say, steps
 from mmtune.base.signals import end_process, interruptible, raise_interrupt
-from mmtune.data.bundled import sample
+from mmtune.data.bundled.sample import sample
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import kept, load
+from mmtune.data.storage.store import kept, load
 from mmtune.study import Study, load_study, paths_fixed
 from mmtune.study.finding import require_own_name
 from mmtune.study.options import Chosen, Options, offered, with_options

@@ -15,7 +15,7 @@ from mmtune.cli.program import data_app
 @data_app.command()
 def fetch(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data/khacef")) -> None:
     """Download Khacef's written and spoken digits (Zenodo 4452953); resumable."""
-    from mmtune.data.zenodo import fetch as fetch_set
+    from mmtune.data.storage.zenodo import fetch as fetch_set
 
     with data_progress() as advance:
         fetch_set(out, on_progress=advance)
@@ -48,10 +48,10 @@ def build(
     seed: Annotated[int, typer.Option(help="Decides partitions and pairs.")] = 0,
 ) -> None:
     """Build a data set from folders of pictures and recordings, or from a table, and say what was found."""
-    from mmtune.data.asking import asked
-    from mmtune.data.building import build as build_set
+    from mmtune.data.building.asking import asked
+    from mmtune.data.building.build import build as build_set
+    from mmtune.data.building.sources import How
     from mmtune.data.info import found
-    from mmtune.data.sources import How
 
     what = asked(
         table=table,

@@ -29,14 +29,14 @@ def look_in(studies: Path | None) -> None:
 
 def open_data(folder: Path | None) -> Dataset:
     """The data set in `folder`, or the bundled sample."""
-    from mmtune.data.store import load
+    from mmtune.data.storage.store import load
 
     return load(folder or sample_path())
 
 
 def sample_path(seed: int = 0) -> Path:
     """The bundled sample's folder, made on first use with a progress display."""
-    from mmtune.data.bundled import sample_folder
+    from mmtune.data.bundled.sample import sample_folder
 
     with data_progress() as advance:
         return sample_folder(seed=seed, on_progress=advance)
@@ -44,7 +44,7 @@ def sample_path(seed: int = 0) -> Path:
 
 def data_of(run: StudyRun) -> Dataset | None:
     """The data set that a study was run on, None where it is no longer there."""
-    from mmtune.data.store import load
+    from mmtune.data.storage.store import load
 
     try:
         return load(Path(run.tags["mmtune.data_dir"]))

@@ -1,4 +1,8 @@
-"""Data sets, banks by name: sources, features, pairing, splits. Pure, seeded, and free of torch."""
+"""Data sets, banks by name, and how they are divided. Pure, seeded, and free of torch.
+
+`media` reads pictures and sounds, `forms` makes of them the values of a bank, `storage` keeps data sets on disk,
+`building` makes them of what a user has, and `bundled` makes the sample that is used where there is none.
+"""
 
 import lazy_loader
 

@@ -1,6 +1,6 @@
-from .arrays import from_arrays
-from .bundled import sample
+from .building.arrays import from_arrays
+from .bundled.sample import sample
 from .dataset import Bank, Dataset, Partition
-from .store import load, save
+from .storage.store import load, save
 
 __all__ = ["Bank", "Dataset", "Partition", "from_arrays", "load", "sample", "save"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.data.forms import Form, Sound, Speech, Vector, Waveform
-from mmtune.data.recordings import SAMPLE_RATE, SIXTEEN_BIT
+from mmtune.data.media.recordings import SAMPLE_RATE, SIXTEEN_BIT
 
 Values = NDArray[Any]
 Extents = dict[str, tuple[float, float]]

@@ -27,7 +27,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.signals import STOPS
 from mmtune.pool.worker import Broken, Died, Done, Event, Failed, Job, Ready, WorkerSpec, live
 
-PRELOADED = ("mmtune.train.trial", "mmtune.data.store")
+PRELOADED = ("mmtune.train.trial", "mmtune.data.storage.store")
 SAFE_PATH = "PYTHONSAFEPATH"
 STARTS = 3
 VMSTAT = Path("/proc/vmstat")

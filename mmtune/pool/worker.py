@@ -145,7 +145,7 @@ class WorkerSpec:
 
     def training_rows(self) -> Partition:
         """The training partition; InputError where another data set has taken the place of the study's."""
-        from mmtune.data.store import load
+        from mmtune.data.storage.store import load
 
         dataset = load(self.data, verify=False)
         if self.digest and dataset.digest != self.digest:

@@ -14,8 +14,8 @@ from rich.table import Column, Table
 
 from mmtune.base.errors import AwayError, InputError
 from mmtune.base.provenance import PACKAGES, describe_device, installed
-from mmtune.data.bundled import cache_folder
-from mmtune.data.store import load
+from mmtune.data.bundled.sample import cache_folder
+from mmtune.data.storage.store import load
 from mmtune.study.finding import study_files
 from mmtune.tracking import MlflowTracker, exists
 from mmtune.tracking.address import shown, tracking_uri

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmtune.analysis.network_figures import dynamics, maps, shown_steps, step_changes
 from mmtune.base.errors import InputError
-from mmtune.data.archives import read_npz
+from mmtune.data.media.archives import read_npz
 from mmtune.networks.card import MAPS, SOUND
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import as_numbers

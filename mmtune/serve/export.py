@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmtune.base.errors import InputError, first_line
 from mmtune.base.files import write_named
 from mmtune.base.provenance import installed
-from mmtune.data.bundled import BANKS
+from mmtune.data.bundled.sample import BANKS
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.forms import Form, dtype_of, form_to_json

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Form, Sound, Vector, dtype_of
-from mmtune.data.recordings import to_float
+from mmtune.data.media.recordings import to_float
 
 LOG = logging.getLogger("mmtune")
 Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any] | ArrayLike
@@ -29,7 +29,7 @@ def assigned(given: Mapping[str, T], forms: Mapping[str, Form], missing: Collect
     found: dict[str, T] = {}
     for name, value in given.items():
         of_kind = [bank for bank, form in forms.items() if KINDS.get(name) == form.source]
-        # What is made of one column is given once, by the column's name (`mmtune.data.asking`).
+        # What is made of one column is given once, by the column's name (`mmtune.data.building.asking`).
         beside = [bank for bank, form in forms.items() if bank == f"{name}_{form.kind}" and bank not in given]
         own = [name, *beside] if name in forms else of_kind
         # Whatever is made from one recording is given once.

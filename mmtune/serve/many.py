@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
+from mmtune.data.building.layouts import ENDING, SUFFIXES, files_of, recognise
+from mmtune.data.building.tables import LABEL, read_cells
 from mmtune.data.classes import classes_among
 from mmtune.data.dataset import SPEAKER, Progress
 from mmtune.data.forms import Form, Speech, Vector, is_nothing
-from mmtune.data.layouts import ENDING, SUFFIXES, files_of, recognise
-from mmtune.data.tables import LABEL, read_cells
 from mmtune.serve.given import KINDS, assigned, require_taken
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor

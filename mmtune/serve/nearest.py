@@ -17,7 +17,7 @@ from mmtune.analysis.rows import Media
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.predictor import Predictor
 from mmtune.study import StudyKey

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mmtune.base.files import write_named
-from mmtune.data.tables import LABEL
+from mmtune.data.building.tables import LABEL
 from mmtune.serve.many import Answer, Rows
 from mmtune.serve.prediction import Prediction
 from mmtune.serve.predictor import Predictor

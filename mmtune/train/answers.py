@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.archives import read_npz
 from mmtune.data.checks import require_names
+from mmtune.data.media.archives import read_npz
 
 NUMBERS = ("row", "label", "prediction", "unit")
 MOST_CLASSES = 4096  # a confusion matrix has their square

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.fft import rfft
 from torch.nn.functional import conv2d
 
-from mmtune.data.recordings import SAMPLE_RATE
+from mmtune.data.media.recordings import SAMPLE_RATE
 from mmtune.networks.inputs import valid_steps
 from mmtune.networks.randomness import CPU, Randomness
 from mmtune.train.acoustics import echoing, filtered, unclipped

@@ -19,7 +19,7 @@ import pytest
 import mmtune
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import kept
+from mmtune.data.storage.store import kept
 
 INK = '''"""Digits by their picture and by how much ink is in each of its rows; as a script it runs itself."""
 

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import Digit, Ready, Waveform
-from mmtune.data.pictures import normalise
-from mmtune.data.store import save
+from mmtune.data.media.pictures import normalise
+from mmtune.data.storage.store import save
 
 FORMS = {"image": Digit(), "audio": Ready(sides=(39, 13)), "waveform": Waveform(seconds=0.1)}
 

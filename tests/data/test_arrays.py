@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.identity import shared
-from mmtune.data.store import load, save
+from mmtune.data.storage.store import load, save
 from mmtune.serve.given import values_given
 
 LABELS = ["cat", "dog", "bee"] * 20

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmtune.base.errors import InputError
-from mmtune.data import reading
-from mmtune.data.asking import Folders, table_of
-from mmtune.data.building import build
+from mmtune.data.building import reading
+from mmtune.data.building.asking import Folders, table_of
+from mmtune.data.building.build import build
+from mmtune.data.building.pairing import match
+from mmtune.data.building.sources import How
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.forms import Digit, LogMel, Mfcc, Picture, Waveform
 from mmtune.data.identity import shared
 from mmtune.data.info import found
-from mmtune.data.pairing import match
-from mmtune.data.pictures import read_digit, read_picture
+from mmtune.data.media.pictures import read_digit, read_picture
 from mmtune.data.protocols import leakage, split
-from mmtune.data.sources import How
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 PROTOCOLS = ("as_reported", "clip_disjoint", "speaker_disjoint", "disjoint:content")
@@ -428,8 +428,8 @@ def test_mnist_and_fsdd_as_they_are(tmp_path: Path) -> None:
         pytest.skip("MMTUNE_REAL_DATA names no folder with mnist/ and fsdd/")
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from mmtune.data.asking import Folders\n"
-        "from mmtune.data.building import build\n"
+        "from mmtune.data.building.asking import Folders\n"
+        "from mmtune.data.building.build import build\n"
         "made = build(Folders(Path(sys.argv[1]) / 'mnist', Path(sys.argv[1]) / 'fsdd'), Path(sys.argv[2]))\n"
         "print(*(n for p in (made.train, made.test) for n in (len(p), len(p.banks['waveform'].values))))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
-from mmtune.data.bundled import cache_folder, sample_folder
+from mmtune.data.bundled.espeak import Utterance, speak
+from mmtune.data.bundled.sample import cache_folder, sample_folder
 from mmtune.data.dataset import Dataset
-from mmtune.data.espeak import Utterance, speak
-from mmtune.data.features import mfcc
 from mmtune.data.forms import Mfcc
-from mmtune.data.store import load
+from mmtune.data.media.features import mfcc
+from mmtune.data.storage.store import load
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -128,7 +128,7 @@ def test_another_seed_is_another_sample(dataset: Dataset, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_at_once_both_end_well_from_any_main(dataset: Dataset, tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from mmtune.data.bundled import sample_folder, load\n"
+    program = "import sys; from pathlib import Path; from mmtune.data.bundled.sample import sample_folder, load\n"
     program += "print(load(sample_folder(0, Path(sys.argv[1]))).digest)"  # unguarded, and read from standard input
     command = [sys.executable, "-", str(tmp_path)]
     started = []
@@ -148,7 +148,7 @@ def test_two_at_once_both_end_well_from_any_main(dataset: Dataset, tmp_path: Pat
 @pytest.mark.slow
 def test_killed_half_way_it_leaves_nothing_half_written(dataset: Dataset, tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from mmtune.data.bundled import sample_folder\n"
+        "import sys; from pathlib import Path; from mmtune.data.bundled.sample import sample_folder\n"
         "sample_folder(0, Path(sys.argv[1]), lambda what, done, total: print(what, flush=True))"
     )
     with subprocess.Popen(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mmtune.base.errors import InputError
 from mmtune.cli.program import data_app
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 
 ANIMALS = ("ant", "bee", "cat")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
+from mmtune.data.building.drawing import TEST_SHARE, draw, with_test
 from mmtune.data.dataset import Dataset
-from mmtune.data.drawing import TEST_SHARE, draw, with_test
 from mmtune.data.identity import shared
-from mmtune.data.store import kept
+from mmtune.data.storage.store import kept
 
 
 def groups(dataset: Dataset) -> dict[str, tuple[set[str], set[str]]]:

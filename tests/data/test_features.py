@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mmtune.base.errors import InputError
-from mmtune.data.features import log_mel, mel_power, mfcc
 from mmtune.data.forms import Mfcc
-from mmtune.data.recordings import at_rate, read_wav, resampled, to_float, to_int16
+from mmtune.data.media.features import log_mel, mel_power, mfcc
+from mmtune.data.media.recordings import at_rate, read_wav, resampled, to_float, to_int16
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_mfcc_maps_any_leading_shape_and_each_clip_by_itself() -> None:
 DIGEST = """
 import hashlib
 import numpy as np
-from mmtune.data.features import log_mel, mfcc
+from mmtune.data.media.features import log_mel, mfcc
 from mmtune.data.forms import LogMel, Mfcc
 rng = np.random.default_rng(0)
 waves = (rng.normal(0, 3000, (300, 16000)) * rng.uniform(0.01, 1, (300, 1))).astype(np.int16)

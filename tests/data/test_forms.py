@@ -29,8 +29,8 @@ from mmtune.data.forms import (
     dtype_of,
     form_from_json,
     form_to_json,
-    scale_of,
 )
+from mmtune.data.forms.scaled import scale_of
 
 ALL: list[Form] = [
     Digit(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmtune.data.handwriting import Hands, distorted, shown, stroked, with_gap, write
+from mmtune.data.bundled.handwriting import Hands, distorted, shown, stroked, with_gap, write
 
 STILL = np.zeros((2, 4, 4))
 SEVEN = np.zeros((8, 8))

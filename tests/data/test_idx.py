@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from filesets import random_idx, refusal, write_idx
 
-from mmtune.data.folders import read_pictures
+from mmtune.data.building.folders import read_pictures
+from mmtune.data.building.sources import How, Source
 from mmtune.data.forms import Digit, Form, Picture
-from mmtune.data.sources import How, Source
 
 NAMES = {
     "plain": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),

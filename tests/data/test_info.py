@@ -13,9 +13,9 @@ from filesets import pictures, random_partition, recordings
 from PIL import Image
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
-from mmtune.data.asking import Folders
-from mmtune.data.building import build
+from mmtune.data.building.arrays import from_arrays
+from mmtune.data.building.asking import Folders
+from mmtune.data.building.build import build
 from mmtune.data.dataset import Dataset
 from mmtune.data.figure import draw_rows
 from mmtune.data.info import found, lines
@@ -112,7 +112,7 @@ def test_a_picture_that_cannot_be_written_is_refused(dataset: Dataset, tmp_path:
 def test_no_module_loads_what_is_heavy_before_it_is_needed() -> None:
     program = (
         "import importlib, pkgutil, sys, mmtune.data as d\n"
-        "[importlib.import_module(f'mmtune.data.{m.name}') for m in pkgutil.iter_modules(d.__path__)]\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(d.__path__, 'mmtune.data.')]\n"
         "heavy = {'torch', 'soxr', 'sklearn', 'matplotlib', 'requests', 'PIL', 'soundfile', 'pandas', 'scipy'}\n"
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtune.base.errors import InputError
-from mmtune.data.layouts import Layout, files_of, recognise
+from mmtune.data.building.layouts import Layout, files_of, recognise
 
 ANIMALS = ("ant", "bee", "cat", "dog")
 PEOPLE = ("ann", "bob", "cy")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from mmtune.base.errors import InputError
-from mmtune.data.pictures import normalise, read_digit, read_picture
+from mmtune.data.media.pictures import normalise, read_digit, read_picture
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Draw = Callable[[Image.Image, Path], object]

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
+from mmtune.data.building.arrays import from_arrays
+from mmtune.data.building.drawing import TEST_SHARE, hold_out
 from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Partition
-from mmtune.data.drawing import TEST_SHARE, hold_out
 from mmtune.data.protocols import (
     PROTOCOLS,
     SHARE,

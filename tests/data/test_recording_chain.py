@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from mmtune.data.recording_chain import (
+from mmtune.data.bundled.recording_chain import (
     Conditions,
     at_peak,
     coloured_noise,

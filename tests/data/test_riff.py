@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmtune.base.errors import InputError
-from mmtune.data.recordings import read_wav
-from mmtune.data.riff import filled
+from mmtune.data.media.recordings import read_wav
+from mmtune.data.media.riff import filled
 
 RATE = 16_000
 WAVE = (np.sin(np.arange(4001) / 9) * 9000).astype(np.int16)

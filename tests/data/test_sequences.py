@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data import archives
-from mmtune.data.sequences import load_sequences
+from mmtune.data.media import archives
+from mmtune.data.storage.sequences import load_sequences
 
 Arrays = dict[str, NDArray[Any]]
 ROWS, STEPS = 12, 7

@@ -12,8 +12,8 @@ from scipy.signal import correlate
 
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Speech, Waveform
-from mmtune.data.recordings import SAMPLE_RATE, to_int16
-from mmtune.data.speech import HOP, WINDOW, around, is_background, levels, only_word, require_heard, spoken, words
+from mmtune.data.media.recordings import SAMPLE_RATE, to_int16
+from mmtune.data.media.speech import HOP, WINDOW, around, is_background, levels, only_word, require_heard, spoken, words
 
 Wave = NDArray[np.float32]
 

@@ -19,13 +19,13 @@ import pytest
 from filesets import random_partition, refusal
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
-from mmtune.data.atomic import require_writable
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.checks import content_digest
 from mmtune.data.dataset import Bank, Dataset, Partition
 from mmtune.data.forms import Mfcc, Vector, form_to_json
-from mmtune.data.khacef import KHACEF_FILES
-from mmtune.data.store import MANIFEST, kept, load, save
+from mmtune.data.storage.atomic import require_writable
+from mmtune.data.storage.khacef import KHACEF_FILES
+from mmtune.data.storage.store import MANIFEST, kept, load, save
 
 
 @pytest.fixture
@@ -395,7 +395,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from mmtune.data.store import load, save
+from mmtune.data.storage.store import load, save
 folder = Path(sys.argv[1])
 dataset = load(folder)
 print("go", flush=True)

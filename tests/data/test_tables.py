@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from filesets import pictures, recordings, refusal, write_picture, write_wav
 
-from mmtune.data.asking import Folders, Table, table_of
-from mmtune.data.building import build
+from mmtune.data.building.asking import Folders, Table, table_of
+from mmtune.data.building.build import build
+from mmtune.data.building.sources import How
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.forms import LogMel, Mfcc, Vector, Waveform
 from mmtune.data.info import found as found_lines
 from mmtune.data.protocols import leakage, split
-from mmtune.data.sources import How
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 
 ANIMALS = ("ant", "bee", "cat")
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from mmtune.base.errors import InputError
-from mmtune.data.khacef import KHACEF_FILES
-from mmtune.data.store import load
-from mmtune.data.zenodo import CHUNK, DOI, fetch
+from mmtune.data.storage.khacef import KHACEF_FILES
+from mmtune.data.storage.store import load
+from mmtune.data.storage.zenodo import CHUNK, DOI, fetch
 
 HTML = b"<!doctype html><html><body>Down for maintenance</body></html>"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.study.space import Categorical

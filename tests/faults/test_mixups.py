@@ -14,14 +14,14 @@ import pytest
 from rich.console import Console
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
-from mmtune.data.asking import asked
-from mmtune.data.atomic import new_folder
+from mmtune.data.building.arrays import from_arrays
+from mmtune.data.building.asking import asked
+from mmtune.data.building.sources import How
+from mmtune.data.building.tables import as_number, separator_of
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.data.sources import How
-from mmtune.data.store import load, save
-from mmtune.data.tables import as_number, separator_of
+from mmtune.data.storage.atomic import new_folder
+from mmtune.data.storage.store import load, save
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import load_model, save_model
 from mmtune.pool.worker import WorkerSpec

@@ -18,8 +18,8 @@ from tracked import OBJECTIVE
 
 from mmtune.base.provenance import git_commit
 from mmtune.data.dataset import Dataset
-from mmtune.data.recordings import SAMPLE_RATE
-from mmtune.data.store import load, save
+from mmtune.data.media.recordings import SAMPLE_RATE
+from mmtune.data.storage.store import load, save
 from mmtune.tracking import COMPLETE, MlflowTracker
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -31,9 +31,9 @@ from checks import check_runs, command, eventually, gone
 from counted import again, epochs
 from processes import children
 
-from mmtune.data.bundled import sample_folder
+from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.tracking import FAIL, MlflowTracker, StudyRun
 
 ONE = {"coordinator": 3, "a worker": 4, "all workers": 2}

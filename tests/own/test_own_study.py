@@ -18,8 +18,8 @@ from PIL import Image
 from rich.console import Console
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
-from mmtune.data.store import load, save
+from mmtune.data.building.arrays import from_arrays
+from mmtune.data.storage.store import load, save
 from mmtune.study import load_study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker
@@ -392,8 +392,8 @@ import numpy as np
 from rich.console import Console
 from torch import nn
 
-from mmtune.data.arrays import from_arrays
-from mmtune.data.store import load, save
+from mmtune.data.building.arrays import from_arrays
+from mmtune.data.storage.store import load, save
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mmtune.data.bundled import sample_folder
-from mmtune.data.store import load
+from mmtune.data.bundled.sample import sample_folder
+from mmtune.data.storage.store import load
 from mmtune.networks.config import Conv1dEncoder, LateFusion, SmallCNN
 from mmtune.study import Study, under
 from mmtune.study.catalogue import (

@@ -112,7 +112,7 @@ import sys
 from pathlib import Path
 
 from mmtune.data.protocols import split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.pool import local
 from mmtune.pool.local import LocalPool

@@ -18,10 +18,10 @@ from rich.console import Console
 
 import mmtune
 from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
-from mmtune.data.arrays import from_arrays
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
+from mmtune.data.media.recordings import SAMPLE_RATE
 from mmtune.data.protocols import independent
-from mmtune.data.recordings import SAMPLE_RATE
 from mmtune.networks import MLP, LateFusion
 from mmtune.report import gallery
 from mmtune.report.gallery import SAMPLE, UNSURE, WRONG, Gallery, gallery_section, spread_over_pairs

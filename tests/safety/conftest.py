@@ -12,10 +12,10 @@ from PIL import Image
 from tracked import track_study, track_trial
 from world import World, write_fsdd, write_idx
 
-from mmtune.data.asking import Folders
-from mmtune.data.building import build
+from mmtune.data.building.asking import Folders
+from mmtune.data.building.build import build
 from mmtune.data.protocols import split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.networks.config import DualCNNConfig
 from mmtune.serve.promotion import promote
 from mmtune.serve.versions import champion_folder

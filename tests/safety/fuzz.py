@@ -27,7 +27,7 @@ import atheris
 
 UNDER_TEST = ("mmtune", "numpy.lib", "zipfile", "gzip", "json", "PIL", "soundfile", "safetensors")
 # atheris keeps what a comparison of arrays gives, and a picture's is large; Pillow is seen all the same.
-UNSEEN = ("mmtune.data.pictures",)
+UNSEEN = ("mmtune.data.media.pictures",)
 warnings.simplefilter("ignore")
 # It names every module on standard error.
 with redirect_stderr(StringIO()), atheris.instrument_imports(include=list(UNDER_TEST), exclude=list(UNSEEN)):

@@ -14,8 +14,8 @@ from cases import MFCC, READY, Case, case, endless, fifo, npz_running, outside, 
 from children import Ran, call, command, names, require_refusal
 from world import write_khacef
 
-from mmtune.data.sequences import load_sequences
-from mmtune.data.store import MANIFEST, load
+from mmtune.data.storage.sequences import load_sequences
+from mmtune.data.storage.store import MANIFEST, load
 
 
 def manifest(said: str, **fields: object) -> Case:

@@ -15,21 +15,21 @@ from hostile import idx_bytes
 from PIL import Image
 from world import write_khacef
 
-from mmtune.data.asking import table_of
+from mmtune.data.building.asking import table_of
+from mmtune.data.building.folders import read_pictures
+from mmtune.data.building.layouts import testing_list
+from mmtune.data.building.sources import How
+from mmtune.data.building.tables import read_table
 from mmtune.data.checks import content_digest
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.digits import DIGITS
-from mmtune.data.folders import read_pictures
 from mmtune.data.forms import Digit, Mfcc
 from mmtune.data.identity import distinct
-from mmtune.data.idx import read_idx
-from mmtune.data.layouts import testing_list
-from mmtune.data.pictures import read_digit
-from mmtune.data.recordings import at_rate, read_wav
-from mmtune.data.sequences import load_sequences
-from mmtune.data.sources import How
-from mmtune.data.store import MANIFEST, load, require_contract, save
-from mmtune.data.tables import read_table
+from mmtune.data.media.idx import read_idx
+from mmtune.data.media.pictures import read_digit
+from mmtune.data.media.recordings import at_rate, read_wav
+from mmtune.data.storage.sequences import load_sequences
+from mmtune.data.storage.store import MANIFEST, load, require_contract, save
 
 Read = Callable[[Path], Any]
 FORMS = {"image": Digit(), "audio": Mfcc(mean=(0.1,) * 13, std=(0.5,) * 13, low=-1.7, high=2.3)}

@@ -12,7 +12,7 @@ from hostile import idx_bytes
 from sklearn.datasets import load_digits
 
 from mmtune.data.dataset import Partition
-from mmtune.data.pictures import normalise
+from mmtune.data.media.pictures import normalise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import TEST, Dataset
 from mmtune.data.forms import Mfcc, Speech, Waveform
 from mmtune.data.identity import distinct
-from mmtune.data.store import save
+from mmtune.data.storage.store import save
 from mmtune.networks.card import HELD, MODEL, VALIDATION
 from mmtune.networks.config import LatentFusionConfig
 from mmtune.networks.storage import load_model, save_model

@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 
 from mmtune import cli
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import LogMel, Picture, Vector
+from mmtune.data.media.recordings import SAMPLE_RATE as RATE
 from mmtune.data.protocols import split
-from mmtune.data.recordings import SAMPLE_RATE as RATE
-from mmtune.data.store import save
+from mmtune.data.storage.store import save
 from mmtune.networks.kinds import KNOWN
 from mmtune.serve.loader import TRUST, _load_pyfunc
 from mmtune.serve.predictor import Prediction, Predictor

@@ -25,11 +25,11 @@ import mmtune
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Bank, Dataset, Partition
 from mmtune.data.digits import DIGITS
-from mmtune.data.features import mfcc
 from mmtune.data.forms import Digit, Form, Mfcc, Ready, Waveform, form_to_json
 from mmtune.data.identity import distinct
-from mmtune.data.pictures import read_digit
-from mmtune.data.recordings import at_rate, read_wav, to_int16
+from mmtune.data.media.features import mfcc
+from mmtune.data.media.pictures import read_digit
+from mmtune.data.media.recordings import at_rate, read_wav, to_int16
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig, SpectrogramFusionConfig
 from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.shapes import Shapes

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
 from mmtune.data.banks import banks_of, lacks
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
-from mmtune.data.store import load, save
+from mmtune.data.storage.store import load, save
 from mmtune.study import load_study
 from mmtune.study.beginning import begin
 from mmtune.study.finding import VARIABLE

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
-from mmtune.data.arrays import from_arrays
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Bank, Dataset, Partition
 from mmtune.data.protocols import split
 from mmtune.networks.output import Output, answer, parts_of

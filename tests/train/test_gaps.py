@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmtune.data.arrays import from_arrays
+from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split, units
 from mmtune.networks.config import MLP, LateFusion, LatentFusionConfig

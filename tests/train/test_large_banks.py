@@ -16,7 +16,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np, torch
 from mmtune.data.protocols import Split
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.networks.config import LateFusion, MLP
 from mmtune.train.batches import rows_of
 from mmtune.train.fit import fit

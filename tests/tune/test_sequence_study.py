@@ -13,7 +13,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.figure import draw_rows
 from mmtune.data.info import lines
-from mmtune.data.store import load
+from mmtune.data.storage.store import load
 from mmtune.networks.card import MODEL
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import load_model

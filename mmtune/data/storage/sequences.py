@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.archives import read_npz
 from mmtune.data.checks import content_digest, require_names
 from mmtune.data.dataset import RECORDING, SPEAKER, Dataset, Partition
 from mmtune.data.forms import Ready
 from mmtune.data.identity import distinct
+from mmtune.data.media.archives import read_npz
 
 ARRAYS = {
     "frames": (4, "uf", "uint8 or floats in [0, 1]"),

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from mmtune.data.bundled.espeak import Utterance
 from mmtune.data.digits import WORDS
-from mmtune.data.espeak import Utterance
 
 # the variants of espeak-ng that sound like people: no robots, whispers or singers
 # fmt: off

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded, require_file
 from mmtune.base.errors import InputError
-from mmtune.data.pictures import MAX_SIDE
+from mmtune.data.media.pictures import MAX_SIDE
 
 MAGIC = {"images": 2051, "labels": 2049}  # unsigned bytes in three dimensions, and in one
 MOST_IDX = 2**30

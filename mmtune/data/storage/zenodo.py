@@ -16,8 +16,8 @@ from typing import Any
 from mmtune.base.errors import InputError
 from mmtune.base.files import LONGEST_JSON, make_folder
 from mmtune.data.dataset import Dataset, Progress
-from mmtune.data.khacef import KHACEF_FILES, load_khacef
-from mmtune.data.store import MANIFEST, load, require_replaceable, save
+from mmtune.data.storage.khacef import KHACEF_FILES, load_khacef
+from mmtune.data.storage.store import MANIFEST, load, require_replaceable, save
 
 DOI = "10.5281/zenodo.4452953"
 RECORD = "4452953"

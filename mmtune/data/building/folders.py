@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.asking import AUDIO, IMAGE, file_form
+from mmtune.data.building.asking import AUDIO, IMAGE, file_form
+from mmtune.data.building.layouts import Layout, Named, files_of, recognise
+from mmtune.data.building.reading import FIRST, read_files
+from mmtune.data.building.sources import How, Source, regex
 from mmtune.data.checks import require_classes
 from mmtune.data.classes import classes_among, classes_of, ordered
 from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Names, Partition, Progress, Rows
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Form, Picture, dtype_of
 from mmtune.data.identity import distinct
-from mmtune.data.idx import find_idx, read_idx_set
-from mmtune.data.layouts import Layout, Named, files_of, recognise
-from mmtune.data.pictures import opened
-from mmtune.data.reading import FIRST, read_files
-from mmtune.data.sources import How, Source, regex
+from mmtune.data.media.idx import find_idx, read_idx_set
+from mmtune.data.media.pictures import opened
 
 COLUMNS = {"pictures": IMAGE, "recordings": AUDIO}
 MOST_SIDE, OTHERWISE = 128, 32

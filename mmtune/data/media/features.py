@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.recordings import SAMPLE_RATE, to_float
+from mmtune.data.media.recordings import SAMPLE_RATE, to_float
 
 WINDOW, HOP = 800, 400  # samples: 50 ms and 25 ms
 SHORT_WINDOW, SHORT_HOP = 400, 160  # 25 ms and 10 ms

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.data.pictures import IMAGE_SHAPE, normalise
+from mmtune.data.media.pictures import IMAGE_SHAPE, normalise
 
 Ink = NDArray[np.float64]
 Span = tuple[float, float]

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
-from mmtune.data.asking import file_form
+from mmtune.data.building.asking import file_form
+from mmtune.data.building.folders import first_names, numbers
+from mmtune.data.building.reading import read_files, require_sound
+from mmtune.data.building.sources import Asked, How, Mask, Source, test_parts
 from mmtune.data.checks import require_classes, require_names
 from mmtune.data.classes import classes_of, ordered
 from mmtune.data.dataset import RECORDING, Bank, Partition, Progress
-from mmtune.data.folders import first_names, numbers
 from mmtune.data.forms import Sound, Vector, as_float, dtype_of, is_nothing
 from mmtune.data.identity import distinct
-from mmtune.data.reading import read_files, require_sound
-from mmtune.data.sources import Asked, How, Mask, Source, test_parts
 
 LONGEST_TABLE, LONGEST_HEADER, MOST_CELLS = 64 * MEBIBYTE, 2**16, 2**23
 LABEL, SPLIT = "label", "split"

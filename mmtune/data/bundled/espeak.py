@@ -1,4 +1,4 @@
-"""Speech by espeak-ng, run as a program of its own: `python -m mmtune.data.espeak OUT.npz < utterances.json`.
+"""Speech by espeak-ng, run as a program of its own: `python -m mmtune.data.bundled.espeak OUT.npz < utterances.json`.
 
 The library keeps state from one utterance to the next (its noise generator for one), so only a fresh process
 that speaks a fixed list in a fixed order says the same samples every time. It opens no audio device.
@@ -42,7 +42,7 @@ def speak(utterances: Sequence[Utterance]) -> tuple[list[NDArray[np.int16]], int
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.curdir for p in sys.path)}
     with tempfile.TemporaryDirectory(prefix="mmtune-") as scratch:
         out, plan = Path(scratch) / "speech.npz", json.dumps(utterances)
-        command = [sys.executable, "-m", "mmtune.data.espeak", str(out)]
+        command = [sys.executable, "-m", "mmtune.data.bundled.espeak", str(out)]
         done = subprocess.run(command, input=plan, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"espeak-ng ended with status {done.returncode}: {done.stderr.strip()[-500:]}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
+from mmtune.data.building.drawing import TEST_SHARE, hold_out, require_apart, without_copies
 from mmtune.data.checks import (
     check_partition,
     content_digest,
@@ -23,7 +24,6 @@ from mmtune.data.checks import (
 )
 from mmtune.data.classes import ordered
 from mmtune.data.dataset import Bank, Dataset, Names, Partition, Rows
-from mmtune.data.drawing import TEST_SHARE, hold_out, require_apart, without_copies
 from mmtune.data.forms import Form, Ready
 from mmtune.data.identity import distinct
 

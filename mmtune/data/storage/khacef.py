@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
-from mmtune.data.archives import open_npy
 from mmtune.data.checks import content_digest, require_classes_present
 from mmtune.data.dataset import RECORDING, Dataset, Partition
 from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Ready
 from mmtune.data.identity import content_ids, distinct
-from mmtune.data.pictures import IMAGE_SHAPE
+from mmtune.data.media.archives import open_npy
+from mmtune.data.media.pictures import IMAGE_SHAPE
 
 KHACEF_FILES = tuple(f"{kind}_{part}.npy" for part in ("train", "test") for kind in ("data_wr", "data_sp", "labels"))
 AUDIO_SHAPE = (39, 13)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.data.recordings import SAMPLE_RATE, resampled
+from mmtune.data.media.recordings import SAMPLE_RATE, resampled
 
 Wave = NDArray[np.float64]
 Span = tuple[float, float]

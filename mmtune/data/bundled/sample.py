@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_count
-from mmtune.data.asking import AUDIO, IMAGE, sounds
-from mmtune.data.atomic import require_writable
-from mmtune.data.building import finished, with_banks
+from mmtune.data.building.asking import AUDIO, IMAGE, sounds
+from mmtune.data.building.build import finished, with_banks
+from mmtune.data.building.pairing import pair
+from mmtune.data.building.sources import Asked
+from mmtune.data.bundled.espeak import Utterance, speak
+from mmtune.data.bundled.handwriting import Hands, write
+from mmtune.data.bundled.recording_chain import Conditions, record
+from mmtune.data.bundled.voices import TAKES, plan_voices, said, speaker
 from mmtune.data.dataset import RECORDING, SPEAKER, Bank, Dataset, Partition, Progress
 from mmtune.data.digits import DIGITS, WORDS
-from mmtune.data.espeak import Utterance, speak
 from mmtune.data.forms import Digit
-from mmtune.data.handwriting import Hands, write
 from mmtune.data.identity import distinct
-from mmtune.data.pairing import pair
-from mmtune.data.recording_chain import Conditions, record
-from mmtune.data.recordings import SAMPLE_RATE, at_rate, to_float, to_int16
-from mmtune.data.sources import Asked
-from mmtune.data.store import FORMAT, load, save
-from mmtune.data.voices import TAKES, plan_voices, said, speaker
+from mmtune.data.media.recordings import SAMPLE_RATE, at_rate, to_float, to_int16
+from mmtune.data.storage.atomic import require_writable
+from mmtune.data.storage.store import FORMAT, load, save
 
 VERSION = 3  # raise it whenever the sample's content changes: caches of older versions are then left alone
 DRAWN = 2  # the version in which what is drawn was another one last

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.asking import IMAGE, Folders, Table, picture_form, require_asked, sounds
-from mmtune.data.atomic import require_writable
+from mmtune.data.building.asking import IMAGE, Folders, Table, picture_form, require_asked, sounds
+from mmtune.data.building.drawing import divided
+from mmtune.data.building.folders import IDX, read_pictures, read_recordings
+from mmtune.data.building.pairing import pair
+from mmtune.data.building.reading import require_sound, skipped
+from mmtune.data.building.sources import Asked, How, Source
+from mmtune.data.building.tables import read_table
 from mmtune.data.checks import require_classes_present, require_name
 from mmtune.data.dataset import Bank, Dataset, Names, Partition, Progress
-from mmtune.data.drawing import divided
-from mmtune.data.folders import IDX, read_pictures, read_recordings
 from mmtune.data.forms import Digit, Form, Sound, Vector
 from mmtune.data.identity import distinct, is_identity
-from mmtune.data.pairing import pair
-from mmtune.data.reading import require_sound, skipped
-from mmtune.data.sources import Asked, How, Source
-from mmtune.data.store import require_replaceable, save
-from mmtune.data.tables import read_table
+from mmtune.data.storage.atomic import require_writable
+from mmtune.data.storage.store import require_replaceable, save
 
 CHUNK = 1024
 FILLED = "--vector COLUMN,...:filled takes the mean of its column for a number that is missing"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmtune.data.asking import IMAGE
+from mmtune.data.building.asking import IMAGE
 from mmtune.data.dataset import Partition, Rows
 from mmtune.data.identity import equal_rows
 

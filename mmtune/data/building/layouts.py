@@ -12,9 +12,9 @@ import numpy as np
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
+from mmtune.data.building.sources import test_parts
 from mmtune.data.checks import require_names
 from mmtune.data.classes import classes_among, digit_of, likeness
-from mmtune.data.sources import test_parts
 
 SUFFIXES = {
     "pictures": ("png", "jpg", "jpeg", "mpo", "webp", "heic", "heif"),

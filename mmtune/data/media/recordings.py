@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
-from mmtune.data.riff import filled
+from mmtune.data.media.riff import filled
 
 SAMPLE_RATE = 16_000
 SIXTEEN_BIT = 32768.0

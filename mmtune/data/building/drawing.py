@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
+from mmtune.data.building.sources import Source
 from mmtune.data.checks import content_digest, require_classes_present
 from mmtune.data.dataset import SPEAKER, Dataset, Partition
 from mmtune.data.identity import shared
 from mmtune.data.protocols import CONTENT, DISJOINT, are_together, best_groups, drawn, label_of, require_units, units
-from mmtune.data.sources import Source
 
 TEST_SHARE = 1 / 7  # as MNIST: one of seven
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mmtune.base.bounds import MEBIBYTE, read_bounded
 from mmtune.base.errors import InputError
-from mmtune.data.paper import mark_of
+from mmtune.data.media.paper import mark_of
 
 SIDE = 28
 IMAGE_SHAPE = (SIDE, SIDE)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.recordings import SAMPLE_RATE, to_float, to_int16
+from mmtune.data.media.recordings import SAMPLE_RATE, to_float, to_int16
 
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms every 10 ms
 BAND = (100.0, 3_800.0)  # Hz: above hum, and within what a telephone passes

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmtune.base.errors import InputError
+from mmtune.data.building.sources import Asked
 from mmtune.data.checks import require_bank_names
 from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Sound, Speech, Vector, Waveform
-from mmtune.data.sources import Asked
 
 IMAGE, AUDIO = "image", "audio"
 SOUNDS: dict[str, type[Sound]] = {"mfcc": Mfcc, "logmel": LogMel, "waveform": Waveform, "speech": Speech}

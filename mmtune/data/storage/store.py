@@ -22,8 +22,6 @@ import numpy as np
 from mmtune.base.bounds import inside
 from mmtune.base.errors import InputError
 from mmtune.base.files import read_json
-from mmtune.data.archives import open_npy
-from mmtune.data.atomic import new_folder
 from mmtune.data.checks import (
     check_partition,
     content_digest,
@@ -34,8 +32,10 @@ from mmtune.data.checks import (
 )
 from mmtune.data.dataset import TEST, TRAIN, Bank, Dataset, Partition
 from mmtune.data.forms import form_from_json, form_to_json
-from mmtune.data.khacef import KHACEF_FILES, load_khacef
-from mmtune.data.sequences import load_sequences
+from mmtune.data.media.archives import open_npy
+from mmtune.data.storage.atomic import new_folder
+from mmtune.data.storage.khacef import KHACEF_FILES, load_khacef
+from mmtune.data.storage.sequences import load_sequences
 
 FORMAT = 3
 MANIFEST = "manifest.json"
