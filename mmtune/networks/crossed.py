@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
-from mmtune.networks.encoders import Residual
+from mmtune.networks.encoders.convolutional import Residual
 from mmtune.networks.fusions import by_bank
 
 

@@ -13,7 +13,7 @@ from mmtune.base.rules import require_count
 from mmtune.networks.config.encoders import Encoder
 from mmtune.networks.config.late import EarlyFusion, LateFusion
 from mmtune.networks.crossed import CrossedStreams
-from mmtune.networks.encoders import dense
+from mmtune.networks.encoders.dense import dense
 from mmtune.networks.fusions import by_bank, linear_layers
 from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from mmtune.base.errors import InputError
 from mmtune.data.dataset import Bank, Partition
 
 Shape = tuple[int, ...]
+KINDS = {
+    1: "a waveform (samples,)",
+    2: "features over time (steps, features)",
+    3: "a picture (channels, height, width)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +47,10 @@ def input_shape(bank: Bank) -> Shape:
 def as_read(shape: Shape, kind: np.dtype[Any]) -> Shape:
     """The shape of one value as a model gets it, by its own shape and type."""
     return (1, *shape) if kind == np.uint8 and len(shape) == 2 else shape
+
+
+def require_kind(reader: object, shape: Shape, *dimensions: int) -> None:
+    """Raise InputError unless a shape has so many dimensions, none of them empty."""
+    if len(shape) not in dimensions or 0 in shape:
+        kinds = " or ".join(KINDS[n] for n in dimensions)
+        raise InputError(f"{type(reader).__name__} must be given {kinds}, got values of shape {tuple(shape)}")

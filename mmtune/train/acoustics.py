@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.fft import irfft, rfft, rfftfreq
 
-from mmtune.networks.encoders import require_kind
-from mmtune.networks.log_mel import played
-from mmtune.networks.shapes import Shape
+from mmtune.networks.encoders.log_mel import played
+from mmtune.networks.shapes import Shape, require_kind
 from mmtune.train.augmentations import SpeechAugmentation
 from mmtune.train.batches import LOUDEST
 from mmtune.train.distort import Distort, either_way, places

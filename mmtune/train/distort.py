@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
 from mmtune.base.errors import InputError
-from mmtune.networks.encoders import require_kind
 from mmtune.networks.inputs import valid_steps
-from mmtune.networks.shapes import Shape
+from mmtune.networks.shapes import Shape, require_kind
 from mmtune.train.augmentations import PictureAugmentation, SoundAugmentation, VectorAugmentation
 from mmtune.train.batches import LOUDEST
 

@@ -17,9 +17,9 @@ from benchmarks.printed import parameters, printed
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import Split, split
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, MultiheadFusionConfig, XFlowMLPConfig
-from mmtune.networks.crossing import CrossTo1D
 from mmtune.networks.layers import FlattenPlaces
 from mmtune.networks.output import count_parameters
+from mmtune.networks.papers.crossing import CrossTo1D
 from mmtune.networks.shapes import Shapes
 from mmtune.study import load_study
 from mmtune.train.batches import rows_of

@@ -19,7 +19,7 @@ SPOILT = """
 import os, time
 from contextlib import nullcontext
 import torch
-from mmtune.networks.joshi import AudioRNN
+from mmtune.networks.papers.joshi import AudioRNN
 
 forward = AudioRNN.forward
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mmtune.networks.crossing import (
+from mmtune.networks.output import count_parameters
+from mmtune.networks.papers.crossing import (
     CrossTo1D,
     CrossTo2D,
     Dropout,
@@ -20,8 +21,7 @@ from mmtune.networks.crossing import (
     enlarge,
     repeat,
 )
-from mmtune.networks.keras import glorot
-from mmtune.networks.output import count_parameters
+from mmtune.networks.papers.keras import glorot
 
 MAP = (4, 14, 10)
 PIXELS = math.prod(MAP)

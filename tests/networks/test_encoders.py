@@ -22,7 +22,9 @@ from mmtune.networks.config.encoders import (
     SmallTransformer,
     SpectrogramCNN,
 )
-from mmtune.networks.encoders import CELLS, FeatureNorm, Residual, turned
+from mmtune.networks.encoders.convolutional import Residual
+from mmtune.networks.encoders.over_time import FeatureNorm
+from mmtune.networks.encoders.recurrent import CELLS, turned
 from mmtune.networks.output import count_parameters
 from mmtune.networks.shapes import Shape
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
-from mmtune.networks.log_mel import (
+from mmtune.networks.encoders.log_mel import (
     AtSpeeds,
     FlooredLogMel,
     HiddenBands,

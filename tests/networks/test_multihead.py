@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config import MultiheadFusionConfig
-from mmtune.networks.multihead import MultiheadFusion
+from mmtune.networks.papers.venkatachalam import MultiheadFusion
 from mmtune.study import load_study
 
 STUDY = load_study("multihead_fusion")

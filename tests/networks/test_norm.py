@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmtune.networks.keras import EPSILON, MOMENTUM, WarmNorm1d, WarmNorm2d
+from mmtune.networks.papers.keras import EPSILON, MOMENTUM, WarmNorm1d, WarmNorm2d
 
 
 @pytest.mark.parametrize(("norm", "shape"), [(WarmNorm1d(3), (8, 3)), (WarmNorm2d(3), (8, 3, 4, 4))])

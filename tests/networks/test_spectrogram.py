@@ -15,7 +15,7 @@ from mmtune.base.errors import InputError
 from mmtune.networks.config.subrahmanya import SpectrogramFusionConfig
 from mmtune.networks.layers import in_rows
 from mmtune.networks.output import count_parameters
-from mmtune.networks.spectrogram import SpectrogramFusion
+from mmtune.networks.papers.subrahmanya import SpectrogramFusion
 
 IMAGE = torch.rand(6, 1, 28, 28)
 WAVES = torch.rand(6, 16_000) * 0.5 - 0.25

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, cross_entropy, linear, max_pool2d, relu
 
 from mmtune.base.errors import InputError
-from mmtune.networks import xflow
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
-from mmtune.networks.crossing import repeat
 from mmtune.networks.layers import Dropout, in_rows
 from mmtune.networks.output import count_parameters
+from mmtune.networks.papers import xflow
+from mmtune.networks.papers.crossing import repeat
+from mmtune.networks.papers.xflow import LSTM, BatchNormOverTime, XFlowLSTM, XFlowMLP, evenly, valid_steps
 from mmtune.networks.shapes import Shapes
-from mmtune.networks.xflow import LSTM, BatchNormOverTime, XFlowLSTM, XFlowMLP, evenly, valid_steps
 from mmtune.study import load_study
 
 Config = XFlowMLPConfig | XFlowLSTMConfig

@@ -12,9 +12,9 @@ from torch.optim.swa_utils import update_bn
 
 from mmtune.data.dataset import Dataset
 from mmtune.networks.config import MLP, LateFusion, SmallResNet
-from mmtune.networks.encoders import FeatureNorm
-from mmtune.networks.keras import BatchNormOverTime, WarmNorm1d, WarmNorm2d
+from mmtune.networks.encoders.over_time import FeatureNorm
 from mmtune.networks.layers import BatchNorm2d, Dropout
+from mmtune.networks.papers.keras import BatchNormOverTime, WarmNorm1d, WarmNorm2d
 from mmtune.networks.shapes import Shapes
 from mmtune.train.batches import Held, Rows, batch_sizes
 from mmtune.train.checkpoint import Moment

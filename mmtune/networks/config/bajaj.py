@@ -29,7 +29,7 @@ class DualCNNConfig(ModelConfig):
     dropout: float = rate(0.5)
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.dual_cnn import DualCNN
+        from mmtune.networks.papers.bajaj import DualCNN
 
         return DualCNN(self, shapes)
 

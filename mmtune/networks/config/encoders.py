@@ -57,7 +57,7 @@ class SmallCNN(Convolutional):
     """
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import small_cnn
+        from mmtune.networks.encoders.convolutional import small_cnn
 
         return small_cnn(self, shape)
 
@@ -77,7 +77,7 @@ class Conv1dEncoder(Convolutional):
     summary: str = choice("mean", ("mean", "flat"))
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import conv1d_encoder
+        from mmtune.networks.encoders.convolutional import conv1d_encoder
 
         return conv1d_encoder(self, shape)
 
@@ -107,7 +107,7 @@ class SpectrogramCNN(Convolutional):
         require_count("hop", self.hop, 1, self.n_fft)
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import spectrogram_cnn
+        from mmtune.networks.encoders.convolutional import spectrogram_cnn
 
         return spectrogram_cnn(self, shape)
 
@@ -128,7 +128,7 @@ class SmallResNet(Checked):
     dropout: float = rate(0.0)
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import small_resnet
+        from mmtune.networks.encoders.convolutional import small_resnet
 
         return small_resnet(self, shape)
 
@@ -153,7 +153,7 @@ class Recurrent(Checked):
     dropout: float = rate(0.0)
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import RecurrentEncoder
+        from mmtune.networks.encoders.recurrent import RecurrentEncoder
 
         return RecurrentEncoder(self, shape)
 
@@ -183,7 +183,7 @@ class SmallTransformer(Checked):
         require_multiple("width", self.width, self.heads)
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import TransformerEncoder
+        from mmtune.networks.encoders.transformer import TransformerEncoder
 
         return TransformerEncoder(self, shape)
 
@@ -205,7 +205,7 @@ class MLP(Dense):
     width: int = count(64, 1, WIDEST)
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.encoders import mlp
+        from mmtune.networks.encoders.dense import mlp
 
         return mlp(self, shape)
 

@@ -37,7 +37,7 @@ class ImageCNNConfig(ModelConfig):
         return ("image",)
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.joshi import ImageCNN
+        from mmtune.networks.papers.joshi import ImageCNN
 
         return ImageCNN(self, shapes)
 
@@ -58,7 +58,7 @@ class AudioRNNConfig(ModelConfig):
         return ("audio",)
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.joshi import AudioRNN
+        from mmtune.networks.papers.joshi import AudioRNN
 
         return AudioRNN(self, shapes)
 
@@ -88,6 +88,6 @@ class LatentFusionConfig(ModelConfig):
         return self.encoders == "frozen"
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.joshi import LatentFusion
+        from mmtune.networks.papers.joshi import LatentFusion
 
         return LatentFusion(self, shapes)

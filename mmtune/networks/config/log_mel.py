@@ -59,6 +59,6 @@ class LogMelResNet(Checked):
             raise InputError(f"{rule}, got {self.low:g} and {self.high:g}")
 
     def build(self, shape: Shape) -> nn.Module:
-        from mmtune.networks.log_mel import log_mel_resnet
+        from mmtune.networks.encoders.log_mel import log_mel_resnet
 
         return log_mel_resnet(self, shape)

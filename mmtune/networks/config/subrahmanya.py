@@ -47,7 +47,7 @@ class SpectrogramFusionConfig(ModelConfig):
         return ("image", "waveform" if self.view == "stft" else "audio")
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.spectrogram import SpectrogramFusion
+        from mmtune.networks.papers.subrahmanya import SpectrogramFusion
 
         return SpectrogramFusion(self, shapes)
 

@@ -77,6 +77,6 @@ class MultiheadFusionConfig(ModelConfig):
     last_relu: bool = choice(False, (True, False))
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.multihead import MultiheadFusion
+        from mmtune.networks.papers.venkatachalam import MultiheadFusion
 
         return MultiheadFusion(self, shapes)

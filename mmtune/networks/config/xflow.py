@@ -65,7 +65,7 @@ class XFlowMLPConfig(XFlowConfig):
             raise InputError("frames must be 0 for all of a sequence, or 2 or more, got 1")
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.xflow import XFlowMLP
+        from mmtune.networks.papers.xflow import XFlowMLP
 
         return XFlowMLP(self, shapes)
 
@@ -80,6 +80,6 @@ class XFlowLSTMConfig(XFlowConfig):
     merge_dropout: float = rate(0.5)
 
     def build(self, shapes: Shapes) -> nn.Module:
-        from mmtune.networks.xflow import XFlowLSTM
+        from mmtune.networks.papers.xflow import XFlowLSTM
 
         return XFlowLSTM(self, shapes)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.log_mel import LogMelResNet
-from mmtune.networks.encoders import Residual, dropouts, require_kind
+from mmtune.networks.encoders.convolutional import Residual
+from mmtune.networks.encoders.dense import dropouts
 from mmtune.networks.layers import BatchNorm2d
-from mmtune.networks.shapes import Shape
+from mmtune.networks.shapes import Shape, require_kind
 from mmtune.networks.sounds import WithDeltas, mel_filters
 
 LEAST_POWER, LEAST_DEVIATION = 1e-12, 1e-5

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.compiler import is_exporting
 from torch.nn.functional import conv_transpose2d
 
-from mmtune.networks.keras import WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, ElementPReLU, in_maps, in_rows
+from mmtune.networks.papers.keras import WarmNorm1d, WarmNorm2d, glorot
 
 Shape = tuple[int, int, int]
 

@@ -14,11 +14,11 @@ from torch.compiler import is_exporting
 
 from mmtune.base.errors import InputError
 from mmtune.networks.config.xflow import XFlowLSTMConfig, XFlowMLPConfig
-from mmtune.networks.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, repeat
 from mmtune.networks.inputs import Training, channels_last, evenly, one_channel, valid_steps
-from mmtune.networks.keras import LSTM, BatchNormOverTime, WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.layers import Dropout, FlattenPlaces
 from mmtune.networks.output import Output
+from mmtune.networks.papers.crossing import CrossTo1D, CrossTo2D, Junction, ResidualTo1D, ResidualTo2D, Shape, repeat
+from mmtune.networks.papers.keras import LSTM, BatchNormOverTime, WarmNorm1d, WarmNorm2d, glorot
 from mmtune.networks.shapes import Shapes
 
 POOLS = ((4, (4, 4)), (8, (8, 4)))
