@@ -7,7 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from mmtune.analysis.figures import PALETTE, figure, label
+from mmtune.analysis.figures.look import PALETTE, figure, label
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import PROTOCOLS
 from mmtune.report.page import protocol_note, render

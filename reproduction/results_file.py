@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmtune.analysis.figures import DASH
+from mmtune.analysis.figures.look import DASH
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
 from mmtune.data.protocols import PROTOCOLS

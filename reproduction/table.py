@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from mmtune.analysis.figures import DASH
+from mmtune.analysis.figures.look import DASH
 from mmtune.analysis.statistics import Summary, summary
 from mmtune.base.provenance import versions_of
 from mmtune.data.dataset import SPEAKER, Dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from mmtune.analysis.figures import ACCENT, FAINT, PALETTE, figure, label
+from mmtune.analysis.figures.look import ACCENT, FAINT, PALETTE, figure, label
 from mmtune.analysis.statistics import share_interval
 from mmtune.base.files import make_folder, write_named
 from mmtune.report.comparing import Answers, Comparison, p_text

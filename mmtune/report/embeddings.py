@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from mmtune.analysis import clusters
 from mmtune.analysis.embeddings import principal_components, sample_rows, split_parts, tsne
-from mmtune.analysis.figures import shortened
-from mmtune.analysis.network_figures import embedding
+from mmtune.analysis.figures.look import shortened
+from mmtune.analysis.figures.networks import embedding
 from mmtune.base.errors import InputError
 from mmtune.study import StudyKey
 from mmtune.tracking import TrialRun

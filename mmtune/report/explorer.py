@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
+from mmtune.analysis.figures.look import CLASS_COLOURS, PALETTE
 from mmtune.analysis.rows import Media
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import RECORDING, Dataset

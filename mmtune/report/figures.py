@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis import figures
 from mmtune.analysis.embeddings import sample_rows
+from mmtune.analysis.figures.answers import bin_counts, confusion, per_class, reliability, risk
+from mmtune.analysis.figures.look import FAINT, FEW, plain, shown, value_colours
+from mmtune.analysis.figures.trials import close_range, curves, front, importance_bars, rank_colours, strip
 from mmtune.base.fields import short_names
 from mmtune.report.tables import differing, title
 from mmtune.study import StudyKey
@@ -69,30 +71,30 @@ def curve_section(
     tracked = tracker.curves_of([t.run_id for t in trials], tuple(p.metric for p in drawn))
     found = [(t, tracked[t.run_id]) for t in trials if any(tracked[t.run_id].values())]
     titles = [title(t, choices) for t, _ in found]
-    series = {p: list(zip(titles, [curves[p.metric] for _, curves in found], strict=True)) for p in drawn}
-    panels = [(p, figures.curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]
+    series = {p: list(zip(titles, [own[p.metric] for _, own in found], strict=True)) for p in drawn}
+    panels = [(p, curves(own, p.unit, p.scale, p.log)) for p, own in series.items()]
     colourings = [colouring(names[p], [t.params.get(p) for t, _ in found]) for p in choices]
-    close = {f"curve-{p.metric}": figures.close_range(own, p.scale, p.log) for p, own in series.items()}
+    close = {f"curve-{p.metric}": close_range(own, p.scale, p.log) for p, own in series.items()}
     controls = {"colourings": [by_rank(titles), *colourings], "close": close}
     return {"panels": panels, "controls": controls, "shown": len(found)}
 
 
 def by_rank(titles: Sequence[str]) -> dict[str, Any]:
     """The way to colour the curves that a reader sees first: the best ones apart, the others faint."""
-    colours = figures.rank_colours(len(titles))
-    legend = [[colour, text] for colour, text in zip(colours, titles, strict=True) if colour != figures.FAINT]
+    colours = rank_colours(len(titles))
+    legend = [[colour, text] for colour, text in zip(colours, titles, strict=True) if colour != FAINT]
     more = len(titles) - len(legend)
-    rest = [[figures.FAINT, f"{more} more"]] if more else []
+    rest = [[FAINT, f"{more} more"]] if more else []
     return {"name": "rank, the five best", "colours": colours, "legend": legend + rest}
 
 
 def colouring(name: str, values: Sequence[Any]) -> dict[str, Any]:
     """A way to colour the curves: by the value of one choice; a long legend shows its ends and its middle."""
-    keys = [figures.plain(v) for v in values]
-    by_value = figures.value_colours(keys)
-    legend = [[colour, figures.shown(value)] for value, colour in by_value.items() if colour != figures.FAINT]
-    legend = legend if len(legend) <= figures.FEW else [legend[0], legend[len(legend) // 2], legend[-1]]
-    rest = [[figures.FAINT, "other"]] if figures.FAINT in by_value.values() else []
+    keys = [plain(v) for v in values]
+    by_value = value_colours(keys)
+    legend = [[colour, shown(value)] for value, colour in by_value.items() if colour != FAINT]
+    legend = legend if len(legend) <= FEW else [legend[0], legend[len(legend) // 2], legend[-1]]
+    rest = [[FAINT, "other"]] if FAINT in by_value.values() else []
     return {"name": name, "colours": [by_value[k] for k in keys], "legend": legend + rest}
 
 
@@ -108,7 +110,7 @@ def importance_section(
     spread = importance_spread(space, drawn, seed) if shares else {}
     names = short_names(list(dict.fromkeys([*choices, *shares])))
     ranges = {names[path]: spread[path] for path in shares if path in spread}
-    bars = figures.importances({names[path]: share for path, share in shares.items()}, ranges) if shares else None
+    bars = importance_bars({names[path]: share for path, share in shares.items()}, ranges) if shares else None
     left_out = [names[path] for path in choices if path not in shares] if shares else []
     told = {"estimated_from": len(some), "halves": HALVES if ranges else 0, "unweighed": left_out}
     return {"importances": bars, "weights": shares, "spread": spread, **told}
@@ -122,8 +124,8 @@ def strip_section(
     unit, scale = axis_of(objective.first)
     scores = [scale * t.metrics[objective.name] for t in chosen]
     titles, names, own = [title(t, choices) for t in chosen], short_names(choices), set(differing(chosen))
-    values = {p: [figures.plain(t.params.get(p)) for t in chosen] for p in choices if p in own}
-    return [(names[p], figures.strip(v, scores, titles, names[p], unit)) for p, v in values.items()]
+    values = {p: [plain(t.params.get(p)) for t in chosen] for p in choices if p in own}
+    return [(names[p], strip(v, scores, titles, names[p], unit)) for p, v in values.items()]
 
 
 def front_section(
@@ -133,15 +135,15 @@ def front_section(
 
     Of the other trials at most MOST_STRIP are drawn.
     """
-    objective, front = key.objective, {trial.run_id for trial in chosen}
-    others = [trial for trial in complete if trial.run_id not in front]
+    objective, best = key.objective, {trial.run_id for trial in chosen}
+    others = [trial for trial in complete if trial.run_id not in best]
     some = [*(others[i] for i in sample_rows(len(others), MOST_STRIP, key.seed)), *chosen]
     values = [objective.values(trial.metrics) for trial in some]
-    titles, is_own = [title(trial, choices) for trial in some], [trial.run_id in front for trial in some]
+    titles, is_own = [title(trial, choices) for trial in some], [trial.run_id in best for trial in some]
     axes = [axis_of(metric) for metric in objective.metrics]
     y, up = axes[0]
     return [
-        (metric.words, figures.front([(scale * own[n], up * own[0]) for own in values], is_own, titles, (x, y)))
+        (metric.words, front([(scale * own[n], up * own[0]) for own in values], is_own, titles, (x, y)))
         for n, (metric, (x, scale)) in enumerate(zip(objective.metrics, axes, strict=True))
         if n
     ]
@@ -152,9 +154,9 @@ def calibration_section(found: Calibration) -> dict[str, Any]:
     bins = {"before": found.fused.before} | ({} if found.fused.after is None else {"after": found.fused.after})
     scales = {"all together": found.fused, **{f"{bank} alone": own for bank, own in found.alone.items()}}
     return {
-        "reliability": figures.reliability({name: (own.rows, own.right, own.confidence) for name, own in bins.items()}),
-        "counts": figures.bin_counts({name: own.rows for name, own in bins.items()}),
-        "risk": figures.risk({name: (own.risk.rows, own.risk.wrong) for name, own in scales.items()}),
+        "reliability": reliability({name: (own.rows, own.right, own.confidence) for name, own in bins.items()}),
+        "counts": bin_counts({name: own.rows for name, own in bins.items()}),
+        "risk": risk({name: (own.risk.rows, own.risk.wrong) for name, own in scales.items()}),
         "lines": [scale_line(name, own) for name, own in scales.items()],
         "at_limit": [name for name, own in scales.items() if at_limit(own.temperature)],
         "never_wrong": [name for name, own in scales.items() if not own.risk.wrong[0]],
@@ -189,5 +191,5 @@ def class_section(validation: Mapping[str, NDArray[Any]], names: Sequence[str]) 
     f1 = f1_score(labels, predictions, labels=classes, average=None, zero_division=0.0)
     # A class that has no row here has no F1; the mean over classes knows of none either.
     f1[np.bincount(labels, minlength=len(names))[: len(names)] == 0] = np.nan
-    matrix = figures.confusion(labels, predictions, names) if len(names) <= MOST_MATRIX else None
-    return {"f1": figures.per_class(f1.tolist(), names), "confusion": matrix, "count": len(names)}
+    matrix = confusion(labels, predictions, names) if len(names) <= MOST_MATRIX else None
+    return {"f1": per_class(f1.tolist(), names), "confusion": matrix, "count": len(names)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmtune.analysis.figures import DASH
+from mmtune.analysis.figures.look import DASH
 from mmtune.analysis.statistics import summary
 from mmtune.report.tables import percent
 from mmtune.study import StudyKey

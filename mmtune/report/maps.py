@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmtune.analysis.network_figures import dynamics, maps, shown_steps, step_changes
+from mmtune.analysis.figures.networks import dynamics, maps, shown_steps, step_changes
 from mmtune.base.errors import InputError
 from mmtune.data.media.archives import read_npz
 from mmtune.networks.card import MAPS, SOUND

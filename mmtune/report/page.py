@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from mmtune.analysis.figures import shown
+from mmtune.analysis.figures.look import shown
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, write_whole
 from mmtune.base.templates import fingerprint, source_of, templates

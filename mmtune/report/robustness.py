@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from mmtune.analysis.robustness_figures import CLEAN, falling
+from mmtune.analysis.figures.robustness import CLEAN, falling
 from mmtune.base.errors import InputError
 from mmtune.report.summary import unbroken
 from mmtune.report.tables import percent

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from mmtune.analysis import figures, search_figures
 from mmtune.analysis.embeddings import sample_rows
-from mmtune.analysis.figures import plain, shown
-from mmtune.analysis.search_figures import Tried
+from mmtune.analysis.figures.look import plain, shown
+from mmtune.analysis.figures.search import Tried, history, pair, parallel, timeline
+from mmtune.analysis.figures.trials import front
 from mmtune.analysis.statistics import holm, mean_p
 from mmtune.base.fields import short_names
 from mmtune.report.figures import MOST_STRIP, axis_of
@@ -52,12 +52,12 @@ def search_section(
     two = varied[::-1][:2]
     trained, parts = [own for own in tried if own.seconds], max(key.folds, 1) * key.repeats
     return {
-        "history": search_figures.history(tried, unit, metric.maximise),
+        "history": history(tried, unit, metric.maximise),
         # Of a divided trial the seconds are the mean of its parts, and nothing says which ran side by side; nor do
         # some of many.
-        "timeline": search_figures.timeline(trained) if trained and parts == 1 and len(some) == len(trials) else None,
+        "timeline": timeline(trained) if trained and parts == 1 and len(some) == len(trials) else None,
         "cost": cost([replace(own, seconds=parts * own.seconds) for own in trained if own.whole], unit, metric),
-        "parallel": search_figures.parallel(
+        "parallel": parallel(
             [(names[path], columns[path]) for path in varied],
             scores,
             [title(trial, choices) for trial in scored],
@@ -66,7 +66,7 @@ def search_section(
         )
         if varied and len(scored) > 2
         else None,
-        "pair": search_figures.pair([(names[path], columns[path]) for path in two], scores, unit)
+        "pair": pair([(names[path], columns[path]) for path in two], scores, unit)
         if len(two) == 2 and len(scored) > 3
         else None,
         "pair_names": [names[path] for path in two],
@@ -118,8 +118,8 @@ def cost(trained: Sequence[Tried], unit: str, metric: Metric) -> Any:
     titles = [own.name for own in trained if own.score is not None]
     if len(points) < 3:
         return None
-    front = [not any(s <= seconds and metric.better(v, score) for s, v in points) for seconds, score in points]
-    return figures.front(points, front, titles, ("seconds of training", unit))
+    best = [not any(s <= seconds and metric.better(v, score) for s, v in points) for seconds, score in points]
+    return front(points, best, titles, ("seconds of training", unit))
 
 
 def findings(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmtune.analysis.figures import DASH, is_number, shown
+from mmtune.analysis.figures.look import DASH, is_number, shown
 from mmtune.base.fields import short_names
 from mmtune.networks.card import FINAL
 from mmtune.report.intervals import Scored

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmtune.analysis.search_figures import APART, Tried, history, lanes, pair, parallel, placed, round_steps, timeline
+from mmtune.analysis.figures.search import APART, Tried, history, lanes, pair, parallel, placed, round_steps, timeline
 
 
 def tried(number: int, score: float | None = None, start: float = 0.0, seconds: float = 1.0, **more: bool) -> Tried:

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 import mmtune
-from mmtune.analysis.figures import CLASS_COLOURS, PALETTE
+from mmtune.analysis.figures.look import CLASS_COLOURS, PALETTE
 from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.media.recordings import SAMPLE_RATE

@@ -17,7 +17,7 @@ from calibrated import never_wrong
 from rich.console import Console
 from scipy import stats
 
-from mmtune.analysis.search_figures import Tried
+from mmtune.analysis.figures.search import Tried
 from mmtune.data.dataset import Dataset
 from mmtune.networks.config import ImageCNNConfig
 from mmtune.report.page import write_report

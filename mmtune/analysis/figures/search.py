@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from mmtune.analysis.figures import (
+from mmtune.analysis.figures.look import (
     ACCENT,
     FAINT,
     FEW,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from mmtune.analysis.figures import PALETTE, figure, label
+from mmtune.analysis.figures.look import PALETTE, figure, label
 
 CLEAN = "as it is"
 

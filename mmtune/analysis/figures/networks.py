@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mmtune.analysis.figures import CLASS_COLOURS, FAINT, GRID, LOOK, PALETTE, figure, label, shortened
+from mmtune.analysis.figures.look import CLASS_COLOURS, FAINT, GRID, LOOK, PALETTE, figure, label, shortened
 
 COLUMNS, MOST_STEPS = 6, 12
 # Blue below 0, orange above, and the page itself at 0, so that one scale serves light and dark.

@@ -1,0 +1,1 @@
+"""Plotly figures: small pure functions from plain numbers to a figure."""
