@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from checks import eventually
 
-from mmtune.pool.local import Workers
 from mmtune.pool.worker import Event
+from mmtune.pool.workers import Workers
 
 
 def until(pool: Workers, kind: type, seconds: float = 120) -> tuple[Event, list[Event]]:

@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Partition
-from mmtune.pool.local import Worker, Workers
 from mmtune.pool.ray.actor import Exited, Order, Trainer, pack, unpack
 from mmtune.pool.ray.engine import Engine, begin
 from mmtune.pool.same import SAME, differences, made_with
 from mmtune.pool.worker import Epoch, Event, Job, WorkerSpec
+from mmtune.pool.workers import Worker, Workers
 from mmtune.train.staging import CHECKPOINT, EPOCHS, append_epoch
 
 FOLLOW_SECONDS = 2.0

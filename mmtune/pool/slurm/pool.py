@@ -13,7 +13,6 @@ from queue import Empty
 from typing import Any, Self
 
 from mmtune.base.errors import InputError
-from mmtune.pool.local import STARTS, Worker, Workers
 from mmtune.pool.same import SAME, differences, made_with
 from mmtune.pool.slurm.job import Leaving, train
 from mmtune.pool.slurm.queue import (
@@ -29,6 +28,7 @@ from mmtune.pool.slurm.queue import (
 )
 from mmtune.pool.slurm.tie import Listener, Tie, names
 from mmtune.pool.worker import Done, Event, Failed, Job, WorkerSpec
+from mmtune.pool.workers import STARTS, Worker, Workers
 
 PATIENCE_SECONDS = 15.0
 # A start that failed is tried again so much later, and a request that SLURM refused while others run.
