@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -10,8 +10,9 @@ from mmtune.analysis.statistics import summary
 from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice
 from mmtune.study import StudyKey
+from mmtune.tracking import UNIT
 from mmtune.train.objective import Objective, metric_of_score
-from mmtune.train.staging import Point
+from mmtune.train.staging import Point, StagedRun, read_epochs
 
 SUMMARISED = ("macro_f1", "accuracy", "loss")
 Metrics = Mapping[str, float]
@@ -110,3 +111,16 @@ def result_of(metrics: Metrics, count: int, repeats: int, best_of: bool, objecti
     what = ", ".join(filter(None, ["mean" if count > 1 or not best else "", best]))
     beside = "".join(f", {own.label} {own.show(other)}" for own, other in zip(others, values, strict=True))
     return f"{what}: {first.label} {first.show(value)}{spread}{beside}"
+
+
+def summed_points(parts: Sequence[StagedRun], found: Sequence[Metrics], objective: Objective) -> list[Point]:
+    """The mean curves of a trial's parts, and the scores of its units, by their number.
+
+    Told again after a kill it is the same, to the millisecond, so that the store has it once.
+    """
+    points = mean_points((read_epochs(part.folder) for part in parts), objective)
+    over = max(point.time for point in points)
+    for step, unit in enumerate(found, start=1):
+        scores = {f"{UNIT}{name}": unit[name] for name in summarised(objective) if name in unit}
+        points.append(Point(epoch=step, time=over, metrics=scores))
+    return points

@@ -5,33 +5,25 @@ Whatever ends is in staging first, with its result; so a kill at any moment repe
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 from optuna.samplers import BaseSampler
 
 from mmtune.base.clock import CLOCK, milliseconds
 from mmtune.base.errors import InputError
-from mmtune.base.fields import short_names
 from mmtune.base.progress import Progress
 from mmtune.networks.card import FINAL
 from mmtune.pool.worker import Job
 from mmtune.study.space import Value
-from mmtune.tracking import COMPLETE, FAIL, PARENT, PRUNED, REMOVED, UNIT, MlflowTracker, Recorder
+from mmtune.tracking import COMPLETE, FAIL, PARENT, PRUNED, REMOVED, MlflowTracker, Recorder
 from mmtune.tracking.recorder import Tracked
-from mmtune.train.objective import Objective
 from mmtune.train.recipe import TrialConfig
 from mmtune.train.staging import (
     EPOCHS,
-    ERROR,
     FILES,
-    PARTS,
     Point,
     Result,
     StagedRun,
@@ -48,20 +40,16 @@ from mmtune.tune.parts import (
     Metrics,
     Part,
     best_part,
-    mean_points,
-    part_name,
     part_of,
     result_of,
     spread,
-    summarised,
+    summed_points,
     units,
 )
 from mmtune.tune.plan import Plan
 from mmtune.tune.resume import StagedTrial, Standing
-from mmtune.tune.search import ATTEMPTS, Given, Search, closed, derive_seed, last_values, make_samplers
-
-LONGEST_NAME = 120
-"""Letters of what was drawn for a trial that its name has."""
+from mmtune.tune.search import ATTEMPTS, Given, Search, closed, last_values, make_samplers
+from mmtune.tune.staged import StagedRuns, new_folder
 
 
 @dataclass(kw_only=True)
@@ -107,8 +95,9 @@ class Trials:
         standing: Standing,
     ) -> None:
         self.plan, self.search, self.tracker, self.recorder = plan, search, tracker, recorder
-        self.progress, self.budget, self.staging = progress, budget, staging
-        self.divided, self.objective = len(plan.parts) > 1, plan.key.objective
+        self.progress, self.budget = progress, budget
+        self.runs = StagedRuns(plan, recorder, staging)
+        self.divided, self.objective = self.runs.divided, plan.key.objective
         self.live: dict[int, Live] = {}
         self.open = search.open_indices(plan.trials)
         self.built_on = frozenset(plan.built_on())
@@ -212,18 +201,7 @@ class Trials:
             params = self.plan.params(config)
         except InputError as error:
             config, params, reason = self.plan.base, dict(values), str(error)
-        facts = {"drawn": json.dumps(values), "seed": derive_seed(self.plan.key.seed, self.plan.schedule.place(index))}
-        run = StagedRun(
-            id=uuid.uuid4().hex,
-            number=index,
-            name=trial_name(index, values),
-            started=started,
-            folder=folder or new_folder(self.staging, index),
-            params=params,
-            tags=self._tags(index, params, facts),
-            values=values,
-        )
-        self._stage(run)
+        run = self.runs.trial(index, values, params, started, folder)
         live = self.live[index] = Live(run=run, config=config, waiting=list(self.plan.parts))
         if reason:
             self._give_up(live, reason)
@@ -264,14 +242,14 @@ class Trials:
             self._give_up(live, reason)
             self._conclude_if_over(index)
             return
-        run = live.started.pop(part, None) or self._part_run(live, part)
+        run = live.started.pop(part, None) or self.runs.part(live.run, part)
         live.running[part] = run
         live.known.setdefault(part, last_epoch(read_epochs(run.folder)))
         self.progress.begin(ticket, run.name, live.config.train.epochs)
         job = Job(
             number=ticket,
             config=live.config,
-            seed=self._seed(index, part),
+            seed=self.runs.seed(index, part),
             folder=run.folder,
             split=part.fold,
             rungs=self.search.rungs,
@@ -281,42 +259,6 @@ class Trials:
             after=milliseconds(),
         )
         submit(job)
-
-    def _part_run(self, live: Live, part: Part, folder: Path | None = None) -> StagedRun:
-        """The run of a part that begins; of a trial that has only one it is the trial's.
-
-        folder: in which another attempt goes on.
-        """
-        trial = live.run
-        if not self.divided:
-            return trial
-        facts = {"fold": part.fold, "repeat": part.repeat, "seed": self._seed(trial.number, part)}
-        run = StagedRun(
-            id=uuid.uuid4().hex,
-            number=trial.number,
-            name=f"{trial.name} {part_name(part, self.plan.key)}",
-            started=milliseconds(),
-            folder=folder or new_folder(trial.folder / PARTS, self.plan.parts.index(part)),
-            params=trial.params,
-            tags=self._tags(trial.number, trial.params, facts),
-            parent=trial.id,
-        )
-        return self._stage(run)
-
-    def _tags(self, index: int, params: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
-        told = {"number": index, "params": json.dumps(dict(params)), **facts}
-        return {**self.plan.tags, **{f"mmtune.{fact}": str(value) for fact, value in told.items()}}
-
-    def _stage(self, run: StagedRun) -> StagedRun:
-        run.write()
-        self.recorder.add(run)
-        return run
-
-    def _seed(self, index: int, part: Part) -> int:
-        place = self.plan.schedule.place(index)
-        if not self.divided:
-            return derive_seed(self.plan.key.seed, place)
-        return derive_seed(self.plan.key.seed, place, 2 + part.fold, 1 + part.repeat)
 
     # ---- what comes of a training
 
@@ -386,11 +328,11 @@ class Trials:
         later = new_folder(run.folder.parent, int(run.folder.name.partition("-")[0]))
         if again:
             hand_on(run.folder, later)
-        self._end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
+        self.runs.end(run, Result(state=FAIL, time=now_ms(), reason=reason, retry=retry))
         self.progress.finish(ticket, FAIL, reason)
         if again and self.divided:
             # In staging at once: a kill before a worker is free costs no epoch.
-            live.started[part] = self._part_run(live, part, later)
+            live.started[part] = self.runs.part(live.run, part, later)
             live.waiting.insert(0, part)
         else:
             live.reason = live.reason or reason
@@ -425,18 +367,7 @@ class Trials:
         live.reason = live.reason or reason
         self.progress.say(f"trial {live.run.name}: fail, {reason}")
         if not self.divided:
-            self._end(live.run, Result(state=FAIL, time=now_ms(), reason=reason))
-
-    def _end(self, run: StagedRun, result: Result) -> None:
-        """End a run that no worker has ended; of its files only what went wrong is kept."""
-        failed = run.folder / "failed"
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if (run.folder / ERROR).exists():
-            failed.mkdir(exist_ok=True)
-            (run.folder / ERROR).replace(failed / ERROR)
-        result = replace(result, files=failed.name)
-        write_result(run.folder, result)
-        self.recorder.end(run, result)
+            self.runs.end(live.run, Result(state=FAIL, time=now_ms(), reason=reason))
 
     # ---- what comes of a trial
 
@@ -445,7 +376,7 @@ class Trials:
         live = self.live[index]
         if live.reason:
             for run in live.started.values():
-                self._end(run, Result(state=FAIL, time=now_ms(), reason=live.reason))
+                self.runs.end(run, Result(state=FAIL, time=now_ms(), reason=live.reason))
             live.started.clear()
         if live.hopeless or live.reason:
             begun = [part for part in live.waiting if part in live.started]
@@ -473,7 +404,7 @@ class Trials:
     def _sum_up(self, live: Live, state: str) -> Metrics:
         """End the run of a trial whose parts have their own: with what they say together, and the best one's files."""
         if state == FAIL:
-            self._end(live.run, Result(state=FAIL, time=now_ms(), reason=live.reason))
+            self.runs.end(live.run, Result(state=FAIL, time=now_ms(), reason=live.reason))
             return {}
         folder = live.run.folder
         (folder / EPOCHS).unlink(missing_ok=True)
@@ -484,7 +415,7 @@ class Trials:
             self.recorder.epoch(live.run, point)
         # The files are those of one part, and so is the seed that made its clusters.
         of_best = live.ended[best].result
-        tags = {**(of_best.tags if of_best else {}), "mmtune.seed": str(self._seed(live.run.number, best))}
+        tags = {**(of_best.tags if of_best else {}), "mmtune.seed": str(self.runs.seed(live.run.number, best))}
         files = str((live.ended[best].folder / FILES).relative_to(folder))
         result = Result(state=state, time=now_ms(), metrics=metrics, files=files, tags=tags)
         write_result(folder, result)
@@ -494,33 +425,6 @@ class Trials:
         return metrics
 
 
-def summed_points(parts: Sequence[StagedRun], found: Sequence[Metrics], objective: Objective) -> list[Point]:
-    """The mean curves of a trial's parts, and the scores of its units, by their number.
-
-    Told again after a kill it is the same, to the millisecond, so that the store has it once.
-    """
-    points = mean_points((read_epochs(part.folder) for part in parts), objective)
-    over = max(point.time for point in points)
-    for step, unit in enumerate(found, start=1):
-        scores = {f"{UNIT}{name}": unit[name] for name in summarised(objective) if name in unit}
-        points.append(Point(epoch=step, time=over, metrics=scores))
-    return points
-
-
 def last_epoch(points: Sequence[Point]) -> int:
     """The last epoch on record, 0 for none."""
     return max((point.epoch for point in points), default=0)
-
-
-def new_folder(folder: Path, number: int) -> Path:
-    """A folder in staging that is not there yet."""
-    return folder / f"{number:05d}-{uuid.uuid4().hex[:8]}"
-
-
-def trial_name(index: int, values: Mapping[str, Value]) -> str:
-    """A trial in a few words: its number and what was drawn for it, as much of it as a line is read for."""
-    names = short_names(list(values))
-    shown = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in values.items()}
-    words = [f"{index:02d}", *(f"{names[path]}={value}" for path, value in shown.items())]
-    kept = [word for word, so_far in zip(words, accumulate(map(len, words)), strict=True) if so_far <= LONGEST_NAME]
-    return " ".join(kept if len(kept) == len(words) else [*kept, f"and {len(words) - len(kept)} more"])
