@@ -14,8 +14,8 @@ from mmtune.networks.card import CALIBRATION, MODEL
 from mmtune.serve.loader import write_pyfunc
 from mmtune.serve.usual import NOTHING, Usual
 from mmtune.tracking import COMPLETE, MISSING, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun, front_trials
+from mmtune.tracking.entities import LONGEST_DIGEST
 from mmtune.tracking.reading import pages
-from mmtune.tracking.tracker import LONGEST_DIGEST
 from mmtune.tracking.trouble import reached
 from mmtune.train.calibration_file import read_calibration
 

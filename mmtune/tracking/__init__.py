@@ -1,5 +1,6 @@
 """MLflow in, MLflow out: a parent run for a study, a child run for each trial."""
 
+from mmtune.tracking.entities import DataInput
 from mmtune.tracking.heartbeat import Heartbeat, TakenOverError
 from mmtune.tracking.notes import NOTE, study_note
 from mmtune.tracking.recorder import Recorder
@@ -25,7 +26,7 @@ from mmtune.tracking.runs import (
     of_key,
 )
 from mmtune.tracking.store import exists
-from mmtune.tracking.tracker import DataInput, MlflowTracker
+from mmtune.tracking.tracker import MlflowTracker
 from mmtune.tracking.view import address, view_tag
 
 __all__ = [

@@ -19,10 +19,11 @@ from mmtune.base import sqlite
 from mmtune.base.bounds import inside
 from mmtune.base.errors import GoneError, InputError
 from mmtune.tracking.address import sqlite_path
+from mmtune.tracking.entities import DataInput
 from mmtune.tracking.notes import NOTE, trial_note
 from mmtune.tracking.patience import Patience
 from mmtune.tracking.runs import FAIL, INTERRUPTED, LOST, OWNER, PARENT, REASON, RUNNING
-from mmtune.tracking.tracker import DataInput, MlflowTracker
+from mmtune.tracking.tracker import MlflowTracker
 from mmtune.train.objective import MACRO_F1, Objective
 from mmtune.train.staging import PARTS, Point, Result, StagedRun, now_ms, read_epochs, read_runs
 

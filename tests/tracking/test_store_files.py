@@ -291,6 +291,6 @@ def test_a_copied_folder_is_refused_whatever_reads_it(store: Path, monkeypatch: 
     track_study(MlflowTracker(store), KEY)
     copy = Path(shutil.copytree(store, store.with_name("copy")))
     for known in (REVISIONS, set[str]()):
-        monkeypatch.setattr("mmtune.tracking.tracker.REVISIONS", known)
+        monkeypatch.setattr("mmtune.tracking.studies.REVISIONS", known)
         with pytest.raises(InputError, match="use that store, this one is a copy of it"):
             MlflowTracker(copy)

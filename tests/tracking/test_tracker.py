@@ -30,8 +30,8 @@ from mmtune.tracking import (
     MlflowTracker,
     best_trial,
 )
+from mmtune.tracking.entities import MOST_METRICS, MOST_OTHERS
 from mmtune.tracking.runs import LONGEST_TAG
-from mmtune.tracking.tracker import MOST_METRICS, MOST_OTHERS
 from mmtune.train.objective import MACRO_F1
 from mmtune.train.staging import Point
 
