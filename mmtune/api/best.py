@@ -11,8 +11,8 @@ from rich.console import Console
 from mmtune.api.running import console_of_calls, find_data
 from mmtune.base.progress import say
 from mmtune.base.signals import end_process, interruptible, raise_interrupt
-from mmtune.best.run import Found, Task
 from mmtune.best.run import find_best as find
+from mmtune.best.task import Found, Task
 from mmtune.best.writing import find_or_write
 from mmtune.data.building.drawing import with_test
 from mmtune.data.dataset import Dataset

@@ -14,144 +14,38 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-from rich.console import Console
 
 from mmtune.base.errors import InputError, first_line
 from mmtune.base.files import locked
-from mmtune.base.progress import say, steps
-from mmtune.best.certificate import Certificate, write_certificate
-from mmtune.best.members import Validation
+from mmtune.best.closing import AGAIN_NAME, finished
 from mmtune.best.pace import Pace, at_once, enough_epochs, epoch_seconds, longer, paced
 from mmtune.best.state import State, read_state, write_state
-from mmtune.best.together import asked_rows, candidates_of, choices_of, complete_trials, ensemble_key
-from mmtune.best.tracked import track_finals
-from mmtune.data.dataset import Dataset
+from mmtune.best.task import CLOSING, Clock, Found, Task
+from mmtune.best.together import complete_trials
 from mmtune.data.protocols import Split, split
-from mmtune.networks.card import MODEL
 from mmtune.networks.kinds import remember
-from mmtune.networks.storage import load_model
-from mmtune.serve.measured import VALIDATES
-from mmtune.serve.promotion import promote
-from mmtune.serve.robustness import measure
-from mmtune.serve.scoring import score_test
 from mmtune.serve.versions import Registry
-from mmtune.study import Study, StudyKey
-from mmtune.study.definition import schedule
-from mmtune.study.options import MOST_TRIALS, Options
+from mmtune.study import StudyKey
+from mmtune.study.options import MOST_TRIALS
 from mmtune.study.space import describe
-from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun, TrialRun
+from mmtune.tracking import COMPLETE, MlflowTracker, StudyRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.objective import objective_of
-from mmtune.train.recipe import MOST_RELIED
-from mmtune.train.reliance import reliance
 from mmtune.train.step import DivergenceError
-from mmtune.tune.machine import PoolMaker, most_workers, training_device
-from mmtune.tune.made import made_from
-from mmtune.tune.plan import protocol_of, require_searchable
+from mmtune.tune.machine import most_workers, training_device
+from mmtune.tune.plan import require_searchable
 from mmtune.tune.run import Outcome, run_study
 from mmtune.tune.trying import require_network, require_objective
 
-SEARCH, CLOSING = 0.55, 0.12
-"""Shares of the time: what the search ends after, and what is kept for all that follows the last training."""
-EVERY = 20.0
-"""Seconds after which the time that was spent is written down."""
+SEARCH = 0.55
+"""The share of the time that the search ends after."""
 DEAREST = 2.5
 """So many times as long as the base's may a training of the search take."""
-AGAIN_NAME = "_again_"
 AGAIN, SEEDS = 3, 2
 """So many configurations are trained again, each with so many other seeds, as far as time goes."""
-RELIED = 1_000
-"""Rows on which the model is asked what it relies on."""
-MEASURED, LEAST_SECONDS, LEAST_MOST = 40, 5.0, (100, 2_000)
-"""Levels of robustness, or so, and for how long at least: what one row costs decides on how many rows, from and to."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is asked for. seconds: of all calls together; options: where and how trainings run.
-
-    given: the options of the command as they were given, by which the certificate says how to make it again.
-    """
-
-    study: Study
-    dataset: Dataset
-    seconds: float
-    options: Options
-    root: Path
-    console: Console
-    stopped: Callable[[], bool]
-    make_pool: PoolMaker
-    given: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def protocol(self) -> str:
-        return protocol_of(self.options, self.dataset)
-
-    @property
-    def path(self) -> Path:
-        """Where its state is kept."""
-        own = f"{self.study.name}-{self.dataset.digest[:8]}.{self.protocol}.seed{self.options.seed}"
-        return self.root / "best" / f"{own.replace(':', '-')}.json"
-
-    @property
-    def made(self) -> str:
-        """Of what the study consists, as a hash."""
-        base, repeats = self.study.base, self.study.repeats
-        told = "\n".join(made_from(base, schedule(self.study, "tpe", base, {}), repeats))
-        return hashlib.sha256(f"{told}\n{objective_of(self.study.objective).told()}".encode()).hexdigest()
-
-    def say(self, text: str) -> None:
-        say(self.console, text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What has come of a task.
-
-    study: what was searched; version: of the registered model, which has its name; is_champion: whether it is that now;
-    path: of the certificate.
-    """
-
-    study: Study
-    path: Path
-    version: str
-    is_champion: bool
-
-    @property
-    def name(self) -> str:
-        """Of the registered model."""
-        return self.study.name
-
-
-class Clock:
-    """The time that all calls of a task have taken, written down with its state as it goes by."""
-
-    def __init__(self, task: Task, state: State, began: float) -> None:
-        self.task, self.state, self.started = task, state, began - state.spent
-        self.written = 0.0
-
-    def note(self, **changes: Any) -> None:
-        """Write down what was decided, and the time until now."""
-        self.written = time.monotonic()
-        self.state = replace(self.state, spent=self.written - self.started, **changes)
-        write_state(self.task.path, self.state)
-
-    def stopped(self) -> bool:
-        """Whether the task is to stop; asked all the time by whatever takes long."""
-        if time.monotonic() - self.written > EVERY:
-            self.note()
-        return self.task.stopped()
-
-    def share(self, part: float) -> float:
-        """The moment at which a share of the time is over that there was since the last certificate."""
-        origin = self.state.origin
-        return self.started + origin + part * (self.task.seconds - origin)
 
 
 def find_best(task: Task) -> Found | None:
@@ -334,81 +228,3 @@ def trained_again(task: Task, clock: Clock) -> None:
     hours, epochs = hours_until(clock.share(1 - CLOSING)), clock.state.longer or clock.state.pace.epochs
     options = replace(task.options, epochs=epochs, sampler="tries", hours=hours, prune=False)
     run_study(tries, task.dataset, options, task.root, task.console, task.stopped, task.make_pool)
-
-
-def trained_studies(task: Task, tracker: MlflowTracker, search: StudyKey) -> dict[str, StudyRun]:
-    """The search as "search", and what was trained again of it, in turn "again", "again2" and so on with more hours."""
-    own, data = tracker.study(search), (search.digest, search.protocol, search.seed)
-    assert own is not None
-    begins = f"{task.study.name}{AGAIN_NAME}"
-    later = [
-        run
-        for run in tracker.studies()
-        if run.key.study.startswith(begins) and (run.key.digest, run.key.protocol, run.key.seed) == data
-    ]
-    later.sort(key=lambda run: (run.started, run.run_id))
-    return {"search": own} | {f"again{turn if turn > 1 else ''}": run for turn, run in enumerate(later, 1)}
-
-
-def named_trials(tracker: MlflowTracker, studies: Mapping[str, StudyRun]) -> dict[str, TrialRun]:
-    """The complete trials of studies, by name."""
-    return {
-        f"{what}_{trial.number:02d}": trial
-        for what, own in studies.items()
-        for trial in complete_trials(tracker, own, own.key.objective)
-    }
-
-
-def reliance_of(tracker: MlflowTracker, promoted: TrialRun, asked: Validation, most: int) -> dict[str, float]:
-    """Of a promoted network that reads several banks how much of the accuracy over rows each of them makes."""
-    loaded = load_model(tracker.artifact(promoted.run_id, MODEL))
-    several = 1 < len(loaded.config.reads) <= MOST_RELIED
-    return reliance(loaded.model, asked.rows(loaded), most) if several else {}
-
-
-def finished(task: Task, clock: Clock, search: StudyKey) -> Found | None:
-    """Choose, track, score once, register and certify; None where it was stopped."""
-    tracker, end = MlflowTracker(task.root), clock.share(1.0)
-    studies = trained_studies(task, tracker, search)
-    objective = objective_of(task.study.objective)
-    some, sides = asked_rows(task.study, task.dataset, task.protocol, task.options.seed)
-
-    def enough(asked: int) -> bool:
-        return task.stopped() or (asked > 1 and time.monotonic() > clock.share(1 - 0.7 * CLOSING))
-
-    with steps(task.console) as advance:
-        began = time.monotonic()
-        candidates = candidates_of(tracker, named_trials(tracker, studies), some, objective, advance, enough)
-        row_seconds = (time.monotonic() - began) / max(1, len(candidates)) / len(some)
-        if task.stopped():
-            return None
-        finals = choices_of(candidates, some)
-        key = ensemble_key(search)
-        study, trials = track_finals(tracker, task.study, task.dataset, key, finals, some.resident, sides)
-        promoted = promote(tracker, study, task.dataset, told=objective, advance=advance)
-        single = trials[-1]
-        if single.run_id != promoted.trial.run_id:
-            score_test(tracker, key, single, task.dataset, objective)
-        left = max(LEAST_SECONDS, (end - time.monotonic()) / 2)
-        one = row_seconds * len(finals[0].members)
-        banks = len(task.study.base.model.reads)
-        relied = reliance_of(tracker, promoted.trial, some, int(np.clip(left / (4 * 2**banks * one), 100, RELIED)))
-        most = int(np.clip(left / (MEASURED * one), *LEAST_MOST))
-        measured = measure(tracker, study, promoted.trial, task.dataset, VALIDATES, advance, most)
-    told = Certificate(
-        study=study,
-        promoted=promoted,
-        finals=[own for own in tracker.trials(study.run_id) if own.state == COMPLETE],
-        searches=[(own.key, tracker.tally(own.run_id)) for own in studies.values()],
-        members={one.name: one.run for one in candidates},
-        measured=measured,
-        reliance=relied,
-        space=task.study.space,
-        seconds=time.monotonic() - clock.started,
-        asked=task.seconds,
-        given=task.given,
-    )
-    path, lines = write_certificate(tracker, told, task.dataset)
-    for line in lines:
-        task.say(line)
-    return Found(study=task.study, path=path, version=promoted.version, is_champion=promoted.is_champion)

@@ -19,8 +19,9 @@ from rich.console import Console
 from mmtune.api.loading import load
 from mmtune.base.errors import InputError
 from mmtune.best.pace import Pace
-from mmtune.best.run import Found, Task, find_best
+from mmtune.best.run import find_best
 from mmtune.best.state import State, read_state, write_state
+from mmtune.best.task import Found, Task
 from mmtune.best.together import ensemble_key, together
 from mmtune.best.tracked import MEMBERS, Final, track_finals
 from mmtune.cli import answer, app
