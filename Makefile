@@ -129,8 +129,8 @@ study: $(READY) $(if $(filter ray,$(call given,POOL)),$(RAY)) $(if $(filter slur
 best: $(READY) ## Find the best model that a given time allows, with a certificate [DATA= HOURS=1 PROTOCOL= SEED= WORKERS= DEVICE= STORE= STUDIES=]
 	@$(BIN)/mmtune best $(call flags,DATA HOURS PROTOCOL SEED WORKERS DEVICE STORE STUDIES)
 
-ensemble: $(READY) ## Let the best trials of a study answer together, a model to promote: NAME=... [RUN= DATA= PROTOCOL= SEED=]
-	@$(BIN)/mmtune ensemble $(call need,NAME) $(call flags,RUN DATA PROTOCOL SEED STORE STUDIES,NAME)
+ensemble: $(READY) ## Let the best trials of a study answer together, a model to promote: NAME=... [FOLDS= RUN= DATA= PROTOCOL= SEED=]
+	@$(BIN)/mmtune ensemble $(call need,NAME) $(call flags,FOLDS RUN DATA PROTOCOL SEED STORE STUDIES,NAME)
 
 ui: $(READY) ## Open the MLflow UI on loopback [PORT=5000]
 	@$(BIN)/mmtune ui $(call flags,PORT STORE)

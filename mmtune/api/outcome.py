@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.study import Study, StudyKey
@@ -142,7 +143,10 @@ class Outcome:
         from mmtune.serve.promotion import promote
 
         if self.key.folds:
-            raise InputError(f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds")
+            raise InputError(
+                f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds: "
+                f"`{command_line('ensemble', self.key.study)}` makes one model of them"
+            )
         run = self._run()
         made = promote(self.tracker, run, self.data, force, trial, objective_of(self.study.objective))
         renew(self.tracker, run, self.study, self.data, quiet)

@@ -34,13 +34,19 @@ Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Candidate:
-    """A trained network that may be a member. shares: its calibrated probabilities of V validation rows, (V, C)."""
+class Member:
+    """A trained network that answers beside others. temperature: what its logits are divided by before."""
 
     name: str
     run: TrialRun
     loaded: Loaded
     temperature: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate(Member):
+    """One that may become a member. shares: its calibrated probabilities of V validation rows, (V, C)."""
+
     shares: Shares
 
 
@@ -125,8 +131,8 @@ def greedy(own: Shares) -> dict[int, int]:
     return drawn
 
 
-def ensemble_of(candidates: Sequence[Candidate], drawn: Mapping[int, int]) -> Loaded:
-    """The network in which drawn candidates answer together."""
+def ensemble_of(candidates: Sequence[Member], drawn: Mapping[int, int]) -> Loaded:
+    """The network in which those that were drawn, by their places, answer together, each as often as it was drawn."""
     count = sum(drawn.values())
     own = {candidates[place].name: (candidates[place], times / count) for place, times in drawn.items()}
     config = Ensemble(

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmtune.analysis.embeddings import sample_rows
 from mmtune.base.errors import InputError
+from mmtune.best.folds import of_folds
 from mmtune.best.members import (
     Candidate,
     Validation,
@@ -45,25 +46,32 @@ def together(
     """What the best trials of a tracked study make together, tracked as a study of its own beside it, and its runs.
 
     Each of these is a model: an ensemble, a soup, as far as they are better, and the best single network. Validation
-    rows choose; the test partition is not looked at. What other trials of a study of that name have made stays in the
-    same study. Raises InputError where the study is divided into folds, is of other data, searches for something else
-    by now, or has no complete trial whose model is kept.
+    rows choose; the test partition is not looked at. Of a cross-validated study it is the networks of its best trial,
+    all of them (`mmtune.best.folds`). What other trials of a study of that name have made stays in the same study.
+    Raises InputError where the study is of other data, searches for something else by now, or has no complete trial
+    whose model is kept.
     """
     key, objective = searched.key, objective_of(study.objective)
     key.require_data(dataset, f"the trials of {key.slug} must be asked about")
-    if key.folds:
-        raise InputError(f"the study must have one split for networks to answer together, {key.slug} has {key.folds}")
     if objective != key.objective:
         raise InputError(f"{study.name} must search for what its trials did, {key.objective.words}; it does not now")
-    own = trained(tracker, searched)
-    if not own:
+    trials = complete_trials(tracker, searched, key.objective)
+    if not trials:
         raise InputError(f"{key.slug} must have a complete trial whose model is kept, it has none")
     remember(study.base.model, study.name)
-    asked, sides = asked_rows(study, dataset, key.protocol, key.seed)
-    finals = choices_of(candidates_of(tracker, own, asked, objective, advance), asked)
     # With functions of the user's own, which a store does not have.
     made = replace(ensemble_key(key), objective=objective)
+    if key.folds:
+        final, sides = of_folds(tracker, searched, trials[0])
+        return track_finals(tracker, study, dataset, made, [final], resident_of(study, dataset), sides)
+    asked, sides = asked_rows(study, dataset, key.protocol, key.seed)
+    finals = choices_of(candidates_of(tracker, trained(tracker, searched), asked, objective, advance), asked)
     return track_finals(tracker, study, dataset, made, finals, asked.resident, sides)
+
+
+def resident_of(study: Study, dataset: Dataset) -> Resident:
+    """All training rows, as networks of the study read them."""
+    return Resident(dataset.train, len(dataset.classes), CPU, study.missing)
 
 
 def trained(tracker: MlflowTracker, searched: StudyRun) -> dict[str, TrialRun]:
@@ -91,9 +99,8 @@ def complete_trials(tracker: MlflowTracker, searched: StudyRun | None, objective
 def asked_rows(study: Study, dataset: Dataset, protocol: str, seed: int) -> tuple[Validation, Split]:
     """Some of the rows that validate, which candidates are asked about, and both sides of the split."""
     sides = split(dataset.train, protocol, seed)
-    resident = Resident(dataset.train, len(dataset.classes), CPU, study.missing)
     chosen = sides.validation[sample_rows(len(sides.validation), ASKED, seed)]
-    return Validation(resident=resident, numbers=chosen), sides
+    return Validation(resident=resident_of(study, dataset), numbers=chosen), sides
 
 
 def candidates_of(

@@ -6,13 +6,19 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
 
 from mmtune.base.clock import milliseconds
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset
+from mmtune.data.dataset import Rows as RowNumbers
 from mmtune.data.protocols import Split
 from mmtune.networks.card import MODEL
 from mmtune.networks.output import count_parameters
@@ -21,7 +27,7 @@ from mmtune.serve.logged import DROPOUT
 from mmtune.study import Study, StudyKey
 from mmtune.tracking import COMPLETE, NOTE, PARENT, RUNNING, MlflowTracker, StudyRun, TrialRun, best_trial
 from mmtune.tracking.runs import NUMBER, PARAMS
-from mmtune.train.batches import Resident
+from mmtune.train.batches import Resident, Rows
 from mmtune.train.costs import costs, latency
 from mmtune.train.evaluate import Evaluation, evaluate
 from mmtune.train.metrics import every_metric
@@ -43,6 +49,8 @@ class Final:
     """A network that may be the best one.
 
     members: by name, how much each counts; runs: of these, which trained them; dropout: the least of theirs.
+    answering: who answers which of the rows that validate, in its place: of a cross-validation the members that were
+    not trained on them. Nobody, if not given.
     """
 
     name: str
@@ -50,6 +58,7 @@ class Final:
     members: Mapping[str, float]
     runs: tuple[str, ...] = ()
     dropout: float = 0.0
+    answering: Sequence[tuple[nn.Module, RowNumbers]] = ()
 
 
 def track_finals(
@@ -121,16 +130,29 @@ def track(
         RUNS: json.dumps(final.runs),
     }
     run_id = tracker.begin(tracker.experiment(key.study), f"{final.name} #{number}", milliseconds(), told)
-    found = evaluate(model, validation)
+    found = answers(final, rows, sides.validation)
+    judged = [(own, take(rows, some)) for own, some in final.answering] or [(model, validation)]
+    robust = [robustness(key.objective, own, some) for own, some in judged]
     with tempfile.TemporaryDirectory() as name:
         files = Path(name)
         save_model(files / MODEL, model, loaded.config, loaded.shapes)
         measured = write_rows(files, found, None, rows, resident.units(key.protocol), sides, key.objective)
         tracker.add_files(run_id, files)
-    asked = {**costs(key.objective, model, validation), **robustness(key.objective, model, validation)}
+    asked = costs(key.objective, model, validation) | {name: fmean(own[name] for own in robust) for name in robust[0]}
     metrics = {**scores_of(found, key.objective), **measured, **latency(model, validation), **asked}
     tracker.log(run_id, [Point(epoch=0, time=milliseconds(), metrics=metrics)], {**params})
     tracker.end(run_id, COMPLETE, milliseconds())
+
+
+def answers(final: Final, rows: Rows, validation: RowNumbers) -> Evaluation:
+    """What the network says of the rows that validate, or who answers in its place; the embedding is its own."""
+    found = evaluate(final.loaded.model, take(rows, validation))
+    if not final.answering:
+        return found
+    said = [evaluate(own, take(rows, some)) for own, some in final.answering]
+    order = torch.from_numpy(np.argsort(np.concatenate([some for _, some in final.answering])))
+    alone = {bank: torch.cat([own.alone[bank] for own in said])[order] for bank in found.alone}
+    return replace(found, logits=torch.cat([own.logits for own in said])[order], alone=alone)
 
 
 def scores_of(found: Evaluation, objective: Objective) -> dict[str, float]:

@@ -59,8 +59,7 @@ def promote(
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         given = open_data(data) if data else None
-        # The model of one fold has seen fewer rows, and its trial's score is a mean over folds.
-        own, _ = pick_study(tracker, name, given, protocol, seed, 0, run)
+        own, _ = pick_study(tracker, name, given, protocol, seed, run=run, whole=True)
         dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
         with data_progress() as advance:
             made = promotion.promote(tracker, own, dataset, force, trial, objective_of(found.objective), advance)

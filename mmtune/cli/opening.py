@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
 from mmtune.cli.program import console
 
@@ -78,10 +79,12 @@ def pick_study(
     run: str | None = None,
     finished: bool = False,
     trained: bool = False,
+    whole: bool = False,
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, which is said, and the other tracked studies of that name.
 
-    trained: not one of what `mmtune ensemble` has made of another's trials.
+    trained: not one of what `mmtune ensemble` has made of another's trials. whole: one whose models have seen all rows
+    but those that validate them, which that of a single fold has not.
     """
     from mmtune.report.summary import fits
     from mmtune.study.key import ENSEMBLE
@@ -92,6 +95,12 @@ def pick_study(
     fitting = [own for own in fitting if own.status == "FINISHED" or not finished]
     fitting = [own for own in fitting if own.key.sampler != ENSEMBLE or not trained]
     fitting = [own for own in fitting if own.run_id.startswith(run or "")]
+    if whole and fitting and all(is_divided(own) for own in fitting):
+        raise InputError(
+            f"{name} must have one split to be promoted, it has {fitting[0].key.folds} folds: "
+            f"`{command_line('ensemble', name)}` makes one model of them"
+        )
+    fitting = [own for own in fitting if not whole or not is_divided(own)]
     if not fitting:
         there = "; ".join(f"{own.key.slug} (run {own.run_id[:8]})" for own in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")
@@ -100,6 +109,11 @@ def pick_study(
         more = f" and {len(fitting) - 6} more" if len(fitting) > 6 else ""
         typer.echo(f"{name}: the last of {len(fitting)} runs, {fitting[0].key.title}; another by --run: {others}{more}")
     return fitting[0], [own for own in tracked if own is not fitting[0]]
+
+
+def is_divided(study: StudyRun) -> bool:
+    """Whether each of a study's trained networks is one of a fold."""
+    return study.key.folds > 0 and not study.key.of_all_folds
 
 
 def model_folder(model: str, version: str | None, studies: Path | None, store: Path) -> Path:

@@ -11,7 +11,7 @@ import typer
 
 from mmtune.base.commands import command_line
 from mmtune.cli.opening import data_progress, example_inputs, look_in, open_data, open_tracker, pick_study
-from mmtune.cli.options import MLRUNS, AnyData, AnyProtocol, AnySeed, Data, Fix, Name, Run, Store, Studies
+from mmtune.cli.options import MLRUNS, AnyData, AnyFolds, AnyProtocol, AnySeed, Data, Fix, Name, Run, Store, Studies
 from mmtune.cli.program import app, console
 from mmtune.study.options import Options, with_options
 
@@ -100,8 +100,8 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
         one = command_line("promote", name, **where, trial=outcome.front[0].number)
         typer.echo(f"one of them by its number, such as the first: {one}")
     # What is promoted has seen all training rows but those that validate it, and a fold's has seen fewer.
-    promoting = [] if outcome.key.folds else [command_line("promote", name, **where)]
-    typer.echo(f"next: {'  |  '.join(looking + promoting)}")
+    promoting = command_line("ensemble" if outcome.key.folds else "promote", name, **where)
+    typer.echo(f"next: {'  |  '.join([*looking, promoting])}")
 
 
 @app.command(rich_help_panel="Train")
@@ -145,11 +145,15 @@ def ensemble(
     data: AnyData = None,
     protocol: AnyProtocol = None,
     seed: AnySeed = None,
+    folds: AnyFolds = None,
     run: Run = None,
     studies: Studies = None,
     store: Store = MLRUNS,
 ) -> None:
-    """Let the best trials of a study answer together, as a model of its own to promote; validation rows choose them."""
+    """Let the best trials of a study, or the folds of its best one, answer together, as a model of its own to promote.
+
+    Rows that did not train them choose.
+    """
     look_in(studies)
     from mmtune.best.together import together
     from mmtune.study import load_study
@@ -157,7 +161,7 @@ def ensemble(
     found = load_study(name)
     tracker = open_tracker(store)
     given = open_data(data) if data else None
-    own, _ = pick_study(tracker, found.name, given, protocol, seed, 0, run, trained=True)
+    own, _ = pick_study(tracker, found.name, given, protocol, seed, folds, run, trained=True)
     dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
     with data_progress() as advance:
         made, trials = together(tracker, found, own, dataset, advance)
@@ -166,7 +170,7 @@ def ensemble(
         typer.echo(f"{trial.name}: {objective.show(objective.values(trial.metrics))}")
     top, alone = max(trials, key=lambda trial: objective.rank(trial.metrics)), tracker.best(own.run_id, objective)
     which: dict[str, object] = {"run": made.run_id[:8], "trial": top.number}
-    if alone is not None and objective.rank(alone.metrics) >= objective.rank(top.metrics):
+    if alone is not None and not own.key.folds and objective.rank(alone.metrics) >= objective.rank(top.metrics):
         typer.echo(f"no better than {alone.name} by itself: {objective.show(objective.values(alone.metrics))}")
         which = {"run": own.run_id[:8]}
     which |= {"studies": studies, "store": store}

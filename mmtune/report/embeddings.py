@@ -15,6 +15,7 @@ from mmtune.analysis.embeddings import principal_components, sample_rows, split_
 from mmtune.analysis.figures.look import shortened
 from mmtune.analysis.figures.networks import embedding
 from mmtune.base.errors import InputError
+from mmtune.report.gallery import SEEN
 from mmtune.study import StudyKey
 from mmtune.tracking import TrialRun
 from mmtune.tracking.runs import read_tag
@@ -34,10 +35,14 @@ def embedding_section(best: TrialRun, validation: Arrays, key: StudyKey, names: 
     # The trial's own seed gives the very clusters that its tracked scores speak of.
     seed = (read_tag(best, SEED, int, "a whole number") if SEED in best.tags else key.seed) % 2**32
     parts = split_parts(validation["embedding"], validation["parts"], validation["widths"])
+
+    def drawn(name: str) -> dict[str, Any]:
+        return not_drawn(name, SEEN) if key.of_all_folds else part_pictures(name, parts[name], validation, seed, names)
+
     # What takes long in t-SNE and K-means leaves Python's lock alone. Limits within threads are set and taken back for
     # the whole process, in whatever order they end; under this one there is nothing to take back.
     with threadpool_limits(1), ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(lambda name: part_pictures(name, parts[name], validation, seed, names), parts))
+        pictures = list(pool.map(drawn, parts))
     return {
         "parts": pictures,
         "seed": seed,

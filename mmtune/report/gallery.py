@@ -27,6 +27,8 @@ ASKED = 400
 MOST_BYTES = 3_000_000
 """Of all pictures and sounds; what comes after has numbers alone."""
 WRONG, UNSURE, SAMPLE = "wrong", "unsure", "sample"
+SEEN = "every row has trained some of these networks, which would know it"
+"""Of the networks of a cross-validation together."""
 
 
 def same_data(dataset: Dataset | None, run: StudyRun, validation: Mapping[str, NDArray[Any]]) -> str:
@@ -99,7 +101,7 @@ def gallery_section(
 
     validation: its stored answers. The trial's model is asked again about the rows that may be shown.
     """
-    reason = same_data(dataset, run, validation)
+    reason = SEEN if run.key.of_all_folds else same_data(dataset, run, validation)
     if dataset is None or reason:
         return reason
     rows, labels = validation["row"], validation["label"]

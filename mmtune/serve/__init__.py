@@ -1,1 +1,1 @@
-"""From a study's best trial to digits: the registry that promotes it, and predictors, which check all that comes in."""
+"""From a study's best trial to answers: the registry that promotes it, predictors, which check all that comes in."""

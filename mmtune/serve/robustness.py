@@ -49,6 +49,9 @@ def measure(
     """
     key = study.key
     key.require_data(dataset, f"robustness of {key.slug} must be measured on")
+    if key.of_all_folds and on != TEST:
+        rule = "must be measured on the test partition (--test), as every other row has trained some of its networks"
+        raise InputError(f"robustness of {key.slug} {rule}")
     whole, numbers = rows_on(tracker, trial, dataset, on)
     part = whole.take(numbers[sample_rows(len(numbers), most, key.seed)])
     loaded = load_model(tracker.artifact(trial.run_id, MODEL))
@@ -83,6 +86,8 @@ def rows_on(tracker: MlflowTracker, trial: TrialRun, dataset: Dataset, on: str) 
 
 def trained_rows(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, count: int) -> NDArray[np.int64]:
     """The rows of the training partition that neither validate a trial nor, of a fold, were held out of it."""
+    if study.key.of_all_folds:
+        return np.arange(count)
     kept = (VALIDATION, HELD) if study.key.folds else (VALIDATION,)
     apart = [read_answers(tracker.artifact(trial.run_id, name), ("row",))["row"] for name in kept]
     return np.setdiff1d(np.arange(count), np.concatenate(apart))

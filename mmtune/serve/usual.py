@@ -15,7 +15,7 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset, Progress, quiet
 from mmtune.data.extent import Extents, extents, measures, outside
 from mmtune.data.forms import Form
-from mmtune.data.protocols import split
+from mmtune.data.protocols import Split
 from mmtune.networks.storage import load_model
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.trained import Present, Trained, trained_on
@@ -93,12 +93,14 @@ def where(why: list[str], there: NDArray[np.bool_] | None) -> list[str]:
     return why if there is None else [reason if own else "" for reason, own in zip(why, there, strict=True)]
 
 
-def learnt(model: Path, dataset: Dataset, protocol: str, seed: int, advance: Progress = quiet) -> Usual:
-    """What is usual to a saved model, of the training and validation rows of one split of its own data set."""
+def learnt(model: Path, dataset: Dataset, sides: Split, seed: int, advance: Progress = quiet) -> Usual:
+    """What is usual to a saved model, of the rows of its own data set that trained it and of those that did not.
+
+    seed: draws some of them where there are many.
+    """
     loaded = load_model(model)
     reads = tuple(loaded.config.reads)
     rows = rows_of(dataset.train, len(dataset.classes), reads, missing=reads)
-    sides = split(dataset.train, protocol, seed)
     near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed, advance)
     banks = {bank: dataset.train.banks[bank] for bank in reads}
     used = {bank: np.unique(own.index[sides.train]) for bank, own in banks.items()}

@@ -65,6 +65,11 @@ class StudyKey:
         return folds + ((f"{self.repeats} repeats",) if self.repeats > 1 else ())
 
     @property
+    def of_all_folds(self) -> bool:
+        """Whether its networks are those of a cross-validation together: every training row has trained some of one."""
+        return self.sampler == ENSEMBLE and self.folds > 0
+
+    @property
     def searched(self) -> tuple[str, ...]:
         """What it searches for, in words; nothing for what a study does that says nothing of it."""
         return () if self.objective.is_usual else (f"by {self.objective.words}",)

@@ -133,9 +133,6 @@ def test_trials_of_a_study_and_repeats_of_a_trial_answer_together(tiny: Dataset,
     other = replace(STUDY, objective="loss")
     with pytest.raises(InputError, match="must search for what its trials did, macro-F1; it does not now"):
         together(tracker, other, searched, tiny, quiet)
-    folded = replace(searched, key=replace(searched.key, folds=3))
-    with pytest.raises(InputError, match=r"must have one split for networks to answer together, .* has 3"):
-        together(tracker, STUDY, folded, tiny, quiet)
 
 
 def test_a_state_survives_and_a_damaged_one_is_told(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def folder(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "calibration": never_wrong(*READS).told(),
         "missing": list(READS),
     }
-    usual = learnt(home / "saved", tiny, "clip_disjoint", 0)
+    usual = learnt(home / "saved", tiny, split(tiny.train, "clip_disjoint", 0), 0)
     save_predictor(home / "ready", home / "saved", card, usual)
     return home / "ready"
 
@@ -174,6 +174,6 @@ def test_a_bank_that_no_training_row_has_reaches_nowhere(folder: Path, tiny: Dat
     audio = tiny.train.banks["audio"]
     gone = replace(audio, index=np.where(np.isin(np.arange(len(tiny.train)), kept.train), -1, audio.index))
     train = replace(tiny.train, banks={**tiny.train.banks, "audio": gone})
-    found = learnt(folder.parent / "saved", replace(tiny, train=train), "clip_disjoint", 0)
+    found = learnt(folder.parent / "saved", replace(tiny, train=train), split(train, "clip_disjoint", 0), 0)
     assert "image" in found.extents
     assert "audio" not in found.extents
