@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.study import Study, StudyKey
@@ -131,21 +130,34 @@ class Outcome:
             self.tracker, run, self.study, others, None if out is None else Path(out).resolve(), self.data
         )
 
+    def ensemble(self) -> Outcome:
+        """What the best trials make together, or the folds of the best one, as an outcome of its own to promote.
+
+        Rows that did not train them choose; the test partition is not looked at. Raises InputError where no trial is
+        complete whose model is kept.
+        """
+        from mmtune.best.together import together
+        from mmtune.data.dataset import quiet
+
+        made, runs = together(self.tracker, self.study, self._run(), self.data, quiet)
+        best = Trial.of(max(runs, key=lambda run: made.key.objective.rank(run.metrics)), made.key.objective)
+        return replace(self, key=made.key, planned=len(runs), finished=True, ended="", failed=0, best=best, front=())
+
     def promote(self, trial: int | None = None, *, force: bool = False) -> Promotion:
         """Score the best trial on the test partition, register it, and make it champion unless it is worse.
 
         trial: another one by its number. force: make it champion although it is worse. Raises InputError where it is
         not complete, there is no test partition, or the study was cross-validated: the model of one fold has seen fewer
-        rows.
+        rows (`ensemble` makes one of all).
         """
         from mmtune.data.dataset import quiet
         from mmtune.report.publish import renew
         from mmtune.serve.promotion import promote
 
-        if self.key.folds:
+        if self.key.folds and not self.key.of_all_folds:
             raise InputError(
-                f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds: "
-                f"`{command_line('ensemble', self.key.study)}` makes one model of them"
+                f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds: ensemble() makes "
+                "one model of them"
             )
         run = self._run()
         made = promote(self.tracker, run, self.data, force, trial, objective_of(self.study.objective))

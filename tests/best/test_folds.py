@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import mmtune
 from mmtune.api.loading import load
 from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
@@ -146,6 +147,18 @@ def test_the_command_of_a_cross_validated_study_leads_to_a_model(
     code, told = run("robustness", "image_cnn")
     assert code == 2
     assert "--test" in told
+
+
+def test_from_python_an_ensemble_is_an_outcome_to_promote(tiny: Dataset, store: Path) -> None:
+    trained = mmtune.run(STUDY, tiny, store=store, quiet=True, folds=3, epochs=1, sampler="reported", device="cpu")
+    with pytest.raises(InputError, match=r"it has 3 folds: ensemble\(\) makes one model"):
+        trained.promote()
+    made = trained.ensemble()
+    assert made.best is not None
+    assert list(made.trials().index) == [made.best.number]
+    promoted = made.promote()
+    assert promoted.trial.run_id == made.best.run_id
+    assert made.report().is_file()
 
 
 def test_too_many_to_answer_together_are_refused(tiny: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
