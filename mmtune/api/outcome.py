@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
+from mmtune.networks.config.ensemble import MOST_MEMBERS
 from mmtune.study import Study, StudyKey
+from mmtune.study.key import ENSEMBLE
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, REASON, MlflowTracker, StudyRun, TrialRun
 from mmtune.tracking.runs import drawn_values
 from mmtune.train.objective import Objective, objective_of
@@ -155,10 +157,11 @@ class Outcome:
         from mmtune.serve.promotion import promote
 
         if self.key.folds and not self.key.of_all_folds:
-            raise InputError(
-                f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds: ensemble() makes "
-                "one model of them"
-            )
+            hint = ": ensemble() makes one model of them" if self.key.trainings <= MOST_MEMBERS else ""
+            raise InputError(f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds{hint}")
+        if trial is None and self.key.sampler == ENSEMBLE and self.best is not None:
+            # What other trials have made stands in the same study.
+            trial = self.best.number
         run = self._run()
         made = promote(self.tracker, run, self.data, force, trial, objective_of(self.study.objective))
         renew(self.tracker, run, self.study, self.data, quiet)

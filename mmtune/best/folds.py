@@ -32,6 +32,9 @@ def of_folds(tracker: MlflowTracker, searched: StudyRun, trial: TrialRun) -> tup
     key = searched.key
     own = [run for run in tracker.parts(searched.run_id) if run.tags.get(PARENT) == trial.run_id]
     runs = {part_of(run.tags): run for run in own if run.state == COMPLETE}
+    if len(runs) < key.trainings:
+        there = f"{len(runs)} of {key.trainings} of trial {trial.name} are"
+        raise InputError(f"all folds of {key.slug} must be tracked, {there}: run the study again")
     if len(runs) > MOST_MEMBERS:
         raise InputError(f"at most {MOST_MEMBERS} networks may answer together, {key.slug} has {len(runs)} a trial")
     members = {part: member(tracker, part, runs[part], key.repeats > 1) for part in sorted(runs)}

@@ -53,6 +53,8 @@ def together(
     """
     key, objective = searched.key, objective_of(study.objective)
     key.require_data(dataset, f"the trials of {key.slug} must be asked about")
+    if key.sampler == ENSEMBLE:
+        raise InputError(f"what answers together must be networks that were trained, {key.slug} is of such together")
     if objective != key.objective:
         raise InputError(f"{study.name} must search for what its trials did, {key.objective.words}; it does not now")
     trials = complete_trials(tracker, searched, key.objective)

@@ -11,7 +11,7 @@ import typer
 from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, require_writable
-from mmtune.cli.opening import data_of, data_progress, look_in, open_data, open_tracker, pick_study
+from mmtune.cli.opening import always, data_of, data_progress, is_trained, look_in, open_data, open_tracker, pick_study
 from mmtune.cli.options import (
     MLRUNS,
     AnyData,
@@ -116,7 +116,9 @@ def compare(
         require_writable(out)
     tracker = open_tracker(store)
     given = open_data(data) if data else None
-    run, _ = pick_study(tracker, reference, given, protocol, seed, folds, finished=True, trained=True)
+    run, _ = pick_study(
+        tracker, reference, given, protocol, seed, folds, only=lambda own: own.status == "FINISHED" and is_trained(own)
+    )
     if rivals:
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
         runs = [run, *(comparing.matching(tracker.studies(name), run) for name in rivals)]
@@ -212,7 +214,8 @@ def for_optuna(
     from mmtune.tune.export import export
 
     told, tracker = load_study(name), open_tracker(store)
-    own, _ = pick_study(tracker, told.name, open_data(data) if data else None, protocol, seed, folds, run)
+    given = open_data(data) if data else None
+    own, _ = pick_study(tracker, told.name, given, protocol, seed, folds, run, always if run else is_trained)
     made = export(tracker, own, out, told)
     typer.echo(f"{len(made.trials)} trial{'s' * (len(made.trials) != 1)} of {made.study_name} for Optuna")
 

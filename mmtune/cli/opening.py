@@ -69,6 +69,23 @@ def open_tracker(store: Path) -> MlflowTracker:
     return MlflowTracker(store)
 
 
+def always(study: StudyRun) -> bool:
+    """Every study."""
+    return True
+
+
+def is_trained(study: StudyRun) -> bool:
+    """Whether a study's models were trained, and not made of another's."""
+    from mmtune.study.key import ENSEMBLE
+
+    return study.key.sampler != ENSEMBLE
+
+
+def is_whole(study: StudyRun) -> bool:
+    """Whether a study's models have seen all rows but those that validate them, as that of a single fold has not."""
+    return not study.key.folds or study.key.of_all_folds
+
+
 def pick_study(
     tracker: MlflowTracker,
     name: str,
@@ -77,30 +94,15 @@ def pick_study(
     seed: int | None,
     folds: int | None = None,
     run: str | None = None,
-    finished: bool = False,
-    trained: bool = False,
-    whole: bool = False,
+    only: Callable[[StudyRun], bool] = always,
 ) -> tuple[StudyRun, list[StudyRun]]:
-    """The study that was run last among those that fit, which is said, and the other tracked studies of that name.
-
-    trained: not one of what `mmtune ensemble` has made of another's trials. whole: one whose models have seen all rows
-    but those that validate them, which that of a single fold has not.
-    """
+    """The study that was run last among those that fit, which is said, and the other tracked studies of that name."""
     from mmtune.report.summary import fits
-    from mmtune.study.key import ENSEMBLE
 
-    digest = dataset.digest if dataset else None
     tracked = tracker.studies(name)
-    fitting = [own for own in tracked if fits(own.key, digest, protocol, seed, folds)]
-    fitting = [own for own in fitting if own.status == "FINISHED" or not finished]
-    fitting = [own for own in fitting if own.key.sampler != ENSEMBLE or not trained]
+    digest = dataset.digest if dataset else None
+    fitting = [own for own in tracked if fits(own.key, digest, protocol, seed, folds) and only(own)]
     fitting = [own for own in fitting if own.run_id.startswith(run or "")]
-    if whole and fitting and all(is_divided(own) for own in fitting):
-        raise InputError(
-            f"{name} must have one split to be promoted, it has {fitting[0].key.folds} folds: "
-            f"`{command_line('ensemble', name)}` makes one model of them"
-        )
-    fitting = [own for own in fitting if not whole or not is_divided(own)]
     if not fitting:
         there = "; ".join(f"{own.key.slug} (run {own.run_id[:8]})" for own in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")
@@ -111,9 +113,33 @@ def pick_study(
     return fitting[0], [own for own in tracked if own is not fitting[0]]
 
 
-def is_divided(study: StudyRun) -> bool:
-    """Whether each of a study's trained networks is one of a fold."""
-    return study.key.folds > 0 and not study.key.of_all_folds
+def pick_whole(
+    tracker: MlflowTracker,
+    name: str,
+    dataset: Dataset | None,
+    protocol: str | None,
+    seed: int | None,
+    run: str | None,
+    **where: object,
+) -> StudyRun:
+    """As `pick_study`, one whose models have seen all rows but those that validate them; of folds what to do is said.
+
+    where: the folders that the command was given, as store and studies.
+    """
+    from mmtune.networks.config.ensemble import MOST_MEMBERS
+    from mmtune.report.summary import fits
+
+    digest = dataset.digest if dataset else None
+    fitting = [own for own in tracker.studies(name) if fits(own.key, digest, protocol, seed)]
+    fitting = [own for own in fitting if own.run_id.startswith(run or "")]
+    if fitting and not is_whole(fitting[0]):
+        last = fitting[0]
+        command = command_line("ensemble", name, run=last.run_id[:8], **where)
+        hint = f": `{command}` makes one model of them" if last.key.trainings <= MOST_MEMBERS else ""
+        if not any(map(is_whole, fitting)):
+            raise InputError(f"{name} must have one split to be promoted, it has {last.key.folds} folds{hint}")
+        typer.echo(f"{name}: passed over its last run, {last.key.title}, which has {last.key.folds} folds{hint}")
+    return pick_study(tracker, name, dataset, protocol, seed, None, run, is_whole)[0]
 
 
 def model_folder(model: str, version: str | None, studies: Path | None, store: Path) -> Path:

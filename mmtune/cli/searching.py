@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmtune.base.commands import command_line
-from mmtune.cli.opening import data_progress, example_inputs, look_in, open_data, open_tracker, pick_study
+from mmtune.cli.opening import (
+    always,
+    data_progress,
+    example_inputs,
+    is_trained,
+    look_in,
+    open_data,
+    open_tracker,
+    pick_study,
+)
 from mmtune.cli.options import MLRUNS, AnyData, AnyFolds, AnyProtocol, AnySeed, Data, Fix, Name, Run, Store, Studies
 from mmtune.cli.program import app, console
+from mmtune.networks.config.ensemble import MOST_MEMBERS
 from mmtune.study.options import Options, with_options
 
 if TYPE_CHECKING:
@@ -100,8 +110,8 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
         one = command_line("promote", name, **where, trial=outcome.front[0].number)
         typer.echo(f"one of them by its number, such as the first: {one}")
     # What is promoted has seen all training rows but those that validate it, and a fold's has seen fewer.
-    promoting = command_line("ensemble" if outcome.key.folds else "promote", name, **where)
-    typer.echo(f"next: {'  |  '.join([*looking, promoting])}")
+    verbs = (["ensemble"] if outcome.key.trainings <= MOST_MEMBERS else []) if outcome.key.folds else ["promote"]
+    typer.echo(f"next: {'  |  '.join([*looking, *(command_line(verb, name, **where) for verb in verbs)])}")
 
 
 @app.command(rich_help_panel="Train")
@@ -161,7 +171,7 @@ def ensemble(
     found = load_study(name)
     tracker = open_tracker(store)
     given = open_data(data) if data else None
-    own, _ = pick_study(tracker, found.name, given, protocol, seed, folds, run, trained=True)
+    own, _ = pick_study(tracker, found.name, given, protocol, seed, folds, run, always if run else is_trained)
     dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
     with data_progress() as advance:
         made, trials = together(tracker, found, own, dataset, advance)
@@ -174,4 +184,6 @@ def ensemble(
         typer.echo(f"no better than {alone.name} by itself: {objective.show(objective.values(alone.metrics))}")
         which = {"run": own.run_id[:8]}
     which |= {"studies": studies, "store": store}
-    typer.echo(f"next: {command_line('promote', name, **which)}")
+    verb = "promote" if dataset.test is not None else "report"
+    which = which if verb == "promote" else {own: value for own, value in which.items() if own != "trial"}
+    typer.echo(f"next: {command_line(verb, name, **which)}")

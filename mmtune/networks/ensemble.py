@@ -27,11 +27,14 @@ class EnsembleNetwork(nn.Module):
         self.weights, self.temperatures = dict(config.weights), dict(config.temperatures)
 
     @property
+    def heaviest(self) -> nn.Module:
+        """The member that counts most, of equal ones the first: by it is told what is like training."""
+        return self.members[max(self.weights, key=lambda name: self.weights[name])]
+
+    @property
     def encoders(self) -> nn.Module | None:
-        """Those of the member that counts most, by which it is told what is like training."""
-        # Of two that count the same the first.
-        heaviest = self.members[max(self.weights, key=lambda name: self.weights[name])]
-        return getattr(heaviest, "encoders", None)
+        """The heaviest one's."""
+        return getattr(self.heaviest, "encoders", None)
 
     def forward(self, **banks: Tensor) -> Output:
         said = {

@@ -23,7 +23,11 @@ class Output(NamedTuple):
 
 def answer(model: nn.Module, inputs: Mapping[str, Tensor]) -> Output:
     """What a network says of a batch by bank; one that returns its logits alone has them for an embedding."""
-    found = model(**inputs)
+    return as_output(model(**inputs))
+
+
+def as_output(found: object) -> Output:
+    """What a network has returned, as an Output; InputError where it is none."""
     if isinstance(found, Output):
         return found
     if isinstance(found, Tensor):

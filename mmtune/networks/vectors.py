@@ -15,7 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from mmtune.networks.ensemble import EnsembleNetwork
 from mmtune.networks.late import LateNetwork
-from mmtune.networks.output import Output, answer, parts_of
+from mmtune.networks.output import Output, answer, as_output, parts_of
 
 TOGETHER = "together"
 """For a network that has nothing of its banks one by one, what its embedding goes by."""
@@ -61,16 +61,18 @@ def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[
     What lies before the first linear layer still tells letters from digits, which an embedding no longer does.
     A bank's module is the model where it reads one bank, else `model.encoders[bank]` or the attribute of that name.
     Where it has no such layer, the bank has its part of the embedding; a network without parts by bank, or whose banks
-    hear of each other within it, has its whole embedding, as TOGETHER. The model must be in eval mode.
+    hear of each other within it, has its whole embedding, as TOGETHER; an ensemble that of its heaviest member. The
+    model must be in eval mode.
     """
-    if is_crossed(model):
-        output = answer(model, inputs)
-        return output, {TOGETHER: output.embedding}
+    crossed = is_crossed(model)
     modules = {bank: own for bank in inputs if (own := module_of(model, bank, len(inputs) == 1)) is not None}
     with one_at_a_time(model), ExitStack() as stack:
-        seen = {bank: stack.enter_context(watched(own)) for bank, own in modules.items()}
+        seen = {bank: stack.enter_context(watched(own)) for bank, own in modules.items() if not crossed}
+        said = stack.enter_context(overheard(model.heaviest)) if isinstance(model, EnsembleNetwork) else []
         output = answer(model, inputs)
-    embedding = output.embedding
+    embedding = said[0].embedding if said else output.embedding
+    if crossed:
+        return output, {TOGETHER: embedding}
     found = {bank: vector for bank, own in seen.items() if (vector := own.vector()) is not None}
     parts = parts_of(model, embedding)
     split = dict(zip(parts, embedding.split(list(parts.values()), dim=1), strict=True))
@@ -78,6 +80,17 @@ def answer_and_vectors(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[
     if len(inputs) == 1:
         return output, {bank: found.get(bank, embedding) for bank in inputs}
     return output, found if len(found) == len(inputs) else {**found, TOGETHER: embedding}
+
+
+@contextmanager
+def overheard(module: nn.Module) -> Iterator[list[Output]]:
+    """What a network within another one says of a batch."""
+    said: list[Output] = []
+    hook = module.register_forward_hook(lambda own, given, made: said.append(as_output(made)))
+    try:
+        yield said
+    finally:
+        hook.remove()
 
 
 @dataclass

@@ -50,7 +50,7 @@ def search_section(
     columns = {path: [trial.params.get(path) for trial in scored] for path in axes}
     varied = [path for path in axes if len({plain(value) for value in columns[path]}) > 1]
     two = varied[::-1][:2]
-    trained, parts = [own for own in tried if own.seconds], max(key.folds, 1) * key.repeats
+    trained, parts = [own for own in tried if own.seconds], key.trainings
     return {
         "history": history(tried, unit, metric.maximise),
         # Of a divided trial the seconds are the mean of its parts, and nothing says which ran side by side; nor do

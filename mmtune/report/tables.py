@@ -37,14 +37,16 @@ def facts(study: StudyRun, trials: Sequence[TrialRun]) -> dict[str, str]:
     """What a colleague asks first, by name; what was never tracked is left out."""
     key, best = study.key, trials[0]
     tags = {**study.tags, **best.tags}
-    parts = max(key.folds, 1) * key.repeats
+    parts = key.trainings
     seconds = parts * sum(t.metrics.get("fit_seconds", 0.0) for t in trials)
     # One that was stopped early may have trained fewer parts.
     most = "up to " * (parts > 1 and any(t.state == PRUNED for t in trials))
+    # What is made of trained networks has trained nothing.
+    trained = [f"{most}{duration(seconds)} of training in all"] if seconds else []
     found = {
         "Data": f"{key.data}, digest {key.digest[:12]}",
         "Data folder": tags.get("mmtune.data_dir", ""),
-        "Budget": f"{key.epochs} epochs a trial, {len(trials)} trials, {most}{duration(seconds)} of training in all",
+        "Budget": ", ".join([f"{key.epochs} epochs a trial", f"{len(trials)} trials", *trained]),
         "Sampler": key.sampler,
         "Pinned by the user": ", ".join(f"{path} = {shown(value)}" for path, value in key.fixed),
         "Seed": f"{key.seed} (each trial's own seed follows from it and the trial's number)",

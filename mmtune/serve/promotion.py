@@ -21,7 +21,7 @@ from mmtune.base.clock import now
 from mmtune.base.errors import InputError
 from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset, Progress, quiet
-from mmtune.data.protocols import Split, evidence, folds, independent, rotated, split
+from mmtune.data.protocols import evidence, independent
 from mmtune.networks.card import MODEL
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
@@ -38,7 +38,6 @@ from mmtune.serve.versions import (
     line_of,
     predictor_folder,
 )
-from mmtune.study import StudyKey
 from mmtune.tracking import COMPLETE, REMOVED, MlflowTracker, StudyRun, TrialRun
 from mmtune.train.evaluate import SCALED
 from mmtune.train.objective import MACRO_F1, Objective
@@ -178,7 +177,7 @@ def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Data
     if there is not None and is_readable(registry, there):
         return there
     model = registry.tracker.artifact(trial.run_id, MODEL)
-    usual = learnt(model, dataset, sides_of(study.key, dataset), study.key.seed, advance)
+    usual = learnt(model, dataset, study.key, advance)
     with tempfile.TemporaryDirectory() as folder:
         write_trial(Path(folder) / REGISTERED, registry.tracker, study, trial, dataset, usual)
         registry.tracker.add_files(trial.run_id, Path(folder))
@@ -189,16 +188,6 @@ def register(registry: Registry, study: StudyRun, trial: TrialRun, dataset: Data
     of_study = {**facts(study, trial), "objective": objective.show(objective.values(trial.metrics))}
     tags = {**of_study, "data": dataset.name, "digest": dataset.digest, "registered_at": now(), **numbers}
     return registry.create(trial.run_id, tags)
-
-
-def sides_of(key: StudyKey, dataset: Dataset) -> Split:
-    """The rows that trained a study's models, and rows that did not: of folds together their first one, whose network
-    an ensemble knows by what is like training."""
-    if not key.folds:
-        return split(dataset.train, key.protocol, key.seed)
-    first, *_ = rotated(folds(dataset.train, key.protocol, key.folds, key.seed))
-    assert first.held is not None
-    return Split(train=first.train, validation=first.held)
 
 
 def is_readable(registry: Registry, version: str) -> bool:

@@ -50,8 +50,10 @@ def measure(
     key = study.key
     key.require_data(dataset, f"robustness of {key.slug} must be measured on")
     if key.of_all_folds and on != TEST:
-        rule = "must be measured on the test partition (--test), as every other row has trained some of its networks"
-        raise InputError(f"robustness of {key.slug} {rule}")
+        where = "the test partition (--test)" if dataset.test is not None else "a test partition, which the data lack"
+        raise InputError(
+            f"robustness of {key.slug} must be measured on {where}, as every other row has trained some of its networks"
+        )
     whole, numbers = rows_on(tracker, trial, dataset, on)
     part = whole.take(numbers[sample_rows(len(numbers), most, key.seed)])
     loaded = load_model(tracker.artifact(trial.run_id, MODEL))

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmtune.base.errors import InputError
-from mmtune.data.dataset import Dataset, Progress, quiet
+from mmtune.data.dataset import Dataset, Progress, Rows, quiet
 from mmtune.data.extent import Extents, extents, measures, outside
 from mmtune.data.forms import Form
-from mmtune.data.protocols import Split
+from mmtune.data.protocols import Split, folds, rotated, split
 from mmtune.networks.storage import load_model
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.trained import Present, Trained, trained_on
+from mmtune.study import StudyKey
 from mmtune.train.batches import rows_of
 from mmtune.train.familiar_banks import familiar_banks
 from mmtune.train.familiarity import SHORTEST, Familiarity, Vectors
@@ -93,17 +94,33 @@ def where(why: list[str], there: NDArray[np.bool_] | None) -> list[str]:
     return why if there is None else [reason if own else "" for reason, own in zip(why, there, strict=True)]
 
 
-def learnt(model: Path, dataset: Dataset, sides: Split, seed: int, advance: Progress = quiet) -> Usual:
-    """What is usual to a saved model, of the rows of its own data set that trained it and of those that did not.
+def sides_of(key: StudyKey, dataset: Dataset) -> Split:
+    """Rows by which a model of a study tells what is like training, and others by which it tells how far that reaches.
 
-    seed: draws some of them where there are many.
+    Of the folds of a cross-validation together those of the first one, whose network is asked: all but what it never
+    saw.
     """
+    if not key.folds:
+        return split(dataset.train, key.protocol, key.seed)
+    held = rotated(folds(dataset.train, key.protocol, key.folds, key.seed))[0].held
+    assert held is not None
+    return Split(train=np.setdiff1d(np.arange(len(dataset.train)), held), validation=held)
+
+
+def training_rows(key: StudyKey, dataset: Dataset) -> Rows:
+    """The rows that have trained a study's models: all that trained any network of an ensemble."""
+    return np.arange(len(dataset.train)) if key.folds else sides_of(key, dataset).train
+
+
+def learnt(model: Path, dataset: Dataset, key: StudyKey, advance: Progress = quiet) -> Usual:
+    """What is usual to a saved model of a study, of training and validation rows."""
     loaded = load_model(model)
     reads = tuple(loaded.config.reads)
     rows = rows_of(dataset.train, len(dataset.classes), reads, missing=reads)
-    near = familiar_banks(loaded.model, rows, sides.train, sides.validation, seed, advance)
+    sides, trained = sides_of(key, dataset), training_rows(key, dataset)
+    near = familiar_banks(loaded.model, rows, sides.train, sides.validation, key.seed, advance)
     banks = {bank: dataset.train.banks[bank] for bank in reads}
-    used = {bank: np.unique(own.index[sides.train]) for bank, own in banks.items()}
+    used = {bank: np.unique(own.index[trained]) for bank, own in banks.items()}
     # A bank that only rows beyond these have a value in reaches nowhere.
     there = {bank: own[own >= 0] for bank, own in used.items() if (own >= 0).any()}
     reach = {bank: extents(dataset.forms[bank], banks[bank].values, own) for bank, own in there.items()}

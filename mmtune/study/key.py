@@ -65,6 +65,11 @@ class StudyKey:
         return folds + ((f"{self.repeats} repeats",) if self.repeats > 1 else ())
 
     @property
+    def trainings(self) -> int:
+        """How many trainings a trial takes."""
+        return max(self.folds, 1) * self.repeats
+
+    @property
     def of_all_folds(self) -> bool:
         """Whether its networks are those of a cross-validation together: every training row has trained some of one."""
         return self.sampler == ENSEMBLE and self.folds > 0

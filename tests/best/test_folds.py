@@ -13,7 +13,7 @@ from rich.console import Console
 
 import mmtune
 from mmtune.api.loading import load
-from mmtune.base.commands import command_line
+from mmtune.base.commands import command_line, in_checkout
 from mmtune.base.errors import InputError
 from mmtune.best.folds import of_folds
 from mmtune.best.together import together
@@ -138,9 +138,14 @@ def test_the_command_of_a_cross_validated_study_leads_to_a_model(
     code, told = run("promote", "image_cnn")
     assert code == 2
     assert "image_cnn must have one split to be promoted, it has 3 folds: `" in told
-    code, told = run("ensemble", "image_cnn")
+    run_id = told.split(f"{'RUN=' if in_checkout() else '--run '}")[1][:8]
+    assert str(tmp_path / "store") in told
+    code, told = run("ensemble", "image_cnn", "--run", run_id)
     assert code == 0
     assert "ensemble of 3 folds of trial_00" in told
+    code, told = run("optuna", "image_cnn", "--out", f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert ".3-folds for Optuna" in told
+    assert "ensemble" not in told
     code, told = run("promote", "image_cnn")
     assert code == 0
     assert "version 1 is champion" in told
@@ -155,10 +160,20 @@ def test_from_python_an_ensemble_is_an_outcome_to_promote(tiny: Dataset, store: 
         trained.promote()
     made = trained.ensemble()
     assert made.best is not None
+    with pytest.raises(InputError, match="must be networks that were trained"):
+        made.ensemble()
     assert list(made.trials().index) == [made.best.number]
     promoted = made.promote()
     assert promoted.trial.run_id == made.best.run_id
     assert made.report().is_file()
+    # What another study of the same name makes stands beside it, and is not what is promoted.
+    other = mmtune.run(
+        STUDY, tiny, store=store, quiet=True, folds=3, epochs=1, sampler="random", trials=1, device="cpu"
+    )
+    again = other.ensemble()
+    assert again.best is not None
+    assert again.promote().trial.run_id == again.best.run_id
+    assert made.promote().trial.run_id == made.best.run_id
 
 
 def test_too_many_to_answer_together_are_refused(tiny: Dataset, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +181,11 @@ def test_too_many_to_answer_together_are_refused(tiny: Dataset, store: Path, mon
     monkeypatch.setattr("mmtune.best.folds.MOST_MEMBERS", 2)
     (trial,) = tracker.trials(study.run_id)
     with pytest.raises(InputError, match=r"at most 2 networks may answer together, .* has 3 a trial"):
+        of_folds(tracker, study, trial)
+    tracker.discard(next(iter(parts_of(tracker, study).values())).run_id)
+    with pytest.raises(
+        InputError, match=r"all folds of .* must be tracked, 2 of 3 of trial 00 are: run the study again"
+    ):
         of_folds(tracker, study, trial)
     with pytest.raises(InputError, match="must be asked about its own data"):
         together(tracker, STUDY, study, replace(tiny, digest="0" * 64), quiet)

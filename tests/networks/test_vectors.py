@@ -51,6 +51,34 @@ def test_a_banks_vectors_are_its_own(config: LateFusion, banks: tuple[str, ...])
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        EarlyFusion(reads=("image", "audio"), hidden=8),
+        LateFusion(
+            encoders={"image": SmallResNet(width=8, channels=4), "audio": LogMelResNet(width=8, channels=4, parts=1)},
+            crossed=True,
+            alone=False,
+        ),
+        LateFusion(encoders={"image": SmallCNN(width=8)}),
+    ],
+    ids=["joined at once", "crossed", "of one bank"],
+)
+def test_an_ensembles_vectors_are_one_members(config: LateFusion) -> None:
+    """Of all members side by side some would know rows that others never saw."""
+    model = Ensemble(
+        members={"a": config, "b": config},
+        weights={"a": 0.5, "b": 0.5},
+        temperatures={"a": 1.0, "b": 1.0},
+    ).build(SHAPES)
+    model.eval()
+    given = {bank: inputs()[bank] for bank in config.reads}
+    found, own = bank_vectors(model, given), bank_vectors(model.get_submodule("members.a"), given)
+    assert found.keys() == own.keys()
+    assert all(torch.equal(found[bank], own[bank]) for bank in own)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
 def test_banks_that_hear_of_each_other_have_one_vector_together() -> None:
     """Or a row would look strange for whatever stands beside its own values."""
     encoders = {"image": SmallResNet(width=8, channels=4), "audio": LogMelResNet(width=8, channels=4, parts=1)}

@@ -16,17 +16,33 @@ from mmtune.base.errors import InputError
 from mmtune.base.sealed import write_sealed
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import form_to_json
-from mmtune.data.protocols import split
+from mmtune.data.protocols import folds, rotated, split
 from mmtune.networks import Conv1dEncoder, LateFusion, SmallCNN
 from mmtune.networks.shapes import shapes_of
 from mmtune.networks.storage import save_model
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.predictor import FORMAT, INPUTS, Predictor, save_predictor
 from mmtune.serve.telling import called, describe, remarks
-from mmtune.serve.usual import Usual, learnt
+from mmtune.serve.usual import Usual, learnt, sides_of, training_rows
+from mmtune.study import StudyKey
 from mmtune.train.familiarity import Familiarity
 
 READS = ("image", "audio")
+
+
+def key_of(**other: Any) -> StudyKey:
+    own = {"study": "usual", "data": "tiny", "digest": "0" * 64, "protocol": "clip_disjoint", "seed": 0, "epochs": 1}
+    return StudyKey(**{**own, "sampler": "reported", **other})
+
+
+def test_of_folds_all_rows_train_and_the_first_network_tells_by_what_it_never_saw(tiny: Dataset) -> None:
+    key = key_of(folds=3)
+    sides, first = sides_of(key, tiny), rotated(folds(tiny.train, "clip_disjoint", 3, 0))[0]
+    assert first.held is not None
+    assert np.array_equal(sides.validation, first.held)
+    assert np.array_equal(np.sort(np.concatenate([sides.train, sides.validation])), np.arange(len(tiny.train)))
+    assert np.array_equal(training_rows(key, tiny), np.arange(len(tiny.train)))
+    assert np.array_equal(training_rows(key_of(), tiny), split(tiny.train, "clip_disjoint", 0).train)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +60,7 @@ def folder(tiny: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "calibration": never_wrong(*READS).told(),
         "missing": list(READS),
     }
-    usual = learnt(home / "saved", tiny, split(tiny.train, "clip_disjoint", 0), 0)
+    usual = learnt(home / "saved", tiny, key_of())
     save_predictor(home / "ready", home / "saved", card, usual)
     return home / "ready"
 
@@ -174,6 +190,6 @@ def test_a_bank_that_no_training_row_has_reaches_nowhere(folder: Path, tiny: Dat
     audio = tiny.train.banks["audio"]
     gone = replace(audio, index=np.where(np.isin(np.arange(len(tiny.train)), kept.train), -1, audio.index))
     train = replace(tiny.train, banks={**tiny.train.banks, "audio": gone})
-    found = learnt(folder.parent / "saved", replace(tiny, train=train), split(train, "clip_disjoint", 0), 0)
+    found = learnt(folder.parent / "saved", replace(tiny, train=train), key_of())
     assert "image" in found.extents
     assert "audio" not in found.extents
