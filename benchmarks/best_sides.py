@@ -34,7 +34,7 @@ from mmtune.data.bundled.sample import sample_folder
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.protocols import usual_protocol
 from mmtune.data.storage.store import load
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels
 from mmtune.serve.versions import champion_folder
 

@@ -28,8 +28,8 @@ from mmtune.data.forms import Digit, Form, Waveform
 from mmtune.data.media.pictures import normalise
 from mmtune.data.media.recordings import SAMPLE_RATE, at_rate, resampled, to_float, to_int16
 from mmtune.data.storage.store import load as load_dataset
-from mmtune.serve.prediction import Prediction
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.prediction import Prediction
+from mmtune.serve.answer.predictor import Predictor
 
 COUNT = 300
 Rng = np.random.Generator

@@ -34,7 +34,7 @@ from benchmarks.command import IncompleteError, command, say, whole
 from benchmarks.machine import describe
 from benchmarks.results import keep, result_path, today
 from mmtune.base.errors import InputError
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.predictor import Predictor
 from mmtune.serve.versions import champion_folder
 
 CLIENTS, WARM, START = (1, 4), 5, 120.0

@@ -5,8 +5,8 @@ from .api.outcome import Outcome, Trial
 from .api.running import run
 from .base.errors import InputError
 from .data.dataset import Dataset
-from .serve.prediction import Prediction
-from .serve.predictor import Predictor
+from .serve.answer.prediction import Prediction
+from .serve.answer.predictor import Predictor
 from .study import Metric, Study, catalogue, one_of, under
 from .study.space import Categorical, Integer, Real
 from .train.augmentations import PictureAugmentation, SoundAugmentation, SpeechAugmentation, VectorAugmentation

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from mmtune.data.storage.store import load as load_data
 from mmtune.serve.promotion import promote
-from mmtune.serve.server import application
-from mmtune.serve.ui import LOOPBACK, bound
+from mmtune.serve.web.server import application
+from mmtune.serve.web.ui import LOOPBACK, bound
 from mmtune.study import Study
 from mmtune.study.options import Options
 from mmtune.tracking import MlflowTracker

@@ -39,7 +39,10 @@ LAYERS = [
     "cli",
 ]
 # Of what is within a room the same is so; "" are the files that are in none of its own rooms.
-WITHIN = {"data": ["media", "forms", "", "storage", "building", "bundled"]}
+WITHIN = {
+    "data": ["media", "forms", "", "storage", "building", "bundled"],
+    "serve": ["answer", "", "export", "web"],
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmtune.networks.kinds import remember
+from mmtune.serve.answer.predictor import MODEL, Predictor
 from mmtune.serve.loader import know_network
-from mmtune.serve.predictor import MODEL, Predictor
 from mmtune.serve.versions import champion_folder
 from mmtune.study import Study
 

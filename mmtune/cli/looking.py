@@ -183,7 +183,7 @@ def ui(
 
     Where a server keeps the runs, its own UI is what there is to open, and this prints where.
     """
-    from mmtune.serve.ui import bound, has_screen, serve, study_lines
+    from mmtune.serve.web.ui import bound, has_screen, serve, study_lines
     from mmtune.tracking import MlflowTracker
     from mmtune.tracking.address import tracking_uri
 

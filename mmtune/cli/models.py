@@ -17,9 +17,9 @@ from mmtune.cli.options import MLRUNS, AnyData, AnyProtocol, AnySeed, Model, Nam
 from mmtune.cli.program import app, console
 
 if TYPE_CHECKING:
-    from mmtune.serve.nearest import TrainingRows
-    from mmtune.serve.predictor import Predictor
-    from mmtune.serve.server import Near
+    from mmtune.serve.answer.nearest import TrainingRows
+    from mmtune.serve.answer.predictor import Predictor
+    from mmtune.serve.web.server import Near
 
 ABSTAINED = 3
 """The exit code of a prediction that is better not relied on."""
@@ -135,10 +135,10 @@ def predict(
         raise InputError("predict takes --all with --audio, got it with --table or --data")
     look_in(studies)
     from mmtune.api.loading import load
+    from mmtune.serve.answer.prediction import read_share
+    from mmtune.serve.answer.tally import as_json, one
+    from mmtune.serve.answer.telling import describe
     from mmtune.serve.batch import Asked, predict_many
-    from mmtune.serve.prediction import read_share
-    from mmtune.serve.tally import as_json, one
-    from mmtune.serve.telling import describe
 
     error = None if abstain_at is None else read_share("--abstain-at", abstain_at)
     kept = read_share("--coverage", coverage)
@@ -210,7 +210,7 @@ def demo(
     folder, given = model_folder(model, version, studies, store), open_data(data) if data else None
 
     def near(predictor: Predictor) -> TrainingRows | None:
-        from mmtune.serve.nearest import find_training_rows
+        from mmtune.serve.answer.nearest import find_training_rows
 
         try:
             return find_training_rows(open_tracker(store), predictor, given)
@@ -226,8 +226,8 @@ def demo(
 
 def answer_for(model: str, folder: Path, port: int, what: str, near: Near | None = None, token: str = "") -> None:
     """Answer for a registered model on loopback until Ctrl-C, once it was said at which address what is found."""
-    from mmtune.serve.server import serve_model
-    from mmtune.serve.ui import LOOPBACK, bound
+    from mmtune.serve.web.server import serve_model
+    from mmtune.serve.web.ui import LOOPBACK, bound
 
     own = bound(port)
     typer.echo(f"{model}: http://{LOOPBACK}:{port}{what}  (Ctrl-C ends it)")
@@ -250,9 +250,9 @@ def export(
     """Write a registered model as one file that runs without mmtune, once it is seen to answer as the model does."""
     look_in(studies)
     from mmtune.api.loading import load
-    from mmtune.serve.export import export as write
-    from mmtune.serve.export import reads_sample, rows_for
-    from mmtune.serve.formats import format_of
+    from mmtune.serve.export.exporting import export as write
+    from mmtune.serve.export.exporting import reads_sample, rows_for
+    from mmtune.serve.export.formats import format_of
     from mmtune.serve.versions import Registry
 
     format_of(to)

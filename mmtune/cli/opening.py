@@ -153,7 +153,7 @@ def model_folder(model: str, version: str | None, studies: Path | None, store: P
 def example_inputs(study: Study, dataset: Dataset | None) -> dict[str, str]:
     """What a study's model may be given, as options of `predict`: a file, or numbers, for each bank that it reads; a
     table where that would take an option twice."""
-    from mmtune.serve.given import KINDS
+    from mmtune.serve.answer.given import KINDS
 
     options = {source: (option, "FILE") for option, source in KINDS.items()}
     forms = {} if dataset is None else {bank: dataset.forms[bank] for bank in study.base.model.reads}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset, Progress
-from mmtune.serve.many import Answer, Rows, answers, every_word, of_folders, of_table
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.many import Answer, Rows, answers, every_word, of_folders, of_table
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.tally import Record, as_json, line, record, summary, write_csv
 from mmtune.serve.scoring import predict_partition
-from mmtune.serve.tally import Record, as_json, line, record, summary, write_csv
 
 REFUSED = 2
 

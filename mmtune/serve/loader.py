@@ -19,8 +19,8 @@ from mmtune.base.provenance import installed
 from mmtune.data.forms import dtype_of
 from mmtune.networks.card import read_card
 from mmtune.networks.kinds import KNOWN, kinds_in
-from mmtune.serve.predictor import MODEL, Predictor, save_predictor
-from mmtune.serve.usual import NOTHING, Usual
+from mmtune.serve.answer.predictor import MODEL, Predictor, save_predictor
+from mmtune.serve.answer.usual import NOTHING, Usual
 from mmtune.study import load_study, study_files
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 from mmtune.data.dataset import Dataset
 from mmtune.data.forms import form_to_json
 from mmtune.networks.card import CALIBRATION, MODEL
+from mmtune.serve.answer.usual import NOTHING, Usual
 from mmtune.serve.loader import write_pyfunc
-from mmtune.serve.usual import NOTHING, Usual
 from mmtune.tracking import COMPLETE, MISSING, REMOVED, DataInput, MlflowTracker, StudyRun, TrialRun, front_trials
 from mmtune.tracking.entities import LONGEST_DIGEST
 from mmtune.tracking.reading import pages

@@ -23,11 +23,11 @@ from mmtune.base.files import locked
 from mmtune.data.dataset import Dataset, Progress, quiet
 from mmtune.data.protocols import evidence, independent
 from mmtune.networks.card import MODEL
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.usual import learnt
 from mmtune.serve.loader import REGISTERED
 from mmtune.serve.logged import facts, scores_of, write_trial
-from mmtune.serve.predictor import Predictor
 from mmtune.serve.scoring import predicted_labels, score_test
-from mmtune.serve.usual import learnt
 from mmtune.serve.versions import (
     FORCED,
     PROMOTED,

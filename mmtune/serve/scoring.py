@@ -21,8 +21,8 @@ from mmtune.data.info import of_columns
 from mmtune.data.protocols import independent
 from mmtune.networks.card import CALIBRATION, FINAL, MODEL
 from mmtune.networks.storage import load_model
-from mmtune.serve.prediction import Caution, Prediction, as_prediction
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.prediction import Caution, Prediction, as_prediction
+from mmtune.serve.answer.predictor import Predictor
 from mmtune.study.key import StudyKey
 from mmtune.tracking import MlflowTracker, TrialRun
 from mmtune.train.answers import read_answers

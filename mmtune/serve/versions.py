@@ -17,8 +17,8 @@ from typing import Any
 from mmtune.base.bounds import inside
 from mmtune.base.clock import now
 from mmtune.base.errors import InputError
+from mmtune.serve.answer.predictor import INPUTS
 from mmtune.serve.loader import PREDICTOR, REGISTERED
-from mmtune.serve.predictor import INPUTS
 from mmtune.tracking import MlflowTracker, exists
 from mmtune.tracking.reading import is_number, pages
 from mmtune.tracking.trouble import reached

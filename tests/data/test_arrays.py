@@ -17,7 +17,7 @@ from mmtune.data.building.arrays import from_arrays
 from mmtune.data.dataset import Dataset
 from mmtune.data.identity import shared
 from mmtune.data.storage.store import load, save
-from mmtune.serve.given import values_given
+from mmtune.serve.answer.given import values_given
 
 LABELS = ["cat", "dog", "bee"] * 20
 

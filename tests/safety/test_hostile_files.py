@@ -273,7 +273,7 @@ def test_what_folds_held_out_is_read_like_other_rows(marker: Path, tmp_path: Pat
 
 def test_what_lies_beside_a_model_is_not_registered(world: World, tmp_path: Path) -> None:
     """A link beside the weights would carry a private file into the registry."""
-    from mmtune.serve.predictor import save_predictor
+    from mmtune.serve.answer.predictor import save_predictor
 
     model = Path(shutil.copytree(world.run / "model", tmp_path / "model"))
     (tmp_path / "private").write_text("secret")

@@ -27,8 +27,8 @@ from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionC
 from mmtune.networks.kinds import model_from_json
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded, save_model
+from mmtune.serve.answer.predictor import FORMAT, INPUTS, MODEL, Predictor
 from mmtune.serve.loader import ServedPredictor
-from mmtune.serve.predictor import FORMAT, INPUTS, MODEL, Predictor
 from mmtune.serve.versions import Event
 from mmtune.train.familiarity import save_familiarity
 from mmtune.train.staging import read_runs

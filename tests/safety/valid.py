@@ -20,7 +20,7 @@ from mmtune.data.forms import form_to_json
 from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.config import AudioRNNConfig
 from mmtune.networks.shapes import Shapes
-from mmtune.serve.predictor import INPUTS, MODEL, Predictor, save_predictor
+from mmtune.serve.answer.predictor import INPUTS, MODEL, Predictor, save_predictor
 from mmtune.train.adam import Adam
 from mmtune.train.answers import read_answers
 from mmtune.train.checkpoint import OPTIMIZER, checkpoint_of, load_checkpoint, save_checkpoint

@@ -31,11 +31,11 @@ from mmtune.data.digits import DIGITS
 from mmtune.data.forms import Digit, Vector
 from mmtune.networks.output import Output
 from mmtune.report.printing import BROWSERS
-from mmtune.serve.looking import saliency, shown
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.ui import bound
-from mmtune.serve.usual import NOTHING
+from mmtune.serve.answer.looking import saliency, shown
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.usual import NOTHING
 from mmtune.serve.versions import champion_folder
+from mmtune.serve.web.ui import bound
 
 SEVEN = [(0.34, 0.2), (0.66, 0.2), (0.44, 0.8)]
 PATCH, STRETCH = (slice(10, 18), slice(4, 12)), slice(4000, 8000)

@@ -53,10 +53,10 @@ from mmtune.networks.config import (
 from mmtune.networks.kinds import parts_of
 from mmtune.networks.shapes import Shapes, as_read
 from mmtune.networks.storage import Loaded
-from mmtune.serve import export, formats
-from mmtune.serve.export import COUNT, FURTHEST, rows_for
-from mmtune.serve.graph import LOGITS, PROBABILITIES, Graph
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.export import exporting, formats
+from mmtune.serve.export.exporting import COUNT, FURTHEST, rows_for
+from mmtune.serve.export.graph import LOGITS, PROBABILITIES, Graph
 from mmtune.study import Study
 from mmtune.train.device import prepare_torch
 from mmtune.train.recipe import Train, TrialConfig
@@ -141,7 +141,7 @@ def names(value: Any) -> str | None:
 
 def predictor_of(config: Any, forms: Mapping[str, Form] = FORMS, temperature: float = 0.5) -> Predictor:
     """A predictor of fresh weights that are no more alike than trained ones."""
-    shapes = Shapes(banks={n: as_read(f.shape, export.dtype_of(f)) for n, f in forms.items()}, classes=len(CLASSES))
+    shapes = Shapes(banks={n: as_read(f.shape, exporting.dtype_of(f)) for n, f in forms.items()}, classes=len(CLASSES))
     torch.manual_seed(0)
     model = config.build(shapes).eval()
     for norm in (own for own in model.modules() if isinstance(getattr(own, "running_mean", None), Tensor)):
@@ -160,13 +160,13 @@ def predictor_of(config: Any, forms: Mapping[str, Form] = FORMS, temperature: fl
 
 def same_as_torch(predictor: Predictor, to: str, out: Path) -> None:
     """Written, it gives what the network gives of other rows, of more than it was traced or tried with too."""
-    done = export.export(predictor, to, out, rows_for(predictor, None), "birds", "3")
+    done = exporting.export(predictor, to, out, rows_for(predictor, None), "birds", "3")
     assert done.difference <= FURTHEST
     assert done.size == out.stat().st_size
     run = formats.FORMATS[to].loaded(out.read_bytes())
     rng = np.random.default_rng(1)
     for count in (2, 70):
-        drawn = {name: export.drawn_of(form, rng) for name, form in predictor.forms.items()}
+        drawn = {name: exporting.drawn_of(form, rng) for name, form in predictor.forms.items()}
         banks = {name: np.resize(own, (count, *own.shape[1:])) for name, own in drawn.items()}
         found, expected = run(banks), predictor.predict_values(**banks)
         assert set(found) == {PROBABILITIES, LOGITS}
@@ -220,7 +220,7 @@ def test_every_shipped_kind_is_among_the_networks() -> None:
 TOLD = {
     "model": "birds",
     "version": "3",
-    "mmtune": export.installed("mmtune"),
+    "mmtune": exporting.installed("mmtune"),
     "classes": list(CLASSES),
     "banks": {
         "image": {"kind": "digit", "shape": [28, 28], "dtype": "uint8"},
@@ -240,7 +240,7 @@ print(json.dumps([json.loads(told["classes"]), [*answers["probabilities"].shape]
 
 def test_a_file_of_torch_says_what_it_is_and_runs_without_mmtune(tmp_path: Path) -> None:
     predictor, out = predictor_of(both(Sum())), tmp_path / "x.pt2"
-    export.export(predictor, "pt2", out, rows_for(predictor, None), "birds", "3")
+    exporting.export(predictor, "pt2", out, rows_for(predictor, None), "birds", "3")
     told = dict.fromkeys(TOLD, "")
     torch.export.load(out, extra_files=told)
     assert {name: json.loads(text) for name, text in told.items()} == TOLD
@@ -253,7 +253,7 @@ def test_an_onnx_file_says_what_it_is(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     predictor, out = predictor_of(both(Sum())), tmp_path / "x.onnx"
-    export.export(predictor, "onnx", out, rows_for(predictor, None), "birds", "3")
+    exporting.export(predictor, "onnx", out, rows_for(predictor, None), "birds", "3")
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
     assert {name: json.loads(told[name]) for name in TOLD} == TOLD
@@ -291,7 +291,7 @@ class CountingConfig:
 
 def refused(predictor: Predictor, out: Path, to: str = "pt2") -> str:
     with pytest.raises(InputError) as refusal:
-        export.export(predictor, to, out, rows_for(predictor, None), "birds", "3")
+        exporting.export(predictor, to, out, rows_for(predictor, None), "birds", "3")
     assert "\n" not in str(refusal.value)
     assert not list(out.parent.iterdir())
     return str(refusal.value)
@@ -358,8 +358,8 @@ def test_rows_are_a_data_sets_own_or_drawn(tiny: Dataset) -> None:
 
 def test_the_bundled_sample_is_read_by_models_of_its_forms_on_any_scale() -> None:
     scaled = replace(Mfcc(), mean=(1.0,) * 13)
-    assert export.reads_sample(predictor_of(both(Sum()), {"image": Digit(), "audio": scaled}))
-    assert not export.reads_sample(predictor_of(both(Sum())))
+    assert exporting.reads_sample(predictor_of(both(Sum()), {"image": Digit(), "audio": scaled}))
+    assert not exporting.reads_sample(predictor_of(both(Sum())))
 
 
 # ---- the command

@@ -15,7 +15,7 @@ from PIL import Image
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Array, Digit, Form, LogMel, Mfcc, Picture, Ready, Vector, Waveform
 from mmtune.data.media.recordings import SAMPLE_RATE
-from mmtune.serve.given import assigned, values_given
+from mmtune.serve.answer.given import assigned, values_given
 
 RNG = np.random.default_rng(0)
 RAW = RNG.normal(1e6, 40.0, (9, 2))

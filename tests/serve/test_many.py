@@ -23,10 +23,10 @@ from mmtune.data.forms import Form, Picture, Speech, Vector
 from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
+from mmtune.serve.answer.many import answers, asked_together, of_folders, of_table, take_numbers
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.tally import one
 from mmtune.serve.batch import Asked, predict_many
-from mmtune.serve.many import answers, asked_together, of_folders, of_table, take_numbers
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.tally import one
 
 SIDE, SAMPLES, CLASSES = 8, 4000, ("0", "1", "2")
 FORMS: dict[str, Form] = {"image": Picture(height=SIDE, width=SIDE), "speech": Speech(seconds=0.25)}

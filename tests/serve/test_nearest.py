@@ -15,9 +15,9 @@ from mmtune.api.loading import load
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import split
-from mmtune.serve.nearest import MOST, SHOWN, TrainingRows, find_training_rows
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.server import answers
+from mmtune.serve.answer.nearest import MOST, SHOWN, TrainingRows, find_training_rows
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.web.server import answers
 from mmtune.tracking import MlflowTracker
 
 

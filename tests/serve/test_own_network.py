@@ -27,8 +27,8 @@ from mmtune.data.media.recordings import SAMPLE_RATE as RATE
 from mmtune.data.protocols import split
 from mmtune.data.storage.store import save
 from mmtune.networks.kinds import KNOWN
+from mmtune.serve.answer.predictor import Prediction, Predictor
 from mmtune.serve.loader import TRUST, _load_pyfunc
-from mmtune.serve.predictor import Prediction, Predictor
 from mmtune.serve.promotion import promote
 from mmtune.serve.scoring import predict_partition
 from mmtune.serve.versions import champion_folder

@@ -34,10 +34,10 @@ from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionC
 from mmtune.networks.config.base import ModelConfig
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import save_model
+from mmtune.serve.answer.predictor import Predictor, save_predictor
+from mmtune.serve.answer.telling import describe
 from mmtune.serve.loader import TRUST, _load_pyfunc, columns, write_pyfunc
-from mmtune.serve.predictor import Predictor, save_predictor
 from mmtune.serve.scoring import predict_partition, write_submission
-from mmtune.serve.telling import describe
 from mmtune.train.batches import as_input
 
 RATE = 16_000

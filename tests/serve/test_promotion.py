@@ -30,7 +30,7 @@ from mmtune.data.protocols import split
 from mmtune.networks.card import MODEL
 from mmtune.networks.config import AudioRNNConfig, ImageCNNConfig, LatentFusionConfig
 from mmtune.networks.config.base import ModelConfig
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.predictor import Predictor
 from mmtune.serve.promotion import Promotion, changing, promote, register, rollback
 from mmtune.serve.scoring import TEST, predict_partition, score_test
 from mmtune.serve.versions import (

@@ -15,8 +15,8 @@ from PIL import Image
 
 from mmtune.api.loading import load
 from mmtune.data.dataset import Dataset
-from mmtune.serve import server
-from mmtune.serve.tally import one
+from mmtune.serve.answer.tally import one
+from mmtune.serve.web import server
 
 
 def asked(address: str, path: str, content: bytes | None, **headers: str) -> tuple[int, Any]:

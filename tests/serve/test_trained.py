@@ -17,8 +17,8 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset, Partition
 from mmtune.data.identity import distinct
 from mmtune.networks.vectors import TOGETHER
-from mmtune.serve.tally import new_alone
-from mmtune.serve.trained import FILE, again, load_trained, save_trained, trained_on
+from mmtune.serve.answer.tally import new_alone
+from mmtune.serve.answer.trained import FILE, again, load_trained, save_trained, trained_on
 
 READS = ("image", "audio")
 

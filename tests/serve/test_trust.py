@@ -19,10 +19,10 @@ from mmtune.data.forms import Digit, Form, Mfcc, Ready, Vector
 from mmtune.networks.output import Output
 from mmtune.networks.shapes import Shapes
 from mmtune.networks.storage import Loaded
+from mmtune.serve.answer.prediction import Caution, as_prediction, read_share
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.telling import describe
 from mmtune.serve.loader import ServedPredictor, columns
-from mmtune.serve.prediction import Caution, as_prediction, read_share
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.telling import describe
 from mmtune.train.calibration import Calibration, calibrate
 from mmtune.train.evaluate import Evaluation
 

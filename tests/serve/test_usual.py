@@ -21,9 +21,9 @@ from mmtune.networks import Conv1dEncoder, LateFusion, SmallCNN
 from mmtune.networks.shapes import shapes_of
 from mmtune.networks.storage import save_model
 from mmtune.networks.vectors import TOGETHER
-from mmtune.serve.predictor import FORMAT, INPUTS, Predictor, save_predictor
-from mmtune.serve.telling import called, describe, remarks
-from mmtune.serve.usual import Usual, learnt, sides_of, training_rows
+from mmtune.serve.answer.predictor import FORMAT, INPUTS, Predictor, save_predictor
+from mmtune.serve.answer.telling import called, describe, remarks
+from mmtune.serve.answer.usual import Usual, learnt, sides_of, training_rows
 from mmtune.study import StudyKey
 from mmtune.train.familiarity import Familiarity
 

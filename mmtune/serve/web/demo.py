@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from mmtune.base.templates import source_of, templates
 from mmtune.data.forms import Form, Sound, Vector
-from mmtune.serve.nearest import MOST
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.nearest import MOST
+from mmtune.serve.answer.predictor import Predictor
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -28,7 +28,7 @@ DRAWN = 336
 
 def page_routes(predictor: Predictor) -> list[Route]:
     """The routes of a model's page, `/`, and of what it loads."""
-    environment = templates("mmtune.serve")
+    environment = templates("mmtune.serve.web")
     page = environment.get_template("demo.html").render(told(predictor))
     style, script = (source_of(environment, f"demo.{own}") for own in ("css", "js"))
     return [

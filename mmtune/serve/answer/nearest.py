@@ -18,8 +18,8 @@ from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
 from mmtune.data.storage.store import load
 from mmtune.networks.vectors import TOGETHER
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.usual import training_rows
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.usual import training_rows
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker
 from mmtune.train.batches import rows_of

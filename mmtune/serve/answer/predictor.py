@@ -27,10 +27,10 @@ from mmtune.networks.card import CARD, WEIGHTS
 from mmtune.networks.shapes import as_read
 from mmtune.networks.storage import Loaded, load_model
 from mmtune.networks.vectors import TOGETHER, answer_and_vectors
-from mmtune.serve.given import Given, assigned, check_inputs, require_taken, values_given
-from mmtune.serve.prediction import SHOWN, Caution, Prediction, as_prediction
-from mmtune.serve.trained import again, load_trained, save_trained
-from mmtune.serve.usual import NOTHING, Usual, extents_from
+from mmtune.serve.answer.given import Given, assigned, check_inputs, require_taken, values_given
+from mmtune.serve.answer.prediction import SHOWN, Caution, Prediction, as_prediction
+from mmtune.serve.answer.trained import again, load_trained, save_trained
+from mmtune.serve.answer.usual import NOTHING, Usual, extents_from
 from mmtune.train.batches import as_input
 from mmtune.train.calibration import Calibration
 from mmtune.train.calibration_file import calibration_from

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from mmtune.base.errors import InputError, first_line
 from mmtune.networks.output import answer
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.predictor import Predictor
 from mmtune.train.batches import as_input
 
 PROBABILITIES, LOGITS = "probabilities", "logits"

@@ -14,10 +14,10 @@ import torch
 
 from mmtune.base.files import write_named
 from mmtune.data.building.tables import LABEL
-from mmtune.serve.many import Answer, Rows
-from mmtune.serve.prediction import Prediction
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.telling import likeliest, listed, remarks
+from mmtune.serve.answer.many import Answer, Rows
+from mmtune.serve.answer.prediction import Prediction
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.telling import likeliest, listed, remarks
 from mmtune.train.metrics import by_member, calibration_error, confusion, macro_f1
 
 FLAGS = ("abstained", "agree", "familiar", "trained")

@@ -28,14 +28,14 @@ from starlette.routing import Mount, Route
 
 from mmtune.base.errors import InputError
 from mmtune.data.forms import Form, Vector
-from mmtune.serve.demo import page_routes
+from mmtune.serve.answer.looking import looked
+from mmtune.serve.answer.nearest import TrainingRows
+from mmtune.serve.answer.prediction import read_share
+from mmtune.serve.answer.predictor import MODEL, Predictor
+from mmtune.serve.answer.tally import one
 from mmtune.serve.loader import know_network
-from mmtune.serve.looking import looked
-from mmtune.serve.nearest import TrainingRows
-from mmtune.serve.prediction import read_share
-from mmtune.serve.predictor import MODEL, Predictor
-from mmtune.serve.tally import one
-from mmtune.serve.ui import Guard, answer_on, is_foreign, names_of
+from mmtune.serve.web.demo import page_routes
+from mmtune.serve.web.ui import Guard, answer_on, is_foreign, names_of
 
 MOST_BYTES = 64 * 2**20
 """Of a request; larger ones are refused before they are read."""

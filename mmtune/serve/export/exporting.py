@@ -19,9 +19,9 @@ from mmtune.data.bundled.sample import BANKS
 from mmtune.data.checks import require_banks
 from mmtune.data.dataset import Bank, Dataset
 from mmtune.data.forms import Form, dtype_of, form_to_json
-from mmtune.serve.formats import Arrays, Format, format_of
-from mmtune.serve.graph import PROBABILITIES, traced
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.export.formats import Arrays, Format, format_of
+from mmtune.serve.export.graph import PROBABILITIES, traced
 from mmtune.serve.scoring import on_scale
 
 COUNT, AT_ONCE = 28, (1, 7)

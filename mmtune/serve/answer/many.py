@@ -17,9 +17,9 @@ from mmtune.data.building.tables import LABEL, read_cells
 from mmtune.data.classes import classes_among
 from mmtune.data.dataset import SPEAKER, Progress
 from mmtune.data.forms import Form, Speech, Vector, is_nothing
-from mmtune.serve.given import KINDS, assigned, require_taken
-from mmtune.serve.prediction import Prediction
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.given import KINDS, assigned, require_taken
+from mmtune.serve.answer.prediction import Prediction
+from mmtune.serve.answer.predictor import Predictor
 
 LOG = logging.getLogger("mmtune")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from mmtune.base.errors import InputError, first_line
-from mmtune.serve.graph import LOGITS, PROBABILITIES, ROWS, quietly
+from mmtune.serve.export.graph import LOGITS, PROBABILITIES, ROWS, quietly
 
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]

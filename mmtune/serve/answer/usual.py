@@ -18,7 +18,7 @@ from mmtune.data.forms import Form
 from mmtune.data.protocols import Split, folds, rotated, split
 from mmtune.networks.storage import load_model
 from mmtune.networks.vectors import TOGETHER
-from mmtune.serve.trained import Present, Trained, trained_on
+from mmtune.serve.answer.trained import Present, Trained, trained_on
 from mmtune.study import StudyKey
 from mmtune.train.batches import rows_of
 from mmtune.train.familiar_banks import familiar_banks

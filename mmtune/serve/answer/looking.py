@@ -18,10 +18,10 @@ from mmtune.analysis.media import bands_of, frame_of, marked, over_time, pixels,
 from mmtune.data.forms import Form, Vector
 from mmtune.networks.output import answer
 from mmtune.networks.vectors import one_at_a_time
-from mmtune.serve.nearest import TrainingRows
-from mmtune.serve.prediction import Prediction
-from mmtune.serve.predictor import Predictor
-from mmtune.serve.telling import likeliest, remarks
+from mmtune.serve.answer.nearest import TrainingRows
+from mmtune.serve.answer.prediction import Prediction
+from mmtune.serve.answer.predictor import Predictor
+from mmtune.serve.answer.telling import likeliest, remarks
 from mmtune.train.batches import as_input
 
 SIDE = 320

@@ -9,8 +9,8 @@ import numpy as np
 
 from mmtune.data.forms import Vector
 from mmtune.networks.vectors import TOGETHER
-from mmtune.serve.prediction import Prediction
-from mmtune.serve.predictor import Predictor
+from mmtune.serve.answer.prediction import Prediction
+from mmtune.serve.answer.predictor import Predictor
 from mmtune.train.scale import SURE
 
 MOST_TOLD = 20

@@ -1,0 +1,1 @@
+"""Raw or prepared values to answers, and these in words."""

@@ -1,0 +1,1 @@
+"""A registered model as one file that runs without mmtune."""

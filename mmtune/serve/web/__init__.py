@@ -1,0 +1,1 @@
+"""What a browser opens: a model's own page and server, MLflow's UI."""
