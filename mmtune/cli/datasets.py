@@ -78,6 +78,24 @@ def build(
 
 
 @data_app.command()
+def voices(
+    words: Annotated[list[str], typer.Argument(help="What is said: WORD, or LABEL=WORDS.")],
+    out: Annotated[Path, typer.Option(help="The folder of recordings to add to, or to make.")],
+    accent: Annotated[
+        list[str] | None, typer.Option(help="An accent or a language of espeak-ng; eight of English if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides accents, speeds and pitches.")] = 0,
+) -> None:
+    """Have espeak-ng say words in 57 voices, as recordings to train on beside those of people."""
+    from mmtune.data.bundled.speaking import ACCENTS, parse_words, write_voices
+
+    said = parse_words(words)
+    with data_progress() as advance:
+        made = write_voices(said, out, accent or ACCENTS, seed, advance)
+    typer.echo(f"{len(made):,} recordings of {', '.join(said)} in {out}: {made[0].name} to {made[-1].name}")
+
+
+@data_app.command()
 def info(
     folder: Annotated[Path | None, typer.Argument(help="A data set; the bundled sample if not given.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Where to draw a few rows.")] = None,

@@ -50,6 +50,14 @@ def speak(utterances: Sequence[Utterance]) -> tuple[list[NDArray[np.int16]], int
             return np.split(archive["samples"], np.cumsum(archive["lengths"])[:-1]), int(archive["rate"])
 
 
+def known_accents() -> set[str]:
+    """The languages and accents that the library has."""
+    import espeakng_loader
+
+    # It takes any name for a voice, and speaks as usual where it has none of that name.
+    return {path.name.lower() for path in (Path(espeakng_loader.get_data_path()) / "lang").rglob("*") if path.is_file()}
+
+
 class Espeak:
     """The library, loaded and ready; one of it in a process."""
 
