@@ -11,7 +11,17 @@ import typer
 from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
 from mmtune.base.files import make_folder, require_writable
-from mmtune.cli.opening import always, data_of, data_progress, is_trained, look_in, open_data, open_tracker, pick_study
+from mmtune.cli.opening import (
+    Wanted,
+    always,
+    data_of,
+    data_progress,
+    is_trained,
+    look_in,
+    open_data,
+    open_tracker,
+    pick_study,
+)
 from mmtune.cli.options import (
     MLRUNS,
     AnyData,
@@ -73,7 +83,7 @@ def report(
         require_browser(format)
     told, tracker = load_study(name), open_tracker(store)
     given = open_data(data) if data else None
-    own, others = pick_study(tracker, told.name, given, protocol, seed, folds, run)
+    own, others = pick_study(tracker, told.name, Wanted(given, protocol, seed, folds, run))
     written = write_report(tracker, own, told, others, out if format == HTML else None, given or data_of(own))
     if format != HTML:
         page = written.read_text(encoding="utf-8")
@@ -117,7 +127,10 @@ def compare(
     tracker = open_tracker(store)
     given = open_data(data) if data else None
     run, _ = pick_study(
-        tracker, reference, given, protocol, seed, folds, only=lambda own: own.status == "FINISHED" and is_trained(own)
+        tracker,
+        reference,
+        Wanted(given, protocol, seed, folds),
+        lambda own: own.status == "FINISHED" and is_trained(own),
     )
     if rivals:
         dataset = given or open_data(Path(run.tags["mmtune.data_dir"]))
@@ -161,7 +174,7 @@ def robustness(
 
     told, tracker = load_study(name), open_tracker(store)
     given = open_data(data) if data else None
-    own, _ = pick_study(tracker, told.name, given, protocol, seed, folds, run)
+    own, _ = pick_study(tracker, told.name, Wanted(given, protocol, seed, folds, run))
     dataset, trial = given or open_data(Path(own.tags["mmtune.data_dir"])), best_of(tracker, own)
     with data_progress() as advance:
         found = measure(tracker, own, trial, dataset, TEST if test else VALIDATES, advance)
@@ -215,7 +228,7 @@ def for_optuna(
 
     told, tracker = load_study(name), open_tracker(store)
     given = open_data(data) if data else None
-    own, _ = pick_study(tracker, told.name, given, protocol, seed, folds, run, always if run else is_trained)
+    own, _ = pick_study(tracker, told.name, Wanted(given, protocol, seed, folds, run), always if run else is_trained)
     made = export(tracker, own, out, told)
     typer.echo(f"{len(made.trials)} trial{'s' * (len(made.trials) != 1)} of {made.study_name} for Optuna")
 

@@ -12,7 +12,16 @@ import typer
 from mmtune.base.commands import command_line
 from mmtune.base.errors import InputError
 from mmtune.base.files import require_writable
-from mmtune.cli.opening import data_progress, example_inputs, look_in, model_folder, open_data, open_tracker, pick_whole
+from mmtune.cli.opening import (
+    Wanted,
+    data_progress,
+    example_inputs,
+    look_in,
+    model_folder,
+    open_data,
+    open_tracker,
+    pick_whole,
+)
 from mmtune.cli.options import MLRUNS, AnyData, AnyProtocol, AnySeed, Model, Name, Port, Run, Store, Studies, Version
 from mmtune.cli.program import app, console
 
@@ -59,7 +68,7 @@ def promote(
         typer.echo(f"champion of {name}: version {before} -> version {after}")
     elif not history:
         given = open_data(data) if data else None
-        own = pick_whole(tracker, name, given, protocol, seed, run, store=store, studies=studies)
+        own = pick_whole(tracker, name, Wanted(given, protocol, seed, run=run), store=store, studies=studies)
         dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
         with data_progress() as advance:
             made = promotion.promote(tracker, own, dataset, force, trial, objective_of(found.objective), advance)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -69,6 +69,22 @@ def open_tracker(store: Path) -> MlflowTracker:
     return MlflowTracker(store)
 
 
+class Wanted(NamedTuple):
+    """What the options of a command say of a tracked study; None fits all. run: its id in MLflow, or how it begins."""
+
+    dataset: Dataset | None = None
+    protocol: str | None = None
+    seed: int | None = None
+    folds: int | None = None
+    run: str | None = None
+
+    def fits(self, study: StudyRun) -> bool:
+        """Whether a study is such a one."""
+        digest, key = None if self.dataset is None else self.dataset.digest, study.key
+        told = ((digest, key.digest), (self.protocol, key.protocol), (self.seed, key.seed), (self.folds, key.folds))
+        return all(want in (None, there) for want, there in told) and study.run_id.startswith(self.run or "")
+
+
 def always(study: StudyRun) -> bool:
     """Every study."""
     return True
@@ -87,22 +103,11 @@ def is_whole(study: StudyRun) -> bool:
 
 
 def pick_study(
-    tracker: MlflowTracker,
-    name: str,
-    dataset: Dataset | None,
-    protocol: str | None,
-    seed: int | None,
-    folds: int | None = None,
-    run: str | None = None,
-    only: Callable[[StudyRun], bool] = always,
+    tracker: MlflowTracker, name: str, wanted: Wanted, only: Callable[[StudyRun], bool] = always
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, which is said, and the other tracked studies of that name."""
-    from mmtune.report.summary import fits
-
     tracked = tracker.studies(name)
-    digest = dataset.digest if dataset else None
-    fitting = [own for own in tracked if fits(own.key, digest, protocol, seed, folds) and only(own)]
-    fitting = [own for own in fitting if own.run_id.startswith(run or "")]
+    fitting = [own for own in tracked if wanted.fits(own) and only(own)]
     if not fitting:
         there = "; ".join(f"{own.key.slug} (run {own.run_id[:8]})" for own in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")
@@ -113,25 +118,14 @@ def pick_study(
     return fitting[0], [own for own in tracked if own is not fitting[0]]
 
 
-def pick_whole(
-    tracker: MlflowTracker,
-    name: str,
-    dataset: Dataset | None,
-    protocol: str | None,
-    seed: int | None,
-    run: str | None,
-    **where: object,
-) -> StudyRun:
-    """As `pick_study`, one whose models have seen all rows but those that validate them; of folds what to do is said.
+def pick_whole(tracker: MlflowTracker, name: str, wanted: Wanted, **where: object) -> StudyRun:
+    """As `pick_study`, one that `is_whole`; of folds it is said what makes a model of them.
 
     where: the folders that the command was given, as store and studies.
     """
     from mmtune.networks.config.ensemble import MOST_MEMBERS
-    from mmtune.report.summary import fits
 
-    digest = dataset.digest if dataset else None
-    fitting = [own for own in tracker.studies(name) if fits(own.key, digest, protocol, seed)]
-    fitting = [own for own in fitting if own.run_id.startswith(run or "")]
+    fitting = [own for own in tracker.studies(name) if wanted.fits(own)]
     if fitting and not is_whole(fitting[0]):
         last = fitting[0]
         command = command_line("ensemble", name, run=last.run_id[:8], **where)
@@ -139,7 +133,7 @@ def pick_whole(
         if not any(map(is_whole, fitting)):
             raise InputError(f"{name} must have one split to be promoted, it has {last.key.folds} folds{hint}")
         typer.echo(f"{name}: passed over its last run, {last.key.title}, which has {last.key.folds} folds{hint}")
-    return pick_study(tracker, name, dataset, protocol, seed, None, run, is_whole)[0]
+    return pick_study(tracker, name, wanted, is_whole)[0]
 
 
 def model_folder(model: str, version: str | None, studies: Path | None, store: Path) -> Path:

@@ -11,6 +11,7 @@ import typer
 
 from mmtune.base.commands import command_line
 from mmtune.cli.opening import (
+    Wanted,
     always,
     data_progress,
     example_inputs,
@@ -171,7 +172,7 @@ def ensemble(
     found = load_study(name)
     tracker = open_tracker(store)
     given = open_data(data) if data else None
-    own, _ = pick_study(tracker, found.name, given, protocol, seed, folds, run, always if run else is_trained)
+    own, _ = pick_study(tracker, found.name, Wanted(given, protocol, seed, folds, run), always if run else is_trained)
     dataset = given or open_data(Path(own.tags["mmtune.data_dir"]))
     with data_progress() as advance:
         made, trials = together(tracker, found, own, dataset, advance)

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mmtune.base.progress import say
-from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
 from mmtune.train.objective import Objective
 
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 
 # Wider than any row: a console of this width breaks none.
 WHOLE = 100_000
-
-
-def fits(key: StudyKey, digest: str | None, protocol: str | None, seed: int | None, folds: int | None = None) -> bool:
-    """Whether a study has these properties; None fits all."""
-    wanted = ((digest, key.digest), (protocol, key.protocol), (seed, key.seed), (folds, key.folds))
-    return all(want is None or want == have for want, have in wanted)
 
 
 def last_measured(tracker: MlflowTracker, runs: Sequence[StudyRun]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from tracked import track_study
 
 import mmtune
 from mmtune.api.loading import load
@@ -19,6 +21,7 @@ from mmtune.best.folds import of_folds
 from mmtune.best.together import together
 from mmtune.best.tracked import MEMBERS
 from mmtune.cli import answer, app
+from mmtune.cli.opening import Wanted, pick_whole
 from mmtune.data.dataset import TEST, Dataset, quiet
 from mmtune.networks.card import HELD, MODEL, VALIDATION
 from mmtune.networks.config import MLP, LateFusion
@@ -27,7 +30,7 @@ from mmtune.report.page import write_report
 from mmtune.serve.measured import VALIDATES
 from mmtune.serve.promotion import promote
 from mmtune.serve.robustness import measure
-from mmtune.study import Study
+from mmtune.study import Study, StudyKey
 from mmtune.study.options import Options
 from mmtune.study.space import Real
 from mmtune.tracking import MlflowTracker, StudyRun, TrialRun
@@ -152,6 +155,19 @@ def test_the_command_of_a_cross_validated_study_leads_to_a_model(
     code, told = run("robustness", "image_cnn")
     assert code == 2
     assert "--test" in told
+
+
+def test_a_last_run_of_folds_is_passed_over_aloud(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = MlflowTracker(store)
+    own: dict[str, Any] = {"data": "tiny", "digest": "0" * 64, "protocol": "clip_disjoint", "seed": 0, "epochs": 1}
+    keys = [StudyKey(study="folded", sampler="tpe", **own, folds=folds) for folds in (0, 3, 40)]
+    runs = [track_study(tracker, key).run_id for key in keys[:2]]
+    assert pick_whole(tracker, "folded", Wanted(), store=store).run_id == runs[0]
+    told = capsys.readouterr().out
+    assert "folded: passed over its last run, tiny, clip_disjoint, seed 0, 1 epochs, tpe, 3 folds, which has 3" in told
+    assert command_line("ensemble", "folded", run=runs[1][:8], store=store) in told
+    with pytest.raises(InputError, match=r"must have one split to be promoted, it has 40 folds$"):
+        pick_whole(tracker, "folded", Wanted(run=track_study(tracker, keys[2]).run_id))
 
 
 def test_from_python_an_ensemble_is_an_outcome_to_promote(tiny: Dataset, store: Path) -> None:
