@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmtune.base.errors import InputError
 from mmtune.data.dataset import Dataset
-from mmtune.networks.config.ensemble import MOST_MEMBERS
 from mmtune.study import Study, StudyKey
 from mmtune.study.key import ENSEMBLE
 from mmtune.tracking import COMPLETE, FAIL, PRUNED, REASON, MlflowTracker, StudyRun, TrialRun
@@ -156,8 +155,8 @@ class Outcome:
         from mmtune.report.publish import renew
         from mmtune.serve.promotion import promote
 
-        if self.key.folds and not self.key.of_all_folds:
-            hint = ": ensemble() makes one model of them" if self.key.trainings <= MOST_MEMBERS else ""
+        if self.key.divided:
+            hint = ": ensemble() makes one model of them" if self.key.joinable else ""
             raise InputError(f"{self.key.slug} must have one split to be promoted, it has {self.key.folds} folds{hint}")
         if trial is None and self.key.sampler == ENSEMBLE and self.best is not None:
             # What other trials have made stands in the same study.

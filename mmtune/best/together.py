@@ -67,7 +67,7 @@ def together(
         final, sides = of_folds(tracker, searched, trials[0])
         return track_finals(tracker, study, dataset, made, [final], resident_of(study, dataset), sides)
     asked, sides = asked_rows(study, dataset, key.protocol, key.seed)
-    finals = choices_of(candidates_of(tracker, trained(tracker, searched), asked, objective, advance), asked)
+    finals = choices_of(candidates_of(tracker, trained(tracker, searched, trials), asked, objective, advance), asked)
     return track_finals(tracker, study, dataset, made, finals, asked.resident, sides)
 
 
@@ -76,9 +76,8 @@ def resident_of(study: Study, dataset: Dataset) -> Resident:
     return Resident(dataset.train, len(dataset.classes), CPU, study.missing)
 
 
-def trained(tracker: MlflowTracker, searched: StudyRun) -> dict[str, TrialRun]:
+def trained(tracker: MlflowTracker, searched: StudyRun, trials: Sequence[TrialRun]) -> dict[str, TrialRun]:
     """By name what a study has trained and kept: its complete trials, or, where these have several, their repeats."""
-    trials = complete_trials(tracker, searched, searched.key.objective)
     if searched.key.repeats == 1:
         return {f"trial_{own.number:02d}": own for own in trials}
     kept = {own.run_id for own in trials}

@@ -130,9 +130,11 @@ def track(
         RUNS: json.dumps(final.runs),
     }
     run_id = tracker.begin(tracker.experiment(key.study), f"{final.name} #{number}", milliseconds(), told)
-    found = answers(final, rows, sides.validation)
-    judged = [(own, take(rows, some)) for own, some in final.answering] or [(model, validation)]
-    robust = [robustness(key.objective, own, some) for own, some in judged]
+    found, judges = evaluate(model, validation), [(model, validation)]
+    if final.answering:
+        judges = [(own, take(rows, some)) for own, some in final.answering]
+        found = judged(found, judges, np.concatenate([some for _, some in final.answering]))
+    robust = [robustness(key.objective, own, some) for own, some in judges]
     with tempfile.TemporaryDirectory() as name:
         files = Path(name)
         save_model(files / MODEL, model, loaded.config, loaded.shapes)
@@ -144,13 +146,12 @@ def track(
     tracker.end(run_id, COMPLETE, milliseconds())
 
 
-def answers(final: Final, rows: Rows, validation: RowNumbers) -> Evaluation:
-    """What the network says of the rows that validate, or who answers in its place; the embedding is its own."""
-    found = evaluate(final.loaded.model, take(rows, validation))
-    if not final.answering:
-        return found
-    said = [evaluate(own, take(rows, some)) for own, some in final.answering]
-    order = torch.from_numpy(np.argsort(np.concatenate([some for _, some in final.answering])))
+def judged(found: Evaluation, judges: Sequence[tuple[nn.Module, Rows]], numbers: RowNumbers) -> Evaluation:
+    """What a network says of rows in their order, with the answers of others in the place of its own.
+
+    judges: each with the rows that it answers, whose numbers, one after the other, are `numbers`.
+    """
+    said, order = [evaluate(own, part) for own, part in judges], torch.from_numpy(np.argsort(numbers))
     alone = {bank: torch.cat([own.alone[bank] for own in said])[order] for bank in found.alone}
     return replace(found, logits=torch.cat([own.logits for own in said])[order], alone=alone)
 

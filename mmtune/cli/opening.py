@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -97,17 +97,17 @@ def is_trained(study: StudyRun) -> bool:
     return study.key.sampler != ENSEMBLE
 
 
-def is_whole(study: StudyRun) -> bool:
-    """Whether a study's models have seen all rows but those that validate them, as that of a single fold has not."""
-    return not study.key.folds or study.key.of_all_folds
-
-
 def pick_study(
     tracker: MlflowTracker, name: str, wanted: Wanted, only: Callable[[StudyRun], bool] = always
 ) -> tuple[StudyRun, list[StudyRun]]:
     """The study that was run last among those that fit, which is said, and the other tracked studies of that name."""
     tracked = tracker.studies(name)
-    fitting = [own for own in tracked if wanted.fits(own) and only(own)]
+    last = last_of([own for own in tracked if wanted.fits(own) and only(own)], name, tracked)
+    return last, [own for own in tracked if own is not last]
+
+
+def last_of(fitting: Sequence[StudyRun], name: str, tracked: Sequence[StudyRun]) -> StudyRun:
+    """The first of the studies that fit, which is said where there are more; InputError, with all, where none does."""
     if not fitting:
         there = "; ".join(f"{own.key.slug} (run {own.run_id[:8]})" for own in tracked) or "none"
         raise InputError(f"{name} must have been run with these options first; tracked: {there}")
@@ -115,25 +115,25 @@ def pick_study(
         others = ", ".join(f"{own.run_id[:8]} ({own.key.title})" for own in fitting[1:6])
         more = f" and {len(fitting) - 6} more" if len(fitting) > 6 else ""
         typer.echo(f"{name}: the last of {len(fitting)} runs, {fitting[0].key.title}; another by --run: {others}{more}")
-    return fitting[0], [own for own in tracked if own is not fitting[0]]
+    return fitting[0]
 
 
 def pick_whole(tracker: MlflowTracker, name: str, wanted: Wanted, **where: object) -> StudyRun:
-    """As `pick_study`, one that `is_whole`; of folds it is said what makes a model of them.
+    """As `pick_study`, one whose networks are not of single folds; of such it is said what makes a model of them.
 
     where: the folders that the command was given, as store and studies.
     """
-    from mmtune.networks.config.ensemble import MOST_MEMBERS
-
-    fitting = [own for own in tracker.studies(name) if wanted.fits(own)]
-    if fitting and not is_whole(fitting[0]):
+    tracked = tracker.studies(name)
+    fitting = [own for own in tracked if wanted.fits(own)]
+    whole = [own for own in fitting if not own.key.divided]
+    if fitting and fitting[0].key.divided:
         last = fitting[0]
         command = command_line("ensemble", name, run=last.run_id[:8], **where)
-        hint = f": `{command}` makes one model of them" if last.key.trainings <= MOST_MEMBERS else ""
-        if not any(map(is_whole, fitting)):
+        hint = f": `{command}` makes one model of them" if last.key.joinable else ""
+        if not whole:
             raise InputError(f"{name} must have one split to be promoted, it has {last.key.folds} folds{hint}")
         typer.echo(f"{name}: passed over its last run, {last.key.title}, which has {last.key.folds} folds{hint}")
-    return pick_study(tracker, name, wanted, is_whole)[0]
+    return last_of(whole, name, tracked)
 
 
 def model_folder(model: str, version: str | None, studies: Path | None, store: Path) -> Path:

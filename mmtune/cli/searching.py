@@ -23,7 +23,6 @@ from mmtune.cli.opening import (
 )
 from mmtune.cli.options import MLRUNS, AnyData, AnyFolds, AnyProtocol, AnySeed, Data, Fix, Name, Run, Store, Studies
 from mmtune.cli.program import app, console
-from mmtune.networks.config.ensemble import MOST_MEMBERS
 from mmtune.study.options import Options, with_options
 
 if TYPE_CHECKING:
@@ -111,7 +110,8 @@ def say_outcome(outcome: Outcome, name: str, **where: Path | None) -> None:
         one = command_line("promote", name, **where, trial=outcome.front[0].number)
         typer.echo(f"one of them by its number, such as the first: {one}")
     # What is promoted has seen all training rows but those that validate it, and a fold's has seen fewer.
-    verbs = (["ensemble"] if outcome.key.trainings <= MOST_MEMBERS else []) if outcome.key.folds else ["promote"]
+    key = outcome.key
+    verbs = ["ensemble"] * key.joinable if key.divided else ["promote"]
     typer.echo(f"next: {'  |  '.join([*looking, *(command_line(verb, name, **where) for verb in verbs)])}")
 
 
@@ -185,6 +185,6 @@ def ensemble(
         typer.echo(f"no better than {alone.name} by itself: {objective.show(objective.values(alone.metrics))}")
         which = {"run": own.run_id[:8]}
     which |= {"studies": studies, "store": store}
-    verb = "promote" if dataset.test is not None else "report"
-    which = which if verb == "promote" else {own: value for own, value in which.items() if own != "trial"}
-    typer.echo(f"next: {command_line(verb, name, **which)}")
+    if dataset.test is None:
+        del which["trial"]
+    typer.echo(f"next: {command_line('report' if dataset.test is None else 'promote', name, **which)}")

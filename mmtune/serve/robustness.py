@@ -90,7 +90,7 @@ def trained_rows(tracker: MlflowTracker, study: StudyRun, trial: TrialRun, count
     """The rows of the training partition that neither validate a trial nor, of a fold, were held out of it."""
     if study.key.of_all_folds:
         return np.arange(count)
-    kept = (VALIDATION, HELD) if study.key.folds else (VALIDATION,)
+    kept = (VALIDATION, HELD) if study.key.divided else (VALIDATION,)
     apart = [read_answers(tracker.artifact(trial.run_id, name), ("row",))["row"] for name in kept]
     return np.setdiff1d(np.arange(count), np.concatenate(apart))
 

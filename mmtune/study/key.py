@@ -11,6 +11,7 @@ from mmtune.base.errors import InputError
 from mmtune.base.rules import require_choice, require_count
 from mmtune.data.dataset import Dataset
 from mmtune.data.protocols import require_protocol
+from mmtune.networks.config.ensemble import MOST_MEMBERS
 from mmtune.train.objective import MACRO_F1, Objective
 
 AUTO = "auto"
@@ -68,6 +69,16 @@ class StudyKey:
     def trainings(self) -> int:
         """How many trainings a trial takes."""
         return max(self.folds, 1) * self.repeats
+
+    @property
+    def divided(self) -> bool:
+        """Whether each of its networks is one of a fold, which has seen fewer rows than others train on."""
+        return self.folds > 0 and not self.of_all_folds
+
+    @property
+    def joinable(self) -> bool:
+        """Whether the networks of a trial's folds may answer together."""
+        return self.divided and self.trainings <= MOST_MEMBERS
 
     @property
     def of_all_folds(self) -> bool:

@@ -41,8 +41,10 @@ def test_of_folds_all_rows_train_and_the_first_network_tells_by_what_it_never_sa
     assert first.held is not None
     assert np.array_equal(sides.validation, first.held)
     assert np.array_equal(np.sort(np.concatenate([sides.train, sides.validation])), np.arange(len(tiny.train)))
-    assert np.array_equal(training_rows(key, tiny), np.arange(len(tiny.train)))
-    assert np.array_equal(training_rows(key_of(), tiny), split(tiny.train, "clip_disjoint", 0).train)
+    assert np.array_equal(training_rows(key, sides), np.arange(len(tiny.train)))
+    assert np.array_equal(
+        training_rows(key_of(), sides_of(key_of(), tiny)), split(tiny.train, "clip_disjoint", 0).train
+    )
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from mmtune.data.dataset import Dataset
 from mmtune.data.storage.store import load
 from mmtune.networks.vectors import TOGETHER
 from mmtune.serve.answer.predictor import Predictor
-from mmtune.serve.answer.usual import training_rows
+from mmtune.serve.answer.usual import sides_of, training_rows
 from mmtune.study import StudyKey
 from mmtune.tracking import MlflowTracker
 from mmtune.train.batches import rows_of
@@ -58,7 +58,7 @@ class TrainingRows:
         """Ask the model about training values, at most MOST of each bank."""
         train, reads = self.dataset.train, tuple(self.predictor.loaded.config.reads)
         rows = rows_of(train, len(self.dataset.classes), reads, missing=reads)
-        training = training_rows(self.key, self.dataset)
+        training = training_rows(self.key, sides_of(self.key, self.dataset))
         for bank in self.predictor.usual.near:
             index = training if bank == TOGETHER else train.banks[bank].index[training]
             values, first = np.unique(index, return_index=True)

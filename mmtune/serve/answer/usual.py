@@ -107,9 +107,9 @@ def sides_of(key: StudyKey, dataset: Dataset) -> Split:
     return Split(train=np.setdiff1d(np.arange(len(dataset.train)), held), validation=held)
 
 
-def training_rows(key: StudyKey, dataset: Dataset) -> Rows:
-    """The rows that have trained a study's models: all that trained any network of an ensemble."""
-    return np.arange(len(dataset.train)) if key.folds else sides_of(key, dataset).train
+def training_rows(key: StudyKey, sides: Split) -> Rows:
+    """Of both `sides_of` a study the rows that have trained its models: of folds together all."""
+    return np.union1d(sides.train, sides.validation) if key.folds else sides.train
 
 
 def learnt(model: Path, dataset: Dataset, key: StudyKey, advance: Progress = quiet) -> Usual:
@@ -117,7 +117,8 @@ def learnt(model: Path, dataset: Dataset, key: StudyKey, advance: Progress = qui
     loaded = load_model(model)
     reads = tuple(loaded.config.reads)
     rows = rows_of(dataset.train, len(dataset.classes), reads, missing=reads)
-    sides, trained = sides_of(key, dataset), training_rows(key, dataset)
+    sides = sides_of(key, dataset)
+    trained = training_rows(key, sides)
     near = familiar_banks(loaded.model, rows, sides.train, sides.validation, key.seed, advance)
     banks = {bank: dataset.train.banks[bank] for bank in reads}
     used = {bank: np.unique(own.index[trained]) for bank, own in banks.items()}
